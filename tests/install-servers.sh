@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Install the real servers and tools that the tests use, where they are missing. Nothing is started.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$PATH:/usr/sbin:/usr/local/sbin"
+
+missing=()
+needs_command() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
+needs_file() { [[ -e $1 ]] || missing+=("${@:2}"); }
+
+had_mosquitto=$(command -v mosquitto || true)
+needs_command mosquitto mosquitto
+needs_command mosquitto_sub mosquitto-clients
+needs_command socat socat
+needs_command gcc gcc libc6-dev
+needs_file /usr/include/modbus/modbus.h libmodbus-dev
+
+if [[ ${#missing[@]} -gt 0 ]]; then
+    echo "The tests need ${missing[*]}; installing" >&2
+    .ci/apt-install "${missing[@]}" >&2
+    if [[ -z $had_mosquitto && -d /run/systemd/system ]]; then
+        # The tests start brokers of their own; this machine did not ask for one at every boot.
+        if [[ $EUID -eq 0 ]]; then systemctl disable mosquitto; else sudo systemctl disable mosquitto; fi
+    fi
+fi
