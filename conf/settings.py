@@ -1,0 +1,298 @@
+"""The one reader of configuration files and of the environment.
+
+Later wins: `agent.toml` (shipped, every default), the user's TOML file, environment variables
+(spec 06 section 12), overrides. Anything wrong is a `ConfigError`.
+"""
+
+import logging
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, inspect
+
+logger = logging.getLogger(__name__)
+
+Uuid = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z",
+        description="a UUID such as 3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10",
+    ),
+]
+Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
+
+
+class ConfigError(Exception):
+    """Configuration that stops the start: one line naming the key, its value and what is allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """Identity and logging; None is "not set"."""
+
+    uuid: Uuid | None
+    name: str | None
+    type: str
+    log_level: Literal["debug", "info", "warn", "error"]
+    mac_address: str | None
+    os_version: str | None
+
+
+class Api(msgspec.Struct, frozen=True):
+    """The HTTP API. `security_mode` is kept verbatim: an unknown one is the gateway's to refuse
+    (spec 01 section 1.1)."""
+
+    host: str | None
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    security_mode: str
+    enable_auth: bool
+    key: str | None
+    request_timeout_ms: Milliseconds
+
+    def __repr__(self) -> str:
+        """Every field but the key, which must not reach a log."""
+        shown = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "key"]
+        return f"Api({', '.join(shown)})"
+
+
+class Storage(msgspec.Struct, frozen=True):
+    data_dir: Path
+    database: Path | None
+    busy_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)]
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Delivery; `max_bytes`, `max_rows`, `memory_bytes` and `window` are per destination."""
+
+    durability: Literal["group", "strict"]
+    commit_interval_ms: Annotated[int, Meta(ge=20, le=10_000)]
+    ttl_hours: Annotated[int, Meta(ge=1, le=87_600)]
+    max_bytes: Bytes
+    max_rows: Count
+    memory_bytes: Bytes
+    window: Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """Reconnect backoff; min is at most max."""
+
+    reconnect_min_ms: Milliseconds
+    reconnect_max_ms: Milliseconds
+
+
+class Actors(msgspec.Struct, frozen=True):
+    mailbox_size: Annotated[int, Meta(ge=10, le=10_000_000)]
+
+
+class Health(msgspec.Struct, frozen=True):
+    check_interval_ms: Milliseconds
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Everything configurable, one struct per table of `agent.toml`."""
+
+    agent: Agent
+    api: Api
+    storage: Storage
+    publish: Publish
+    endpoints: Endpoints
+    actors: Actors
+    health: Health
+
+    @property
+    def database_path(self) -> Path:
+        return self.storage.database or self.storage.data_dir / "agent.sqlite"
+
+
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "DEVICE_UUID": "agent.uuid",
+    "DEVICE_NAME": "agent.name",
+    "DEVICE_TYPE": "agent.type",
+    "LOG_LEVEL": "agent.log_level",
+    "MAC_ADDRESS": "agent.mac_address",
+    "OS_VERSION": "agent.os_version",
+    "DEVICE_API_HOST": "api.host",
+    "DEVICE_API_PORT": "api.port",
+    "API_SECURITY_MODE": "api.security_mode",
+    "ENABLE_AUTH": "api.enable_auth",
+    "API_KEY": "api.key",
+    "DATA_DIR": "storage.data_dir",
+    "DATABASE_PATH": "storage.database",
+    "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
+    "CALLBOARD_DURABILITY": "publish.durability",
+    "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
+}
+SECRETS: Final = frozenset({"api.key"})
+TABLES: Final[Mapping[str, Any]] = {table.name: table.type for table in msgspec.structs.fields(Settings)}
+TYPES: Final[Mapping[str, Any]] = {
+    f"{table}.{field.name}": field.type
+    for table, struct in TABLES.items()
+    for field in msgspec.structs.fields(struct)
+}
+
+
+def load(
+    config_file: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Read the settings; raises `ConfigError`.
+
+    `overrides` maps dotted keys ("storage.data_dir") to values, typically from the command line;
+    a value of None counts as not given.
+    """
+    shipped = _from_toml(resources.files("conf").joinpath("agent.toml").read_text("utf-8"), "agent.toml")
+    values = dict(shipped)
+    if environ.get("DEPLOYMENT_TYPE") == "docker":
+        values["storage.data_dir"] = Path("/app/data")
+    if config_file is not None:
+        values |= _from_toml(_read(config_file), str(config_file))
+    values |= _from_environment(environ, shipped["api.port"])
+    values |= _from_overrides(overrides or {})
+    settings = _assemble(values)
+    _check_together(settings)
+    return settings
+
+
+def _read(config_file: Path) -> str:
+    try:
+        return config_file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ConfigError(f"--config: {str(config_file)!r} cannot be read: {reason}") from error
+
+
+def _from_toml(text: str, name: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"--config: {name!r} is not valid TOML: {error}") from error
+    values = {}
+    for table, content in document.items():
+        if table not in TABLES:
+            raise ConfigError(f"{table}: unknown table, expected one of {_listed(TABLES)}")
+        known = TABLES[table].__struct_fields__
+        if not isinstance(content, dict):
+            raise ConfigError(f"{table}: is a table, expected [{table}] with the keys {_listed(known)}")
+        for key, value in content.items():
+            if key not in known:
+                raise ConfigError(f"{table}.{key}: unknown key, [{table}] has {_listed(known)}")
+            values[f"{table}.{key}"] = _accept(f"{table}.{key}", f"{table}.{key}", value, text=False)
+    return values
+
+
+def _from_environment(environ: Mapping[str, str], default_port: int) -> dict[str, Any]:
+    values = {}
+    for variable, key in ENVIRONMENT.items():
+        value = environ.get(variable, "")
+        if not value:
+            continue
+        if key == "api.port" and not re.fullmatch(r"[+-]?[0-9]+", value):
+            # Spec 01 section 1: the one value that falls back instead of stopping the start.
+            logger.warning("%s: %s is not a number, using %d", variable, _shown(key, value), default_port)
+            values[key] = default_port
+            continue
+        values[key] = _accept(variable, key, value, text=True)
+    return values
+
+
+def _from_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    for key in overrides:
+        if key not in TYPES:
+            raise ConfigError(f"{key}: unknown key, expected one of {_listed(TYPES)}")
+    return {key: _accept(key, key, value, text=True) for key, value in overrides.items() if value is not None}
+
+
+def _accept(label: str, key: str, value: Any, *, text: bool) -> Any:
+    """`value` as the type of `key`; `label` is what the error calls the key.
+
+    With `text`, a string may spell a number or a truth value. An empty string is None where None is
+    possible.
+    """
+    annotation = TYPES[key]
+    if value == "" and _optional(annotation):
+        return None
+    described = _described(annotation)
+    if isinstance(described, inspect.LiteralType) and isinstance(value, str):
+        value = value.lower()
+    try:
+        if value == "":
+            raise msgspec.ValidationError("empty")
+        return msgspec.convert(value, annotation, strict=not text, dec_hook=_as_path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"{label}: {_shown(key, value)} is not allowed, expected {_allowed(annotation)}"
+        ) from error
+
+
+def _as_path(_kind: type, value: Any) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or "\0" in value:
+        raise msgspec.ValidationError("not a path")
+    return Path(value)
+
+
+def _assemble(values: Mapping[str, Any]) -> Settings:
+    return Settings(
+        **{
+            table: struct(**{name: values[f"{table}.{name}"] for name in struct.__struct_fields__})
+            for table, struct in TABLES.items()
+        }
+    )
+
+
+def _check_together(settings: Settings) -> None:
+    endpoints = settings.endpoints
+    if endpoints.reconnect_min_ms > endpoints.reconnect_max_ms:
+        raise ConfigError(
+            f"endpoints.reconnect_min_ms: {endpoints.reconnect_min_ms} is not allowed, "
+            f"expected at most endpoints.reconnect_max_ms ({endpoints.reconnect_max_ms})"
+        )
+
+
+def _optional(annotation: Any) -> bool:
+    return isinstance(inspect.type_info(annotation), inspect.UnionType)
+
+
+def _described(annotation: Any) -> inspect.Type:
+    """The type itself, without the None beside it."""
+    described = inspect.type_info(annotation)
+    if isinstance(described, inspect.UnionType):
+        return next(one for one in described.types if not isinstance(one, inspect.NoneType))
+    return described
+
+
+def _allowed(annotation: Any) -> str:
+    match _described(annotation):
+        case inspect.Metadata(extra_json_schema={"description": str(description)}):
+            return description
+        case inspect.IntType(ge=least, le=most):
+            return f"an integer from {least} to {most}"
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.LiteralType(values=values):
+            return f"one of {_listed(values)}"
+        case inspect.CustomType():
+            return "a path"
+        case _:
+            return "a non-empty text"
+
+
+def _shown(key: str, value: Any) -> str:
+    """The value on one line, short, and never a secret."""
+    if key in SECRETS:
+        return "the value (not shown)"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(str(name) for name in names)

@@ -1,0 +1,219 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conf import settings as module
+from conf.settings import ENVIRONMENT, TABLES, TYPES, ConfigError, Settings, load
+
+UUID = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
+
+
+@pytest.fixture
+def user_file(tmp_path: Path) -> Any:
+    def write(text: str) -> Path:
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    table, name = key.split(".")
+    return getattr(getattr(settings, table), name)
+
+
+def error_of(
+    config_file: Path | None, environ: dict[str, str], overrides: dict[str, Any] | None = None
+) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(config_file, environ, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_are_those_of_the_specification() -> None:
+    settings = load(None, {})
+
+    assert settings.api.port == 48484
+    assert settings.api.host is None
+    assert settings.api.security_mode == "LOCALHOST_ONLY"
+    assert settings.api.enable_auth is False
+    assert settings.agent.type == "standalone"
+    assert settings.agent.uuid is None
+    assert settings.storage.busy_timeout_ms == 15000
+    assert settings.database_path == Path("data/agent.sqlite")
+    assert settings.publish.ttl_hours == 72
+    assert settings.health.check_interval_ms == 30000
+
+
+def test_shipped_file_has_every_setting_once_with_a_comment_naming_its_variable() -> None:
+    text = Path(module.__file__).with_name("agent.toml").read_text()
+    variables = {key: name for name, key in ENVIRONMENT.items()}
+    blocks = dict(re.findall(r"^\[(\w+)\]\n(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert list(blocks) == list(TABLES)
+
+    for key in TYPES:
+        table, name = key.split(".")
+        found = re.findall(rf"^{name} = .*?# .*?(?=^\w|\Z)", blocks[table], re.MULTILINE | re.DOTALL)
+        assert len(found) == 1, key
+        assert re.findall(r"\[([A-Z_]+)\]", found[0]) == ([variables[key]] if key in variables else []), key
+
+
+def test_later_sources_win(user_file: Any) -> None:
+    path = user_file("[api]\nport = 1111\n[agent]\nname = 'from-file'\ntype = 'from-file'\n")
+    environ = {"DEVICE_API_PORT": "2222", "DEVICE_NAME": "from-environment"}
+
+    settings = load(path, environ, {"api.port": 3333})
+
+    assert settings.api.port == 3333
+    assert settings.agent.name == "from-environment"
+    assert settings.agent.type == "from-file"
+    assert settings.agent.log_level == "info"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("DEVICE_UUID", UUID, UUID),
+        ("DEVICE_NAME", "null", "null"),
+        ("DEVICE_TYPE", "gateway", "gateway"),
+        ("LOG_LEVEL", "WARN", "warn"),
+        ("MAC_ADDRESS", "00:11:22:33:44:55", "00:11:22:33:44:55"),
+        ("OS_VERSION", "12", "12"),
+        ("DEVICE_API_HOST", "::1", "::1"),
+        ("DEVICE_API_PORT", "8080", 8080),
+        ("API_SECURITY_MODE", "Something-Else", "Something-Else"),
+        ("ENABLE_AUTH", "true", True),
+        ("API_KEY", "s3cret", "s3cret"),
+        ("DATA_DIR", "/srv/agent", Path("/srv/agent")),
+        ("DATABASE_PATH", "/srv/db.sqlite", Path("/srv/db.sqlite")),
+        ("SQLITE_BUSY_TIMEOUT_MS", "0", 0),
+        ("CALLBOARD_DURABILITY", "strict", "strict"),
+        ("HEALTH_CHECK_INTERVAL_MS", "500", 500),
+    ],
+)
+def test_environment_variable_sets_its_key(variable: str, text: str, value: object) -> None:
+    assert value_of(load(None, {variable: text}), ENVIRONMENT[variable]) == value
+
+
+def test_empty_environment_variable_counts_as_absent() -> None:
+    assert load(None, dict.fromkeys(ENVIRONMENT, "")) == load(None, {})
+
+
+def test_empty_string_in_the_file_unsets() -> None:
+    assert load(None, {}, {"agent.name": ""}).agent.name is None
+
+
+def test_override_of_none_counts_as_absent() -> None:
+    assert load(None, {"DATA_DIR": "/a"}, {"storage.data_dir": None}).storage.data_dir == Path("/a")
+
+
+def test_overrides_take_paths_and_text() -> None:
+    settings = load(None, {}, {"storage.data_dir": Path("/b"), "api.port": "0"})
+    assert settings.storage.data_dir == Path("/b")
+    assert settings.api.port == 0
+
+
+def test_docker_changes_the_default_data_folder_only(user_file: Any) -> None:
+    docker = {"DEPLOYMENT_TYPE": "docker"}
+    assert load(None, docker).database_path == Path("/app/data/agent.sqlite")
+    assert load(None, {"DEPLOYMENT_TYPE": "systemd"}).storage.data_dir == Path("data")
+    assert load(user_file("[storage]\ndata_dir = '/mine'"), docker).storage.data_dir == Path("/mine")
+    assert load(None, docker | {"DATA_DIR": "/env"}).storage.data_dir == Path("/env")
+
+
+def test_database_path_wins_over_the_data_folder() -> None:
+    assert load(None, {"DATA_DIR": "/a", "DATABASE_PATH": "/b/c.db"}).database_path == Path("/b/c.db")
+
+
+@pytest.mark.parametrize("text", ["abc", "80 80", "8080.5", "\t"])
+def test_port_that_is_not_a_number_falls_back_to_the_default_with_a_warning(
+    user_file: Any, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load(user_file("[api]\nport = 1"), {"DEVICE_API_PORT": text}).api.port == 48484
+    assert "DEVICE_API_PORT" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["70000", "-1", "9" * 30])
+def test_port_that_is_a_number_out_of_range_is_an_error(text: str) -> None:
+    message = error_of(None, {"DEVICE_API_PORT": text})
+    assert message == f"DEVICE_API_PORT: '{text}' is not allowed, expected an integer from 0 to 65535"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "allowed"),
+    [
+        ("DEVICE_UUID", "not-a-uuid", "a UUID such as 3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"),
+        ("DEVICE_UUID", UUID + "\n", "a UUID such as 3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"),
+        ("LOG_LEVEL", "loud", "one of debug, error, info, warn"),
+        ("ENABLE_AUTH", "maybe", "true or false"),
+        ("SQLITE_BUSY_TIMEOUT_MS", "1.5", "an integer from 0 to 600000"),
+        ("CALLBOARD_DURABILITY", "none", "one of group, strict"),
+        ("HEALTH_CHECK_INTERVAL_MS", "soon", "an integer from 100 to 86400000"),
+    ],
+)
+def test_bad_environment_variable_is_named_with_what_is_allowed(
+    variable: str, text: str, allowed: str
+) -> None:
+    assert error_of(None, {variable: text}) == f"{variable}: {text!r} is not allowed, expected {allowed}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[publish]\ncommit_interval_ms = 5",
+            "publish.commit_interval_ms: 5 is not allowed, expected an integer from 20 to 10000",
+        ),
+        ("[api]\nport = '1'", "api.port: '1' is not allowed, expected an integer from 0 to 65535"),
+        ("[api]\nport = true", "api.port: True is not allowed, expected an integer from 0 to 65535"),
+        ("[api]\nenable_auth = 1", "api.enable_auth: 1 is not allowed, expected true or false"),
+        ("[agent]\ntype = ''", "agent.type: '' is not allowed, expected a non-empty text"),
+        ("[storage]\ndata_dir = 5", "storage.data_dir: 5 is not allowed, expected a path"),
+        ("[storage]\ndata_dir = ''", "storage.data_dir: '' is not allowed, expected a path"),
+        (
+            "[endpoints]\nreconnect_min_ms = 90000",
+            "endpoints.reconnect_min_ms: 90000 is not allowed, "
+            "expected at most endpoints.reconnect_max_ms (60000)",
+        ),
+        (
+            "[health]\ninterval = 5",
+            "health.interval: unknown key, [health] has check_interval_ms",
+        ),
+        (
+            "[apii]\nport = 5",
+            "apii: unknown table, expected one of agent, api, storage, publish, endpoints, actors, health",
+        ),
+        ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),
+    ],
+)
+def test_bad_file_is_one_line_naming_the_key(user_file: Any, text: str, message: str) -> None:
+    assert error_of(user_file(text), {}) == message
+
+
+def test_long_values_are_shortened() -> None:
+    assert len(error_of(None, {"LOG_LEVEL": "x" * 5000})) < 200
+
+
+def test_unreadable_files_are_named(tmp_path: Path, user_file: Any) -> None:
+    missing = tmp_path / "missing.toml"
+    assert error_of(missing, {}) == f"--config: '{missing}' cannot be read: No such file or directory"
+    assert "is not valid TOML" in error_of(user_file("[api\n"), {})
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    assert "cannot be read: not UTF-8 text" in error_of(binary, {})
+
+
+def test_unknown_override_is_an_error() -> None:
+    assert error_of(None, {}, {"api.prot": 1}).startswith("api.prot: unknown key, expected one of")
+
+
+def test_api_key_is_never_shown(user_file: Any) -> None:
+    message = error_of(user_file("[api]\nkey = ['hunter2']"), {})
+    assert message == "api.key: the value (not shown) is not allowed, expected a non-empty text"
+    assert "hunter2" not in error_of(user_file("[api]\nkeyy = 'hunter2'"), {})
+    assert "hunter2" not in repr(load(None, {"API_KEY": "hunter2"}))
