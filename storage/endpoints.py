@@ -1,0 +1,36 @@
+"""Endpoints with their device, changed together: all of a call is stored or nothing."""
+
+from typing import Any, Final
+
+from storage import devices, target_state
+from storage.database import Database
+from storage.devices import Device
+from storage.target_state import Row
+
+ENDPOINT: Final = "endpoint"
+"""`target_state.kind` of an endpoint; `body["enabled"]` is its switch."""
+
+
+def add_endpoint(
+    database: Database,
+    name: str,
+    body: dict[str, Any],
+    identifier: str,
+    protocol: str,
+    uuid: str | None = None,
+) -> tuple[Row, Device]:
+    """A new endpoint and its device of the same name; raises `Duplicate`."""
+    with database.db.atomic():
+        row = target_state.insert(database, ENDPOINT, name, body, uuid=uuid)
+        device = devices.insert(
+            database, row.id, name, protocol, identifier, enabled=bool(body.get("enabled", True))
+        )
+    return row, device
+
+
+def change_endpoint(database: Database, id: int, body: dict[str, Any]) -> Row:
+    """Replace the body; its devices are enabled or disabled with it. Raises `MissingRow`."""
+    with database.db.atomic():
+        row = target_state.update(database, id, body)
+        devices.set_enabled(database, id, bool(body.get("enabled", True)))
+    return row

@@ -1,0 +1,157 @@
+"""The target state: what should run (endpoints, apps, destinations, subscriptions, rules, settings).
+
+Bodies hold credentials, so they are encrypted, each bound to the kind and uuid of its row.
+Functions run in the caller's transaction if there is one, else each in its own.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from storage.database import Database
+from storage.errors import Duplicate, MissingParent, MissingRow, StorageError
+from storage.secrets import Undecipherable
+from storage.timestamps import now
+
+logger = logging.getLogger(__name__)
+
+KEEP: Final = UNSET
+"""Leave a column as it is; it is msgspec's UNSET, so that a message's absent field passes straight on."""
+
+_COLUMNS: Final = "id, kind, uuid, name, parent_id, body, created_at, updated_at"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """`name` is unique within `kind` unless None; `parent_id` is a `Row.id`; times are ISO-8601 UTC."""
+
+    id: int
+    kind: str
+    uuid: str
+    name: str | None
+    parent_id: int | None
+    body: dict[str, Any]
+    created_at: str
+    updated_at: str
+
+
+def load(database: Database) -> list[Row]:
+    """Every readable row, by id. One that cannot be decrypted (lost key) is logged and left out."""
+    rows = []
+    for stored in database.db.execute(f"SELECT {_COLUMNS} FROM target_state ORDER BY id"):
+        try:
+            rows.append(_read(database, stored))
+        except (Undecipherable, msgspec.MsgspecError) as error:
+            id, kind, _, name = stored[:4]
+            logger.error("%s %r (row %d) cannot be read and is left out: %s", kind, name, id, error)
+    return rows
+
+
+def insert(
+    database: Database,
+    kind: str,
+    name: str | None,
+    body: dict[str, Any],
+    parent_id: int | None = None,
+    uuid: str | None = None,
+) -> Row:
+    """Raises `Duplicate`, `MissingParent`. An unreadable row of the same kind and name gives way."""
+    time = now()
+    uuid = uuid or str(uuid4())
+    sealed = database.secrets.encrypt(msgspec.json.encode(body), _context(kind, uuid))
+    with database.db.atomic():
+        _remove_unreadable(database, kind, name)
+        try:
+            cursor = database.db.execute(
+                "INSERT INTO target_state (kind, uuid, name, parent_id, body, created_at, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [kind, uuid, name, parent_id, sealed, time, time],
+            )
+        except sqlite3.IntegrityError as error:
+            raise _meant(error, kind, name, parent_id) from error
+    assert cursor.lastrowid is not None
+    return Row(cursor.lastrowid, kind, uuid, name, parent_id, body, time, time)
+
+
+def update(
+    database: Database,
+    id: int,
+    body: dict[str, Any],
+    name: str | UnsetType | None = KEEP,
+    parent_id: int | UnsetType | None = KEEP,
+) -> Row:
+    """Replace the body whole; raises `MissingRow`, `Duplicate`, `MissingParent`."""
+    with database.db.atomic():
+        stored = database.db.execute(
+            "SELECT kind, uuid, name, parent_id, created_at FROM target_state WHERE id = ?", [id]
+        ).fetchone()
+        if stored is None:
+            raise MissingRow(id)
+        kind, uuid, old_name, old_parent, created_at = stored
+        row = Row(
+            id=id,
+            kind=kind,
+            uuid=uuid,
+            name=old_name if name is UNSET else name,
+            parent_id=old_parent if parent_id is UNSET else parent_id,
+            body=body,
+            created_at=created_at,
+            updated_at=now(),
+        )
+        sealed = database.secrets.encrypt(msgspec.json.encode(body), _context(kind, uuid))
+        try:
+            database.db.execute(
+                "UPDATE target_state SET name = ?, parent_id = ?, body = ?, updated_at = ? WHERE id = ?",
+                [row.name, row.parent_id, sealed, row.updated_at, id],
+            )
+        except sqlite3.IntegrityError as error:
+            raise _meant(error, kind, row.name, row.parent_id) from error
+    return row
+
+
+def delete(database: Database, ids: Iterable[int]) -> int:
+    """Remove rows and all that belongs to them; returns how many of `ids` were removed as such."""
+    with database.db.atomic():
+        removed = database.db.conn.executemany(
+            "DELETE FROM target_state WHERE id = ?", [(id,) for id in ids]
+        ).rowcount
+    return max(removed, 0)
+
+
+def _read(database: Database, stored: tuple[Any, ...]) -> Row:
+    id, kind, uuid, name, parent_id, sealed, created_at, updated_at = stored
+    plain = database.secrets.decrypt(sealed, _context(kind, uuid))
+    body = msgspec.json.decode(plain, type=dict[str, Any])
+    return Row(id, kind, uuid, name, parent_id, body, created_at, updated_at)
+
+
+def _context(kind: str, uuid: str) -> bytes:
+    return f"target_state:{kind}:{uuid}".encode()
+
+
+def _remove_unreadable(database: Database, kind: str, name: str | None) -> None:
+    """After a lost key nobody can see or remove the old row, yet it would hold its name for ever."""
+    stored = database.db.execute(
+        f"SELECT {_COLUMNS} FROM target_state WHERE kind = ? AND name = ?", [kind, name]
+    ).fetchone()
+    if stored is None:
+        return
+    try:
+        _read(database, stored)
+    except (Undecipherable, msgspec.MsgspecError) as error:
+        logger.warning("%s %r (row %d) cannot be read and is replaced: %s", kind, name, stored[0], error)
+        database.db.execute("DELETE FROM target_state WHERE id = ?", [stored[0]])
+
+
+def _meant(error: sqlite3.IntegrityError, kind: str, name: str | None, parent_id: int | None) -> StorageError:
+    match error.sqlite_errorcode:
+        case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return MissingParent(parent_id)
+        case sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            return Duplicate(kind, name, "uuid" if "target_state.uuid" in str(error) else "name")
+        case _:
+            return StorageError(f"{kind} {name!r}: {error}")
