@@ -1,0 +1,35 @@
+"""The one negative reply."""
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["invalid", "not_found", "conflict", "read_only", "unavailable", "unsupported", "internal"]
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A request was refused and nothing was changed.
+
+    `kind` decides the HTTP status (one table in `api/errors.py`); `field` names the offending
+    field as the client spelled it (`data_points[2].register`), when there is one.
+    """
+
+    kind: Kind
+    message: str
+    field: str | None = None
+
+
+class Refusal(Exception):
+    """Raised by plain functions on input that cannot be accepted; an actor answers it as `Failed`."""
+
+    kind: Kind = "invalid"
+
+    def __init__(self, message: str, field: str | None = None, kind: Kind | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        if kind is not None:
+            self.kind = kind
+
+    def failed(self) -> Failed:
+        return Failed(self.kind, self.message, self.field)

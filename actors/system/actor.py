@@ -1,0 +1,124 @@
+"""The base class of all our actors."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from thespian.actors import (
+    ActorAddress,
+    ActorExitRequest,
+    ActorTypeDispatcher,
+    ChildActorExited,
+    DeadEnvelope,
+    PoisonMessage,
+    WakeupMessage,
+)
+
+from actors.failure import Failed
+from actors.system.supervision import Restart
+
+T = TypeVar("T")
+
+_handlers: dict[tuple[type, type], Callable[..., Any] | None] = {}
+
+_SILENT = (ActorExitRequest, ChildActorExited, DeadEnvelope, PoisonMessage)
+
+
+class Actor(ActorTypeDispatcher):  # type: ignore[misc]
+    """A supervised actor: `receiveMsg_<Class>(message, sender)` per message class.
+
+    State changes in these methods only. I/O is a coroutine handed to `run`; timers are `wakeupAfter`
+    with a message as payload, which is handled like any other message. An exception that leaves a
+    handler or a task ends the instance, and its supervisor builds the next (see `Restart`).
+    """
+
+    health: str | None = None
+    """What the actor says of itself in the tree dump; state of its own that others may only read."""
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> Any:
+        key = (self.__class__, message.__class__)
+        try:
+            handler = _handlers[key]
+        except KeyError:
+            handler = _handlers[key] = _find_handler(*key)
+        if handler is not None:
+            return handler(self, message, sender)
+        if not isinstance(message, _SILENT):
+            name = message.__class__.__name__
+            self.send(sender, Failed("unsupported", f"{self.__class__.__name__} does not understand {name}"))
+        return None
+
+    def spawn(
+        self,
+        actor_class: type["Actor"],
+        name: str,
+        start: Any,
+        restart: Restart | None = None,
+        label: str | None = None,
+    ) -> ActorAddress:
+        """Create a supervised child; `start` is the first message of each of its lives.
+
+        Its address is the path of names, so it is the same in every life; `label` is what people call
+        it, where that may change. Raises ValueError when a child of that name is running.
+        """
+        address: ActorAddress = self._myRef.system.spawn(
+            self._myRef, actor_class, name, start, restart, label
+        )
+        return address
+
+    def restate(self, child: ActorAddress, start: Any, label: str | None = None) -> None:
+        """Give a running child a new start message: now, as a message, and in each life to come."""
+        cell = self._myRef.system.mailboxes[child.addressDetails]
+        cell.start = start
+        if label is not None:
+            cell.name = label
+        if cell.instance is not None:
+            self.send(child, start)
+
+    def running(self, child: ActorAddress) -> bool:
+        """Whether this actor has a child at that address."""
+        return child.addressDetails in (self._myRef.children or {})
+
+    def stop_child(self, address: ActorAddress) -> None:
+        """End a child and its children now; what they had to say they have said."""
+        cell = (self._myRef.children or {}).get(address.addressDetails)
+        if cell is not None:
+            cell.parent = None
+            self._myRef.children.pop(address.addressDetails)
+            self._myRef.system.terminate(cell)
+
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        then: Callable[[T], Any] | None = None,
+        reply_to: ActorAddress | None = None,
+    ) -> None:
+        """Run I/O: `then(result)` comes back as a message, or the result goes to `reply_to`, as does a
+        `Refusal` that it raises. It dies with this instance."""
+        self._myRef.system.run(self._myRef, coroutine, then, reply_to)
+
+    def release(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run the end of something that outlives this instance, such as closing a connection."""
+        self._myRef.system.release(coroutine)
+
+    def stopped(self) -> None:
+        """Called once when the instance ends, whether by exit or crash; nothing can be sent any more
+        that would need an answer. Override to `release` what the instance holds."""
+
+    def receiveMsg_WakeupMessage(self, message: WakeupMessage, sender: ActorAddress) -> Any:
+        if message.payload is not None:
+            return self.receiveMessage(message.payload, sender)
+        return None
+
+    def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
+        """A child gave up: this actor stays, and says so."""
+        name = message.childAddress.addressDetails.rpartition("/")[2]
+        self.health = f"degraded: {name} gave up"
+
+
+def _find_handler(actor_class: type, message_class: type) -> Callable[..., Any] | None:
+    for base in message_class.__mro__:
+        found = getattr(actor_class, f"receiveMsg_{base.__name__}", None)
+        if found is not None:
+            handler: Callable[..., Any] = found
+            return handler
+    return None

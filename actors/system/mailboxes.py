@@ -1,0 +1,274 @@
+"""Everything that an address can stand for, behind one method: `put(message, sender)`.
+
+All of it runs on the loop's thread.
+"""
+
+import asyncio
+import queue
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from thespian.actors import (
+    Actor,
+    ActorAddress,
+    ActorExitRequest,
+    ChildActorExited,
+    ThespianWatch,
+)
+from thespian.system import isInternalActorSystemMessage
+from thespian.system.messages.status import Thespian_StatusReq
+
+from actors.failure import Failed
+from actors.system.supervision import Crashes
+
+if TYPE_CHECKING:
+    from actors.system.asyncio_base import AsyncioSystemBase
+
+ATTEMPTS = 2  # Thespian hands a message to a failing actor a second time before it calls it poison
+TURN = 32  # messages an actor may handle before the next actor has its turn
+
+_LIFECYCLE = frozenset({ActorExitRequest, ChildActorExited, Thespian_StatusReq})
+
+
+class Cell:
+    """One actor: its instance, mailbox, children, timers and tasks; Thespian's `_myRef`.
+
+    The cell outlives its instance: a supervised actor that crashes keeps cell, address and mailbox.
+    """
+
+    __slots__ = (
+        "actor_class",
+        "address",
+        "busy",
+        "busy_max",
+        "children",
+        "crashes",
+        "dropped",
+        "globalName",
+        "handled",
+        "high",
+        "instance",
+        "last_error",
+        "limit",
+        "mailbox",
+        "name",
+        "parent",
+        "scheduled",
+        "spawned",
+        "start",
+        "started",
+        "system",
+        "tasks",
+        "timers",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        system: "AsyncioSystemBase",
+        address: ActorAddress,
+        parent: "Cell | None",
+        actor_class: type[Actor],
+        name: str = "",
+    ) -> None:
+        self.system = system
+        self.address = address
+        self.parent = parent
+        self.actor_class = actor_class
+        self.name = name
+        self.instance: Actor | None = None
+        self.globalName: str | None = None
+        self.children: dict[str, Cell] | None = None
+        self.mailbox: deque[tuple[Any, ActorAddress]] | None = None
+        self.limit: int | None = None
+        self.scheduled = False
+        self.start: Any = None
+        self.crashes: Crashes | None = None
+        self.tasks: set[asyncio.Task[Any]] | None = None
+        self.timers: set[asyncio.TimerHandle] | None = None
+        self.watched: list[int] | None = None
+        self.spawned = 0
+        self.started = perf_counter()
+        self.handled = 0
+        self.busy = 0.0
+        self.busy_max = 0.0
+        self.high = 0
+        self.dropped = 0
+        self.last_error: str | None = None
+
+    # What Thespian's Actor calls on `_myRef`
+
+    def createActor(
+        self,
+        actor_class: type[Actor] | str,
+        requirements: dict[str, Any] | None,
+        global_name: str | None,
+        source_hash: str | None = None,
+    ) -> ActorAddress:
+        return self.system.create_child(self, actor_class, requirements, global_name)
+
+    def actor_send(self, to: ActorAddress, message: Any) -> None:
+        target = self.system.mailboxes.get(to._aaddr)
+        if target is None:
+            self.system.dead_letter(to, message, self.address)
+        else:
+            target.put(message, self.address)
+
+    def wakeupAfter(self, period: Any, payload: Any) -> None:
+        self.system.wakeup(self, period, payload)
+
+    def handleDeadLetters(self, address: ActorAddress, enable: bool) -> None:
+        self.system._handleDeadLetters(address, enable)
+
+    def updateCapability(self, name: str, value: Any) -> None:
+        self.system.updateCapability(name, value)
+
+    def actorSystemShutdown(self) -> None:
+        self.system.shutdown()
+
+    def notifyOnSystemRegistrationChanges(self, address: ActorAddress, enable: bool) -> None:
+        """One system has no convention whose members could change."""
+
+    # Delivery
+
+    def put(self, message: Any, sender: ActorAddress) -> None:
+        """Append to the mailbox, within its bound, and see that the actor gets its turn.
+
+        A full mailbox drops its oldest telemetry (message classes with a true `TELEMETRY`) to admit
+        telemetry, and refuses with `Failed` what was asked from outside the tree. What actors tell one
+        another beyond that is bounded by the requests that caused it, and is always admitted.
+        """
+        mailbox = self.mailbox
+        if mailbox is None:
+            mailbox = self.mailbox = deque()
+        depth = len(mailbox)
+        if self.limit is not None and depth >= self.limit and not self._make_room(mailbox, message, sender):
+            return
+        mailbox.append((message, sender))
+        if depth >= self.high:
+            self.high = depth + 1
+        if not self.scheduled and self.instance is not None:
+            self.scheduled = True
+            self.system.schedule(self)
+
+    def _make_room(
+        self, mailbox: deque[tuple[Any, ActorAddress]], message: Any, sender: ActorAddress
+    ) -> bool:
+        if getattr(message, "TELEMETRY", False):
+            self.dropped += 1
+            for position, (queued, _) in enumerate(mailbox):
+                if getattr(queued, "TELEMETRY", False):
+                    del mailbox[position]
+                    return True
+            return False
+        asker = self.system.mailboxes.get(sender._aaddr)
+        if isinstance(asker, Cell | None):
+            return True
+        self.dropped += 1
+        asker.put(Failed("unavailable", f"mailbox of {self.name or self.address} is full"), self.address)
+        return False
+
+    def turn(self, now: float) -> float:
+        """Handle up to TURN messages; `now` and the result are `perf_counter` seconds."""
+        mailbox = self.mailbox
+        instance = self.instance
+        for _ in range(TURN):
+            if not mailbox or instance is None:
+                break
+            message, sender = mailbox.popleft()
+            if type(message) in _LIFECYCLE:
+                self._lifecycle(message, sender)
+            else:
+                self._handle(instance, message, sender)
+            self.handled += 1
+            after = perf_counter()
+            spent = after - now
+            self.busy += spent
+            if spent > self.busy_max:
+                self.busy_max = spent
+            now = after
+            instance = self.instance
+        if mailbox and instance is not None:
+            self.system.schedule(self)
+        else:
+            self.scheduled = False
+        return now
+
+    def _handle(self, instance: Actor, message: Any, sender: ActorAddress) -> None:
+        try:
+            result = instance.receiveMessage(message, sender)
+        except SystemExit:
+            self.system.terminate(self)
+        except Exception as error:  # noqa: BLE001 - whatever an actor raises is its supervisor's business
+            self._failed(instance, message, sender, error)
+        else:
+            if self.watched is not None or type(result) is ThespianWatch:
+                self.system.watch(self, getattr(result, "filenos", None))
+
+    def _failed(self, instance: Actor, message: Any, sender: ActorAddress, error: Exception) -> None:
+        if self.crashes is not None:
+            self.system.poison(self, message, sender, error)
+            self.system.crash(self, error)
+            return
+        for _ in range(ATTEMPTS - 1):
+            try:
+                instance.receiveMessage(message, sender)
+            except Exception as again:  # noqa: BLE001 - as above
+                error = again
+            else:
+                return
+        self.system.poison(self, message, sender, error)
+
+    def _lifecycle(self, message: Any, sender: ActorAddress) -> None:
+        instance = self.instance
+        assert instance is not None
+        if isinstance(message, Thespian_StatusReq):
+            self.actor_send(sender, self.system.actor_status(self))
+            return
+        self._handle(instance, message, sender)
+        if isinstance(message, ActorExitRequest) and self.instance is instance:
+            self.system.terminate(self, recursive=message.isRecursive)
+
+
+class Asker:
+    """A one-shot reply address: the first message to it resolves the future."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: "asyncio.Future[Any]") -> None:
+        self.future = future
+
+    def put(self, message: Any, sender: ActorAddress) -> None:
+        if not self.future.done():
+            self.future.set_result(message)
+
+
+class External:
+    """A thread outside the system; it picks its messages up with `listen`."""
+
+    __slots__ = ("address", "arrived")
+
+    def __init__(self, address: ActorAddress) -> None:
+        self.address = address
+        self.arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def put(self, message: Any, sender: ActorAddress) -> None:
+        if not isInternalActorSystemMessage(message):
+            self.arrived.put(message)
+
+
+class SystemAddress:
+    """The system's own address: answers status requests, ignores the rest."""
+
+    __slots__ = ("system",)
+
+    def __init__(self, system: "AsyncioSystemBase") -> None:
+        self.system = system
+
+    def put(self, message: Any, sender: ActorAddress) -> None:
+        if isinstance(message, Thespian_StatusReq):
+            self.system.deliver(sender, self.system.system_status(), self.system.address)
+
+
+Mailbox = Cell | Asker | External | SystemAddress

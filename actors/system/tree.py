@@ -1,0 +1,38 @@
+"""The tree dump: what operators watch."""
+
+from time import perf_counter
+
+from actors.messages import ActorNode, TreeDumped
+from actors.system.mailboxes import Cell
+
+
+def dump(root: Cell) -> TreeDumped:
+    """The actors below and including `root`, children in the order of their creation."""
+    system = root.system
+    return TreeDumped(_node(root), round(system.lag * 1000, 3), round(system.lag_max * 1000, 3))
+
+
+def _node(cell: Cell) -> ActorNode:
+    instance = cell.instance
+    health = getattr(instance, "health", None)
+    if instance is None:
+        state = "restarting"
+    else:
+        state = "degraded" if health is not None and health.startswith("degraded") else "running"
+    return ActorNode(
+        name=cell.name or cell.address.addressDetails,
+        actor_class=cell.actor_class.__name__,
+        address=cell.address.addressDetails,
+        state=state,
+        health=health,
+        uptime=round(perf_counter() - cell.started, 1),
+        mailbox=len(cell.mailbox or ()),
+        mailbox_high=cell.high,
+        mailbox_dropped=cell.dropped,
+        handled=cell.handled,
+        mean_ms=round(1000 * cell.busy / cell.handled, 4) if cell.handled else 0.0,
+        max_ms=round(1000 * cell.busy_max, 3),
+        restarts=cell.crashes.restarts if cell.crashes else 0,
+        last_error=cell.last_error,
+        children=[_node(child) for child in (cell.children or {}).values()],
+    )
