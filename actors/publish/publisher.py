@@ -1,0 +1,406 @@
+"""The publisher: keeper of destinations and subscriptions, parent of the router and the destinations."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from thespian.actors import ActorAddress
+
+from actors.failure import Refusal
+from actors.keeper import Keeper
+from actors.publish import destinations
+from actors.publish.destination import Destination, Reported, Retire, Retired, RunDestination
+from actors.publish.destinations.masks import masked, unmasked
+from actors.publish.messages import (
+    AddDestination,
+    AddSubscription,
+    BuffersReported,
+    ChangeDestination,
+    ChangeSubscription,
+    DestinationChanged,
+    DestinationRemoved,
+    DestinationRow,
+    DestinationsListed,
+    ListDestinations,
+    ListSubscriptions,
+    OutboxReport,
+    RemoveDestination,
+    RemoveSubscription,
+    ReportBuffers,
+    SubscriptionChanged,
+    SubscriptionRemoved,
+    SubscriptionRow,
+    SubscriptionsListed,
+    TestDestination,
+)
+from actors.publish.outbox import Limits
+from actors.publish.router import Route, Router, Routing, RoutingReported, Settle, Settled
+from actors.publish.routes import check_subscription
+from actors.publish.subscription import RunSubscription
+from actors.system.asyncio_base import child_address
+from storage import target_state, timestamps
+from storage.outbox import OutboxSummary
+from storage.target_state import Row
+
+DESTINATION = "destination"
+SUBSCRIPTION = "subscription"
+ROUTER = "router"
+NAME_LENGTH = 200
+
+
+class RunPublisher(msgspec.Struct, frozen=True):
+    """Start: the stored destinations and subscriptions, what waits on disk, and the limits."""
+
+    rows: list[Row]
+    outboxes: dict[int, OutboxSummary]
+    store: ActorAddress
+    agent_uuid: str
+    limits: Limits
+    window: int
+
+
+class RetireAll(msgspec.Struct, frozen=True):
+    """To `publisher`: bring every outbox to safety; answered by `AllRetired`."""
+
+
+class AllRetired(msgspec.Struct, frozen=True):
+    pass
+
+
+class DestinationBody(msgspec.Struct, frozen=True):
+    """What the target state keeps of a destination besides its name."""
+
+    type: str
+    config_json: dict[str, Any] | None
+    enabled: bool
+
+
+class SubscriptionBody(msgspec.Struct, frozen=True):
+    """What the target state keeps of a subscription; its parent row is the destination."""
+
+    topics: list[str]
+    route_json: dict[str, Any] | None
+    payload_format: str
+    compression: str | None
+    enabled: bool
+
+
+class Publisher(Keeper):
+    """Answers for destinations and subscriptions; every change is stored before it takes effect."""
+
+    def receiveMsg_RunPublisher(self, message: RunPublisher, sender: ActorAddress) -> None:
+        self.config = message
+        self.store = message.store
+        self.destinations = {row.id: row for row in message.rows if row.kind == DESTINATION}
+        self.subscriptions = {row.id: row for row in message.rows if row.kind == SUBSCRIPTION}
+        self.reports = {
+            id: _found_report(id, row.name or "", message.outboxes.get(id))
+            for id, row in self.destinations.items()
+        }
+        self.errors: dict[int, tuple[str, str]] = {}
+        self.unrouted = 0
+        self.retiring: set[int] = set()
+        self.retire_to: ActorAddress | None = None
+        self._reconcile()
+
+    # Destinations
+
+    def receiveMsg_ListDestinations(self, message: ListDestinations, sender: ActorAddress) -> None:
+        rows = [self._destination_row(row) for _, row in sorted(self.destinations.items())]
+        chosen = [row for row in rows if row.enabled or message.include_disabled]
+        self.send(sender, DestinationsListed(chosen))
+
+    def receiveMsg_AddDestination(self, message: AddDestination, sender: ActorAddress) -> None:
+        self._check_name(message.name, None)
+        body = _check_destination(message.type, message.config_json, message.enabled)
+        self.transact(
+            sender,
+            self._destination_stored,
+            target_state.insert,
+            DESTINATION,
+            message.name,
+            msgspec.to_builtins(body),
+        )
+
+    def receiveMsg_ChangeDestination(self, message: ChangeDestination, sender: ActorAddress) -> None:
+        row = self.destinations.get(message.id)
+        if row is None:
+            raise Refusal(f"Publisher not found: {message.id}", kind="not_found")
+        before = msgspec.convert(row.body, DestinationBody)
+        name = (row.name or "") if message.name is UNSET else message.name
+        self._check_name(name, row.id)
+        type = before.type if message.type is UNSET else message.type
+        config = before.config_json if message.config_json is UNSET else message.config_json
+        if message.config_json is not UNSET and config is not None:
+            config = unmasked(config, before.config_json or {}, destinations.find(type).secrets)
+        enabled = before.enabled if message.enabled is UNSET else message.enabled
+        body = _check_destination(type, config, enabled)
+        for subscription in self._of(row.id):
+            _check_subscription(msgspec.convert(subscription.body, SubscriptionBody), body.type)
+        self.transact(
+            sender, self._destination_stored, target_state.update, row.id, msgspec.to_builtins(body), name
+        )
+
+    def _destination_stored(self, row: Row) -> DestinationChanged:
+        self.destinations[row.id] = row
+        self.reports.setdefault(row.id, _found_report(row.id, row.name or "", None))
+        self._reconcile()
+        return DestinationChanged(self._destination_row(row))
+
+    def receiveMsg_RemoveDestination(self, message: RemoveDestination, sender: ActorAddress) -> None:
+        if message.id not in self.destinations:
+            raise Refusal(f"Destination not found: {message.id}", kind="not_found")
+
+        def removed(_: int) -> DestinationRemoved:
+            for subscription in self._of(message.id):
+                del self.subscriptions[subscription.id]
+            for known in (self.destinations, self.reports, self.errors):
+                known.pop(message.id, None)
+            self.retiring.discard(message.id)
+            self._reconcile()
+            return DestinationRemoved(message.id)
+
+        self.transact(sender, removed, target_state.delete, [message.id])
+
+    def receiveMsg_TestDestination(self, message: TestDestination, sender: ActorAddress) -> None:
+        self.run(destinations.test(message.type, message.config_json or {}), reply_to=sender)
+
+    def _check_name(self, name: str, id: int | None) -> None:
+        if not name.strip():
+            raise Refusal("name is required", "name")
+        if len(name) > NAME_LENGTH:
+            raise Refusal(f"name is longer than {NAME_LENGTH} characters", "name")
+        if any(row.name == name and row.id != id for row in self.destinations.values()):
+            raise Refusal(f"Destination already exists: {name}", "name", "conflict")
+
+    def _destination_row(self, row: Row) -> DestinationRow:
+        body = msgspec.convert(row.body, DestinationBody)
+        error, at = self.errors.get(row.id, (None, None))
+        config = body.config_json
+        return DestinationRow(
+            id=row.id,
+            name=row.name or "",
+            type=body.type,
+            config_json=masked(config, destinations.find(body.type).secrets) if config else config,
+            enabled=body.enabled,
+            last_error=error,
+            last_error_at=at,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+    # Subscriptions
+
+    def receiveMsg_ListSubscriptions(self, message: ListSubscriptions, sender: ActorAddress) -> None:
+        rows = [_subscription_row(row) for _, row in sorted(self.subscriptions.items())]
+        chosen = [
+            row
+            for row in rows
+            if message.publish_destination_id in (None, row.publish_destination_id)
+            and (row.enabled or message.include_disabled)
+        ]
+        self.send(sender, SubscriptionsListed(chosen))
+
+    def receiveMsg_AddSubscription(self, message: AddSubscription, sender: ActorAddress) -> None:
+        body = SubscriptionBody(
+            topics=message.topics,
+            route_json=message.route_json,
+            payload_format=message.payload_format,
+            compression=message.compression,
+            enabled=message.enabled,
+        )
+        self._check_route(body, message.publish_destination_id)
+        self.transact(
+            sender,
+            self._subscription_stored,
+            target_state.insert,
+            SUBSCRIPTION,
+            None,
+            msgspec.to_builtins(body),
+            message.publish_destination_id,
+        )
+
+    def receiveMsg_ChangeSubscription(self, message: ChangeSubscription, sender: ActorAddress) -> None:
+        row = self._find_subscription(message.id)
+        changes = {
+            name: value
+            for name, value in msgspec.structs.asdict(message).items()
+            if value is not UNSET and name not in ("id", "publish_destination_id")
+        }
+        body = msgspec.structs.replace(msgspec.convert(row.body, SubscriptionBody), **changes)
+        parent = row.parent_id
+        if message.publish_destination_id is not UNSET:
+            parent = message.publish_destination_id
+        self._check_route(body, parent)
+        self.transact(
+            sender,
+            self._subscription_stored,
+            target_state.update,
+            row.id,
+            msgspec.to_builtins(body),
+            UNSET,
+            parent,
+        )
+
+    def _subscription_stored(self, row: Row) -> SubscriptionChanged:
+        self.subscriptions[row.id] = row
+        self._reconcile()
+        return SubscriptionChanged(_subscription_row(row))
+
+    def receiveMsg_RemoveSubscription(self, message: RemoveSubscription, sender: ActorAddress) -> None:
+        row = self._find_subscription(message.id)
+
+        def removed(_: int) -> SubscriptionRemoved:
+            self.subscriptions.pop(row.id, None)
+            self._reconcile()
+            return SubscriptionRemoved(row.id)
+
+        self.transact(sender, removed, target_state.delete, [row.id])
+
+    def _find_subscription(self, id: int) -> Row:
+        if id not in self.subscriptions:
+            raise Refusal(f"Publish subscription not found: {id}", kind="not_found")
+        return self.subscriptions[id]
+
+    def _check_route(self, body: SubscriptionBody, destination_id: int | None) -> None:
+        destination = self.destinations.get(destination_id or 0)
+        if destination is None:
+            raise Refusal(f"Destination not found: {destination_id}", "publish_destination_id", "not_found")
+        _check_subscription(body, destination.body["type"])
+
+    def _of(self, destination_id: int) -> list[Row]:
+        return [row for row in self.subscriptions.values() if row.parent_id == destination_id]
+
+    # Bringing the tree in line
+
+    def _reconcile(self) -> None:
+        routings: list[Routing] = []
+        for id in list(self.destinations):
+            routings += self._reconcile_destination(id)
+        known = {child_address(self.myAddress, _child(id)).addressDetails for id in self.destinations}
+        router = child_address(self.myAddress, ROUTER)
+        for path in list(self._myRef.children or {}):
+            if path not in known and path != router.addressDetails:
+                self.stop_child(ActorAddress(path))
+        if self.running(router):
+            self.restate(router, Route(tuple(routings)))
+        else:
+            self.spawn(Router, ROUTER, Route(tuple(routings)))
+
+    def _reconcile_destination(self, id: int) -> list[Routing]:
+        """Run it, or let a disabled one bring its outbox to safety before it stops."""
+        row = self.destinations[id]
+        body = msgspec.convert(row.body, DestinationBody)
+        address = child_address(self.myAddress, _child(id))
+        if not body.enabled:
+            if self.running(address) and id not in self.retiring:
+                self.retiring.add(id)
+                self.send(address, Retire())
+            return []
+        self.retiring.discard(id)
+        subscriptions = [s for s in self._of(id) if s.body["enabled"]]
+        starts = tuple(self._start_subscription(s, body.type) for s in subscriptions)
+        start = RunDestination(
+            id=id,
+            name=row.name or "",
+            type=body.type,
+            config=body.config_json or {},
+            subscriptions=starts,
+            limits=self.config.limits,
+            window=self.config.window,
+            agent_uuid=self.config.agent_uuid,
+            store=self.store,
+        )
+        if self.running(address):
+            self.restate(address, start, label=row.name)
+        else:
+            self.spawn(Destination, _child(id), start, label=row.name)
+        return [Routing(child_address(address, f"subscription-{s.id}"), s.route.topics) for s in starts]
+
+    def _start_subscription(self, row: Row, type: str) -> RunSubscription:
+        route = _check_subscription(msgspec.convert(row.body, SubscriptionBody), type)
+        return RunSubscription(row.id, route, self.config.agent_uuid)
+
+    def receiveMsg_Retired(self, message: Retired, sender: ActorAddress) -> None:
+        if message.id not in self.retiring:
+            return
+        self.retiring.discard(message.id)
+        if self.retire_to is None:
+            self.stop_child(sender)
+        self._all_retired()
+
+    def receiveMsg_RetireAll(self, message: RetireAll, sender: ActorAddress) -> None:
+        """Batches come through the router: what it has sent on before it settles is still to be taken."""
+        self.retire_to = sender
+        self.send(child_address(self.myAddress, ROUTER), Settle())
+
+    def receiveMsg_Settled(self, message: Settled, sender: ActorAddress) -> None:
+        for id in self.destinations:
+            address = child_address(self.myAddress, _child(id))
+            if self.running(address):
+                self.retiring.add(id)
+                self.send(address, Retire())
+        self._all_retired()
+
+    def _all_retired(self) -> None:
+        if self.retire_to is not None and not self.retiring:
+            self.send(self.retire_to, AllRetired())
+
+    # What comes up from below
+
+    def receiveMsg_Reported(self, message: Reported, sender: ActorAddress) -> None:
+        report = message.report
+        if report.destination_id not in self.destinations:
+            return
+        before = self.reports.get(report.destination_id)
+        self.reports[report.destination_id] = report
+        if report.last_error and (before is None or before.last_error != report.last_error):
+            self.errors[report.destination_id] = (report.last_error, timestamps.now())
+
+    def receiveMsg_RoutingReported(self, message: RoutingReported, sender: ActorAddress) -> None:
+        self.unrouted = message.unrouted
+
+    def receiveMsg_ReportBuffers(self, message: ReportBuffers, sender: ActorAddress) -> None:
+        self.send(sender, BuffersReported(list(self.reports.values()), self.unrouted))
+
+
+def _child(id: int) -> str:
+    return f"destination-{id}"
+
+
+def _check_destination(type: str, config: dict[str, Any] | None, enabled: bool) -> DestinationBody:
+    found = destinations.find(type)
+    found.check(config or {})
+    return DestinationBody(found.name, config, enabled)
+
+
+def _check_subscription(body: SubscriptionBody, type: str) -> Any:
+    return check_subscription(body.topics, body.route_json, body.payload_format, body.compression, type)
+
+
+def _subscription_row(row: Row) -> SubscriptionRow:
+    assert row.parent_id is not None
+    return SubscriptionRow(
+        id=row.id,
+        publish_destination_id=row.parent_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        **row.body,
+    )
+
+
+def _found_report(id: int, name: str, found: OutboxSummary | None) -> OutboxReport:
+    return OutboxReport(
+        destination_id=id,
+        destination=name,
+        connected=False,
+        rows=found.rows if found else 0,
+        bytes=found.bytes if found else 0,
+        oldest=found.oldest if found else None,
+        delivered=0,
+        dropped_quota=0,
+        dropped_expired=0,
+        last_flush_attempt=None,
+        last_flush_success=None,
+        last_error=None,
+    )

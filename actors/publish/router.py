@@ -1,0 +1,88 @@
+"""The router: which subscriptions want which endpoint's batches."""
+
+import msgspec
+from thespian.actors import ActorAddress
+
+from actors.batch import Batch, Source
+from actors.publish import topics
+from actors.system.actor import Actor
+
+REPORT_INTERVAL = 1.0
+
+
+class Routing(msgspec.Struct, frozen=True):
+    """One subscription: its actor and its topic filters."""
+
+    subscription: ActorAddress
+    topics: tuple[str, ...]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Start, and again whenever subscriptions change: all of them."""
+
+    routings: tuple[Routing, ...]
+
+
+class RoutingReported(msgspec.Struct, frozen=True):
+    """To the parent: how many batches nobody wanted since the router's start."""
+
+    unrouted: int
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """To the router; answered by `Settled` when every batch before it has been sent on."""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    pass
+
+
+class ReportDue(msgspec.Struct, frozen=True):
+    """To itself."""
+
+
+class Router(Actor):
+    """Sends each batch to the subscriptions that want any of its points.
+
+    Filters are matched once per endpoint and change of either side, not per batch.
+    """
+
+    def __init__(self) -> None:
+        self.unrouted = 0
+        self.reported = 0
+        self.ticking = False
+
+    def receiveMsg_Route(self, message: Route, sender: ActorAddress) -> None:
+        self.parent = sender
+        self.routings = message.routings
+        self.plans: dict[str, tuple[Source, tuple[ActorAddress, ...]]] = {}
+        self.health = f"{len(self.routings)} subscriptions"
+        if not self.ticking:
+            self.ticking = True
+            self.wakeupAfter(REPORT_INTERVAL, ReportDue())
+
+    def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
+        source = message.source
+        known, subscriptions = self.plans.get(source.endpoint_uuid, (None, ()))
+        if known is not source:
+            subscriptions = self._plan(source)
+        if not subscriptions:
+            self.unrouted += 1
+        for subscription in subscriptions:
+            self.send(subscription, message)
+
+    def _plan(self, source: Source) -> tuple[ActorAddress, ...]:
+        wanted = tuple(
+            routing.subscription for routing in self.routings if topics.select(routing.topics, source) != ()
+        )
+        self.plans[source.endpoint_uuid] = (source, wanted)
+        return wanted
+
+    def receiveMsg_ReportDue(self, message: ReportDue, sender: ActorAddress) -> None:
+        if self.unrouted != self.reported:
+            self.reported = self.unrouted
+            self.send(self.parent, RoutingReported(self.unrouted))
+        self.wakeupAfter(REPORT_INTERVAL, ReportDue())
+
+    def receiveMsg_Settle(self, message: Settle, sender: ActorAddress) -> None:
+        self.send(sender, Settled())

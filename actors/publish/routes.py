@@ -1,0 +1,127 @@
+"""What a subscription asks for, checked (spec 01 section 9, spec 02 section 4)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from actors.failure import Refusal
+from actors.publish import formats, topics
+
+COMPRESSIONS = ("json", "msgpack", "json+deflate", "msgpack+deflate")
+QUALITIES = ("GOOD", "BAD", "UNCERTAIN")
+
+# Destination types whose topics follow from the agent's own identity.
+_OWN_TOPICS = ("iotistica",)
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A checked subscription.
+
+    `topic` is trimmed; None only for a destination that has topics of its own. `buffer_size` polls of
+    one endpoint are published together, or fewer once the first has waited `buffer_time_ms` (0: no
+    limit). `max_points_per_message` and `min_interval_ms` are off at 0; an empty tuple filters nothing.
+    """
+
+    topics: tuple[str, ...]
+    topic: str | None
+    payload_format: str
+    compression: str | None
+    include_devices: tuple[str, ...] = ()
+    exclude_devices: tuple[str, ...] = ()
+    include_metrics: tuple[str, ...] = ()
+    exclude_metrics: tuple[str, ...] = ()
+    qualities: tuple[str, ...] = ()
+    min_interval_ms: int = 0
+    max_points_per_message: int = 0
+    buffer_size: int = 1
+    buffer_time_ms: int = 60_000
+
+
+def check_subscription(
+    filters: Any, route_json: Any, payload_format: Any, compression: Any, destination_type: str
+) -> Route:
+    """The route of a subscription as the client sent it; raises `Refusal`.
+
+    `destination_type` is a canonical one. Unknown keys of `route_json` are left alone.
+    """
+    if payload_format not in formats.NAMES:
+        raise Refusal(f"Invalid payload_format: {payload_format}", "payload_format")
+    if route_json is not None and not isinstance(route_json, dict):
+        raise Refusal("route_json must be an object", "route_json")
+    route = route_json or {}
+    return Route(
+        topics=_filters(filters),
+        topic=_topic(route.get("topic"), destination_type),
+        payload_format=payload_format,
+        compression=_compression(compression),
+        include_devices=_strings(route, "includeDevices"),
+        exclude_devices=_strings(route, "excludeDevices"),
+        include_metrics=_strings(route, "includeMetrics"),
+        exclude_metrics=_strings(route, "excludeMetrics"),
+        qualities=_qualities(route),
+        min_interval_ms=_integer(route, "minIntervalMs", 0, 60_000, default=0),
+        max_points_per_message=_integer(route, "maxPointsPerMessage", 0, 1000, default=0),
+        buffer_size=_integer(route, "bufferSize", 1, 10_000, default=1),
+        buffer_time_ms=_integer(route, "bufferTimeMs", 0, 60_000, default=60_000),
+    )
+
+
+def _filters(filters: Any) -> tuple[str, ...]:
+    given = _list_of_strings(filters, "topics")
+    return tuple(topics.check_filter(one, f"topics[{index}]") for index, one in enumerate(given))
+
+
+def _topic(topic: Any, destination_type: str) -> str | None:
+    field = "route_json.topic"
+    if topic is not None and not isinstance(topic, str):
+        raise Refusal(f"{field} must be a string", field)
+    if topic is not None and topic.strip():
+        return topics.check_topic(topic, field)
+    if destination_type not in _OWN_TOPICS:
+        raise Refusal("route_json.topic is required for external destinations", field)
+    return None
+
+
+def _compression(compression: Any) -> str | None:
+    if compression is None:
+        return None
+    if compression == "json":
+        return "json"
+    if compression not in COMPRESSIONS:
+        supported = ", ".join(COMPRESSIONS)
+        raise Refusal(f"Invalid compression: {compression}. Supported: {supported}", "compression")
+    raise Refusal(f"Compression {compression} is not supported by this version; use json", "compression")
+
+
+def _qualities(route: dict[str, Any]) -> tuple[str, ...]:
+    qualities = _strings(route, "qualities")
+    for index, quality in enumerate(qualities):
+        if quality not in QUALITIES:
+            field = f"route_json.qualities[{index}]"
+            raise Refusal(f"{field} must be one of {', '.join(QUALITIES)}", field)
+    return qualities
+
+
+def _strings(route: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = route.get(key)
+    return () if value is None else tuple(_list_of_strings(value, f"route_json.{key}"))
+
+
+def _list_of_strings(value: Any, field: str) -> Sequence[str]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise Refusal(f"{field} must be an array of strings", field)
+    return value
+
+
+def _integer(route: dict[str, Any], key: str, lowest: int, highest: int, default: int) -> int:
+    value = route.get(key)
+    if value is None:
+        return default
+    # JSON's true is an int to Python; 5.0 is an integer to JavaScript clients.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        field = f"route_json.{key}"
+        raise Refusal(f"{field} must be an integer from {lowest} to {highest}", field)
+    return value

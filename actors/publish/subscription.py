@@ -1,0 +1,105 @@
+"""A subscription: selects points, formats batches, hands payloads to its destination."""
+
+from typing import ClassVar
+
+import msgspec
+from thespian.actors import ActorAddress
+
+from actors.batch import Batch, Source
+from actors.publish import formats, topics
+from actors.publish.formats import MessageIds
+from actors.publish.routes import Route
+from actors.system.actor import Actor
+
+
+class RunSubscription(msgspec.Struct, frozen=True):
+    """Start, and again whenever it changes."""
+
+    id: int
+    route: Route
+    agent_uuid: str
+
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    """To the destination: payloads in order, of one topic."""
+
+    TELEMETRY: ClassVar[bool] = True
+
+    topic: str
+    payloads: list[bytes]
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """To the subscription: publish what waits for its batch now; answered by `Flushed`."""
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    id: int
+
+
+class BatchDue(msgspec.Struct, frozen=True):
+    """To itself: what has waited `bufferTimeMs` goes."""
+
+    endpoint_uuid: str
+    number: int
+
+
+class Subscription(Actor):
+    """Publishes every batch at once, unless the route asks for `buffer_size` of an endpoint together."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, list[Batch]] = {}
+        self.number = 0
+
+    def receiveMsg_RunSubscription(self, message: RunSubscription, sender: ActorAddress) -> None:
+        self._publish_all()
+        self.destination = sender
+        self.id = message.id
+        self.route = message.route
+        self.topic = message.route.topic or ""
+        self.ids = MessageIds(message.agent_uuid)
+        self.selections: dict[str, tuple[Source, tuple[int, ...] | None]] = {}
+        self.health = f"{message.route.payload_format} to {self.topic}"
+
+    def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
+        if self.route.buffer_size == 1:
+            self._publish([message])
+        else:
+            self._buffer(message)
+
+    def _publish(self, batches: list[Batch]) -> None:
+        source = batches[0].source
+        known, points = self.selections.get(source.endpoint_uuid, (None, None))
+        if known is not source:
+            points = topics.select(self.route.topics, source)
+            self.selections[source.endpoint_uuid] = (source, points)
+        payloads = formats.encode(self.route.payload_format, batches, points, self.ids)
+        if payloads:
+            self.send(self.destination, Publish(self.topic, payloads))
+
+    def _buffer(self, batch: Batch) -> None:
+        key = batch.source.endpoint_uuid
+        buffer = self.buffers.setdefault(key, [])
+        if buffer and buffer[0].source is not batch.source:
+            self._publish(self.buffers.pop(key))
+            buffer = self.buffers.setdefault(key, [])
+        buffer.append(batch)
+        if len(buffer) >= self.route.buffer_size:
+            self._publish(self.buffers.pop(key))
+        elif len(buffer) == 1 and self.route.buffer_time_ms:
+            self.number += 1
+            self.wakeupAfter(self.route.buffer_time_ms / 1000, BatchDue(key, self.number))
+
+    def receiveMsg_BatchDue(self, message: BatchDue, sender: ActorAddress) -> None:
+        buffer = self.buffers.pop(message.endpoint_uuid, None)
+        if buffer:
+            self._publish(buffer)
+
+    def receiveMsg_Flush(self, message: Flush, sender: ActorAddress) -> None:
+        self._publish_all()
+        self.send(sender, Flushed(self.id))
+
+    def _publish_all(self) -> None:
+        buffers, self.buffers = self.buffers, {}
+        for buffer in buffers.values():
+            self._publish(buffer)

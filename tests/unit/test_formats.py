@@ -1,0 +1,259 @@
+import gc
+import json
+import math
+import re
+import weakref
+from typing import Any
+
+import pytest
+
+from actors.batch import Batch, Point, Source
+from actors.publish.formats import NAMES, MessageIds, encode, tags
+
+POLLED = 1741083325004
+PUBLISHED = 1741083330123
+AGENT = "7f3e9a1b-1111-4222-8333-444455556666"
+
+
+def make_source(*points: Point) -> Source:
+    return Source(
+        endpoint_uuid="5b0e0000-aaaa-4bbb-8ccc-ddddeeeeffff",
+        endpoint="line-1",
+        protocol="modbus",
+        device_uuid="1a2b3c4d-aaaa-4bbb-8ccc-ddddeeeeffff",
+        device="press-4-1a2b3c4d",
+        points=points,
+        topics=tuple((f"modbus/line-1/press-4/{point.name}",) for point in points),
+    )
+
+
+SOURCE = make_source(Point("oil_temp", "°C"), Point("running"), Point("parts"), Point("recipe"))
+
+
+@pytest.fixture
+def ids() -> MessageIds:
+    return MessageIds(AGENT, clock=lambda: PUBLISHED)
+
+
+def one(format_name: str, batch: Batch, ids: MessageIds, points: tuple[int, ...] | None = None) -> Any:
+    """The only payload, decoded by another library, without its checked message id."""
+    (payload,) = encode(format_name, [batch], points, ids)
+    decoded = json.loads(payload, parse_constant=_not_json)
+    assert re.fullmatch(rf"{AGENT}-\d{{13}}-\d+-[a-z0-9]{{1,5}}", decoded.pop("msgId"))
+    return decoded
+
+
+def _not_json(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def good(*values: Any) -> Batch:
+    return Batch(SOURCE, POLLED, list(values))
+
+
+def test_custom_tells_all_about_every_reading(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [61.4, True, None, "A7"], [None, None, "ILLEGAL_ADDRESS", None])
+    common = {
+        "timestamp": "2025-03-04T10:15:25.004Z",
+        "deviceName": "press-4-1a2b3c4d",
+        "protocol": "modbus",
+        "endpoint_uuid": "5b0e0000-aaaa-4bbb-8ccc-ddddeeeeffff",
+        "device_uuid": "1a2b3c4d-aaaa-4bbb-8ccc-ddddeeeeffff",
+    }
+    assert one("custom", batch, ids) == {
+        "timestamp": "2025-03-04T10:15:30.123Z",
+        "protocol": "modbus",
+        "messages": [
+            {**common, "metric": "oil_temp", "value": 61.4, "unit": "°C", "quality": "GOOD"},
+            {**common, "metric": "running", "value": True, "quality": "GOOD"},
+            {
+                **common,
+                "metric": "parts",
+                "value": None,
+                "quality": "BAD",
+                "qualityCode": "ILLEGAL_ADDRESS",
+            },
+            {**common, "metric": "recipe", "value": "A7", "quality": "GOOD"},
+        ],
+    }
+
+
+def test_custom_keeps_the_unit_of_a_bad_reading(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [None, None, None, None], ["TIMEOUT"] * 4)
+    assert one("custom", batch, ids)["messages"][0]["unit"] == "°C"
+
+
+def test_custom_puts_all_batches_into_one_payload(ids: MessageIds) -> None:
+    batches = [Batch(SOURCE, POLLED + 1000 * number, [number, True, 1, "A"]) for number in range(3)]
+    (payload,) = encode("custom", batches, None, ids)
+    messages = json.loads(payload)["messages"]
+    assert [message["value"] for message in messages if message["metric"] == "oil_temp"] == [0, 1, 2]
+    assert [message["timestamp"] for message in messages[::4]] == [
+        "2025-03-04T10:15:25.004Z",
+        "2025-03-04T10:15:26.004Z",
+        "2025-03-04T10:15:27.004Z",
+    ]
+
+
+def test_tags_are_names_and_values_or_errors(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [61.4, None, None, "A7"], [None, None, "ILLEGAL_ADDRESS", None])
+    assert one("tags", batch, ids) == {
+        "timestamp": POLLED,
+        "node": "press-4-1a2b3c4d",
+        "group": "modbus",
+        "tags": [
+            {"name": "oil_temp", "value": 61.4},
+            {"name": "running", "value": None},
+            {"name": "parts", "error": "ILLEGAL_ADDRESS"},
+            {"name": "recipe", "value": "A7"},
+        ],
+    }
+
+
+def test_tags_bytes_have_the_documented_order_and_no_spaces(ids: MessageIds) -> None:
+    (payload,) = encode("tags", [good(61.4, True, 412, "A7")], None, ids)
+    text, _, message_id = payload.decode().partition(',"msgId":')
+    assert text == (
+        '{"timestamp":1741083325004,"node":"press-4-1a2b3c4d","group":"modbus","tags":['
+        '{"name":"oil_temp","value":61.4},{"name":"running","value":true},'
+        '{"name":"parts","value":412},{"name":"recipe","value":"A7"}]'
+    )
+    assert message_id.startswith(f'"{AGENT}-{PUBLISHED}-0-')
+
+
+def test_ecp_has_a_type_per_value(ids: MessageIds) -> None:
+    assert one("ecp", good(61.4, True, 412, "A7"), ids) == {
+        "timestamp": POLLED,
+        "node": "press-4-1a2b3c4d",
+        "group": "modbus",
+        "tags": [
+            {"name": "oil_temp", "value": 61.4, "type": 3},
+            {"name": "running", "value": True, "type": 1},
+            {"name": "parts", "value": 412, "type": 2},
+            {"name": "recipe", "value": "A7", "type": 4},
+        ],
+    }
+
+
+def test_ecp_writes_an_integer_valued_float_as_an_integer(ids: MessageIds) -> None:
+    (payload,) = encode("ecp", [good(61.0, -0.5, 1e16, 0)], None, ids)
+    assert b'"value":61,"type":2' in payload
+    assert b'"value":-0.5,"type":3' in payload
+    assert b'"value":1e16,"type":2' in payload
+    assert b'"value":0,"type":2' in payload
+
+
+def test_ecp_leaves_out_bad_and_missing_values(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [None, None, 412, math.nan], ["TIMEOUT", None, None, None])
+    assert one("ecp", batch, ids)["tags"] == [{"name": "parts", "value": 412, "type": 2}]
+
+
+def test_ecp_has_no_payload_for_a_poll_without_values(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [None] * 4, ["TIMEOUT"] * 4)
+    assert encode("ecp", [batch], None, ids) == []
+
+
+def test_ecp_keeps_the_last_value_of_equal_names(ids: MessageIds) -> None:
+    twins = make_source(Point("a"), Point("b"), Point("a"), Point("b"))
+    batch = Batch(twins, POLLED, [1, 2, 3, None], [None, None, None, "TIMEOUT"])
+    assert one("ecp", batch, ids)["tags"] == [
+        {"name": "a", "value": 3, "type": 2},
+        {"name": "b", "value": 2, "type": 2},
+    ]
+
+
+@pytest.mark.parametrize("format_name", ["tags", "ecp"])
+def test_every_poll_is_a_payload_of_its_own(format_name: str, ids: MessageIds) -> None:
+    batches = [Batch(SOURCE, POLLED + number, [number, True, 1, "A"]) for number in range(3)]
+    decoded = [json.loads(payload) for payload in encode(format_name, batches, None, ids)]
+    assert [payload["timestamp"] for payload in decoded] == [POLLED, POLLED + 1, POLLED + 2]
+    assert [payload["tags"][0]["value"] for payload in decoded] == [0, 1, 2]
+    assert len({payload["msgId"] for payload in decoded}) == 3
+
+
+@pytest.mark.parametrize(("format_name", "key"), [("tags", "name"), ("ecp", "name"), ("custom", "metric")])
+def test_only_the_chosen_points_are_published(format_name: str, key: str, ids: MessageIds) -> None:
+    payload = one(format_name, good(61.4, True, 412, "A7"), ids, points=(1, 3))
+    entries = payload["messages" if format_name == "custom" else "tags"]
+    assert [(entry[key], entry["value"]) for entry in entries] == [("running", True), ("recipe", "A7")]
+
+
+def test_chosen_points_keep_their_own_qualities(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [None, True, None, "A7"], ["TIMEOUT", None, "ILLEGAL_ADDRESS", None])
+    assert one("tags", batch, ids, points=(1, 2))["tags"] == [
+        {"name": "running", "value": True},
+        {"name": "parts", "error": "ILLEGAL_ADDRESS"},
+    ]
+
+
+@pytest.mark.parametrize("format_name", NAMES)
+def test_no_chosen_point_is_no_payload(format_name: str, ids: MessageIds) -> None:
+    assert encode(format_name, [good(1, 2, 3, 4)], (), ids) == []
+    assert encode(format_name, [], None, ids) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("format_name", "entries"), [("tags", "tags"), ("custom", "messages")])
+def test_what_json_cannot_say_becomes_null(
+    format_name: str, entries: str, value: float, ids: MessageIds
+) -> None:
+    assert one(format_name, good(value, True, 1, "A"), ids)[entries][0]["value"] is None
+
+
+NASTY = 'a"b\\c\nd\0e,f]}°\u2028'
+
+
+@pytest.mark.parametrize("format_name", NAMES)
+def test_any_text_survives_as_value_name_and_unit(format_name: str, ids: MessageIds) -> None:
+    source = make_source(Point(NASTY, NASTY), Point("after"))
+    payload = one(format_name, Batch(source, POLLED, [NASTY, 7]), ids)
+    entries = payload["messages" if format_name == "custom" else "tags"]
+    assert [entry["value"] for entry in entries] == [NASTY, 7]
+    assert entries[0]["metric" if format_name == "custom" else "name"] == NASTY
+    if format_name == "custom":
+        assert entries[0]["unit"] == NASTY
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**63, 2**64 - 1, 0.1, 1e-300, 1e300, 123456789.123456789])
+def test_numbers_survive_exactly(value: float, ids: MessageIds) -> None:
+    assert one("tags", good(value, True, 1, "A"), ids)["tags"][0]["value"] == value
+
+
+def test_subscriptions_of_equal_format_and_points_share_a_payload(ids: MessageIds) -> None:
+    batch = good(61.4, True, 412, "A7")
+    (first,) = encode("tags", [batch], None, ids)
+    assert encode("tags", [batch], None, ids)[0] is first
+    assert encode("tags", [batch], (0,), ids)[0] != first
+    assert encode("custom", [batch], None, ids)[0] != first
+
+
+def test_two_sources_are_never_confused(ids: MessageIds) -> None:
+    other = make_source(Point("x"))
+    assert one("tags", good(1, 2, 3, 4), ids)["tags"][0]["name"] == "oil_temp"
+    assert one("tags", Batch(other, POLLED, [1]), ids)["tags"][0]["name"] == "x"
+
+
+def test_what_is_prepared_for_a_source_goes_with_it(ids: MessageIds) -> None:
+    gc.collect()
+    before = len(tags._prepared)
+    short_lived = make_source(Point("x"))
+    gone = weakref.ref(short_lived)
+    one("tags", Batch(short_lived, POLLED, [1]), ids)
+    assert len(tags._prepared) == before + 1
+    del short_lived
+    gc.collect()
+    assert gone() is None
+    assert len(tags._prepared) == before
+
+
+def test_message_ids_count_within_a_millisecond() -> None:
+    now = [1000]
+    ids = MessageIds("agent", clock=lambda: now[0])
+    first, second = ids.next(), ids.next()
+    now[0] = 1001
+    third = ids.next()
+    assert [re.sub(rb"[a-z0-9]{1,5}$", b"", one) for one in (first, second, third)] == [
+        b"agent-1000-0-",
+        b"agent-1000-1-",
+        b"agent-1001-0-",
+    ]

@@ -1,0 +1,212 @@
+import ssl
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from servers.certificates import Authority
+
+from actors.failure import Refusal
+from actors.publish.destinations import TYPES, canonical, find, mqtt
+from actors.publish.destinations.mqtt import SECRETS, Config, check, tls_context
+
+AUTHORITY = Authority()
+CERTIFICATE, KEY = AUTHORITY.issue("client")
+
+
+def refusal(**config_json: Any) -> tuple[str, str | None]:
+    with pytest.raises(Refusal) as refused:
+        check(config_json)
+    assert refused.value.kind == "invalid"
+    return refused.value.message, refused.value.field
+
+
+@pytest.mark.parametrize(
+    ("config_json", "expected"),
+    [
+        ({"host": "broker"}, Config("broker", 1883)),
+        ({"host": " broker ", "port": 1884}, Config("broker", 1884)),
+        ({"host": "10.0.0.1", "port": "1884"}, Config("10.0.0.1", 1884)),
+        ({"brokerUrl": "mqtt://broker"}, Config("broker", 1883)),
+        ({"url": "mqtt://broker:1884"}, Config("broker", 1884)),
+        ({"brokerUrl": "broker:1884"}, Config("broker", 1884)),
+        ({"brokerUrl": "broker"}, Config("broker", 1883)),
+        ({"brokerUrl": "mqtt://[::1]:1884/"}, Config("::1", 1884)),
+        ({"brokerUrl": "mqtts://broker"}, Config("broker", 8883, tls=True)),
+        ({"brokerUrl": "MQTTS://broker:8884"}, Config("broker", 8884, tls=True)),
+        ({"brokerUrl": "mqtt://a", "url": "mqtt://b", "host": "c"}, Config("a", 1883)),
+        ({"brokerUrl": "", "host": "c"}, Config("c", 1883)),
+    ],
+)
+def test_a_broker_is_found_by_url_or_host(config_json: dict[str, Any], expected: Config) -> None:
+    assert check(config_json) == expected
+
+
+def test_credentials_come_from_the_url_decoded() -> None:
+    config = check({"brokerUrl": "mqtt://us%40er:p%2Fw%3A@broker"})
+    assert (config.username, config.password) == ("us@er", "p/w:")
+
+
+def test_credentials_of_their_own_win_over_those_in_the_url() -> None:
+    config = check({"brokerUrl": "mqtt://a:b@broker", "username": "c", "password": " d "})
+    assert (config.username, config.password) == ("c", " d ")
+
+
+def test_options_are_kept() -> None:
+    config = check({"host": "b", "clientId": "press", "keepalive": 30, "rejectUnauthorized": False})
+    assert config == Config("b", 1883, client_id="press", keepalive=30, reject_unauthorized=False)
+    assert check({"host": "b", "deviceId": "press"}).client_id == "press"
+
+
+def test_blank_options_of_a_form_are_as_good_as_none() -> None:
+    blank = dict.fromkeys(["username", "password", "clientId", "ca", "cert", "key", "port", "path"], "")
+    assert check({"host": "b", **blank, "topicPrefix": "x", "unknown": [1]}) == Config("b", 1883)
+
+
+@pytest.mark.parametrize(
+    ("config_json", "field"),
+    [
+        ({"host": 5}, "host"),
+        ({"host": "a/b"}, "host"),
+        ({"host": "mqtt://a"}, "host"),
+        ({"host": "a..b"}, "host"),
+        ({"url": f"mqtt://{'a' * 64}.b"}, "url"),
+        ({"host": "a", "username": "é" * 32_768}, "username"),
+        ({"host": "a", "username": "u", "password": "p" * 65_536}, "password"),
+        ({"host": "a", "clientId": "c" * 65_536}, "clientId"),
+        ({"host": "a", "port": 0}, "port"),
+        ({"host": "a", "port": 65_536}, "port"),
+        ({"host": "a", "port": "x"}, "port"),
+        ({"host": "a", "port": 1.5}, "port"),
+        ({"host": "a", "port": True}, "port"),
+        ({"brokerUrl": 5}, "brokerUrl"),
+        ({"brokerUrl": "http://a"}, "brokerUrl"),
+        ({"url": "mqtt://a:99999"}, "url"),
+        ({"url": "mqtt://a:0"}, "url"),
+        ({"url": "mqtt://a:x"}, "url"),
+        ({"url": "mqtt://[::1"}, "url"),
+        ({"host": "a", "username": 5}, "username"),
+        ({"host": "a", "password": 5, "username": "u"}, "password"),
+        ({"host": "a", "password": "p"}, "username"),
+        ({"host": "a", "clientId": 5}, "clientId"),
+        ({"host": "a", "clientId": "a\0b"}, "clientId"),
+        ({"host": "a", "keepalive": 0}, "keepalive"),
+        ({"host": "a", "keepalive": 65_536}, "keepalive"),
+        ({"host": "a", "rejectUnauthorized": "false"}, "rejectUnauthorized"),
+        ({"host": "a", "topicTemplate": 5}, "topicTemplate"),
+        ({"host": "a", "ca": AUTHORITY.pem}, "ca"),
+        ({"url": "mqtts://a", "ca": 5}, "ca"),
+        ({"url": "mqtts://a", "ca": "nonsense"}, "ca"),
+        ({"url": "mqtts://a", "cert": CERTIFICATE}, "key"),
+        ({"url": "mqtts://a", "key": KEY}, "cert"),
+        ({"url": "mqtts://a", "cert": "nonsense", "key": "nonsense"}, "key"),
+        ({"url": "mqtts://a", "cert": CERTIFICATE, "key": AUTHORITY.issue()[1]}, "key"),
+    ],
+)
+def test_a_bad_option_is_refused_by_its_field(config_json: dict[str, Any], field: str) -> None:
+    assert refusal(**config_json)[1] == f"config_json.{field}"
+
+
+@pytest.mark.parametrize("config_json", [{}, {"host": None}, {"host": " "}, {"brokerUrl": "mqtt://"}])
+def test_a_missing_host_is_refused_in_the_documented_words(config_json: dict[str, Any]) -> None:
+    assert refusal(**config_json)[0] == "Host is required"
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_websockets_are_refused_for_what_they_are(scheme: str) -> None:
+    message, field = refusal(brokerUrl=f"{scheme}://broker/mqtt")
+    assert "WebSocket is not supported by this version" in message
+    assert field == "config_json.brokerUrl"
+
+
+def test_a_bad_url_is_refused_without_repeating_its_password() -> None:
+    with pytest.raises(Refusal) as refused:
+        check({"brokerUrl": "mqtt://user:pass/secret@broker"})
+    assert "pass" not in refused.value.message
+    assert refused.value.__cause__ is None
+
+
+def test_pem_texts_may_have_escaped_line_ends() -> None:
+    escaped = {
+        key: pem.replace("\n", "\\n")
+        for key, pem in {"ca": AUTHORITY.pem, "cert": CERTIFICATE, "key": KEY}.items()
+    }
+    config = check({"brokerUrl": "mqtts://broker", **escaped})
+    assert config.ca == AUTHORITY.pem
+    assert tls_context(config).get_ca_certs()
+
+
+def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password() -> None:
+    key = load_pem_private_key(KEY.encode(), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    assert refusal(url="mqtts://a", cert=CERTIFICATE, key=encrypted.decode())[1] == "config_json.key"
+
+
+def test_a_broker_is_verified_unless_told_otherwise() -> None:
+    strict = tls_context(Config("b", 8883, tls=True))
+    assert (strict.verify_mode, strict.check_hostname) == (ssl.CERT_REQUIRED, True)
+    lax = tls_context(Config("b", 8883, tls=True, reject_unauthorized=False))
+    assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
+
+
+def test_a_private_key_is_on_disk_only_for_its_owner_and_only_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+
+    class Context(ssl.SSLContext):
+        def load_cert_chain(self, certfile: Any, *rest: Any, **keywords: Any) -> None:
+            seen.append(stat.S_IMODE(Path(certfile).stat().st_mode))
+            super().load_cert_chain(certfile, *rest, **keywords)
+
+    monkeypatch.setattr(mqtt.ssl, "SSLContext", Context)
+    tls_context(Config("b", 8883, tls=True, cert=CERTIFICATE, key=KEY))
+    assert seen == [0o600]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checking_a_configuration_does_not_import_the_mqtt_library() -> None:
+    script = (
+        "import sys; from actors.publish.destinations import find;"
+        "find('mqtt').check({'host': 'a'}); sys.exit('gmqtt' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_type_is_its_own_canonical_name(name: str) -> None:
+    assert canonical(name) == name
+
+
+def test_short_names_are_aliases() -> None:
+    assert [canonical(name) for name in ("azure", "aws", "gcp")] == ["azure-iot", "aws-iot", "gcp-iot"]
+
+
+@pytest.mark.parametrize("name", ["kafka", "", "MQTT", None, 5, ["mqtt"]])
+def test_an_unknown_type_is_refused(name: Any) -> None:
+    with pytest.raises(Refusal) as refused:
+        find(name)
+    assert (refused.value.field, refused.value.kind) == ("type", "invalid")
+
+
+@pytest.mark.parametrize("name", ["influxdb", "azure"])
+def test_a_type_that_is_not_built_yet_is_unavailable(name: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        find(name)
+    assert refused.value.message == f"Destination type {canonical(name)} is not available in this version"
+    assert (refused.value.field, refused.value.kind) == ("type", "unavailable")
+
+
+def test_the_mqtt_type_hides_its_password_and_key() -> None:
+    found = find("mqtt")
+    assert (found.name, found.secrets) == ("mqtt", SECRETS)
