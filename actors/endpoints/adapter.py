@@ -1,0 +1,42 @@
+"""The adapter: supervisor of all endpoints of one protocol."""
+
+import msgspec
+from thespian.actors import ActorAddress
+
+from actors.endpoints.endpoint import Endpoint, RunEndpoint
+from actors.endpoints.schedule import phase
+from actors.system.actor import Actor
+from actors.system.asyncio_base import child_address
+
+
+class RunAdapter(msgspec.Struct, frozen=True):
+    """Start, and again whenever the enabled endpoints of the protocol change."""
+
+    endpoints: tuple[RunEndpoint, ...]
+
+
+class Adapter(Actor):
+    """Brings its children in line with the endpoints it is told to run."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, RunEndpoint] = {}
+        self.phases: dict[str, float] = {}
+
+    def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
+        wanted = {endpoint.name: endpoint for endpoint in message.endpoints}
+        for name in self.wanted.keys() - wanted.keys():
+            self.stop_child(child_address(self.myAddress, name))
+            del self.phases[name]
+        for name, endpoint in wanted.items():
+            self._run(name, endpoint)
+        self.wanted = wanted
+
+    def _run(self, name: str, endpoint: RunEndpoint) -> None:
+        if name not in self.phases:
+            self.phases[name] = phase(len(self.phases))
+        start = msgspec.structs.replace(endpoint, phase=self.phases[name])
+        address = child_address(self.myAddress, name)
+        if not self.running(address):
+            self.spawn(Endpoint, name, start)
+        elif endpoint != self.wanted.get(name):
+            self.restate(address, start)

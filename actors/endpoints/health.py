@@ -1,0 +1,208 @@
+"""What an endpoint knows of its device: health, metrics, register diagnostics (spec 03 section 1)."""
+
+from array import array
+from collections import Counter, deque
+from typing import Any
+
+import msgspec
+
+from actors.batch import Source
+from actors.endpoints.messages import HealthReported
+from actors.endpoints.protocol import Reading
+
+HISTORY = 100
+DURATIONS = 1000
+ERRORS = 100
+TOP_ERRORS = 10
+
+
+class PollError(msgspec.Struct, frozen=True):
+    """`timestamp` is Unix ms, `type` a quality code."""
+
+    timestamp: int
+    type: str
+    message: str
+
+
+class Health:
+    """Counts polls and remembers the latest; all times Unix ms, durations ms."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.connected = False
+        self.last_poll: int | None = None
+        self.last_seen: int | None = None
+        self.first_poll: int | None = None
+        self.error_count = 0
+        self.last_error: str | None = None
+        self.response_time: float | None = None
+        self.registers_updated = 0
+        self.polls = 0
+        self.succeeded = 0
+        self.updated = 0
+        self.skipped = 0
+        self.reading: Reading | None = None
+        self._history: deque[bool] = deque(maxlen=HISTORY)
+        self._durations = array("f")
+        self._errors: deque[PollError] = deque(maxlen=ERRORS)
+        self._register_errors: Counter[int] = Counter()
+        self._register_seen: dict[int, int] = {}
+
+    # Recording
+
+    def success(self, now: int, duration: float, reading: Reading) -> None:
+        """A poll that the device answered, its data points good or not."""
+        self._polled(now, duration, True)
+        self.connected = True
+        previous_seen, self.last_seen = self.last_seen, now
+        self.succeeded += 1
+        self.error_count = 0
+        self.last_error = None
+        self.response_time = duration
+        updated = len(reading.values)
+        if reading.qualities is not None:
+            updated -= self._note_bad(reading.qualities, previous_seen)
+        self.registers_updated = updated
+        self.updated += updated
+        self.reading = reading
+
+    def failure(self, now: int, duration: float | None, code: str, message: str) -> None:
+        """A poll without an answer; `duration` None when none was sent because the device is offline."""
+        self._polled(now, duration, False)
+        self.connected = False
+        self.error_count += 1
+        self.last_error = message
+        self.registers_updated = 0
+        if duration is not None:
+            self._errors.append(PollError(now, code, message))
+
+    def _polled(self, now: int, duration: float | None, good: bool) -> None:
+        self.last_poll = now
+        if self.first_poll is None:
+            self.first_poll = now
+        self._history.append(good)
+        if duration is not None:
+            if len(self._durations) < DURATIONS:
+                self._durations.append(duration)
+            else:
+                self._durations[self.polls % DURATIONS] = duration
+            self.polls += 1
+
+    def _note_bad(self, qualities: list[str | None], previous_seen: int | None) -> int:
+        """Count the bad points, and keep what their last success was: per point only for those."""
+        bad = 0
+        before = self.reading
+        for index, code in enumerate(qualities):
+            if code is not None:
+                bad += 1
+                self._register_errors[index] += 1
+                was_good = before is not None and not (before.qualities and before.qualities[index])
+                if was_good and previous_seen is not None:
+                    self._register_seen[index] = previous_seen
+        return bad
+
+    # Reporting
+
+    @property
+    def success_rate(self) -> float:
+        return sum(self._history) / len(self._history) if self._history else 1.0
+
+    def report(self) -> HealthReported:
+        rate = self.success_rate
+        return HealthReported(
+            device=self.device,
+            status="connected" if self.connected else "disconnected",
+            connected=self.connected,
+            last_poll=self.last_poll,
+            last_seen=self.last_seen,
+            error_count=self.error_count,
+            last_error=self.last_error,
+            response_time_ms=None if self.response_time is None else round(self.response_time, 2),
+            poll_success_rate=round(rate, 4),
+            registers_updated=self.registers_updated,
+            communication_quality=round(100 * rate, 1) if self.connected else 0.0,
+            quality_word=_word(self.connected, rate),
+            polls_skipped=self.skipped,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The metrics summary of spec 03 section 1.2."""
+        durations = sorted(self._durations)
+        total = len(durations)
+        failed = self.polls - self.succeeded
+        return {
+            "avgPollMs": round(sum(durations) / total, 3) if total else None,
+            "minPollMs": round(durations[0], 3) if total else None,
+            "maxPollMs": round(durations[-1], 3) if total else None,
+            "p50PollMs": _percentile(durations, 0.50),
+            "p95PollMs": _percentile(durations, 0.95),
+            "p99PollMs": _percentile(durations, 0.99),
+            "successRate": round(self.succeeded / self.polls, 4) if self.polls else None,
+            "totalPolls": self.polls,
+            "successfulPolls": self.succeeded,
+            "failedPolls": failed,
+            "skippedPolls": self.skipped,
+            "avgDataPointsUpdated": round(self.updated / self.succeeded, 2) if self.succeeded else 0,
+            "totalDataPointsUpdated": self.updated,
+            "errorRate": round(failed / self.polls, 4) if self.polls else 0,
+            "topErrors": self._top_errors(),
+            "firstPoll": self.first_poll,
+            "lastPoll": self.last_poll,
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """The raw metrics of spec 03 section 1.2."""
+        return {
+            "pollDurations": [round(d, 3) for d in self._durations],
+            "pollSuccessCount": self.succeeded,
+            "pollTotalCount": self.polls,
+            "dataPointsUpdated": self.updated,
+            "lastErrors": [msgspec.to_builtins(error) for error in self._errors],
+        }
+
+    def registers(self, source: Source, addresses: list[str]) -> list[dict[str, Any]]:
+        """Diagnostics of every data point, in their order; `addresses` as the protocol spells them."""
+        reading = self.reading
+        return [
+            {
+                "name": point.name,
+                "address": address,
+                "lastValue": reading.values[index] if reading else None,
+                "unit": point.unit,
+                "quality": self._quality(index)[0],
+                "qualityCode": self._quality(index)[1],
+                "lastSuccess": self._last_success(index),
+                "errorCount": self._register_errors[index] + self.polls - self.succeeded,
+            }
+            for index, (point, address) in enumerate(zip(source.points, addresses, strict=True))
+        ]
+
+    def _quality(self, index: int) -> tuple[str, str | None]:
+        if not self.connected or self.reading is None:
+            return "BAD", "DEVICE_OFFLINE"
+        code = self.reading.qualities[index] if self.reading.qualities else None
+        return ("BAD", code) if code else ("GOOD", None)
+
+    def _last_success(self, index: int) -> int | None:
+        good = self.reading and not (self.reading.qualities and self.reading.qualities[index])
+        if good:
+            return self.last_seen
+        return self._register_seen.get(index)
+
+    def _top_errors(self) -> list[dict[str, Any]]:
+        latest = {error.type: error.timestamp for error in self._errors}
+        counts = Counter(error.type for error in self._errors).most_common(TOP_ERRORS)
+        return [{"type": kind, "count": count, "lastSeen": latest[kind]} for kind, count in counts]
+
+
+def _percentile(ordered: list[float], share: float) -> float | None:
+    """The nearest-rank percentile of sorted durations."""
+    if not ordered:
+        return None
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
+
+
+def _word(connected: bool, rate: float) -> str:
+    if not connected:
+        return "offline"
+    return "good" if rate >= 0.95 else "degraded" if rate >= 0.75 else "poor"

@@ -1,0 +1,167 @@
+"""Messages of the endpoint side. Requests are answered by the reply named beside them or by `Failed`."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from thespian.actors import ActorAddress
+
+
+class EndpointRow(msgspec.Struct, frozen=True):
+    """An endpoint as the API shows it (spec 01 section 6); `address` is its actor while it runs."""
+
+    id: int
+    uuid: str
+    name: str
+    protocol: str
+    enabled: bool
+    poll_interval: int
+    connection: dict[str, Any]
+    data_points: list[dict[str, Any]] | None
+    metadata: dict[str, Any] | None
+    fingerprint: str | None
+    created_at: str
+    updated_at: str
+    address: ActorAddress | None = None
+
+
+class DeviceRow(msgspec.Struct, frozen=True):
+    """A device as the API shows it (spec 01 section 6, `GET /v1/devices`); `address` as above."""
+
+    uuid: str
+    endpoint_id: int
+    name: str
+    protocol: str
+    enabled: bool
+    identifier: str
+    metadata: dict[str, Any] | None
+    created_at: str
+    updated_at: str
+    address: ActorAddress | None = None
+
+
+class ListEndpoints(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `EndpointsListed`, sorted by name."""
+
+    protocol: str | None = None
+
+
+class EndpointsListed(msgspec.Struct, frozen=True):
+    endpoints: list[EndpointRow]
+
+
+class AddEndpoint(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `EndpointChanged`. Values are as the client sent them."""
+
+    name: str
+    protocol: str
+    connection: dict[str, Any]
+    poll_interval: int = 5000
+    enabled: bool = True
+    data_points: list[dict[str, Any]] | None = None
+    metadata: dict[str, Any] | None = None
+    fingerprint: str | None = None
+
+
+class ChangeEndpoint(msgspec.Struct, frozen=True):
+    """To `endpoints`; `key` is a uuid or a name; replies `EndpointChanged`."""
+
+    key: str
+    enabled: bool | UnsetType = UNSET
+    poll_interval: int | UnsetType = UNSET
+
+
+class EndpointChanged(msgspec.Struct, frozen=True):
+    endpoint: EndpointRow
+
+
+class RemoveEndpoint(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `EndpointsRemoved(1)`."""
+
+    uuid: str
+
+
+class RemoveAllEndpoints(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `EndpointsRemoved`."""
+
+
+class EndpointsRemoved(msgspec.Struct, frozen=True):
+    removed: int
+
+
+class ListDevices(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `DevicesListed`, sorted by name.
+
+    With `running`, a protocol without a running adapter is `Failed("not_found", "No adapter running
+    for protocol: X")`.
+    """
+
+    protocol: str | None = None
+    running: bool = False
+
+
+class DevicesListed(msgspec.Struct, frozen=True):
+    devices: list[DeviceRow]
+
+
+class ReportHealth(msgspec.Struct, frozen=True):
+    """To an endpoint's own address; replies `HealthReported`."""
+
+
+class HealthReported(msgspec.Struct, frozen=True):
+    """Live status of one device (spec 03 section 1.1). Times are Unix ms or None."""
+
+    device: str
+    status: str
+    """connected, disconnected or disabled"""
+    connected: bool
+    last_poll: int | None
+    last_seen: int | None
+    error_count: int
+    last_error: str | None
+    response_time_ms: float | None
+    poll_success_rate: float
+    registers_updated: int
+    communication_quality: float
+    """100 x success share of the last 100 polls, one decimal; 0 while disconnected"""
+    quality_word: str
+    """good, degraded, poor or offline"""
+    polls_skipped: int
+
+
+class DescribeDevice(msgspec.Struct, frozen=True):
+    """To an endpoint's own address; replies `DeviceDescribed`."""
+
+
+class DeviceDescribed(msgspec.Struct, frozen=True):
+    """Health plus raw metrics and register diagnostics (spec 03 section 1.2), keys as the API has them."""
+
+    health: HealthReported
+    metrics: dict[str, Any]
+    registers: list[dict[str, Any]]
+
+
+class SummariseMetrics(msgspec.Struct, frozen=True):
+    """To an endpoint's own address; replies `MetricsSummarised`."""
+
+
+class MetricsSummarised(msgspec.Struct, frozen=True):
+    """The summary of spec 03 section 1.2, keys as the API has them."""
+
+    device: str
+    summary: dict[str, Any]
+
+
+class WriteRegister(msgspec.Struct, frozen=True):
+    """To an endpoint's own address; replies `RegisterWritten`.
+
+    `register` is a data point's name or an address such as `holding:10`.
+    """
+
+    register: str
+    value: Any
+
+
+class RegisterWritten(msgspec.Struct, frozen=True):
+    register: str
+    value: Any

@@ -1,0 +1,31 @@
+"""Modbus over TCP, RTU and ASCII (spec 03 section 2)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from actors.endpoints.protocol import Endpoint, Protocol, Reader
+
+from .connection import read_connection
+from .points import read_points
+
+__all__ = ["PROTOCOL"]
+
+
+def _check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Endpoint:
+    checked = read_connection(connection)
+    return Endpoint(
+        connection=checked,
+        points=read_points(data_points),
+        identifier=checked.identifier,
+        address=checked.address,
+        polled=checked.slave_range is None,
+    )
+
+
+def _reader(endpoint: Endpoint) -> Reader:
+    from .reader import ModbusReader
+
+    return ModbusReader(endpoint)
+
+
+PROTOCOL = Protocol(name="modbus", check=_check, reader=_reader, library="pymodbus")

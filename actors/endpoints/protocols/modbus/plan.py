@@ -1,0 +1,73 @@
+"""Which points are read together (spec 03 section 2.3)."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from .decode import Indexed
+from .points import Table
+
+_MAX_GAP = 2
+_MAX_REGISTERS = 125
+_MAX_BITS = 2000
+
+
+class Span(msgspec.Struct, frozen=True):
+    """One read request and the points that it serves, sorted by address."""
+
+    table: Table
+    points: tuple[Indexed, ...]
+    address: int
+    end: int
+    """the first address after it"""
+
+    @property
+    def count(self) -> int:
+        return self.end - self.address
+
+    def halves(self) -> "tuple[Span, Span]":
+        """Two spans of half the points each; only of a span with several points."""
+        middle = len(self.points) // 2
+        return span_of(self.points[:middle]), span_of(self.points[middle:])
+
+
+def span_of(points: Iterable[Indexed]) -> Span:
+    """The span over points of one table that are sorted by address."""
+    points = tuple(points)
+    first = points[0][1]
+    return Span(first.table, points, first.address, max(point.end for _, point in points))
+
+
+def plan(points: Iterable[Indexed]) -> list[Span]:
+    """The read requests for the points, in the order of function code and address."""
+    groups: list[list[Indexed]] = []
+    alone: list[list[Indexed]] = []
+    end = 0
+    for indexed in sorted(points, key=_place):
+        point = indexed[1]
+        if point.alone:
+            alone.append([indexed])
+            continue
+        if groups and _fits(groups[-1], end, indexed):
+            groups[-1].append(indexed)
+            end = max(end, point.end)
+        else:
+            groups.append([indexed])
+            end = point.end
+    return sorted(map(span_of, groups + alone), key=lambda span: (span.table, span.address))
+
+
+def _place(indexed: Indexed) -> tuple[int, int, int]:
+    index, point = indexed
+    return point.table, point.address, index
+
+
+def _fits(group: list[Indexed], end: int, indexed: Indexed) -> bool:
+    """Whether a point can join a group that reaches up to `end`."""
+    first, point = group[0][1], indexed[1]
+    limit = _MAX_BITS if point.table.is_bits else _MAX_REGISTERS
+    return (
+        point.table is first.table
+        and point.address - end <= _MAX_GAP
+        and max(end, point.end) - first.address <= limit
+    )

@@ -1,0 +1,602 @@
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+from bench.modbus_server import Fault, ModbusServer
+
+from actors.endpoints.protocol import Endpoint, Reader, Unreachable
+from actors.endpoints.protocols import find
+from actors.endpoints.protocols.modbus import link
+from actors.failure import Refusal
+
+Open = Callable[..., Reader]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModbusServer]:
+    async with ModbusServer(registers=100, units=(1, 2, 3), record=True) as running:
+        yield running
+
+
+@pytest.fixture
+async def reader(server: ModbusServer) -> AsyncIterator[Open]:
+    """Makes readers of the server's first port that are closed after the test."""
+    made: list[Reader] = []
+
+    def make(points: Sequence[dict[str, Any] | str], **connection: Any) -> Reader:
+        made.append(find("modbus").reader(endpoint(server.port, points, **connection)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.close()
+    mine = asyncio.get_running_loop()
+    assert not [place for loop, place in link._links if loop is mine], "a link outlived its readers"
+
+
+def endpoint(port: int, points: Sequence[dict[str, Any] | str], **connection: Any) -> Endpoint:
+    data_points = [
+        {"name": f"p{index}", **({"register": point} if isinstance(point, str) else point)}
+        for index, point in enumerate(points)
+    ]
+    return find("modbus").check(
+        {"host": "127.0.0.1", "port": port, "timeout": 1000, **connection}, data_points
+    )
+
+
+def words(*addresses: int) -> list[str]:
+    return [f"holding:{address}:uint16" for address in addresses]
+
+
+def refusing(code: Fault, *addresses: int) -> Callable[[int, int, int, int], Fault]:
+    """A hook under which reads that touch one of the addresses fail."""
+
+    def hook(unit: int, function: int, address: int, count: int) -> Fault:
+        return code if any(address <= refused < address + count for refused in addresses) else None
+
+    return hook
+
+
+# Reading
+
+
+async def test_points_of_every_table_are_read(server: ModbusServer, reader: Open):
+    device = server.device(1)
+    device.bits[5] = True
+    device.words[40:44] = struct.pack(">f", 21.3)
+    device[30] = 0xFFFE
+    plc = reader(
+        [
+            "coil:5",
+            "discrete:6",
+            "input:10:uint16",
+            "holding:20:float32",
+            "holding:30:int16",
+            "holding:9:uint16",
+        ]
+    )
+    await plc.connect()
+    reading = await plc.read()
+    assert reading.values == [True, False, 10, 21.3, -2, 9]
+    assert reading.qualities is None
+
+
+async def test_every_read_sees_the_device_as_it_is_now(reader: Open):
+    plc = reader(["holding:0:uint32", "holding:2:uint32"])
+    await plc.connect()
+    before = time.time_ns() // 1_000_000 & 0xFFFFFFFF
+    (first, clock), (second, _) = (await plc.read()).values, (await plc.read()).values
+    assert second == first + 1
+    assert 0 <= clock - before < 5000
+
+
+async def test_an_endpoint_without_points_reads_nothing(reader: Open):
+    plc = reader([])
+    await plc.connect()
+    assert (await plc.read()).values == []
+
+
+async def test_a_float_that_is_no_number_is_bad(server: ModbusServer, reader: Open):
+    server.device(1).words[20:24] = b"\x7f\xc0\0\0"
+    plc = reader(["holding:10:float32", "holding:12:uint16"])
+    await plc.connect()
+    reading = await plc.read()
+    assert reading.values == [None, 12]
+    assert reading.qualities == ["READ_ERROR", None]
+
+
+# Device exceptions
+
+
+@pytest.mark.parametrize(
+    ("exception", "code"),
+    [(1, "ILLEGAL_FUNCTION"), (2, "ILLEGAL_ADDRESS"), (4, "DEVICE_FAILURE"), (9, "MODBUS_EXCEPTION")],
+)
+async def test_only_the_point_that_the_device_refuses_is_bad(
+    server: ModbusServer, reader: Open, exception: int, code: str
+):
+    server.on_request = refusing(exception, 20)
+    plc = reader(words(*range(10, 60)))
+    await plc.connect()
+    reading = await plc.read()
+    assert reading.values == [None if n == 20 else n for n in range(10, 60)]
+    assert reading.qualities == [code if n == 20 else None for n in range(10, 60)]
+
+
+async def test_an_empty_reply_is_cut_like_an_exception(server: ModbusServer, reader: Open):
+    server.on_request = refusing("empty", 12)
+    plc = reader(words(10, 11, 12, 13))
+    await plc.connect()
+    reading = await plc.read()
+    assert reading.values == [10, 11, None, 13]
+    assert reading.qualities == [None, None, "READ_ERROR", None]
+
+
+async def test_the_cut_is_remembered_and_the_refused_point_rests(server: ModbusServer, reader: Open):
+    server.on_request = refusing(2, 20)
+    plc = reader(words(*range(10, 60)))
+    await plc.connect()
+    await plc.read()
+    server.log.clear()
+    reading = await plc.read()
+    assert reading.qualities is not None
+    assert reading.qualities[10] == "ILLEGAL_ADDRESS"
+    assert server.log == [(1, 3, 10, 10), (1, 3, 21, 39)]
+
+
+async def test_a_refused_point_comes_back_when_the_device_has_it_again(server: ModbusServer, reader: Open):
+    server.on_request = refusing(2, 20, 40)
+    plc = reader(words(*range(10, 60)))
+    await plc.connect()
+    for _ in range(30):
+        assert (await plc.read()).qualities is not None
+    server.on_request = None
+    for _ in range(61):
+        reading = await plc.read()
+    assert reading.values == list(range(10, 60))
+    assert reading.qualities is None
+    server.log.clear()
+    await plc.read()
+    assert server.log == [(1, 3, 10, 50)]
+
+
+async def test_a_refused_point_costs_few_requests_in_the_long_run(server: ModbusServer, reader: Open):
+    server.on_request = refusing(2, 20)
+    plc = reader(words(19, 20, 21))
+    await plc.connect()
+    for _ in range(300):
+        await plc.read()
+    assert sum(1 for entry in server.log if entry[2:] == (20, 1)) <= 12
+
+
+async def test_a_device_that_limits_the_size_of_requests_is_read_whole_in_smaller_ones(
+    server: ModbusServer, reader: Open
+):
+    server.on_request = lambda unit, function, address, count: 3 if count > 20 else None
+    plc = reader(words(*range(4, 100)))
+    await plc.connect()
+    reading = await plc.read()
+    assert reading.values == list(range(4, 100))
+    assert reading.qualities is None
+    server.log.clear()
+    await plc.read()
+    assert max(count for *_, count in server.log) <= 20
+    assert len(server.log) <= 8
+
+
+async def test_a_hole_between_points_is_learnt(server: ModbusServer, reader: Open):
+    server.on_request = refusing(2, 11)
+    plc = reader(words(10, 12))
+    await plc.connect()
+    for _ in range(2):
+        server.log.clear()
+        assert (await plc.read()).values == [10, 12]
+    assert server.log == [(1, 3, 10, 1), (1, 3, 12, 1)]
+
+
+async def test_a_device_that_refuses_everything_has_still_answered(server: ModbusServer, reader: Open):
+    server.on_request = lambda *request: 4
+    plc = reader([*words(10, 11), "coil:0"])
+    await plc.connect()
+    for _ in range(10):
+        server.log.clear()
+        reading = await plc.read()
+        assert reading.values == [None] * 3
+        assert reading.qualities == ["DEVICE_FAILURE"] * 3
+        assert server.log, "without a request nothing is known of the device"
+
+
+async def test_a_busy_device_is_asked_again_for_a_single_point(server: ModbusServer, reader: Open):
+    answers: list[Fault] = [6, 5, 6]
+    server.on_request = lambda *request: answers.pop() if answers else None
+    plc = reader(words(10))
+    await plc.connect()
+    assert (await plc.read()).values == [10]
+    assert len(server.log) == 4
+
+
+async def test_a_device_that_stays_busy_is_not_asked_again_for_every_point(
+    server: ModbusServer, reader: Open
+):
+    server.on_request = lambda *request: 6
+    plc = reader(words(10, 11, 12, 13))
+    await plc.connect()
+    assert (await plc.read()).qualities == ["DEVICE_BUSY"] * 4
+    assert len(server.log) == 7 + 3
+    server.on_request = None
+    assert (await plc.read()).values == [10, 11, 12, 13]
+
+
+async def test_a_device_that_its_gateway_does_not_reach_is_unreachable(server: ModbusServer, reader: Open):
+    server.on_request = lambda unit, *rest: 11 if unit == 1 else None
+    plc = reader(words(*range(10, 60)))
+    await plc.connect()
+    with pytest.raises(Unreachable) as lost:
+        await plc.read()
+    assert lost.value.code == "DEVICE_OFFLINE"
+    assert len(server.log) == 1
+
+
+# Connections
+
+
+async def test_a_reader_that_is_not_connected_says_so(reader: Open):
+    plc = reader(words(10))
+    with pytest.raises(Unreachable):
+        await plc.read()
+    with pytest.raises(Unreachable):
+        await plc.write("p0", 1)
+
+
+async def test_a_host_that_refuses_is_named_so(server: ModbusServer, reader: Open):
+    await server.stop()
+    with pytest.raises(Unreachable) as refused:
+        await reader(words(10)).connect()
+    assert refused.value.code == "CONNECTION_REFUSED"
+
+
+async def test_a_host_name_that_nobody_knows_is_unreachable(reader: Open, monkeypatch: pytest.MonkeyPatch):
+    async def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(Unreachable) as unknown:
+        await reader(words(10), host="plc.invalid").connect()
+    assert unknown.value.code == "HOST_UNREACHABLE"
+
+
+async def test_a_device_that_says_nothing_times_out_and_is_asked_again_on_the_same_connection(
+    server: ModbusServer, reader: Open
+):
+    plc = reader(words(10), timeout=100)
+    await plc.connect()
+    server.on_request = lambda *request: "silent"
+    with pytest.raises(Unreachable) as silent:
+        await plc.read()
+    assert silent.value.code == "TIMEOUT"
+    server.on_request = None
+    await plc.connect()
+    assert (await plc.read()).values == [10]
+    assert server.listening[0].accepted == 1
+    assert len(server.log) == 2
+
+
+async def test_a_device_that_goes_on_saying_nothing_gets_a_new_connection(server: ModbusServer, reader: Open):
+    plc = reader(words(10), timeout=100)
+    server.on_request = lambda *request: "silent"
+    for _ in range(3):
+        await plc.connect()
+        with pytest.raises(Unreachable):
+            await plc.read()
+    server.on_request = None
+    await plc.connect()
+    assert (await plc.read()).values == [10]
+    assert server.listening[0].accepted == 2
+
+
+async def test_a_connection_lost_during_a_request_is_noticed_at_once(server: ModbusServer, reader: Open):
+    plc = reader(words(10), timeout=30_000)
+    await plc.connect()
+    server.on_request = lambda *request: "close"
+    with pytest.raises(Unreachable) as lost:
+        await plc.read()
+    assert lost.value.code == "CONNECTION_RESET"
+
+
+async def test_readers_reconnect_once_when_the_device_was_restarted(server: ModbusServer, reader: Open):
+    first, second = reader(words(10), unitId=1), reader(words(11), unitId=2)
+    await asyncio.gather(first.connect(), second.connect())
+    assert server.listening[0].accepted == 1
+    await server.stop()
+    for plc in (first, second):
+        with pytest.raises(Unreachable) as lost:
+            await plc.read()
+        assert lost.value.code == "CONNECTION_RESET"
+    for plc in (first, second):
+        with pytest.raises(Unreachable) as refused:
+            await plc.connect()
+        assert refused.value.code == "CONNECTION_REFUSED"
+    await server.start()
+    await asyncio.gather(first.connect(), second.connect())
+    readings = await asyncio.gather(first.read(), second.read())
+    assert [reading.values for reading in readings] == [[10], [11]]
+    assert server.listening[0].accepted == 2
+
+
+async def test_a_reader_can_be_closed_and_connected_again(server: ModbusServer, reader: Open):
+    plc = reader(words(10))
+    for _ in range(2):
+        await plc.connect()
+        assert (await plc.read()).values == [10]
+        await plc.close()
+        await plc.close()
+    assert server.listening[0].accepted == 2
+
+
+# Sharing
+
+
+async def test_units_of_one_address_share_a_connection_with_one_request_in_flight(
+    server: ModbusServer, reader: Open
+):
+    server.on_request = lambda *request: 0.002
+    readers = [reader([*words(10), "coil:1"], unitId=unit) for unit in (1, 2, 3)]
+    await asyncio.gather(*(plc.connect() for plc in readers))
+    await asyncio.gather(
+        *(plc.read() for plc in readers for _ in range(5)), *(plc.write("holding:20", 7) for plc in readers)
+    )
+    assert server.listening[0].accepted == 1
+    assert server.listening[0].peak == 1
+    assert len(server.log) == 3 * (5 * 2 + 1)
+
+
+async def test_a_silent_unit_does_not_cost_the_others_their_connection(server: ModbusServer, reader: Open):
+    server.on_request = lambda unit, *rest: "silent" if unit == 2 else None
+    lively, silent = reader(words(10), unitId=1), reader(words(10), unitId=2, timeout=100)
+    await asyncio.gather(lively.connect(), silent.connect())
+    for _ in range(4):
+        readings = await asyncio.gather(lively.read(), silent.read(), return_exceptions=True)
+        assert isinstance(readings[1], Unreachable)
+        assert (await lively.read()).values == [10]
+    for _ in range(4):
+        with pytest.raises(Unreachable):
+            await silent.read()
+    assert (await lively.read()).values == [10]
+    assert server.listening[0].accepted == 1
+
+
+async def test_a_reader_that_closes_leaves_the_connection_to_the_others(server: ModbusServer, reader: Open):
+    first, second = reader(words(10), unitId=1), reader(words(10), unitId=1)
+    await first.connect()
+    await second.connect()
+    await first.close()
+    assert (await second.read()).values == [10]
+    assert server.listening[0].accepted == 1
+    await second.close()
+    async with asyncio.timeout(5):
+        await server.listening[0].deserted.wait()
+
+
+async def test_those_who_wait_learn_of_a_reset(server: ModbusServer, reader: Open):
+    server.on_request = lambda *request: "silent"
+    readers = [reader(words(10), unitId=1, timeout=100) for _ in range(4)]
+    await asyncio.gather(*(plc.connect() for plc in readers))
+    outcomes = await asyncio.gather(*(plc.read() for plc in readers), return_exceptions=True)
+    codes = [outcome.code for outcome in outcomes if isinstance(outcome, Unreachable)]
+    assert codes == ["TIMEOUT", "TIMEOUT", "TIMEOUT", "CLIENT_RESET_DURING_POLL"]
+
+
+# Late replies and cancellation
+
+
+async def test_a_late_reply_is_not_taken_for_the_next_one(server: ModbusServer, reader: Open):
+    first, second = reader(words(10), timeout=100), reader(words(11), timeout=2000)
+    await first.connect()
+    await second.connect()
+    server.on_request = lambda unit, function, address, count: 0.15 if address == 10 else 0.2
+    with pytest.raises(Unreachable):
+        await first.read()
+    assert (await second.read()).values == [11]
+    server.on_request = None
+    assert (await first.read()).values == [10]
+    assert server.listening[0].accepted == 1
+
+
+async def test_a_late_reply_that_arrives_together_with_the_awaited_one_is_sorted_out(
+    server: ModbusServer, reader: Open
+):
+    first, second = reader(words(*range(4, 94)), timeout=100), reader(words(*range(5, 95)), timeout=2000)
+    await first.connect()
+    await second.connect()
+    held: list[bytes] = []
+    [connection] = server.listening[0].connections
+    send = connection.transport.write
+
+    class Holding:
+        """Sends two replies in one go."""
+
+        def write(self, reply: bytes) -> None:
+            held.append(reply)
+            if len(held) == 2:
+                send(b"".join(held))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(original, name)
+
+    original, connection.transport = connection.transport, Holding()
+    with pytest.raises(Unreachable):
+        await first.read()
+    assert (await second.read()).values == list(range(5, 95))
+
+
+async def test_a_cancelled_read_leaves_the_connection_in_order(server: ModbusServer, reader: Open):
+    arrived = asyncio.Event()
+
+    def slow(*request: int) -> Fault:
+        arrived.set()
+        return 0.05
+
+    server.on_request = slow
+    first, second = reader(words(10)), reader(words(11))
+    await first.connect()
+    await second.connect()
+    task = asyncio.create_task(first.read())
+    await arrived.wait()
+    waiting = asyncio.create_task(second.read())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await waiting).values == [11]
+    assert (await first.read()).values == [10]
+    assert server.listening[0].accepted == 1
+
+
+async def test_a_read_cancelled_before_its_turn_harms_nobody(server: ModbusServer, reader: Open):
+    server.on_request = lambda *request: 0.05
+    first, second = reader(words(10)), reader(words(11))
+    await first.connect()
+    await second.connect()
+    running = asyncio.create_task(first.read())
+    waiting = asyncio.create_task(second.read())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (await running).values == [10]
+    assert (await second.read()).values == [11]
+
+
+# Writing
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "after", "function"),
+    [
+        ("setpoint", 21.3, 21.3, 6),
+        ("holding:20", 21.3, 21.3, 6),
+        ("holding:20:uint16", 21.34, 21.3, 6),
+        ("holding:20:int16", -5, -5, 6),
+        ("holding:60", 1500, 1500, 6),
+        ("holding:0x3c", 1500, 1500, 6),
+        ("holding:60:float32", 1.1, 1.1, 16),
+        ("level", 0.5, 0.5, 16),
+        ("label", "PUMP", "PUMP", 16),
+        ("valve", "on", True, 5),
+        ("coil:70", True, True, 5),
+    ],
+)
+async def test_values_are_written_by_name_or_by_address(
+    server: ModbusServer, reader: Open, register: str, value: Any, after: Any, function: int
+):
+    plc = reader(
+        [
+            {"name": "setpoint", "register": "holding:20:uint16", "scale": 0.1},
+            {"name": "level", "register": "holding:22:float32", "byteOrder": "CDAB", "writable": True},
+            {"name": "label", "register": "holding:24:string", "count": 4},
+            {"name": "valve", "register": "coil:7"},
+        ]
+    )
+    await plc.connect()
+    assert await plc.write(register, value) == after
+    assert [entry[1] for entry in server.log] == [function]
+    names = ["setpoint", "level", "label", "valve"]
+    if register in names:
+        assert (await plc.read()).values[names.index(register)] == after
+
+
+async def test_a_written_register_holds_the_raw_value(server: ModbusServer, reader: Open):
+    plc = reader([{"name": "setpoint", "register": "holding:20:uint16", "scale": 0.1}])
+    await plc.connect()
+    await plc.write("setpoint", 150)
+    await plc.write("coil:3", 1)
+    assert server.device(1)[20] == 1500
+    assert server.device(2)[20] == 20
+    assert server.device(1).bits[3]
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "kind", "field"),
+    [
+        ("nothing", 1, "not_found", "register"),
+        ("holding:x", 1, "not_found", "register"),
+        ("holding:70000", 1, "not_found", "register"),
+        ("locked", 1, "read_only", "register"),
+        ("holding:20", 1, "read_only", "register"),
+        ("holding:19:uint32", 1, "read_only", "register"),
+        ("measured", 1, "read_only", "register"),
+        ("input:30", 1, "read_only", "register"),
+        ("discrete:30", 1, "read_only", "register"),
+        ("holding:65535:uint32", 1, "invalid", "register"),
+        ("holding:60:string", "x", "invalid", "register"),
+        ("holding:60", 65536, "invalid", "value"),
+        ("holding:60", "hot", "invalid", "value"),
+        ("coil:60", "perhaps", "invalid", "value"),
+    ],
+)
+async def test_what_cannot_be_written_is_refused_without_a_request(
+    server: ModbusServer, reader: Open, register: str, value: Any, kind: str, field: str
+):
+    plc = reader(
+        [
+            {"name": "locked", "register": "holding:20:uint16", "writable": False},
+            {"name": "measured", "register": "input:3:uint16", "writable": True},
+        ]
+    )
+    await plc.connect()
+    with pytest.raises(Refusal) as refusal:
+        await plc.write(register, value)
+    assert (refusal.value.kind, refusal.value.field) == (kind, field)
+    assert server.log == []
+
+
+@pytest.mark.parametrize(("exception", "code"), [(2, "ILLEGAL_ADDRESS"), (3, "ILLEGAL_VALUE")])
+async def test_a_write_that_the_device_refuses_is_refused_with_its_code(
+    server: ModbusServer, reader: Open, exception: int, code: str
+):
+    server.on_request = lambda *request: exception
+    plc = reader(words(10))
+    await plc.connect()
+    with pytest.raises(Refusal, match=code) as refusal:
+        await plc.write("p0", 1)
+    assert refusal.value.kind == "invalid"
+
+
+async def test_a_write_that_the_device_fails_at_is_trouble_of_the_device(server: ModbusServer, reader: Open):
+    server.on_request = lambda *request: 4
+    plc = reader(words(10))
+    await plc.connect()
+    with pytest.raises(Unreachable) as failed:
+        await plc.write("p0", 1)
+    assert failed.value.code == "DEVICE_FAILURE"
+
+
+async def test_a_write_to_a_busy_device_is_sent_again(server: ModbusServer, reader: Open):
+    answers: list[Fault] = [6]
+    server.on_request = lambda *request: answers.pop() if answers else None
+    plc = reader(words(10))
+    await plc.connect()
+    await plc.write("p0", 77)
+    assert server.device(1)[10] == 77
+
+
+async def test_a_write_that_nobody_answers_times_out(server: ModbusServer, reader: Open):
+    server.on_request = lambda *request: "silent"
+    plc = reader(words(10), timeout=100)
+    await plc.connect()
+    with pytest.raises(Unreachable) as silent:
+        await plc.write("p0", 1)
+    assert silent.value.code == "TIMEOUT"
+
+
+async def test_a_write_waits_for_the_read_that_is_under_way(server: ModbusServer, reader: Open):
+    server.on_request = lambda *request: 0.02
+    plc = reader(words(10))
+    await plc.connect()
+    reading, written = await asyncio.gather(plc.read(), plc.write("holding:20", 5))
+    assert reading.values == [10]
+    assert written == 5
+    assert server.listening[0].peak == 1

@@ -1,0 +1,111 @@
+from typing import Any
+
+import pytest
+
+from actors.endpoints.protocols import find
+from actors.endpoints.protocols.modbus.connection import Connection, read_connection
+from actors.failure import Refusal
+
+
+def test_the_example_of_the_api_reference_is_a_tcp_connection():
+    connection = read_connection({"host": "10.0.1.100", "port": 502, "unitId": 1})
+    assert connection == Connection(transport="tcp", unit=1, host="10.0.1.100", port=502)
+    assert connection.address == "modbus:tcp:10.0.1.100:502:slave:1"
+
+
+def test_what_is_not_given_has_the_documented_defaults():
+    connection = read_connection({"host": "plc"})
+    assert (connection.port, connection.unit, connection.timeout) == (502, 1, 5.0)
+    assert (connection.retry_attempts, connection.retry_delay) == (3, 1000)
+
+
+def test_a_serial_connection_has_line_settings():
+    connection = read_connection(
+        {
+            "type": "rtu",
+            "serialPort": "/dev/ttyUSB0",
+            "baudRate": 19200,
+            "dataBits": 7,
+            "stopBits": 2,
+            "parity": "even",
+            "slaveId": 17,
+        }
+    )
+    assert connection.address == "modbus:rtu:/dev/ttyUSB0:slave:17"
+    assert (connection.baud_rate, connection.data_bits, connection.stop_bits) == (19200, 7, 2)
+    assert connection.parity == "E"
+
+
+def test_a_serial_port_alone_means_rtu_with_9600_8n1():
+    connection = read_connection({"serialPort": "/dev/ttyS0"})
+    assert connection.transport == "rtu"
+    assert (connection.baud_rate, connection.data_bits, connection.parity, connection.stop_bits) == (
+        9600,
+        8,
+        "N",
+        1,
+    )
+
+
+def test_ascii_is_a_transport_of_its_own():
+    assert read_connection({"type": "ascii", "serialPort": "/dev/ttyS0"}).transport == "ascii"
+
+
+@pytest.mark.parametrize("given", [{"slaveId": 9}, {"unitId": 9}, {"slaveId": 9, "unitId": 9}])
+def test_slave_id_and_unit_id_mean_the_same(given: dict[str, Any]):
+    assert read_connection({"host": "h", **given}).unit == 9
+
+
+def test_an_endpoint_with_a_slave_range_is_not_polled():
+    endpoint = find("modbus").check({"host": "h", "slaveRange": {"start": 1, "end": 10}}, [])
+    assert not endpoint.polled
+    assert endpoint.identifier == "1-10"
+
+
+def test_an_endpoint_is_told_apart_by_its_unit():
+    endpoint = find("modbus").check({"host": "h", "unitId": 3}, [])
+    assert endpoint.polled
+    assert endpoint.identifier == "3"
+    assert endpoint.address == "modbus:tcp:h:502:slave:3"
+
+
+def test_unknown_keys_are_ignored():
+    assert read_connection({"host": "h", "colour": "green"}).host == "h"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({}, "connection.host"),
+        ({"host": ""}, "connection.host"),
+        ({"host": 5}, "connection.host"),
+        ({"type": "udp", "host": "h"}, "connection.type"),
+        ({"type": 3, "host": "h"}, "connection.type"),
+        ({"type": "tcp", "serialPort": "/dev/ttyS0"}, "connection.host"),
+        ({"type": "rtu", "host": "h"}, "connection.serialPort"),
+        ({"host": "h", "port": 0}, "connection.port"),
+        ({"host": "h", "port": 65536}, "connection.port"),
+        ({"host": "h", "port": "502"}, "connection.port"),
+        ({"host": "h", "port": True}, "connection.port"),
+        ({"host": "h", "unitId": 0}, "connection.unitId"),
+        ({"host": "h", "slaveId": 248}, "connection.slaveId"),
+        ({"host": "h", "slaveId": 1, "unitId": 2}, "connection.unitId"),
+        ({"host": "h", "timeout": 99}, "connection.timeout"),
+        ({"host": "h", "timeout": 30001}, "connection.timeout"),
+        ({"host": "h", "retryAttempts": 11}, "connection.retryAttempts"),
+        ({"host": "h", "retryDelay": 99}, "connection.retryDelay"),
+        ({"serialPort": "/dev/x", "dataBits": 9}, "connection.dataBits"),
+        ({"serialPort": "/dev/x", "stopBits": 0}, "connection.stopBits"),
+        ({"serialPort": "/dev/x", "parity": "mark"}, "connection.parity"),
+        ({"serialPort": "/dev/x", "baudRate": "fast"}, "connection.baudRate"),
+        ({"host": "h", "slaveRange": [1, 2]}, "connection.slaveRange"),
+        ({"host": "h", "slaveRange": {"start": 1}}, "connection.slaveRange.end"),
+        ({"host": "h", "slaveRange": {"start": 0, "end": 2}}, "connection.slaveRange.start"),
+        ({"host": "h", "slaveRange": {"start": 5, "end": 2}}, "connection.slaveRange.end"),
+    ],
+)
+def test_a_bad_connection_is_refused_naming_the_field(given: dict[str, Any], field: str):
+    with pytest.raises(Refusal) as refusal:
+        read_connection(given)
+    assert refusal.value.field == field
+    assert refusal.value.kind == "invalid"
