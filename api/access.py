@@ -1,0 +1,107 @@
+"""Who may call: network modes, API key, and the guard against a browser's other sites (spec 01 section 1.1).
+
+Plain functions; `middleware.py` applies them.
+"""
+
+import hmac
+import ipaddress
+import re
+
+from api.context import Context
+from api.errors import ApiError, Error
+
+LOCALHOST_ONLY = "LOCALHOST_ONLY"
+LOCAL_NETWORK = "LOCAL_NETWORK"
+API_KEY = "API_KEY"
+OPEN = "OPEN"
+MODES = frozenset({LOCALHOST_ONLY, LOCAL_NETWORK, API_KEY, OPEN})
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_LOCAL_NETWORKS = [
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fe80::/10", "fc00::/7")
+]
+_LOOPBACK = r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]*)?"
+_LOOPBACK_HOST = re.compile(_LOOPBACK, re.IGNORECASE)
+_LOOPBACK_ORIGIN = re.compile(f"https?://{_LOOPBACK}", re.IGNORECASE)
+
+
+def bind_host(host: str | None, security_mode: str) -> str:
+    """The address to listen on: the configured one, else loopback or every interface, by mode."""
+    if host:
+        return host
+    return "127.0.0.1" if security_mode == LOCALHOST_ONLY else "0.0.0.0"
+
+
+def key_needed(context: Context) -> bool:
+    return context.enable_auth or context.security_mode == API_KEY
+
+
+def check_peer(security_mode: str, remote: str | None) -> None:
+    """Raise `ApiError` unless the mode lets the socket address `remote` in."""
+    if security_mode not in MODES:
+        raise ApiError(500, Error("Invalid security configuration"))
+    if security_mode == LOCALHOST_ONLY and not _is_loopback(remote):
+        raise _forbidden(
+            "API access restricted to localhost only",
+            "Call from this machine, or set API_SECURITY_MODE=API_KEY and API_KEY",
+        )
+    if security_mode == LOCAL_NETWORK and not _is_local(remote):
+        raise _forbidden(
+            "API access restricted to local network only",
+            "Call from a private network, or set API_SECURITY_MODE=API_KEY and API_KEY",
+        )
+
+
+def check_browser(method: str, host: str | None, origin: str | None) -> None:
+    """Raise `ApiError` when a browser was led here by another site.
+
+    A site whose name was rebound to 127.0.0.1 shows in `Host`; one that posts across origins shows
+    in `Origin`. Other clients send neither a foreign `Host` nor an `Origin`.
+    """
+    if host is not None and not _LOOPBACK_HOST.fullmatch(host):
+        raise _forbidden(
+            "API access restricted to localhost only",
+            "Call it as localhost or 127.0.0.1, or choose another API_SECURITY_MODE",
+        )
+    if method not in READS and origin is not None and not _LOOPBACK_ORIGIN.fullmatch(origin):
+        raise _forbidden(
+            "Requests from other web sites are refused",
+            "Send it without an Origin header, or from a page served by this machine",
+        )
+
+
+def check_key(key: str | None, given: str | None) -> None:
+    """Raise `ApiError` unless `given` is the configured key."""
+    if not key:
+        raise ApiError(500, Error("API key not configured"))
+    if given is None or not hmac.compare_digest(_octets(key), _octets(given)):
+        raise ApiError(401, Error("Unauthorized"))
+
+
+def _forbidden(message: str, hint: str) -> ApiError:
+    return ApiError(403, Error("Forbidden", message, hint=hint))
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _address(remote: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The peer without an IPv4-mapped prefix; None when it is not an address (gone, or a UNIX socket)."""
+    try:
+        return ipaddress.ip_address((remote or "").removeprefix("::ffff:"))
+    except ValueError:
+        return None
+
+
+def _is_loopback(remote: str | None) -> bool:
+    address = _address(remote)
+    return address is not None and address.is_loopback
+
+
+def _is_local(remote: str | None) -> bool:
+    address = _address(remote)
+    return address is not None and (
+        address.is_loopback or any(address in network for network in _LOCAL_NETWORKS)
+    )

@@ -1,0 +1,62 @@
+"""The aiohttp application."""
+
+import logging
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from api import access
+from api.context import Context
+from api.middleware import guard, key_check, log_access, map_errors, network_check
+from api.routing import Route, collect, serve
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 10 * 1024 * 1024
+
+
+def build_app(context: Context) -> web.Application:
+    """The whole HTTP API over `context.ask`; run it with `aiohttp.web.AppRunner`."""
+    _warn_of_mode(context.security_mode)
+    routes = list(collect())
+    anyone = {declared.path for declared in routes if declared.access == "anyone"}
+    peers = {declared.path for declared in routes if declared.access != "key"}
+    app = web.Application(
+        middlewares=[
+            log_access,
+            map_errors,
+            guard(anyone, network_check(context)),
+            guard(peers, key_check(context)),
+        ],
+        client_max_size=MAX_BODY,
+        handler_args={"access_log": None, "auto_decompress": False},
+    )
+    for path in dict.fromkeys(declared.path for declared in routes):
+        _add(app, context, [declared for declared in routes if declared.path == path])
+    return app
+
+
+def _add(app: web.Application, context: Context, routes: Sequence[Route]) -> None:
+    """Serve one path; a method that none of its routes has is refused here, and not tried on a later
+    path that has a parameter where this one has a word."""
+    handlers = {declared.method: serve(declared, context) for declared in routes}
+    if "GET" in handlers:
+        handlers["HEAD"] = handlers["GET"]
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMethodNotAllowed(request.method, handlers)
+
+    for method, handler in handlers.items():
+        app.router.add_route(method, routes[0].path, handler)
+    app.router.add_route("*", routes[0].path, refuse)
+
+
+def _warn_of_mode(mode: str) -> None:
+    if mode == access.OPEN:
+        logger.warning("API_SECURITY_MODE=OPEN: everyone who can reach this machine may use the API")
+    elif mode not in access.MODES:
+        logger.error(
+            "API_SECURITY_MODE=%s is unknown: every request but the probes is refused; use one of %s",
+            mode,
+            ", ".join(sorted(access.MODES)),
+        )

@@ -1,0 +1,79 @@
+"""The `callboard` command."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DEFAULT_PORT = 48484
+TIMEOUT_SECONDS = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the process's exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        from api.version import version
+
+        print(f"callboard {version()}")
+        return 0
+    if arguments.command == "run":
+        from api.run import run
+
+        return run(arguments.config, arguments.data_dir, arguments.demo)
+    if arguments.command == "actors":
+        return _actors(arguments.url or _default_url(), arguments.api_key or os.environ.get("API_KEY"))
+    parser.print_usage(sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="callboard", description="Industrial edge agent")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    run = commands.add_parser("run", help="run the agent until it is told to stop")
+    run.add_argument("--config", type=Path, metavar="FILE", help="a TOML file that overrides the defaults")
+    run.add_argument("--data-dir", type=Path, metavar="DIR", help="where the agent keeps its data")
+    run.add_argument("--demo", action="store_true", help="with simulated devices and a broker")
+    actors = commands.add_parser("actors", help="print the tree of actors of a running agent")
+    actors.add_argument("--url", help="the agent's base URL (default: http://localhost:48484)")
+    actors.add_argument("--api-key", metavar="KEY", help="the API key (default: the variable API_KEY)")
+    return parser
+
+
+def _default_url() -> str:
+    port = os.environ.get("DEVICE_API_PORT", "")
+    default = f"http://localhost:{port if port.isdecimal() else DEFAULT_PORT}"
+    return os.environ.get("DEVICE_API_URL") or default
+
+
+def _actors(url: str, key: str | None) -> int:
+    from http.client import HTTPException
+
+    try:
+        print(_get(f"{url.rstrip('/')}/v1/actors?format=text", key), end="")
+    except (OSError, HTTPException, ValueError) as error:
+        print(f"callboard: no answer from an agent at {url}: {_reason(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _get(url: str, key: str | None) -> str:
+    """The text at `url`. Raises `OSError` (which HTTP errors are), `HTTPException` or `ValueError`."""
+    from urllib.request import ProxyHandler, Request, build_opener
+
+    request = Request(url, headers={"X-Api-Key": key} if key else {})
+    with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS) as response:
+        text: str = response.read().decode()
+        return text
+
+
+def _reason(error: Exception) -> str:
+    from urllib.error import HTTPError, URLError
+
+    if isinstance(error, HTTPError):
+        with error:
+            return f"HTTP {error.code} {error.reason}"
+    return str(error.reason if isinstance(error, URLError) else error)

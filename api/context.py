@@ -1,0 +1,72 @@
+"""What route handlers are given: the security settings and a way to ask actors."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from thespian.actors import ActorAddress
+
+from actors.failure import Failed
+from api.errors import api_error
+
+Target: TypeAlias = Literal["agent", "endpoints", "publisher"] | ActorAddress
+Ask = Callable[[Target, Any], Awaitable[Any]]
+R = TypeVar("R")
+
+PEEK_SECONDS = 1.0
+"""How long a listing waits for one actor's contribution before it goes on without it."""
+
+
+class Context(msgspec.Struct, frozen=True):
+    """`ask` sends a message and returns the reply struct, `Failed`, or None when the deadline passed."""
+
+    ask: Ask
+    security_mode: str = "LOCALHOST_ONLY"
+    enable_auth: bool = False
+    key: str | None = None
+
+    async def request(
+        self,
+        target: Target,
+        message: Any,
+        reply: type[R],
+        *,
+        silence: str | None = None,
+        unsupported: str | None = None,
+    ) -> R:
+        """The reply to `message`. Raises `ApiError` for `Failed` (its status from the one table) and
+        for no answer in time (503). `silence` and `unsupported` replace the text of a 503 for no
+        answer and of a 501.
+        """
+        answer = await self.ask(target, message)
+        if isinstance(answer, reply):
+            return answer
+        if answer is None:
+            raise api_error(Failed("unavailable", silence or _silence(target)))
+        if not isinstance(answer, Failed):
+            raise TypeError(f"{type(message).__name__} was answered with {type(answer).__name__}")
+        _check_supported(answer, unsupported)
+        raise api_error(answer)
+
+    async def peek(
+        self, target: Target, message: Any, reply: type[R], *, unsupported: str | None = None
+    ) -> R | None:
+        """The reply to `message`, or None when it was refused or did not come soon; but with
+        `unsupported`, a refusal of that kind raises `ApiError` (501) with that text."""
+        try:
+            answer = await asyncio.wait_for(self.ask(target, message), PEEK_SECONDS)
+        except TimeoutError:
+            return None
+        _check_supported(answer, unsupported)
+        return answer if isinstance(answer, reply) else None
+
+
+def _check_supported(answer: Any, text: str | None) -> None:
+    if text is not None and isinstance(answer, Failed) and answer.kind == "unsupported":
+        raise api_error(Failed("unsupported", text))
+
+
+def _silence(target: Target) -> str:
+    name = target if isinstance(target, str) else "device"
+    return f"The {name} actor did not answer in time"

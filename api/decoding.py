@@ -1,0 +1,198 @@
+"""From what a client sent to a schema: bodies, query strings and numbers in paths.
+
+Whatever cannot be decoded raises `Refusal` (400) naming the field, or `ApiError` (415).
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import inspect
+
+from actors.failure import Refusal
+from api.errors import ApiError, Error
+
+T = TypeVar("T")
+
+MAX_DEPTH = 64
+MAX_FORM_FIELDS = 1000
+INT64 = range(-(2**63), 2**63)
+
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1", "utf-16"})
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<at>.*)`)?")
+_WRONG = re.compile(r"(?P<what>.*) - at `\$\.?(?P<at>.*)`", re.DOTALL)
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+
+
+def decode_body(raw: bytes, media_type: str, charset: str | None, schema: type[T]) -> T:
+    """`raw` as JSON or as a form; no body at all is the empty object; fields not in `schema` are ignored."""
+    if not raw.strip():
+        return _convert({}, schema, strict=True)
+    if media_type == FORM:
+        return _convert(_form(_utf8(raw, charset), schema), schema, strict=False)
+    if media_type == JSON or media_type.endswith("+json") or media_type == "application/octet-stream":
+        return _convert(_json(_utf8(raw, charset)), schema, strict=True)
+    raise ApiError(415, Error("Unsupported media type", f"Send {JSON} or {FORM}, not {media_type}"))
+
+
+def decode_query(query: Mapping[str, str], schema: type[T]) -> T:
+    """The query string; of a repeated parameter the first counts."""
+    values = dict(query)
+    refuse_unstorable(values)
+    return _convert(values, schema, strict=False)
+
+
+def decode_number(text: str, message: str, field: str) -> int:
+    """A 64-bit integer in a path. Raises `Refusal(message, field)`."""
+    if not _NUMBER.fullmatch(text) or int(text) not in INT64:
+        raise Refusal(message, field)
+    return int(text)
+
+
+def refuse_unstorable(value: Any, field: str = "", depth: int = 0) -> None:
+    """Raise `Refusal` for what SQLite, MQTT or a device could not hold: NUL characters, half
+    surrogate pairs, integers beyond 64 bits, nesting deeper than `MAX_DEPTH`."""
+    if depth > MAX_DEPTH:
+        raise Refusal(f"nested deeper than {MAX_DEPTH} levels", _top(field))
+    if isinstance(value, str):
+        _refuse_text(value, field)
+    elif isinstance(value, int):
+        if value not in INT64:
+            raise Refusal(f"{field}: integers must fit in 64 bits", field)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_text(key, field)
+            refuse_unstorable(item, f"{field}.{key}" if field else key, depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            refuse_unstorable(item, f"{field}[{index}]", depth + 1)
+
+
+def _refuse_text(text: str, field: str) -> None:
+    if "\0" in text:
+        raise Refusal(f"{field or 'a name'}: NUL characters are not allowed", field or None)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise Refusal("half a surrogate pair is not a character")
+
+
+def _top(field: str) -> str:
+    return re.split(r"[.\[]", field, maxsplit=1)[0]
+
+
+def _utf8(raw: bytes, charset: str | None) -> bytes:
+    name = (charset or "utf-8").lower()
+    if name not in CHARSETS:
+        raise ApiError(415, Error("Unsupported media type", f"Unknown charset {name}"))
+    try:
+        return raw.decode(name).encode()
+    except UnicodeError as error:
+        raise Refusal(f"The body is not valid {name}") from error
+
+
+def _json(raw: bytes) -> dict[str, Any]:
+    value = _parse(raw, "The body")
+    if not isinstance(value, dict):
+        raise Refusal("The body must be a JSON object")
+    refuse_unstorable(value)
+    return value
+
+
+def _parse(raw: bytes | str, what: str) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError as error:
+        raise Refusal(f"{what} is nested deeper than {MAX_DEPTH} levels") from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Refusal(f"{what} is not valid JSON: {error}") from error
+
+
+def _form(raw: bytes, schema: type[Any]) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(
+            raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
+        )
+    except ValueError as error:
+        raise Refusal(f"The form could not be read: {error}") from error
+    values: dict[str, list[str]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    form = {
+        field.encode_name: _form_value(values[field.encode_name], field)
+        for field in _fields(schema)
+        if field.encode_name in values
+    }
+    refuse_unstorable(form)
+    return form
+
+
+def _form_value(texts: Sequence[str], field: inspect.Field) -> Any:
+    """Text fields stay text, numbers and booleans are converted later; nested ones are JSON text."""
+    kinds = {type(member) for member in _members(field.type)}
+    text = texts[0]
+    if inspect.StrType in kinds or not kinds & {inspect.DictType, inspect.ListType, inspect.AnyType}:
+        return text
+    if inspect.ListType in kinds and not text.startswith("["):
+        return list(texts)
+    if inspect.AnyType in kinds:
+        return _json_or_text(text)
+    return _parse(text, field.encode_name)
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def _convert(value: Any, schema: type[T], *, strict: bool) -> T:
+    try:
+        return msgspec.convert(value, schema, strict=strict)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), schema) from error
+
+
+def _refusal(text: str, schema: type[Any]) -> Refusal:
+    if missing := _MISSING.fullmatch(text):
+        at, name = missing["at"], missing["field"]
+        field = f"{at}.{name}" if at else name
+        return Refusal(_own_text(field, schema) or f"{field} is required", field)
+    if wrong := _WRONG.fullmatch(text):
+        field, what = wrong["at"], wrong["what"]
+        return Refusal(_own_text(field, schema) or f"{field}: {what[:1].lower()}{what[1:]}", field)
+    return Refusal(text)
+
+
+def _own_text(field: str, schema: type[Any]) -> str | None:
+    """The text that a schema's field has for all its faults: `Meta(extra={"refusal": "..."})`."""
+    for declared in _fields(schema):
+        if declared.encode_name == field:
+            for member in _wrapped(declared.type):
+                if isinstance(member, inspect.Metadata) and member.extra and "refusal" in member.extra:
+                    return str(member.extra["refusal"])
+    return None
+
+
+def _fields(schema: type[Any]) -> tuple[inspect.Field, ...]:
+    info = inspect.type_info(schema)
+    assert isinstance(info, inspect.StructType), schema
+    return info.fields
+
+
+def _wrapped(kind: inspect.Type) -> Iterable[inspect.Type]:
+    return kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+
+
+def _members(kind: inspect.Type) -> Iterable[inspect.Type]:
+    """The alternatives of a field's type, without what is said about them."""
+    for member in _wrapped(kind):
+        if isinstance(member, inspect.Metadata):
+            yield from _members(member.type)
+        else:
+            yield member

@@ -1,0 +1,121 @@
+"""What running endpoints say of themselves, gathered for listings."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from actors.endpoints.messages import DeviceRow, EndpointRow, HealthReported, ReportHealth
+from api.context import Context
+from api.timestamps import iso
+
+
+class Health(msgspec.Struct, frozen=True, rename="camel"):
+    """The live part of a listed endpoint (spec 01 section 6); `quality` is the word for the number."""
+
+    status: str
+    connected: bool
+    communication_quality: float
+    quality: str
+    last_seen: str | None
+    last_poll: str | None
+    last_error: str | None
+    response_time_ms: float | None
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A device as its adapter sees it (spec 01 section 7)."""
+
+    device_name: str
+    status: str
+    connected: bool
+    last_poll: str | None = None
+    last_seen: str | None = None
+    error_count: int = 0
+    last_error: str | None = None
+    response_time_ms: float | None = None
+    poll_success_rate: float
+    registers_updated: int = 0
+    communication_quality: float
+    quality: str
+    polls_skipped: int = 0
+    metrics: dict[str, Any] | UnsetType = UNSET
+    registers: list[dict[str, Any]] | UnsetType = UNSET
+
+
+DISABLED = Health(
+    status="disabled",
+    connected=False,
+    communication_quality=0.0,
+    quality="disabled",
+    last_seen=None,
+    last_poll=None,
+    last_error=None,
+    response_time_ms=None,
+)
+
+
+async def ask_health(
+    context: Context, rows: Sequence[EndpointRow] | Sequence[DeviceRow]
+) -> list[HealthReported | None]:
+    """One report a row, asked for at once; None for a row that does not run or does not answer soon."""
+    return list(await asyncio.gather(*(_ask_one(context, row) for row in rows)))
+
+
+async def _ask_one(context: Context, row: EndpointRow | DeviceRow) -> HealthReported | None:
+    if not row.enabled or row.address is None:
+        return None
+    return await context.peek(row.address, ReportHealth(), HealthReported)
+
+
+def health_of(report: HealthReported) -> Health:
+    return Health(
+        status=report.status,
+        connected=report.connected,
+        communication_quality=report.communication_quality,
+        quality=report.quality_word,
+        last_seen=iso(report.last_seen),
+        last_poll=iso(report.last_poll),
+        last_error=report.last_error,
+        response_time_ms=report.response_time_ms,
+    )
+
+
+def status_of(
+    name: str,
+    report: HealthReported,
+    metrics: dict[str, Any] | UnsetType = UNSET,
+    registers: list[dict[str, Any]] | UnsetType = UNSET,
+) -> DeviceStatus:
+    return DeviceStatus(
+        device_name=name,
+        status=report.status,
+        connected=report.connected,
+        last_poll=iso(report.last_poll),
+        last_seen=iso(report.last_seen),
+        error_count=report.error_count,
+        last_error=report.last_error,
+        response_time_ms=report.response_time_ms,
+        poll_success_rate=report.poll_success_rate,
+        registers_updated=report.registers_updated,
+        communication_quality=report.communication_quality,
+        quality=report.quality_word,
+        polls_skipped=report.polls_skipped,
+        metrics=metrics,
+        registers=registers,
+    )
+
+
+def silent_status(row: DeviceRow) -> DeviceStatus:
+    """The status of a device that is disabled, or whose actor did not answer."""
+    return DeviceStatus(
+        device_name=row.name,
+        status="disconnected" if row.enabled else "disabled",
+        connected=False,
+        last_error="The device's actor did not answer" if row.enabled else None,
+        poll_success_rate=0.0,
+        communication_quality=0.0,
+        quality="offline" if row.enabled else "disabled",
+    )

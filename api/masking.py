@@ -1,0 +1,24 @@
+"""Secrets of endpoint connections are never returned."""
+
+import re
+from typing import Any
+
+from actors.publish.destinations.masks import MASK
+from actors.publish.destinations.masks import masked as without_url_passwords
+
+_SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|(private|api|shared|access)_?key$", re.IGNORECASE)
+
+
+def masked(connection: dict[str, Any]) -> dict[str, Any]:
+    """A copy to show: every non-empty value under a secret's name, at any depth, and every password
+    inside a URL is `MASK`."""
+    shown: dict[str, Any] = _masked(without_url_passwords(connection, ()))
+    return shown
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: MASK if item and _SECRET.search(key) else _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return value

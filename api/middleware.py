@@ -1,0 +1,116 @@
+"""The middlewares, outermost first: access log, error mapping, network check, key check."""
+
+import logging
+from collections.abc import Callable, Collection
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestPayloadError
+
+from actors.failure import Refusal
+from api import access
+from api.context import Context
+from api.errors import TITLE, ApiError, Error, api_error
+
+logger = logging.getLogger(__name__)
+
+
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        headers=headers,
+        content_type="application/json",
+        charset="utf-8",
+    )
+
+
+@web.middleware
+async def log_access(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One line a request: polls at debug, writes and refusals at info, failures as warnings.
+
+    The path is logged as it came, percent-encoded and without its query, which may hold a key.
+    """
+    started = perf_counter()
+    response = await handler(request)
+    if response.status >= 500:
+        level = logging.WARNING
+    else:
+        level = logging.DEBUG if request.method in access.READS and response.status < 400 else logging.INFO
+    logger.log(
+        level,
+        "%s %s %s %d %.1f ms",
+        request.remote,
+        request.method,
+        request.rel_url.raw_path,
+        response.status,
+        (perf_counter() - started) * 1000,
+    )
+    return response
+
+
+@web.middleware
+async def map_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The only place that turns exceptions into replies."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        refused = error
+    except Refusal as refusal:
+        refused = api_error(refusal.failed())
+    except (RequestPayloadError, ConnectionError):
+        refused = ApiError(400, Error(TITLE[400], "The body could not be read"))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        refused = _http_error(request, error)
+    except Exception:  # the edge of every request: a defect must not leave a client without an answer
+        logger.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        refused = ApiError(500, Error(TITLE[500], "The agent's log has the details"))
+    return json_response(refused.body, refused.status, refused.headers)
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
+    path = request.rel_url.raw_path
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        body = Error("Method not allowed", f"{request.method} is not supported for {path}; use {allowed}")
+        return ApiError(405, body, {"Allow": allowed})
+    if isinstance(error, web.HTTPNotFound):
+        return ApiError(404, Error(TITLE[404], f"Cannot {request.method} {path}"))
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return ApiError(413, Error("Payload too large", "A body may have at most 10 MB"))
+    return ApiError(error.status, Error(error.reason or "HTTP error"))
+
+
+def guard(exempt: Collection[str], check: Callable[[web.Request], None]) -> Middleware:
+    """A middleware that runs `check` before every request, but for those that match an exempt path."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is None or resource.canonical not in exempt:
+            check(request)
+        return await handler(request)
+
+    return guarded
+
+
+def network_check(context: Context) -> Callable[[web.Request], None]:
+    def check(request: web.Request) -> None:
+        access.check_peer(context.security_mode, request.remote)
+        if context.security_mode == access.LOCALHOST_ONLY:
+            access.check_browser(request.method, request.headers.get("Host"), request.headers.get("Origin"))
+
+    return check
+
+
+def key_check(context: Context) -> Callable[[web.Request], None]:
+    def check(request: web.Request) -> None:
+        if access.key_needed(context):
+            access.check_key(context.key, request.headers.get("X-Api-Key") or request.query.get("apiKey"))
+
+    return check

@@ -1,0 +1,163 @@
+"""The OpenAPI document of a set of declared routes."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from api import access
+from api.context import Context
+from api.decoding import JSON
+from api.errors import Error
+from api.routing import Route
+from api.version import version
+
+KEY_SCHEMES = {
+    "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    "query": {"type": "apiKey", "in": "query", "name": "apiKey"},
+}
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class Schemas:
+    """The JSON schema of every type that routes mention; structs by reference to `components`."""
+
+    def __init__(self, kinds: Iterable[Any]) -> None:
+        self._kinds = list(kinds)
+        schemas, self.components = msgspec.json.schema_components(
+            self._kinds, ref_template="#/components/schemas/{name}"
+        )
+        self._schemas = schemas
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        return self._schemas[self._kinds.index(kind)]
+
+
+def document(routes: Sequence[Route], context: Context) -> dict[str, Any]:
+    """OpenAPI 3.1; the key schemes are in it when the security mode asks for a key."""
+    shown = [route for route in routes if not route.hidden]
+    schemas = Schemas(_kinds(shown))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in shown:
+        operation = _operation(route, schemas, context)
+        if links := _links(route, shown):
+            operation["responses"][str(route.status)]["links"] = links
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
+    components: dict[str, Any] = {"schemas": schemas.components}
+    if access.key_needed(context):
+        components["securitySchemes"] = KEY_SCHEMES
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Callboard", "version": version()},
+        "paths": paths,
+        "components": components,
+    }
+
+
+def _kinds(routes: Iterable[Route]) -> Iterable[Any]:
+    yield Error
+    for route in routes:
+        yield route.reply
+        yield from route.also.values()
+        if route.body is not None:
+            yield route.body
+
+
+def _operation(route: Route, schemas: Schemas, context: Context) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "tags": [route.handler.__module__.rpartition(".")[2]],
+        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "responses": _responses(route, schemas, context),
+    }
+    if route.body is not None:
+        operation["requestBody"] = {
+            "description": "The same fields are accepted as application/x-www-form-urlencoded, "
+            "nested ones as JSON text.",
+            "content": {JSON: {"schema": schemas.of(route.body), **_example(route.body)}},
+            "required": any(field.required for field in msgspec.structs.fields(route.body)),
+        }
+    if access.key_needed(context):
+        operation["security"] = [{name: []} for name in KEY_SCHEMES] if route.access == "key" else []
+    return operation
+
+
+def _example(body: type[Any]) -> dict[str, Any]:
+    example = getattr(body, "EXAMPLE", None)
+    return {} if example is None else {"example": example}
+
+
+def _links(created: Route, routes: Iterable[Route]) -> dict[str, Any]:
+    """Where the object that a POST has created is found: under its path, by one of its own fields."""
+    if created.status != HTTPStatus.CREATED:
+        return {}
+    return {
+        _operation_id(route): {
+            "operationId": _operation_id(route),
+            "parameters": {name: f"$response.body#/{name}" for name in names},
+        }
+        for route in routes
+        if (names := _PARAMETER.findall(route.path.removeprefix(created.path)))
+        and route.path == f"{created.path}/{{{names[0]}}}"
+    }
+
+
+def _operation_id(route: Route) -> str:
+    return str(getattr(route.handler, "__name__", route.path))
+
+
+def _path_parameters(route: Route) -> Iterable[dict[str, Any]]:
+    for name in _PARAMETER.findall(route.path):
+        schema = {"type": "integer"} if name in route.numbers else {"type": "string", "minLength": 1}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameters(route: Route) -> Iterable[dict[str, Any]]:
+    if route.query is None:
+        return
+    schema = msgspec.json.schema_components([route.query])[1][route.query.__name__]
+    for name, property_schema in schema["properties"].items():
+        yield {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "schema": property_schema,
+        }
+
+
+def _responses(route: Route, schemas: Schemas, context: Context) -> dict[str, Any]:
+    bodies: dict[int, Any] = dict.fromkeys(_error_statuses(route, context), Error)
+    bodies.update(route.also)
+    bodies[route.status] = route.reply
+    return {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "content": _content(body, schemas, text=route.text and status == route.status),
+        }
+        for status, body in sorted(bodies.items())
+    }
+
+
+def _content(body: Any, schemas: Schemas, *, text: bool) -> Mapping[str, Any]:
+    plain = {"text/plain": {"schema": {"type": "string"}}}
+    if body is str:
+        return plain
+    return {JSON: {"schema": schemas.of(body)}, **(plain if text else {})}
+
+
+def _error_statuses(route: Route, context: Context) -> set[int]:
+    """The statuses that come from the declaration itself, and those that the route adds."""
+    if route.access == "anyone":
+        return set(route.errors)
+    statuses = {403, 500, 503, *route.errors}
+    if route.query is not None or route.body is not None or "{" in route.path:
+        statuses.add(400)
+    if route.body is not None:
+        statuses |= {413, 415}
+    if access.key_needed(context) and route.access == "key":
+        statuses.add(401)
+    return statuses

@@ -1,0 +1,1 @@
+"""One file per resource: its schemas, then its handlers. `api.routing.collect` finds them."""

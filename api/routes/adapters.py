@@ -1,0 +1,157 @@
+"""Live state of the running adapters (spec 01 section 7)."""
+
+import asyncio
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+from thespian.actors import ActorAddress
+
+from actors.endpoints.messages import (
+    DescribeDevice,
+    DeviceDescribed,
+    DeviceRow,
+    DevicesListed,
+    ListDevices,
+    MetricsSummarised,
+    RegisterWritten,
+    SummariseMetrics,
+    WriteRegister,
+)
+from actors.failure import Failed, Refusal
+from api.device_status import DeviceStatus, ask_health, silent_status, status_of
+from api.errors import api_error, not_found
+from api.routing import Call, route
+
+NOT_INITIALIZED = "devices feature not initialized"
+
+
+class StatusList(msgspec.Struct, frozen=True):
+    devices: list[DeviceStatus]
+
+
+class RegisterValue(msgspec.Struct, frozen=True):
+    """`register` is a data point's name or an address such as `holding:10`."""
+
+    register: Annotated[str, Meta(min_length=1, extra={"refusal": "Missing or invalid register field"})]
+    value: Annotated[
+        Any,
+        Meta(
+            extra={"refusal": "Missing value field"},
+            extra_json_schema={"type": ["number", "boolean", "string", "array", "object"]},
+        ),
+    ]
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"register": "holding:10", "value": 1500}
+
+
+class Written(msgspec.Struct, frozen=True, rename="camel"):
+    device_name: str
+    register: str
+    value: Any
+    success: bool = True
+
+
+@route(
+    "GET",
+    "/v1/adapters/{protocol}/devices",
+    reply=StatusList,
+    errors=(404,),
+    summary="Live status of a protocol's devices",
+)
+async def list_statuses(call: Call) -> StatusList:
+    rows = await _rows(call)
+    reports = await ask_health(call.context, rows)
+    return StatusList(
+        [
+            status_of(row.name, report) if report else silent_status(row)
+            for row, report in zip(rows, reports, strict=True)
+        ]
+    )
+
+
+@route(
+    "GET",
+    "/v1/adapters/{protocol}/devices/{deviceName}",
+    reply=DeviceStatus,
+    errors=(404,),
+    summary="One device's status with its metrics and registers",
+)
+async def describe_device(call: Call) -> DeviceStatus:
+    row = await _row(call)
+    if row.address is None or not row.enabled:
+        return silent_status(row)
+    described = await call.context.request(row.address, DescribeDevice(), DeviceDescribed)
+    return status_of(row.name, described.health, described.metrics, described.registers)
+
+
+@route(
+    "GET",
+    "/v1/adapters/{protocol}/devices/{deviceName}/metrics",
+    reply=dict[str, Any],
+    errors=(404, 409, 501),
+    summary="One device's poll statistics",
+)
+async def device_metrics(call: Call) -> dict[str, Any]:
+    address = _running(await _row(call))
+    unsupported = f"Metrics summary not supported for protocol: {call.text('protocol')}"
+    summarised = await call.context.request(
+        address, SummariseMetrics(), MetricsSummarised, unsupported=unsupported
+    )
+    return summarised.summary
+
+
+@route(
+    "GET",
+    "/v1/adapters/{protocol}/metrics",
+    reply=dict[str, dict[str, Any]],
+    errors=(404, 501),
+    summary="Poll statistics of all running devices of a protocol, by device name",
+)
+async def adapter_metrics(call: Call) -> dict[str, dict[str, Any]]:
+    rows = [row for row in await _rows(call) if row.enabled and row.address is not None]
+    unsupported = f"Device metrics not supported for protocol: {call.text('protocol')}"
+    answers = await asyncio.gather(
+        *(
+            call.context.peek(row.address, SummariseMetrics(), MetricsSummarised, unsupported=unsupported)
+            for row in rows
+        )
+    )
+    return {row.name: answer.summary for row, answer in zip(rows, answers, strict=True) if answer}
+
+
+@route(
+    "POST",
+    "/v1/adapters/{protocol}/devices/{deviceName}/write",
+    reply=Written,
+    body=RegisterValue,
+    errors=(404, 409, 501),
+    summary="Write one register",
+)
+async def write_register(call: Call, body: RegisterValue) -> Written:
+    if body.value is None:
+        raise Refusal("Missing value field", "value")
+    row = await _row(call)
+    message = WriteRegister(body.register, body.value)
+    written = await call.context.request(_running(row), message, RegisterWritten)
+    return Written(row.name, written.register, written.value)
+
+
+async def _rows(call: Call) -> list[DeviceRow]:
+    message = ListDevices(call.text("protocol"), running=True)
+    listed = await call.context.request("endpoints", message, DevicesListed, silence=NOT_INITIALIZED)
+    return listed.devices
+
+
+async def _row(call: Call) -> DeviceRow:
+    name = call.text("deviceName")
+    for row in await _rows(call):
+        if row.name == name:
+            return row
+    raise not_found(f"Device not found: {name}")
+
+
+def _running(row: DeviceRow) -> ActorAddress:
+    if row.address is None or not row.enabled:
+        raise api_error(Failed("conflict", f"Device is not running: {row.name}"))
+    return row.address

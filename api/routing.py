@@ -1,0 +1,158 @@
+"""How a route is declared, collected and served."""
+
+import asyncio
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+import api.routes
+from api.context import Context
+from api.decoding import decode_body, decode_number, decode_query, refuse_unstorable
+from api.errors import ApiError, Error
+from api.middleware import json_response
+
+Access = Literal["anyone", "peers", "key"]
+"""`anyone`: exempt from every check; `peers`: needs no key; `key`: needs whatever the mode demands."""
+
+LARGE_BODY = 256 * 1024
+"""A larger body is decoded in a thread, so that it does not hold the loop up."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A handler's reply with another status than the declared one."""
+
+    status: int
+    body: Any
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request, as its handler sees it; a declared query or body is passed beside it."""
+
+    context: Context
+    route: "Route"
+    path: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """A path parameter. Raises `Refusal`."""
+        refuse_unstorable(self.path[name], name)
+        return self.path[name]
+
+    def number(self, name: str) -> int:
+        """A path parameter declared in `numbers`. Raises `Refusal` with the text given there."""
+        return decode_number(self.path[name], self.route.numbers[name], name)
+
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared route: what serves it and what `/v1/openapi.json` says of it."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    reply: Any
+    query: type[Any] | None
+    body: type[Any] | None
+    status: int
+    errors: tuple[int, ...]
+    also: Mapping[int, Any]
+    access: Access
+    numbers: Mapping[str, str]
+    text: bool
+    hidden: bool
+
+
+def route(
+    method: str,
+    path: str,
+    *,
+    reply: Any,
+    summary: str,
+    query: type[Any] | None = None,
+    body: type[Any] | None = None,
+    status: int = 200,
+    errors: tuple[int, ...] = (),
+    also: Mapping[int, Any] | None = None,
+    access: Access = "key",
+    numbers: Mapping[str, str] | None = None,
+    text: bool = False,
+    hidden: bool = False,
+) -> Callable[[Handler], Route]:
+    """Declare the decorated coroutine as a route.
+
+    It is called with a `Call`, and with `query=` and `body=` when those schemas are declared; it
+    returns a `reply`, an `Answer`, or a ready `web.StreamResponse`. `errors` are the statuses with an
+    error body that its actor may answer with, beyond those that every such route has; `also` are
+    other bodies by status; `numbers` maps integer path parameters to the 400's text; `text` says
+    that a plain-text form exists; a `hidden` route is not in the OpenAPI document.
+    """
+
+    def declare(handler: Handler) -> Route:
+        return Route(
+            method=method,
+            path=path,
+            handler=handler,
+            summary=summary,
+            reply=reply,
+            query=query,
+            body=body,
+            status=status,
+            errors=errors,
+            also=also or {},
+            access=access,
+            numbers=numbers or {},
+            text=text,
+            hidden=hidden,
+        )
+
+    return declare
+
+
+def collect() -> Iterator[Route]:
+    """Every route declared in the modules of `api.routes`, in the order of module names."""
+    for module in sorted(pkgutil.iter_modules(api.routes.__path__), key=lambda found: found.name):
+        loaded = importlib.import_module(f"{api.routes.__name__}.{module.name}")
+        for value in vars(loaded).values():
+            if isinstance(value, Route) and value.handler.__module__ == loaded.__name__:
+                yield value
+
+
+def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The aiohttp handler of a route."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        decoded: dict[str, Any] = {}
+        if declared.query is not None:
+            decoded["query"] = decode_query(request.query, declared.query)
+        if declared.body is not None:
+            decoded["body"] = await _read_body(request, declared.body)
+        call = Call(context, declared, request.match_info)
+        return _respond(await declared.handler(call, **decoded), declared.status)
+
+    return handle
+
+
+async def _read_body(request: web.Request, schema: type[Any]) -> Any:
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding.lower() != "identity":
+        raise ApiError(415, Error("Unsupported media type", f"Unsupported Content-Encoding {coding}"))
+    raw = await request.read()
+    decode = partial(decode_body, raw, request.content_type, request.charset, schema)
+    return await asyncio.to_thread(decode) if len(raw) > LARGE_BODY else decode()
+
+
+def _respond(result: Any, status: int) -> web.StreamResponse:
+    if isinstance(result, web.StreamResponse):
+        return result
+    if isinstance(result, Answer):
+        return json_response(result.body, result.status)
+    if isinstance(result, str):
+        return web.Response(text=result, status=status)
+    return json_response(result, status)

@@ -1,0 +1,192 @@
+import pytest
+from fake_agent import NOW, SILENT, FakeAgent, failing, serving
+
+from actors.endpoints.messages import (
+    DescribeDevice,
+    ListDevices,
+    ReportHealth,
+    SummariseMetrics,
+    WriteRegister,
+)
+
+STATUS = {
+    "deviceName": "plc",
+    "status": "connected",
+    "connected": True,
+    "lastPoll": NOW,
+    "lastSeen": NOW,
+    "errorCount": 0,
+    "lastError": None,
+    "responseTimeMs": 12.0,
+    "pollSuccessRate": 0.985,
+    "registersUpdated": 2,
+    "communicationQuality": 98.5,
+    "quality": "good",
+    "pollsSkipped": 0,
+}
+DEVICES = "/v1/adapters/modbus/devices"
+ROUTES = [DEVICES, f"{DEVICES}/plc", f"{DEVICES}/plc/metrics", "/v1/adapters/modbus/metrics"]
+WRITE = f"{DEVICES}/plc/write"
+
+
+async def _add(client, name="plc", **changes):
+    body = {"name": name, "protocol": "modbus", "connection": {}, **changes}
+    assert (await client.post("/v1/endpoints", json=body)).status == 201
+
+
+async def _get(client, path):
+    reply = await client.get(path)
+    return reply.status, await reply.json()
+
+
+async def _write(client, body, path=WRITE):
+    reply = await client.post(path, json=body)
+    return reply.status, await reply.json()
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_without_an_adapter_it_is_404(path):
+    async with serving(FakeAgent()) as client:
+        expected = {"error": "Not found", "message": "No adapter running for protocol: modbus"}
+        assert await _get(client, path) == (404, expected)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_without_an_endpoint_supervisor_it_is_503(path):
+    agent = FakeAgent()
+    agent.answers[ListDevices] = SILENT
+    async with serving(agent) as client:
+        assert await _get(client, path) == (503, {"error": "devices feature not initialized"})
+        assert (await _write(client, {"register": "r", "value": 1}))[0] == 503
+
+
+@pytest.mark.parametrize("path", ROUTES[1:3])
+async def test_an_unknown_device_is_404(path):
+    async with serving(FakeAgent()) as client:
+        await _add(client, "other")
+        assert await _get(client, path) == (404, {"error": "Not found", "message": "Device not found: plc"})
+
+
+async def test_statuses_of_running_disabled_and_silent_devices():
+    agent = FakeAgent()
+    async with serving(agent) as client:
+        await _add(client)
+        await _add(client, "resting", enabled=False)
+        status, body = await _get(client, DEVICES)
+        assert status == 200
+        assert body["devices"][0] == STATUS
+        assert (body["devices"][1]["status"], body["devices"][1]["quality"]) == ("disabled", "disabled")
+        agent.answers[ReportHealth] = SILENT
+        _, body = await _get(client, DEVICES)
+        assert body["devices"][0]["status"] == "disconnected"
+        assert body["devices"][0]["lastError"] == "The device's actor did not answer"
+
+
+async def test_the_detail_has_metrics_and_registers():
+    async with serving(FakeAgent()) as client:
+        await _add(client)
+        assert await _get(client, f"{DEVICES}/plc") == (
+            200,
+            {
+                **STATUS,
+                "metrics": {"pollDurations": [12.0]},
+                "registers": [{"name": "setpoint", "address": "holding:10", "lastValue": 0}],
+            },
+        )
+
+
+async def test_the_detail_of_a_silent_device_is_503_and_of_a_disabled_one_its_status():
+    agent = FakeAgent()
+    agent.answers[DescribeDevice] = SILENT
+    async with serving(agent) as client:
+        await _add(client)
+        await _add(client, "resting", enabled=False)
+        assert (await _get(client, f"{DEVICES}/plc"))[0] == 503
+        status, body = await _get(client, f"{DEVICES}/resting")
+        assert (status, body["status"]) == (200, "disabled")
+
+
+async def test_metrics_of_one_device_and_of_all():
+    async with serving(FakeAgent()) as client:
+        await _add(client)
+        await _add(client, "resting", enabled=False)
+        summary = {"avgPollMs": 12.0, "totalPolls": 100}
+        assert await _get(client, f"{DEVICES}/plc/metrics") == (200, summary)
+        assert await _get(client, "/v1/adapters/modbus/metrics") == (200, {"plc": summary})
+        assert (await _get(client, f"{DEVICES}/resting/metrics"))[0] == 409
+
+
+async def test_metrics_that_a_protocol_does_not_have_are_501():
+    agent = FakeAgent()
+    agent.answers[SummariseMetrics] = failing("unsupported", "no metrics here")
+    async with serving(agent) as client:
+        await _add(client)
+        one = {"error": "Metrics summary not supported for protocol: modbus"}
+        assert await _get(client, f"{DEVICES}/plc/metrics") == (501, one)
+        every = {"error": "Device metrics not supported for protocol: modbus"}
+        assert await _get(client, "/v1/adapters/modbus/metrics") == (501, every)
+
+
+async def test_a_silent_device_is_left_out_of_the_metrics():
+    agent = FakeAgent()
+    agent.answers[SummariseMetrics] = SILENT
+    async with serving(agent) as client:
+        await _add(client)
+        assert await _get(client, "/v1/adapters/modbus/metrics") == (200, {})
+
+
+@pytest.mark.parametrize("register", ["setpoint", "holding:10"])
+async def test_a_register_is_written(register):
+    agent = FakeAgent()
+    async with serving(agent) as client:
+        await _add(client)
+        assert await _write(client, {"register": register, "value": 1500}) == (
+            200,
+            {"success": True, "deviceName": "plc", "register": register, "value": 1500},
+        )
+    assert agent.registers[register] == 1500
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "field"),
+    [
+        ({}, "Missing or invalid register field", "register"),
+        ({"register": "", "value": 1}, "Missing or invalid register field", "register"),
+        ({"register": 10, "value": 1}, "Missing or invalid register field", "register"),
+        ({"register": None, "value": 1}, "Missing or invalid register field", "register"),
+        ({"value": None}, "Missing or invalid register field", "register"),
+        ({"register": "setpoint"}, "Missing value field", "value"),
+        ({"register": "setpoint", "value": None}, "Missing value field", "value"),
+        ({"register": "setpoint", "value": "high"}, "value must be a number", "value"),
+        ({"register": "serial", "value": 1}, "serial is read-only", "register"),
+    ],
+)
+async def test_a_bad_write_is_400_with_the_text_clients_know(body, message, field):
+    async with serving(FakeAgent()) as client:
+        await _add(client)
+        expected = {"error": "Bad request", "message": message, "field": field}
+        assert await _write(client, body) == (400, expected)
+
+
+@pytest.mark.parametrize("value", [0, False, "", 1.5, [1, 2]])
+async def test_every_value_but_null_reaches_the_device(value):
+    agent = FakeAgent()
+    async with serving(agent) as client:
+        await _add(client)
+        await _write(client, {"register": "setpoint", "value": value})
+    assert agent.asked[-1] == WriteRegister("setpoint", value)
+
+
+async def test_writes_to_what_is_not_there():
+    agent = FakeAgent()
+    async with serving(agent) as client:
+        body = {"register": "setpoint", "value": 1}
+        assert (await _write(client, body))[1]["message"] == "No adapter running for protocol: modbus"
+        await _add(client)
+        await _add(client, "resting", enabled=False)
+        assert (await _write(client, {"register": "nope", "value": 1}))[0] == 404
+        status, answer = await _write(client, body, f"{DEVICES}/nope/write")
+        assert (status, answer["message"]) == (404, "Device not found: nope")
+        assert (await _write(client, body, f"{DEVICES}/resting/write"))[0] == 409
+        agent.answers[WriteRegister] = failing("unavailable", "plc is not connected")
+        assert await _write(client, body) == (503, {"error": "plc is not connected"})

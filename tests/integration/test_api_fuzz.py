@@ -1,0 +1,44 @@
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_agent import FakeAgent, serving
+
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+
+# What the schema allows an actor may still refuse: the settings of a protocol are not in the schema.
+EXCLUDED_CHECKS = "positive_data_acceptance"
+
+
+def fuzz(base_url: str, key: str | None = None, examples: int = 10, workdir: Path | None = None) -> None:
+    """Run schemathesis against the API at `base_url`; raises `AssertionError` with its report.
+
+    It adds, changes and deletes whatever it finds there.
+    """
+    command = [str(SCHEMATHESIS), "run", f"{base_url}/v1/openapi.json", "--seed", "1", "--no-color"]
+    command += ["--exclude-checks", EXCLUDED_CHECKS, "--max-examples", str(examples)]
+    command += ["--warnings", "off", "--continue-on-failure"]
+    if key is not None:
+        command += ["--header", f"X-Api-Key: {key}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=workdir, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("settings", [{}, {"security_mode": "API_KEY", "key": "s3cret"}])
+async def test_no_request_makes_a_server_error_or_leaves_the_schema(settings, tmp_path):
+    async with serving(FakeAgent(), **settings) as client:
+        base_url = str(client.make_url("")).rstrip("/")
+        await asyncio.to_thread(fuzz, base_url, settings.get("key"), workdir=tmp_path)
+
+
+@pytest.mark.timeout(60)
+async def test_the_fuzzer_finds_a_server_error(tmp_path):
+    agent = FakeAgent()
+    agent.on_DescribeAgent = lambda message: None
+    async with serving(agent) as client:
+        base_url = str(client.make_url("")).rstrip("/")
+        with pytest.raises(AssertionError, match="/v1/device"):
+            await asyncio.to_thread(fuzz, base_url, examples=1, workdir=tmp_path)
