@@ -1,0 +1,105 @@
+"""Figures of a benchmark run beside their targets: a table for people, a file for programs."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+
+class Target(msgspec.Struct, frozen=True):
+    bound: float
+    at_least: bool = False
+
+    def met(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+LOADS = ("w1", "w2", "w3", "w4")
+RINGS = ("actors 10", "actors 1,000", "actors 10,000")
+# The edges of a window of 20 s may cut off 0.5 % of the polls: of 5,000 points/s, 4,975 must be seen.
+TARGETS = {
+    ("w2", "points/s"): Target(4_975, at_least=True),
+    ("w2", "CPU s/1,000 points"): Target(0.0095),
+    ("w2", "RSS MB"): Target(90),
+    ("w2", "latency p50 ms"): Target(3),
+    ("w2", "latency p99 ms"): Target(15),
+    ("w3", "points/s"): Target(99_500, at_least=True),
+    ("w3", "CPU s/1,000 points"): Target(0.0039),
+    ("w3", "RSS MB"): Target(100),
+    ("w4", "points/s"): Target(400_000, at_least=True),
+    **{(load, "sequence numbers missing"): Target(0) for load in (*LOADS, "outage")},
+    **{(load, "devices silent"): Target(0) for load in (*LOADS, "outage")},
+    **{(load, "messages unreadable"): Target(0) for load in (*LOADS, "outage")},
+    ("outage", "back after s"): Target(2),
+    **{(ring, "messages/s"): Target(300_000, at_least=True) for ring in RINGS},
+    **{(ring, "bytes/idle actor"): Target(3_072) for ring in RINGS},
+    ("idle", "RSS MB"): Target(80),
+    ("idle", "running after s"): Target(2),
+}
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """`value` is None when there was nothing to measure, which misses any target."""
+
+    run: str
+    name: str
+    value: float | None
+
+    @property
+    def target(self) -> Target | None:
+        return TARGETS.get((self.run, self.name))
+
+    @property
+    def met(self) -> bool | None:
+        """None without a target."""
+        if self.target is None:
+            return None
+        return self.value is not None and self.target.met(self.value)
+
+
+def show(figures: Sequence[Figure]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "figure"):
+        table.add_column(heading)
+    for heading in ("measured", "target"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    verdicts = {None: "", True: "met", False: "MISSED"}
+    latest = ""
+    for figure in figures:
+        if latest and figure.run != latest:
+            table.add_row()
+        latest = figure.run
+        bound = ""
+        if figure.target is not None:
+            bound = f"{'>=' if figure.target.at_least else '<='} {text(figure.target.bound)}"
+        table.add_row(figure.run, figure.name, text(figure.value), bound, verdicts[figure.met])
+    Console().print(table)
+
+
+def text(value: float | None) -> str:
+    """As many decimals as the size of the number calls for."""
+    if value is None:
+        return "none"
+    if value == int(value) or value >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if value < 0.1 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def write_json(figures: Sequence[Figure], path: Path) -> None:
+    rows = [
+        {
+            "run": figure.run,
+            "figure": figure.name,
+            "value": figure.value,
+            "target": figure.target.bound if figure.target else None,
+            "met": figure.met,
+        }
+        for figure in figures
+    ]
+    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": machine, "figures": rows})) + b"\n")
