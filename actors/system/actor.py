@@ -1,5 +1,6 @@
 """The base class of all our actors."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 _handlers: dict[tuple[type, type], Callable[..., Any] | None] = {}
 
-_SILENT = (ActorExitRequest, ChildActorExited, DeadEnvelope, PoisonMessage)
+_SILENT = (ActorExitRequest, ChildActorExited, DeadEnvelope, Failed, PoisonMessage)
 
 
 class Actor(ActorTypeDispatcher):  # type: ignore[misc]
@@ -91,10 +92,19 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         coroutine: Coroutine[Any, Any, T],
         then: Callable[[T], Any] | None = None,
         reply_to: ActorAddress | None = None,
-    ) -> None:
+    ) -> asyncio.Task[None]:
         """Run I/O: `then(result)` comes back as a message, or the result goes to `reply_to`, as does a
-        `Refusal` that it raises. It dies with this instance."""
-        self._myRef.system.run(self._myRef, coroutine, then, reply_to)
+        `Refusal` that it raises. It dies with this instance, or when it is handed to `abandon`."""
+        task: asyncio.Task[None] = self._myRef.system.run(self._myRef, coroutine, then, reply_to)
+        return task
+
+    def abandon(self, task: asyncio.Task[None]) -> None:
+        """Cancel what `run` started: nothing comes of it any more. Harmless when it has ended."""
+        self._myRef.system.abandon(self._myRef, task)
+
+    def remember(self, start: Any) -> None:
+        """Let each life to come begin with this start message."""
+        self._myRef.start = start
 
     def release(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run the end of something that outlives this instance, such as closing a connection."""

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
+from inspect import CORO_CREATED, getcoroutinestate
 from time import perf_counter
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -36,7 +37,7 @@ from thespian.system.messages.status import Thespian_ActorStatus, Thespian_Syste
 from thespian.system.timing import ExpirationTimer, timePeriodSeconds
 from thespian.system.utilis import actualActorClass, checkActorCapabilities, withPossibleInitArgs
 
-from actors.failure import Refusal
+from actors.failure import Failed, Kind, Refusal
 from actors.system.mailboxes import Asker, Cell, External, Mailbox, SystemAddress
 from actors.system.supervision import Crashes, Restart
 
@@ -323,6 +324,7 @@ class AsyncioSystemBase:
         self.dead_letters += 1
         if isinstance(message, DeadEnvelope | ChildActorExited | ActorExitRequest):
             return  # these are about dead actors already
+        self._excuse(sender, "unavailable", f"{to.addressDetails.rpartition('/')[2]} is not running")
         if self._dead_letter_handler is not None:
             self.deliver(self._dead_letter_handler, DeadEnvelope(to, message), sender)
 
@@ -344,6 +346,18 @@ class AsyncioSystemBase:
         else:
             self._draining = False
 
+    def put_now(self, cell: Cell, message: Any) -> None:
+        """Deliver at the top of the stack (a timer, the end of a task) without another turn of the loop.
+
+        A turn of the loop costs as much as handling several messages, and a poll has many of them.
+        """
+        if self._draining:
+            cell.put(message, cell.address)
+            return
+        self._draining = True
+        cell.put(message, cell.address)
+        self._drain()
+
     def wakeup(self, cell: Cell, period: Any, payload: Any) -> None:
         delay = period if isinstance(period, float) else timePeriodSeconds(period)
         if cell.timers is None:
@@ -352,7 +366,7 @@ class AsyncioSystemBase:
 
         def fire() -> None:
             timers.discard(handle)
-            cell.put(WakeupMessage(period, payload), cell.address)
+            self.put_now(cell, WakeupMessage(period, payload))
 
         handle = self.loop.call_later(max(0.0, delay), fire)
         timers.add(handle)
@@ -371,33 +385,62 @@ class AsyncioSystemBase:
 
     def run(
         self, cell: Cell, coroutine: Any, then: Callable[[Any], Any] | None, reply_to: ActorAddress | None
-    ) -> None:
+    ) -> asyncio.Task[None]:
         """Run a coroutine for an actor; its result, through `then`, comes back as a message, or goes to
         `reply_to`, as does a `Refusal` that it raises.
 
         Any other exception in it is a crash of the actor; the task dies with the actor's instance.
         """
         if cell.tasks is None:
-            cell.tasks = set()
-        tasks = cell.tasks
-        task = self.loop.create_task(coroutine)
-        tasks.add(task)
+            cell.tasks = {}
+        task = self.loop.create_task(self._carry(cell, cell.tasks, coroutine, then, reply_to))
+        cell.tasks[task] = coroutine
+        return task
 
-        def done(task: asyncio.Task[Any]) -> None:
-            if task not in tasks or task.cancelled():
-                return
-            tasks.discard(task)
-            error = task.exception()
-            if isinstance(error, Refusal) and reply_to is not None:
-                self.deliver(reply_to, error.failed(), cell.address)
-            elif isinstance(error, Exception):
-                self.crash(cell, error)
-            elif error is None and then is not None:
-                cell.put(then(task.result()), cell.address)
-            elif error is None and reply_to is not None:
-                self.deliver(reply_to, task.result(), cell.address)
+    def abandon(self, cell: Cell, task: asyncio.Task[None]) -> None:
+        """Cancel a task of an actor that goes on: neither a result nor a crash comes of it."""
+        coroutine = (cell.tasks or {}).pop(task, None)
+        if coroutine is not None:
+            _cancel(task, coroutine)
 
-        task.add_done_callback(done)
+    async def _carry(
+        self,
+        cell: Cell,
+        tasks: dict[asyncio.Task[Any], Any],
+        coroutine: Any,
+        then: Callable[[Any], Any] | None,
+        reply_to: ActorAddress | None,
+    ) -> None:
+        """Hands the outcome over within the task's last step: a done callback would cost a turn of the
+        loop more."""
+        error: Exception | None = None
+        result: Any = None
+        try:
+            result = await coroutine
+        except asyncio.CancelledError:
+            self._excuse(reply_to, "unavailable", f"{cell.name} has stopped")
+            raise
+        except Exception as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
+            error = raised
+        task = asyncio.current_task()
+        if task is None or tasks.pop(task, None) is None:
+            return  # the instance ended meanwhile
+        if error is None:
+            if then is not None:
+                self.put_now(cell, then(result))
+            elif reply_to is not None:
+                self.deliver(reply_to, result, cell.address)
+        elif isinstance(error, Refusal) and reply_to is not None:
+            self.deliver(reply_to, error.failed(), cell.address)
+        else:
+            self._excuse(reply_to, "internal", f"{cell.name} failed: {type(error).__name__}")
+            self.crash(cell, error)
+
+    def _excuse(self, requester: ActorAddress | None, kind: Kind, message: str) -> None:
+        """Answer whoever waits at a one-shot address for what will never come; nobody else waits."""
+        box = None if requester is None else self.mailboxes.get(requester.addressDetails)
+        if isinstance(box, Asker):
+            box.put(Failed(kind, message), self.address)
 
     def release(self, coroutine: Any) -> None:
         """Run what a stopping actor leaves behind (closing a connection); `released` waits for it."""
@@ -476,8 +519,8 @@ class AsyncioSystemBase:
         for timer in cell.timers or ():
             timer.cancel()
         tasks, cell.tasks, cell.timers = cell.tasks, None, None
-        for task in tuple(tasks or ()):
-            task.cancel()
+        for task, coroutine in tuple((tasks or {}).items()):
+            _cancel(task, coroutine)
         if tasks is not None:
             tasks.clear()
         stopped = getattr(instance, "stopped", None)
@@ -582,6 +625,12 @@ def _take(external: External, timeout: Any) -> Any:
         return external.arrived.get(timeout=_seconds(timeout))
     except queue.Empty:
         return None
+
+
+def _cancel(task: asyncio.Task[None], coroutine: Any) -> None:
+    task.cancel()
+    if getcoroutinestate(coroutine) == CORO_CREATED:
+        coroutine.close()  # its task never got to it
 
 
 def _seconds(timeout: Any) -> float | None:

@@ -85,7 +85,7 @@ class Cell:
         self.scheduled = False
         self.start: Any = None
         self.crashes: Crashes | None = None
-        self.tasks: set[asyncio.Task[Any]] | None = None
+        self.tasks: dict[asyncio.Task[Any], Any] | None = None
         self.timers: set[asyncio.TimerHandle] | None = None
         self.watched: list[int] | None = None
         self.spawned = 0
