@@ -11,11 +11,11 @@ TEST := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench clean servers
+.PHONY: help run test test-thespian check bench clean servers
 
 help:
 	@echo 'make run      start the agent with simulated devices and a broker, in this terminal'
-	@echo 'make test     run every test (installs the servers that they talk to)'
+	@echo 'make test     run every test (installs the servers that they talk to) and the suite of Thespian'
 	@echo 'make check    lint, format, types, import contracts'
 	@echo 'make bench    measure throughput, latency and memory'
 	@echo 'make clean    remove the virtual environment and everything built'
@@ -25,6 +25,12 @@ run: $(DEMO)
 
 test: $(TEST) servers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory test-thespian
+
+# One of its tests relies on a child's output being buffered.
+test-thespian: $(TEST)
+	cd tests/thespian_suite && env -u PYTHONUNBUFFERED $(abspath $(BIN))/python -m pytest
+	cd tests/thespian_suite && $(abspath $(BIN))/python -m pytest -n 0 -m alone
 
 check: $(TEST)
 	$(BIN)/ruff check .

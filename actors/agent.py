@@ -87,6 +87,7 @@ class Agent(Actor):
         self.settings = message.settings
         self.version = message.version
         self.gateway = message.gateway
+        log.info("callboard %s starts, its data is in %s", self.version, self.settings.storage.data_dir)
         self._enter("INIT")
         agent = self.settings.agent
         start = RunStore(
@@ -153,7 +154,7 @@ class Agent(Actor):
         self._note(subsystem, False, critical=True, error=message)
         if self.state in ("INIT", "READY"):
             log.critical("cannot start: %s", message)
-            self._enter("ERROR")
+            self.state = self.health = "ERROR"
             self.send(self.myAddress, ActorExitRequest())
 
     def receiveMsg_Stop(self, message: Stop, sender: ActorAddress) -> None:
@@ -174,7 +175,7 @@ class Agent(Actor):
         self.send(self.stop_to, Stopped())
 
     def _enter(self, state: str) -> None:
-        log.info("%s", state)
+        log.info("lifecycle: %s", state)
         self.state = state
         self.health = state
 

@@ -100,9 +100,14 @@ class Store(Actor):
         if self.writer is None:
             self.waiting.append((message, sender))
         else:
-            self.run(_transact(self.writer, message), reply_to=sender)
+            self.release(_transact(self.writer, message), reply_to=sender)
 
     def stopped(self) -> None:
+        """What was handed to the writer is still written and answered; the rest is refused."""
+        for transact, requester in self.waiting:
+            self.send(
+                requester, Transacted(transact.token, error=StorageError("the store has ended", "closed"))
+            )
         if self.opening is not None:
             self.release(asyncio.to_thread(self.opening.close))
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from api import access
 from api.context import Context
@@ -29,7 +30,7 @@ def build_app(context: Context) -> web.Application:
             guard(peers, key_check(context)),
         ],
         client_max_size=MAX_BODY,
-        handler_args={"access_log": None, "auto_decompress": False},
+        handler_args={"access_log": None, "auto_decompress": False, "logger": _protocol_logger()},
     )
     for path in dict.fromkeys(declared.path for declared in routes):
         _add(app, context, [declared for declared in routes if declared.path == path])
@@ -49,6 +50,27 @@ def _add(app: web.Application, context: Context, routes: Sequence[Route]) -> Non
     for method, handler in handlers.items():
         app.router.add_route(method, routes[0].path, handler)
     app.router.add_route("*", routes[0].path, refuse)
+
+
+class _OneLine(logging.Filter):
+    """What a client sent that is not HTTP is not the agent's error: one line, no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            said = " ".join(error.message.split())
+            record.msg, record.args = "%s: %s", (record.getMessage(), said)
+            record.exc_info = None
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
+
+
+def _protocol_logger() -> logging.Logger:
+    """For what happens below the middlewares."""
+    found = logging.getLogger("api.http")
+    if not found.filters:
+        found.addFilter(_OneLine())
+    return found
 
 
 def _warn_of_mode(mode: str) -> None:

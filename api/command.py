@@ -8,6 +8,7 @@ from pathlib import Path
 
 DEFAULT_PORT = 48484
 TIMEOUT_SECONDS = 5
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,9 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"callboard {version()}")
         return 0
     if arguments.command == "run":
-        from api.run import run
+        try:
+            from api.run import run
 
-        return run(arguments.config, arguments.data_dir, arguments.demo)
+            return run(arguments.config, arguments.data_dir, arguments.demo)
+        except KeyboardInterrupt:  # before the agent was there to be stopped
+            return INTERRUPTED
     if arguments.command == "actors":
         return _actors(arguments.url or _default_url(), arguments.api_key or os.environ.get("API_KEY"))
     parser.print_usage(sys.stderr)

@@ -10,12 +10,13 @@ from actors.endpoints.messages import (
     AddEndpoint,
     DescribeDevice,
     DeviceDescribed,
+    EndpointChanged,
     EndpointsListed,
     ListEndpoints,
     RemoveEndpoint,
 )
 from actors.failure import Failed
-from actors.messages import DumpTree, ReportState, TreeDumped
+from actors.messages import DumpTree, ReportState, StateReported, TreeDumped
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
@@ -51,15 +52,28 @@ class Demo:
         self.plant = Plant()
         self.broker: EmbeddedBroker | None = None
         self.broker_port: int | None = None
+        self.added: list[str] = []
+        self.destination: int | None = None
 
     async def run(self) -> None:
         """Set up, then show the live view until it ends or is cancelled."""
         devices = await self.plant.start()
         await self._wait_until_running()
-        for device in devices:
-            await self._add_endpoint(device)
         await self._add_destination()
+        for device in devices:
+            self.added.append(await self._add_endpoint(device))
         await LiveView(self._snapshot).run()
+
+    async def leave(self) -> None:
+        """Take back what the next demo, whose ports are others, would find dead.
+
+        Asks without looking at the answers: what cannot be taken back is put right by the next demo.
+        """
+        for uuid in self.added:
+            await self.base.ask(self.endpoints, RemoveEndpoint(uuid), ASK_SECONDS)
+        if self.destination is not None:
+            rest = ChangeDestination(self.destination, enabled=False)
+            await self.base.ask(self.publisher, rest, ASK_SECONDS)
 
     async def stop(self) -> None:
         await self.plant.stop()
@@ -76,11 +90,11 @@ class Demo:
 
     async def _wait_until_running(self) -> None:
         async with asyncio.timeout(START_SECONDS):
-            while (await self.base.ask(self.agent, ReportState(), ASK_SECONDS)).state != "RUNNING":  # noqa: ASYNC110
+            while (await self._ask(self.agent, ReportState(), StateReported)).state != "RUNNING":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
-    async def _add_endpoint(self, device: PlantDevice) -> None:
-        """The plant's ports are new at each start: an endpoint of an earlier demo gives way."""
+    async def _add_endpoint(self, device: PlantDevice) -> str:
+        """The uuid. The plant's ports are new at each start: an endpoint of an earlier demo gives way."""
         listed = await self._ask(self.endpoints, ListEndpoints(), EndpointsListed)
         for row in listed.endpoints:
             if row.name == device.name:
@@ -92,7 +106,9 @@ class Demo:
             poll_interval=POLL_INTERVAL_MS,
             data_points=list(device.data_points),
         )
-        await self._ask(self.endpoints, endpoint, object)
+        changed = await self._ask(self.endpoints, endpoint, EndpointChanged)
+        uuid: str = changed.endpoint.uuid
+        return uuid
 
     async def _add_destination(self) -> None:
         """An embedded broker, unless somebody has configured a destination of their own."""
@@ -106,10 +122,12 @@ class Demo:
         if earlier:
             change = ChangeDestination(earlier[0].id, config_json=config, enabled=True)
             await self._ask(self.publisher, change, DestinationChanged)
+            self.destination = earlier[0].id
             return
         added = await self._ask(
             self.publisher, AddDestination(DESTINATION, "mqtt", config), DestinationChanged
         )
+        self.destination = added.destination.id
         subscription = AddSubscription(
             added.destination.id, route_json={"topic": TOPIC}, payload_format="tags"
         )
@@ -123,11 +141,12 @@ class Demo:
         )
         running = [row.address for row in listed.endpoints if row.address is not None]
         described = await asyncio.gather(
-            *(self._ask(address, DescribeDevice(), DeviceDescribed) for address in running)
+            *(self.base.ask(address, DescribeDevice(), ASK_SECONDS) for address in running)
         )
         return LiveSnapshot(
             at=time.monotonic(),
-            devices=[_device(one) for one in described],
+            # One that was removed since the list was made answers nothing of the kind.
+            devices=[_device(one) for one in described if isinstance(one, DeviceDescribed)],
             destinations=[
                 LiveDestination(
                     name=box.destination,

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from actors.endpoints.messages import DeviceRow, EndpointRow, HealthReported, ReportHealth
 from api.context import Context
-from api.timestamps import iso
+from storage.timestamps import iso
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,15 +1,19 @@
 """The gateway actor: owns the HTTP server, turns requests into messages and replies."""
 
+import logging
 from typing import Any
 
 from aiohttp import web
 from thespian.actors import ActorAddress
 
+from actors import os_errors
 from actors.agent import GatewayFailed, GatewayListening, RunGateway
 from actors.system.actor import Actor
 from api.access import bind_host
 from api.app import build_app
 from api.context import Context, Target
+
+log = logging.getLogger(__name__)
 
 RETRY = 5.0  # seconds until the next attempt to listen
 CLOSE_TIMEOUT = 2.0  # seconds that requests under way may take when the gateway ends
@@ -22,7 +26,7 @@ class Gateway(Actor):
         self.runner: web.AppRunner | None = None
 
     def receiveMsg_RunGateway(self, message: RunGateway, sender: ActorAddress) -> None:
-        self.parent = sender
+        self.agent = message.agent
         self.start = message
         api = message.settings.api
         targets = {
@@ -41,15 +45,17 @@ class Gateway(Actor):
         self.runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_TIMEOUT
         )
-        self.run(_listen(self.runner, bind_host(api.host, api.security_mode), api.port), then=_as_is)
+        self.host = bind_host(api.host, api.security_mode)
+        self.run(_listen(self.runner, self.host, api.port), then=_as_is)
 
     def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
+        log.info("the API listens on http://%s:%d", self.host, message.port)
         self.health = f"listening on port {message.port}"
-        self.send(self.parent, message)
+        self.send(self.agent, message)
 
     def receiveMsg_GatewayFailed(self, message: GatewayFailed, sender: ActorAddress) -> None:
         self.health = f"degraded: {message.message}"
-        self.send(self.parent, message)
+        self.send(self.agent, message)
         self._close()
         self.wakeupAfter(RETRY, self.start)
 
@@ -67,7 +73,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> GatewayListeni
     try:
         await web.TCPSite(runner, host, port, reuse_address=True).start()
     except OSError as error:
-        return GatewayFailed(f"the API cannot listen on {host}:{port}: {error.strerror or error}")
+        return GatewayFailed(f"the API cannot listen on {host}:{port}: {os_errors.reason(error)}")
     return GatewayListening(runner.addresses[0][1])
 
 

@@ -1,16 +1,19 @@
 """`callboard run`: the process around the actor system."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.agent import Agent, RunAgent, Stop
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.supervision import Restart
 from api.gateway import Gateway
 from api.version import version
 from conf.settings import ConfigError, Settings, load
@@ -18,7 +21,8 @@ from conf.settings import ConfigError, Settings, load
 if TYPE_CHECKING:
     from api import demo as demo_mode
 
-STOP_PATIENCE = 20.0  # seconds from the signal to a forced end
+STOP_PATIENCE = 15.0  # seconds that an orderly stop may take
+FORCED_END = 20.0  # seconds from the signal to the end of the process, whatever is still under way
 CONFIG_ERROR = 2
 
 log = logging.getLogger(__name__)
@@ -45,31 +49,51 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
 
 async def _main(settings: Settings, demo: bool) -> int:
     base = AsyncioSystemBase(mailbox_size=settings.actors.mailbox_size)
-    agent = base.spawn(None, Agent, "agent", RunAgent(settings, version(), Gateway))
+    agent = base.spawn(None, Agent, "agent", RunAgent(settings, version(), Gateway), Restart("transient"))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         base.loop.add_signal_handler(number, stop.set)
     ended = asyncio.ensure_future(base.ended(agent))
-    stopping = asyncio.ensure_future(stop.wait())
+    waits: list[asyncio.Future[Any]] = [ended, asyncio.ensure_future(stop.wait())]
     shown: demo_mode.Demo | None = None
     try:
-        waits: set[asyncio.Future[Any]] = {ended, stopping}
         if demo:
             from api.demo import Demo  # pulls in the simulated plant and the live view
 
             shown = Demo(base, agent, settings)
-            waits.add(asyncio.ensure_future(shown.run()))
+            waits.append(asyncio.ensure_future(shown.run()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        _force_end()
         if ended.done():
             return 1
-        return await _stop(base, agent)
+        if shown is not None:
+            waits[-1].cancel()  # the live view, which would show how all of it goes
+            await shown.leave()
+        return max(await _stop(base, agent), _outcome(waits[-1]))
     finally:
-        for waiting in (ended, stopping):
+        for waiting in waits:
             waiting.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
         if shown is not None:
             await shown.stop()
         base.shutdown()
         await base.released()
+
+
+def _force_end() -> None:
+    """A thread stuck in a system call (a name server that does not answer) would keep the process."""
+    timer = threading.Timer(FORCED_END, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+
+
+def _outcome(waiting: "asyncio.Future[Any]") -> int:
+    """The exit code after what ended by itself: 1 for a demo that failed."""
+    error = waiting.exception() if waiting.done() and not waiting.cancelled() else None
+    if error is None:
+        return 0
+    log.critical("the demo ends: %s", str(error) or type(error).__name__)
+    return 1
 
 
 async def _stop(base: AsyncioSystemBase, agent: Any) -> int:
@@ -95,12 +119,19 @@ def _tune_collector() -> None:
 
 
 def _log_to(settings: Settings, demo: bool) -> None:
-    """To standard error; in a demo on a terminal, which its live view draws on, to a file."""
-    handler: logging.Handler = logging.StreamHandler()
+    """To standard error; in a demo on a terminal, which its live view draws on, to a file, and to the
+    terminal only what ends it."""
+    terminal = logging.StreamHandler()
+    handlers: list[logging.Handler] = [terminal]
     if demo and sys.stdout.isatty():
-        settings.storage.data_dir.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(settings.storage.data_dir / "callboard.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=LEVELS[settings.agent.log_level], handlers=[handler])
+        terminal.setLevel(logging.CRITICAL)
+        with contextlib.suppress(OSError):  # a folder that cannot be written ends the agent, which says why
+            settings.storage.data_dir.mkdir(parents=True, exist_ok=True)
+            handlers.append(logging.FileHandler(settings.storage.data_dir / "callboard.log"))
+    logging.basicConfig(
+        level=LEVELS[settings.agent.log_level],
+        handlers=handlers,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
     for chatty in ("gmqtt", "pymodbus", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -28,9 +28,12 @@ def add_endpoint(
     return row, device
 
 
-def change_endpoint(database: Database, id: int, body: dict[str, Any]) -> Row:
-    """Replace the body; its devices are enabled or disabled with it. Raises `MissingRow`."""
+def change_endpoint(database: Database, id: int, changes: dict[str, Any]) -> Row:
+    """Replace these fields of the body; its devices are enabled or disabled with it.
+
+    The fields that another change has just written stay. Raises `MissingRow`.
+    """
     with database.db.atomic():
-        row = target_state.update(database, id, body)
-        devices.set_enabled(database, id, bool(body.get("enabled", True)))
+        row = target_state.update(database, id, target_state.get(database, id).body | changes)
+        devices.set_enabled(database, id, bool(row.body.get("enabled", True)))
     return row

@@ -51,6 +51,14 @@ def load(database: Database) -> list[Row]:
     return rows
 
 
+def get(database: Database, id: int) -> Row:
+    """Raises `MissingRow`, `Undecipherable`."""
+    stored = database.db.execute(f"SELECT {_COLUMNS} FROM target_state WHERE id = ?", [id]).fetchone()
+    if stored is None:
+        raise MissingRow(id)
+    return _read(database, stored)
+
+
 def insert(
     database: Database,
     kind: str,

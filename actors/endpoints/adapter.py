@@ -23,6 +23,8 @@ class Adapter(Actor):
         self.phases: dict[str, float] = {}
 
     def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
+        self.health = None
+        self.health = None
         wanted = {endpoint.name: endpoint for endpoint in message.endpoints}
         for name in self.wanted.keys() - wanted.keys():
             self.stop_child(child_address(self.myAddress, name))

@@ -25,14 +25,14 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.protocol import Endpoint as Checked
 from actors.endpoints.protocol import Misconfigured, Reader, Reading, Unreachable
-from actors.endpoints.schedule import Schedule
+from actors.endpoints.schedule import Schedule, origin
 from actors.failure import Failed, Refusal
 from actors.system.actor import Actor
 
 log = logging.getLogger(__name__)
 
 OFFLINE = "DEVICE_OFFLINE"
-REDISCOVERY_POLLS = 10
+FIRST_POLL_WITHIN = 5.0  # seconds: an endpoint of a long interval does not wait for its place in it
 
 
 class RunEndpoint(msgspec.Struct, frozen=True):
@@ -54,9 +54,9 @@ class RunEndpoint(msgspec.Struct, frozen=True):
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """To itself: a tick of the schedule; `epoch` tells the ticks of an outdated schedule apart."""
+    """To itself: a tick of the schedule; `series` tells the ticks of an outdated schedule apart."""
 
-    epoch: int
+    series: int
 
 
 class ReaderReady(msgspec.Struct, frozen=True):
@@ -67,8 +67,12 @@ class ReaderReady(msgspec.Struct, frozen=True):
 
 
 class Polled(msgspec.Struct, frozen=True, gc=False):
-    """To itself: the device answered; `timestamp` Unix ms, `duration` ms."""
+    """To itself: the device answered; `timestamp` Unix ms, `duration` ms.
 
+    `epoch`, here and below, tells what came of an outdated reader apart.
+    """
+
+    epoch: int
     reading: Reading
     timestamp: int
     duration: float
@@ -77,6 +81,7 @@ class Polled(msgspec.Struct, frozen=True, gc=False):
 class PollFailed(msgspec.Struct, frozen=True):
     """To itself: the device did not answer, or never will as configured (`permanent`)."""
 
+    epoch: int
     code: str
     message: str
     timestamp: int
@@ -87,13 +92,21 @@ class PollFailed(msgspec.Struct, frozen=True):
 class Endpoint(Actor):
     """One poll in flight at a time; a tick during it is skipped and counted."""
 
+    config: RunEndpoint
+
     def __init__(self) -> None:
         self.reader: Reader | None = None
         self.epoch = 0
+        self.series = 0
         self.polling = False
 
     def receiveMsg_RunEndpoint(self, message: RunEndpoint, sender: ActorAddress) -> None:
-        """Begin, or begin anew with a changed configuration."""
+        """Begin, or begin anew with a changed configuration; another interval alone keeps the connection."""
+        if self.reader is not None and _same_device(message, self.config):
+            self.config = message
+            self._schedule()
+            return
+        self.abandon()
         self._close()
         self.config = message
         self.epoch += 1
@@ -122,28 +135,38 @@ class Endpoint(Actor):
             self.release(message.reader.close())
             return
         self.reader = message.reader
-        interval = self.config.poll_interval / 1000
-        self.schedule = Schedule(interval, monotonic() + self.config.phase * interval)
-        self._arm()
+        self._schedule()
+
+    def _schedule(self) -> None:
+        self.series += 1
+        interval, phase, now = self.config.poll_interval / 1000, self.config.phase, monotonic()
+        self.schedule = Schedule(interval, origin(now, interval, phase))
+        if interval > FIRST_POLL_WITHIN:
+            self.wakeupAfter(origin(now, FIRST_POLL_WITHIN, phase) - now, Poll(self.series))
+        else:
+            self._arm()
 
     def _arm(self) -> None:
-        self.wakeupAfter(self.schedule.next_delay(monotonic()), Poll(self.epoch))
+        self.wakeupAfter(self.schedule.next_delay(monotonic()), Poll(self.series))
 
     def receiveMsg_Poll(self, message: Poll, sender: ActorAddress) -> None:
-        if message.epoch != self.epoch or self.reader is None:
+        if message.series != self.series or self.reader is None:
             return
         self._arm()
-        if self.polling:
+        lost = self.failures > 0
+        if self.polling and not lost:
             self.state.skipped += 1
-        elif self.state.connected or monotonic() >= self.retry_at:
+        elif not self.polling and (not lost or monotonic() >= self.retry_at):
             self.polling = True
-            self.run(_poll(self.reader, connect=not self.state.connected), then=_as_is)
+            self.run(_poll(self.epoch, self.reader, connect=not self.state.connected), then=_as_is)
         else:
             now = int(time.time() * 1000)
             self.state.failure(now, None, OFFLINE, self.state.last_error or OFFLINE)
             self._emit_bad(now, OFFLINE)
 
     def receiveMsg_Polled(self, message: Polled, sender: ActorAddress) -> None:
+        if message.epoch != self.epoch:
+            return
         self.polling = False
         if not self.state.connected:
             log.info("%s: connected to %s", self.config.name, self.endpoint.address)
@@ -156,17 +179,23 @@ class Endpoint(Actor):
             self.send(self.config.router, batch)
 
     def receiveMsg_PollFailed(self, message: PollFailed, sender: ActorAddress) -> None:
+        if message.epoch != self.epoch:
+            return
         self.polling = False
-        if self.state.connected or self.failures == 0:
-            log.warning("%s: lost %s: %s", self.config.name, self.endpoint.address, message.message)
+        if self.failures == 0:
+            what = "lost" if self.state.connected else "cannot reach"
+            log.warning("%s: %s %s: %s", self.config.name, what, self.endpoint.address, message.message)
         self.health = f"disconnected: {message.message}"
-        delay = min(self.config.reconnect_min_ms * 2.0**self.failures, self.config.reconnect_max_ms)
-        if message.permanent:
-            delay = self.config.reconnect_max_ms
-        self.failures = min(self.failures + 1, 32)
-        self.retry_at = monotonic() + delay / 1000 * random.uniform(0.75, 1.25)
+        self.retry_at = monotonic() + self._backoff(message.permanent)
+        self.failures += 1
         self.state.failure(message.timestamp, message.duration, message.code, message.message)
         self._emit_bad(message.timestamp, message.code)
+
+    def _backoff(self, permanent: bool) -> float:
+        """Seconds until the next attempt, never more than the longest that is configured."""
+        longest = self.config.reconnect_max_ms
+        delay = longest if permanent else self.config.reconnect_min_ms * 2.0 ** min(self.failures, 32)
+        return float(min(delay * random.uniform(0.75, 1.25), longest)) / 1000
 
     def _emit_bad(self, timestamp: int, code: str) -> None:
         count = len(self.source.points)
@@ -187,7 +216,7 @@ class Endpoint(Actor):
     def receiveMsg_DescribeDevice(self, message: DescribeDevice, sender: ActorAddress) -> None:
         registers: list[dict[str, Any]] = []
         if self.reader is not None:
-            addresses = [getattr(point, "address_text", "") for point in self.endpoint.points]
+            addresses = [point.address_text for point in self.endpoint.points]
             registers = self.state.registers(self.source, addresses)
         self.send(sender, DeviceDescribed(self._report(), self.state.metrics(), registers))
 
@@ -209,7 +238,7 @@ class Endpoint(Actor):
         self._close()
 
 
-async def _poll(reader: Reader, connect: bool) -> Polled | PollFailed:
+async def _poll(epoch: int, reader: Reader, connect: bool) -> Polled | PollFailed:
     began = perf_counter()
     try:
         if connect:
@@ -217,13 +246,14 @@ async def _poll(reader: Reader, connect: bool) -> Polled | PollFailed:
         reading = await reader.read()
     except (Unreachable, Misconfigured) as error:
         return PollFailed(
+            epoch=epoch,
             code=error.code if isinstance(error, Unreachable) else "DEVICE_NOT_CONFIGURED",
             message=str(error),
             timestamp=int(time.time() * 1000),
             duration=1000 * (perf_counter() - began),
             permanent=isinstance(error, Misconfigured),
         )
-    return Polled(reading, int(time.time() * 1000), 1000 * (perf_counter() - began))
+    return Polled(epoch, reading, int(time.time() * 1000), 1000 * (perf_counter() - began))
 
 
 async def _write(reader: Reader, message: WriteRegister) -> RegisterWritten | Failed:
@@ -235,6 +265,17 @@ async def _write(reader: Reader, message: WriteRegister) -> RegisterWritten | Fa
 
 def _as_is(message: Any) -> Any:
     return message
+
+
+def _same_device(one: RunEndpoint, other: RunEndpoint) -> bool:
+    """Whether they differ in nothing but when to poll and to reconnect."""
+    return one == msgspec.structs.replace(
+        other,
+        poll_interval=one.poll_interval,
+        phase=one.phase,
+        reconnect_min_ms=one.reconnect_min_ms,
+        reconnect_max_ms=one.reconnect_max_ms,
+    )
 
 
 def _source(config: RunEndpoint, endpoint: Checked) -> Source:

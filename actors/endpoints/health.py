@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter, deque
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from actors.batch import Source
 from actors.endpoints.messages import HealthReported
 from actors.endpoints.protocol import Reading
+from storage.timestamps import iso
 
 HISTORY = 100
 DURATIONS = 1000
@@ -25,7 +27,7 @@ class PollError(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """Counts polls and remembers the latest; all times Unix ms, durations ms."""
+    """Counts polls and remembers the latest; times come in as Unix ms, durations are ms."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -146,8 +148,8 @@ class Health:
             "totalDataPointsUpdated": self.updated,
             "errorRate": round(failed / self.polls, 4) if self.polls else 0,
             "topErrors": self._top_errors(),
-            "firstPoll": self.first_poll,
-            "lastPoll": self.last_poll,
+            "firstPoll": iso(self.first_poll),
+            "lastPoll": iso(self.last_poll),
         }
 
     def metrics(self) -> dict[str, Any]:
@@ -157,7 +159,10 @@ class Health:
             "pollSuccessCount": self.succeeded,
             "pollTotalCount": self.polls,
             "dataPointsUpdated": self.updated,
-            "lastErrors": [msgspec.to_builtins(error) for error in self._errors],
+            "lastErrors": [
+                {"timestamp": iso(error.timestamp), "type": error.type, "message": error.message}
+                for error in self._errors
+            ],
         }
 
     def registers(self, source: Source, addresses: list[str]) -> list[dict[str, Any]]:
@@ -171,7 +176,7 @@ class Health:
                 "unit": point.unit,
                 "quality": self._quality(index)[0],
                 "qualityCode": self._quality(index)[1],
-                "lastSuccess": self._last_success(index),
+                "lastSuccess": iso(self._last_success(index)),
                 "errorCount": self._register_errors[index] + self.polls - self.succeeded,
             }
             for index, (point, address) in enumerate(zip(source.points, addresses, strict=True))
@@ -192,14 +197,14 @@ class Health:
     def _top_errors(self) -> list[dict[str, Any]]:
         latest = {error.type: error.timestamp for error in self._errors}
         counts = Counter(error.type for error in self._errors).most_common(TOP_ERRORS)
-        return [{"type": kind, "count": count, "lastSeen": latest[kind]} for kind, count in counts]
+        return [{"type": kind, "count": count, "lastSeen": iso(latest[kind])} for kind, count in counts]
 
 
 def _percentile(ordered: list[float], share: float) -> float | None:
-    """The nearest-rank percentile of sorted durations."""
+    """The nearest-rank percentile of sorted durations: no more than `share` of them are below it."""
     if not ordered:
         return None
-    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
+    return round(ordered[ceil(share * len(ordered)) - 1], 3)
 
 
 def _word(connected: bool, rate: float) -> str:

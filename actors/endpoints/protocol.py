@@ -1,5 +1,6 @@
 """What a protocol folder under `protocols/` exports: one `Protocol` descriptor."""
 
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -52,8 +53,23 @@ class Reader:
         raise NotImplementedError
 
     async def close(self) -> None:
-        """Give the connection up. Never raises."""
+        """Give the connection up, whatever is still in flight on it. Never raises."""
         raise NotImplementedError
+
+
+class DataPoint(typing.Protocol):
+    """What the core asks of a protocol's own data points."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str | None: ...
+
+    @property
+    def address_text(self) -> str:
+        """Its address as clients may spell it in a write: `holding:10`."""
+        ...
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -61,6 +77,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     connection: Any
     points: tuple[Any, ...]
+    """each a `DataPoint`"""
     identifier: str
     """What tells the device apart on its connection: Modbus unit id, OPC UA device uuid."""
     address: str

@@ -102,13 +102,13 @@ class Endpoints(Keeper):
 
     def receiveMsg_ChangeEndpoint(self, message: ChangeEndpoint, sender: ActorAddress) -> None:
         row = self._find(message.key)
-        body = dict(row.body)
+        changes: dict[str, Any] = {}
         if message.enabled is not UNSET:
-            body["enabled"] = message.enabled
+            changes["enabled"] = message.enabled
         if message.poll_interval is not UNSET:
             _check_interval(message.poll_interval)
-            body["poll_interval"] = message.poll_interval
-        self.transact(sender, self._stored, stored.change_endpoint, row.id, body)
+            changes["poll_interval"] = message.poll_interval
+        self.transact(sender, self._stored, stored.change_endpoint, row.id, changes)
 
     def _stored(self, row: Row) -> EndpointChanged:
         self.rows[row.id] = row
@@ -179,6 +179,11 @@ class Endpoints(Keeper):
     # Bringing the tree in line
 
     def _reconcile(self) -> None:
+        self.remember(
+            msgspec.structs.replace(
+                self.config, rows=list(self.rows.values()), devices=list(self.devices.values())
+            )
+        )
         wanted: dict[str, list[RunEndpoint]] = {}
         for row in self.rows.values():
             if row.body["enabled"]:

@@ -1,16 +1,18 @@
 """A destination: its connection, its outbox, its in-flight window."""
 
-import asyncio
 import logging
+import math
 import random
 import time
 from functools import partial
+from itertools import count
 from time import monotonic
 from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
+from actors.failure import Refusal
 from actors.messages import Transact, Transacted
 from actors.publish import destinations
 from actors.publish.destinations.driver import Driver, Permanent, Transient
@@ -20,6 +22,7 @@ from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription
 from actors.system.actor import Actor
 from actors.system.asyncio_base import child_address
 from storage import outbox as stored
+from storage.errors import MissingParent, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +32,24 @@ RETRY_MAX = 30.0
 RETRY_PERMANENT = 5.0
 REPORT_INTERVAL = 1.0
 DRAIN_TIME = 2.0  # seconds that acknowledgements under way are waited for before a connection is closed
-STORE_PATIENCE = 30.0  # seconds until an unanswered commit is taken for failed
+STORE_PATIENCE = 30.0  # seconds until what the store does not answer is taken for failed
 EPISODE = 60.0  # seconds without a drop that end an episode of drops
+
+# Never the same twice in a process: what was meant for an earlier life finds nobody in the next one.
+_numbers = count(1)
+
+
+class Retire(msgspec.Struct, frozen=True):
+    """To the destination: bring everything to safety and let go; answered by `Retired`. A later
+    `RunDestination` takes it back."""
+
+    number: int
 
 
 class RunDestination(msgspec.Struct, frozen=True):
-    """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear."""
+    """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear.
+
+    `retire` is what an earlier life was told and had not finished."""
 
     id: int
     name: str
@@ -45,14 +60,14 @@ class RunDestination(msgspec.Struct, frozen=True):
     window: int
     agent_uuid: str
     store: ActorAddress
-
-
-class Retire(msgspec.Struct, frozen=True):
-    """To the destination: bring everything to safety and let go; answered by `Retired`."""
+    retire: Retire | None = None
 
 
 class Retired(msgspec.Struct, frozen=True):
+    """`number` is that of the `Retire`."""
+
     id: int
+    number: int
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -62,41 +77,43 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """To itself; `number` tells connections apart."""
+    """To itself; `number` is that of the attempt."""
 
     number: int
 
 
 class ConnectFailed(msgspec.Struct, frozen=True):
-    """To itself."""
+    """To itself; `number` is that of the attempt."""
 
     number: int
     reason: str
     permanent: bool
 
 
+class Connect(msgspec.Struct, frozen=True):
+    """To itself: try again after the attempt `number`."""
+
+    number: int
+
+
 class Lost(msgspec.Struct, frozen=True):
-    """To itself: an established connection has ended."""
+    """To itself: an established connection has ended; `number` is that of the driver."""
 
     number: int
     reason: str
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
-    """To itself: acknowledged."""
+    """To itself: acknowledged; `number` is that of the driver."""
 
     number: int
     seqs: list[int]
 
 
-class Connect(msgspec.Struct, frozen=True):
-    """To itself: try (again)."""
+class Tick(msgspec.Struct, frozen=True):
+    """To itself: time to look at age, quota and commit; `number` is that of the life."""
 
     number: int
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """To itself: time to look at age, quota and commit."""
 
 
 class DrainOver(msgspec.Struct, frozen=True):
@@ -109,21 +126,32 @@ class Destination(Actor):
     """At least once, in order; see `outbox`. While the broker is away it retries, for ever."""
 
     def __init__(self) -> None:
+        self.life = next(_numbers)
         self.config: RunDestination | None = None
         self.outbox: Outbox | None = None
         self.early: list[Publish] = []
+        self.asked: dict[str, tuple[int, float]] = {}
+        # the connection
         self.driver: Driver | None = None
+        self.driver_number = 0
+        self.driver_config: tuple[str, dict[str, Any]] | None = None
+        self.attempt = 0
         self.connected = False
-        self.draining = False
-        self.retire_to: ActorAddress | None = None
-        self.flushing: set[int] = set()
-        self.number = 0
+        self.lost: str | None = None
         self.down_since = monotonic()
-        self.last_error: str | None = None
+        # letting go
+        self.draining = False
+        self.drain = 0
+        self.retire: Retire | None = None
+        self.flush = 0
+        self.flushing: set[int] = set()
+        self.leaving: dict[int, int] = {}
+        # reporting
+        self.connect_error: str | None = None
+        self.store_error: str | None = None
         self.last_attempt: int | None = None
         self.last_success: int | None = None
-        self.commit_began = 0.0
-        self.dropped_at = 0.0
+        self.dropped_at = -math.inf
         self.reported: OutboxReport | None = None
         self.report_at = 0.0
 
@@ -132,54 +160,85 @@ class Destination(Actor):
     def receiveMsg_RunDestination(self, message: RunDestination, sender: ActorAddress) -> None:
         before, self.config = self.config, message
         self.parent = sender
-        self.retire_to = None
+        self.retire = None
         self._run_subscriptions(before, message)
         if before is None:
-            self._tell_store("summary", stored.summary, message.id)
-        else:
-            assert self.outbox is None or before.limits == message.limits
-        if before is None or (before.type, before.config) != (message.type, message.config):
+            self._ask_store("summary", stored.summary)
+            self.wakeupAfter(message.limits.hold, Tick(self.life))
+            self._connect()
+        elif self.driver is not None and self.driver_config != (message.type, message.config):
             self._drain()
-        elif self.draining and self.connected:
+        elif self.driver is None:
+            self._connect()
+        else:
             self.draining = False
+            self._pump()
+        if message.retire is not None:
+            self.receiveMsg_Retire(message.retire, sender)
 
     def _run_subscriptions(self, before: RunDestination | None, now: RunDestination) -> None:
-        wanted = {f"subscription-{start.id}": start for start in now.subscriptions}
-        running = {f"subscription-{start.id}": start for start in (before.subscriptions if before else ())}
-        for name in running.keys() - wanted.keys():
-            self.stop_child(child_address(self.myAddress, name))
-        for name, start in wanted.items():
-            address = child_address(self.myAddress, name)
+        running = {start.id: start for start in (before.subscriptions if before else ())}
+        wanted = {start.id: start for start in now.subscriptions}
+        for id in running.keys() - wanted.keys():
+            # It goes when it has published what it still holds.
+            self.leaving[id] = next(_numbers)
+            self.send(self._subscription(id), Flush(self.leaving[id]))
+        for id, start in wanted.items():
+            returned = self.leaving.pop(id, None) is not None
+            address = self._subscription(id)
             if not self.running(address):
-                self.spawn(Subscription, name, start)
-            elif start != running.get(name):
+                self.spawn(Subscription, f"subscription-{id}", start)
+            elif returned or start != running.get(id):
                 self.restate(address, start)
 
-    def _tell_store(self, token: str, call: Any, *args: Any) -> None:
+    def _subscription(self, id: int) -> ActorAddress:
+        return child_address(self.myAddress, f"subscription-{id}")
+
+    def _ask_store(self, what: str, call: Any, *args: Any) -> None:
+        """The answer comes to `_<what>_done`; one of a kind at a time."""
         assert self.config is not None
-        self.send(self.config.store, Transact(token, call, args))
+        number = next(_numbers)
+        self.asked[what] = number, monotonic()
+        self.send(self.config.store, Transact((what, number), call, (self.config.id, *args)))
 
     def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:
-        if message.error is not None:
+        what, number = message.token
+        if self.asked.get(what, (0, 0.0))[0] != number:
+            return  # given up meanwhile, or asked in an earlier life
+        del self.asked[what]
+        if message.error is None:
+            self.store_error = None
+        else:
             self._storing_failed(message.error)
-        getattr(self, f"_{message.token}_done")(message)
+        getattr(self, f"_{what}_done")(message)
+
+    def _give_up_waiting(self, now: float) -> None:
+        """A store that does not answer is asked again."""
+        for what, (number, since) in list(self.asked.items()):
+            if now - since > STORE_PATIENCE:
+                unanswered = Transacted((what, number), error=StorageError("the store does not answer"))
+                self.receiveMsg_Transacted(unanswered, self.myAddress)
 
     def _storing_failed(self, error: Exception) -> None:
+        if isinstance(error, MissingParent):
+            return  # the destination has just been removed; its end is on its way here
         text = f"outbox cannot be stored: {error}"
-        if self.last_error != text:
+        if self.store_error != text:
             log.error("%s: %s", self._name, text)
-        self._note_error(text)
+        self.store_error = text
+        self.report_at = 0.0
 
     def _summary_done(self, message: Transacted) -> None:
         assert self.config is not None
         if message.error is not None:
-            self._tell_store("summary", stored.summary, self.config.id)
-            return
+            return  # the next tick asks again
         self.outbox = Outbox(self.config.limits, message.result)
         early, self.early = self.early, []
         for publish in early:
             self.receiveMsg_Publish(publish, self.myAddress)
-        self.receiveMsg_Tick(Tick(), self.myAddress)
+        self._look_after(monotonic())
+        if self.retire is not None and not self.draining:
+            self._secure()
 
     # The way of a payload
 
@@ -199,7 +258,8 @@ class Destination(Actor):
     def _pump(self) -> None:
         """Send what the window admits; read back what has only been on disk."""
         outbox = self.outbox
-        assert outbox is not None
+        if outbox is None:
+            return
         assert self.config is not None
         if self.connected and not self.draining:
             assert self.driver is not None
@@ -207,16 +267,19 @@ class Destination(Actor):
                 self.driver.send(entry.seq, entry.topic, entry.payload)
         wanted = outbox.read(self.connected)
         if wanted is not None:
-            self._tell_store("read", stored.load, self.config.id, *wanted)
+            self._ask_store("read", stored.load, *wanted)
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
-        self.outbox.was_read(message.result if message.error is None else None, monotonic())
+        lost = self.outbox.was_read(message.result if message.error is None else None, monotonic())
+        if lost:
+            log.error("%s: %d stored readings are gone from the database", self._name, lost)
         if message.error is None:
+            self._enforce(monotonic())
             self._pump()
 
     def receiveMsg_Delivered(self, message: Delivered, sender: ActorAddress) -> None:
-        if message.number != self.number or self.outbox is None:
+        if message.number != self.driver_number or self.outbox is None:
             return
         self.outbox.delivered(message.seqs)
         self.last_success = int(time.time() * 1000)
@@ -227,139 +290,161 @@ class Destination(Actor):
 
     def _commit(self, force: bool = False) -> None:
         assert self.outbox is not None
-        assert self.config is not None
-        now = monotonic()
-        if self.outbox.committing and now - self.commit_began > STORE_PATIENCE:
-            self.outbox.committed(ok=False)
-        commit = self.outbox.commit(now, force)
+        commit = self.outbox.commit(monotonic(), force)
         if commit is not None:
-            self.commit_began = now
-            self._tell_store("commit", stored.commit, self.config.id, commit.rows(), commit.done)
+            self._ask_store("commit", stored.commit, commit.rows(), commit.done)
 
     def _commit_done(self, message: Transacted) -> None:
         assert self.outbox is not None
         self.outbox.committed(message.error is None)
-        if message.error is None:
-            if self.retire_to is not None and not self.draining:
-                self._secure()
-                return
-            if self.outbox.limits.strict:
-                self._commit()
-            self._pump()
+        if message.error is not None:
+            return  # the next tick tries again
+        if self.retire is not None and not self.draining:
+            self._secure()
+            return
+        if self.outbox.limits.strict:
+            self._commit()
+        self._pump()
 
     def receiveMsg_Tick(self, message: Tick, sender: ActorAddress) -> None:
-        outbox = self.outbox
-        assert outbox is not None
+        assert self.config is not None
+        if message.number != self.life:
+            return
         now = monotonic()
-        dropped = outbox.enforce(int(time.time() * 1000)) + (outbox.shed() if outbox.overfull() else 0)
-        if dropped:
-            if now - self.dropped_at > EPISODE:
-                log.warning("%s: outbox is over its limits, the oldest readings are dropped", self._name)
-            self.dropped_at = now
-        self._commit(force=self.retire_to is not None)
+        self._give_up_waiting(now)
+        if self.outbox is not None:
+            self._look_after(now)
+        elif "summary" not in self.asked:
+            self._ask_store("summary", stored.summary)
+        self.wakeupAfter(self.config.limits.hold, message)
+
+    def _look_after(self, now: float) -> None:
+        self._enforce(now)
+        self._commit(force=self.retire is not None)
         self._pump()
         if now >= self.report_at:
             self.report_at = now + REPORT_INTERVAL
             self._report()
-        self.wakeupAfter(outbox.limits.hold, Tick())
+
+    def _enforce(self, now: float) -> None:
+        assert self.outbox is not None
+        if self.outbox.enforce(int(time.time() * 1000)) + self.outbox.shed():
+            if now - self.dropped_at > EPISODE:
+                log.warning("%s: outbox is over its limits, the oldest readings are dropped", self._name)
+            self.dropped_at = now
 
     # The connection
 
     def _connect(self) -> None:
+        """By the driver whose connection ended, or by a new one."""
         assert self.config is not None
-        self.number += 1
-        number = self.number
+        self.attempt = next(_numbers)
+        self.lost = None
         self.last_attempt = int(time.time() * 1000)
-        self.run(self._open(number, self.config), then=lambda outcome: outcome)
-
-    async def _open(self, number: int, config: RunDestination) -> Connected | ConnectFailed:
-        found = await asyncio.to_thread(destinations.find, config.type)
         if self.driver is None:
-            self.driver = found.driver(
-                found.check(config.config),
-                f"{config.agent_uuid}-{config.id}",
-                partial(self._tell_delivered),
-                partial(self._tell_lost),
-            )
-        try:
-            await self.driver.connect()
-        except (Transient, Permanent) as error:
-            return ConnectFailed(number, str(error), isinstance(error, Permanent))
-        return Connected(number)
+            try:
+                self.driver = self._new_driver(self.config)
+            except Refusal as refusal:
+                self._away(refusal.message, permanent=True)
+                return
+        self.run(_open(self.attempt, self.driver), then=_as_is)
 
-    def _tell_delivered(self, seqs: list[int]) -> None:
-        self.send(self.myAddress, Delivered(self.number, seqs))
+    def _new_driver(self, config: RunDestination) -> Driver:
+        found = destinations.find(config.type)
+        self.driver_number = number = next(_numbers)
+        self.driver_config = config.type, config.config
+        return found.driver(
+            found.check(config.config),
+            f"{config.agent_uuid}-{config.id}",
+            partial(self._tell_delivered, number),
+            partial(self._tell_lost, number),
+        )
 
-    def _tell_lost(self, reason: str) -> None:
-        self.send(self.myAddress, Lost(self.number, reason))
+    def _tell_delivered(self, number: int, seqs: list[int]) -> None:
+        self.send(self.myAddress, Delivered(number, seqs))
+
+    def _tell_lost(self, number: int, reason: str) -> None:
+        self.send(self.myAddress, Lost(number, reason))
 
     def receiveMsg_Connected(self, message: Connected, sender: ActorAddress) -> None:
-        if message.number != self.number:
+        if message.number != self.attempt:
             return
         self.connected = True
-        self.draining = False
         self.health = "connected"
-        self.last_error = None
+        self.connect_error = None
         log.info("%s: connected", self._name)
-        if self.outbox is not None:
+        if self.lost is not None:
+            self._ended(self.lost)
+        else:
             self._pump()
 
     def receiveMsg_ConnectFailed(self, message: ConnectFailed, sender: ActorAddress) -> None:
-        if message.number == self.number:
+        if message.number == self.attempt:
             self._away(message.reason, message.permanent)
 
     def receiveMsg_Lost(self, message: Lost, sender: ActorAddress) -> None:
-        if message.number != self.number or not self.connected:
+        if message.number != self.driver_number:
             return
+        if self.connected:
+            self._ended(message.reason)
+        else:
+            self.lost = message.reason  # it is quicker than `Connected`
+
+    def _ended(self, reason: str) -> None:
         self.connected = False
         self.down_since = monotonic()
         if self.outbox is not None:
             self.outbox.disconnected()
-        if self.draining:
-            self._drained()
-        else:
-            self._away(message.reason, permanent=False)
+        self._away(reason, permanent=False)
+        self._drained()
 
     def _away(self, reason: str, permanent: bool) -> None:
         """Try again after a twentieth of the time it has been away: soon after a short outage, and never
         later than that much of a long one."""
-        if self.last_error != reason:
+        if self.connect_error != reason:
             log.warning("%s: not connected: %s", self._name, reason)
-        self._note_error(reason)
+            self.report_at = 0.0
+        self.connect_error = reason
         self.health = f"disconnected: {reason}"
         delay = min(max(RETRY_SHARE * (monotonic() - self.down_since), RETRY_MIN), RETRY_MAX)
         if permanent:
             delay = max(delay, RETRY_PERMANENT)
-        self.wakeupAfter(delay * random.uniform(0.75, 1.25), Connect(self.number))
+        self.wakeupAfter(delay * random.uniform(0.75, 1.25), Connect(self.attempt))
 
     def receiveMsg_Connect(self, message: Connect, sender: ActorAddress) -> None:
-        if message.number == self.number and not self.connected and not self.draining:
+        if message.number == self.attempt and not self.connected:
             self._connect()
 
     # Letting go
 
     def receiveMsg_Retire(self, message: Retire, sender: ActorAddress) -> None:
         assert self.config is not None
-        self.retire_to = sender
-        self.flushing = {start.id for start in self.config.subscriptions}
+        self.retire = message
+        self.remember(msgspec.structs.replace(self.config, retire=message))
+        self.flush = next(_numbers)
+        self.flushing = {start.id for start in self.config.subscriptions} | self.leaving.keys()
         for id in self.flushing:
-            self.send(child_address(self.myAddress, f"subscription-{id}"), Flush())
+            self.send(self._subscription(id), Flush(self.flush))
         self._drain()
 
     def receiveMsg_Flushed(self, message: Flushed, sender: ActorAddress) -> None:
+        if self.leaving.get(message.id) == message.number:
+            del self.leaving[message.id]
+            self.stop_child(sender)
+        elif message.number != self.flush:
+            return
         self.flushing.discard(message.id)
         self._drained()
 
     def _drain(self) -> None:
-        """Close the connection, but for acknowledgements under way; what comes after is `_drained`'s."""
+        """Close the connection, but for acknowledgements and subscriptions' last payloads under way."""
         self.draining = True
-        if self.connected:
-            self.wakeupAfter(DRAIN_TIME, DrainOver(self.number))
+        self.drain = next(_numbers)
+        self.wakeupAfter(DRAIN_TIME, DrainOver(self.drain))
         self._drained()
 
     def receiveMsg_DrainOver(self, message: DrainOver, sender: ActorAddress) -> None:
-        if message.number == self.number and self.draining:
-            self.flushing.clear()
+        if message.number == self.drain and self.draining:
             self._let_go()
 
     def _drained(self) -> None:
@@ -368,45 +453,47 @@ class Destination(Actor):
             self._let_go()
 
     def _let_go(self) -> None:
+        """Close the connection; open the next, or if there is to be none, bring the outbox to disk."""
         self.draining = False
+        self.flushing.clear()
         self.connected = False
+        self.attempt = self.driver_number = next(_numbers)
         if self.outbox is not None:
             self.outbox.disconnected()
-        if self.driver is not None:
-            self.release(self.driver.close())
-            self.driver = None
-        if self.retire_to is None:
+        self.abandon()
+        self._close_driver()
+        if self.retire is None:
             self.down_since = monotonic()
             self._connect()
         else:
-            self.number += 1
+            self.health = "retiring"
             self._secure()
 
-    def _secure(self) -> None:
-        """Put everything on disk, then say that it is there."""
-        assert self.config is not None
-        assert self.retire_to is not None
-        if self.outbox is not None:
-            self._commit(force=True)
-            if self.outbox.committing:
-                return
-            self._report()
-        self.health = "retired"
-        self.send(self.retire_to, Retired(self.config.id))
-
-    def stopped(self) -> None:
+    def _close_driver(self) -> None:
         if self.driver is not None:
             self.release(self.driver.close())
+            self.driver = None
+
+    def _secure(self) -> None:
+        """Put everything on disk, then say that it is there; until then it is called again."""
+        assert self.config is not None
+        assert self.retire is not None
+        if self.outbox is None:
+            return
+        self._commit(force=True)
+        if not self.outbox.committing:
+            self._report()
+            self.health = "retired"
+            self.send(self.parent, Retired(self.config.id, self.retire.number))
+
+    def stopped(self) -> None:
+        self._close_driver()
 
     # Reporting
 
     @property
     def _name(self) -> str:
         return self.config.name if self.config is not None else "destination"
-
-    def _note_error(self, text: str) -> None:
-        self.last_error = text
-        self.report_at = 0.0
 
     def _report(self) -> None:
         assert self.outbox is not None
@@ -424,8 +511,20 @@ class Destination(Actor):
             dropped_expired=outbox.drops.expired,
             last_flush_attempt=self.last_attempt,
             last_flush_success=self.last_success,
-            last_error=self.last_error,
+            last_error=self.connect_error or self.store_error,
         )
         if report != self.reported:
             self.reported = report
             self.send(self.parent, Reported(report))
+
+
+async def _open(number: int, driver: Driver) -> Connected | ConnectFailed:
+    try:
+        await driver.connect()
+    except (Transient, Permanent) as error:
+        return ConnectFailed(number, str(error), isinstance(error, Permanent))
+    return Connected(number)
+
+
+def _as_is(outcome: Connected | ConnectFailed) -> Connected | ConnectFailed:
+    return outcome

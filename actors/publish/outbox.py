@@ -18,6 +18,8 @@ from storage.outbox import OutboxRow, OutboxSummary
 
 READ_ROWS = 500
 COMMIT_ROWS = 2000
+HARD_BOUND = 4
+"""How many times `memory_bytes` is held in memory while the disk fails, before anything is given up."""
 CLOCK_SET = 1_600_000_000_000
 """Unix ms before which a clock cannot be right; rows stamped by such a clock do not expire."""
 
@@ -35,13 +37,15 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, gc=False):
-    """A payload on its way. `added` is monotonic seconds, `created_at` Unix ms."""
+    """A payload on its way. `added` is monotonic seconds, `created_at` Unix ms. `written`: it was in a
+    commit, so it may be on disk; `saved`: it is."""
 
     seq: int
     topic: str
     payload: bytes
     created_at: int
     added: float
+    written: bool = False
     saved: bool = False
     live: bool = True
 
@@ -73,17 +77,20 @@ class Outbox:
         self.bytes = found.bytes if found else 0
         self.memory = 0
         self.acknowledged = 0
-        self._oldest_found = found.oldest if found else None
         self._seq = found.last_seq if found else 0
+        # What is only on disk: rows after `_read_to` and before `_tail`, but for those in `_done`.
         self._on_disk = self.rows
+        self._disk_bytes = self.bytes
+        self._disk_oldest = found.oldest if found else None
         self._read_to = 0
         self._ready: deque[Entry] = deque()
         self._tail: deque[Entry] = deque()
         self._inflight: dict[int, Entry] = {}
+        self._inflight_bytes = 0
         self._unsaved: deque[Entry] = deque()
         self._done: list[int] = []
         self._committing: Commit | None = None
-        self._reading = False
+        self._reading: int | None = None
 
     @property
     def in_flight(self) -> int:
@@ -99,7 +106,7 @@ class Outbox:
         for held in (self._inflight.values(), self._ready):
             for entry in held:
                 return entry.created_at
-        return self._oldest_found if self._on_disk else None
+        return self._disk_oldest if self._on_disk else None
 
     # Arriving and leaving
 
@@ -118,14 +125,22 @@ class Outbox:
         self.memory += len(payload)
 
     def take(self, room: int) -> list[Entry]:
-        """Up to `room` entries to send now, oldest first; they are in flight from here on."""
+        """Up to `room` entries to send now, oldest first; they are in flight from here on.
+
+        What is in flight takes half of the memory at most, or is a single payload.
+        """
         taken: list[Entry] = []
         ready = self._ready
+        most = self.limits.memory_bytes // 2
         while ready and len(taken) < room:
-            if self.limits.strict and not ready[0].saved:
+            entry = ready[0]
+            if self.limits.strict and not entry.saved:
                 break
-            entry = ready.popleft()
+            if self._inflight and self._inflight_bytes + len(entry.payload) > most:
+                break
+            ready.popleft()
             self._inflight[entry.seq] = entry
+            self._inflight_bytes += len(entry.payload)
             taken.append(entry)
         return taken
 
@@ -135,12 +150,14 @@ class Outbox:
             entry = self._inflight.pop(seq, None)
             if entry is not None:
                 self.acknowledged += 1
+                self._inflight_bytes -= len(entry.payload)
                 self._forget(entry)
 
     def disconnected(self) -> None:
         """Nothing in flight will be acknowledged any more: it is to be sent again, in order."""
         self._ready.extendleft(reversed(self._inflight.values()))
         self._inflight.clear()
+        self._inflight_bytes = 0
         self._spill()
 
     def _forget(self, entry: Entry) -> None:
@@ -148,7 +165,7 @@ class Outbox:
         self.rows -= 1
         self.bytes -= len(entry.payload)
         self.memory -= len(entry.payload)
-        if entry.saved:
+        if entry.written:
             self._done.append(entry.seq)
 
     # To disk
@@ -167,6 +184,7 @@ class Outbox:
         while unsaved and (hurry or unsaved[0].added <= until) and len(entries) < COMMIT_ROWS:
             entry = unsaved.popleft()
             if entry.live:
+                entry.written = True
                 entries.append(entry)
         if not entries and not self._done:
             return None
@@ -174,7 +192,7 @@ class Outbox:
         return self._committing
 
     def committed(self, ok: bool) -> None:
-        """The commit is on disk, or (not `ok`) failed as a whole and is due again."""
+        """The commit is on disk, or (not `ok`) it is not known to be, and due again."""
         commit, self._committing = self._committing, None
         if commit is None:
             return
@@ -184,22 +202,20 @@ class Outbox:
             return
         for entry in commit.entries:
             entry.saved = True
-            if not entry.live:
-                self._done.append(entry.seq)
         self._spill()
 
     def _spill(self) -> None:
         """Leave to the disk what is on it and not about to be sent."""
         if not self._on_disk and self.memory > self.limits.memory_bytes:
-            self._cut_ready()
+            self._cut_ready(self.limits.memory_bytes // 2)
         while self._tail and self._tail[0].saved:
             self._leave(self._tail.popleft())
 
-    def _cut_ready(self) -> None:
-        """Keep the head of `_ready` in memory; what follows goes to `_tail`, and from there to disk."""
+    def _cut_ready(self, keep: int) -> None:
+        """Keep `keep` bytes of `_ready` in memory; what follows goes to `_tail`, and from there to disk."""
         kept = 0
         head: deque[Entry] = deque()
-        while self._ready and kept < self.limits.memory_bytes // 2:
+        while self._ready and kept < keep:
             entry = self._ready.popleft()
             kept += len(entry.payload)
             head.append(entry)
@@ -211,35 +227,67 @@ class Outbox:
             self._rejoin()  # nothing of it is on disk yet: there is no gap to read back
 
     def _leave(self, entry: Entry) -> None:
+        if not self._on_disk:
+            self._disk_oldest = entry.created_at
         self._on_disk += 1
+        self._disk_bytes += len(entry.payload)
         self.memory -= len(entry.payload)
+
+    def _unread(self) -> None:
+        """Leave all of `_ready` to the disk again; what is before something on disk is on disk too."""
+        while self._on_disk and self._ready:
+            entry = self._ready.pop()
+            self._leave(entry)
+            self._read_to = entry.seq - 1
+            self._disk_oldest = entry.created_at
 
     # From disk
 
     def read(self, connected: bool) -> tuple[int, int, int] | None:
         """When rows should be read back: (after this seq, at most rows, at most bytes); one at a time."""
-        room = self.limits.memory_bytes // 4
-        wanted = not self._ready or (connected and len(self._ready) < READ_ROWS // 2)
-        if not self._on_disk or self._reading or not wanted:
+        if not self._on_disk or self._reading is not None:
             return None
-        self._reading = True
-        return self._read_to, READ_ROWS, room
+        low = len(self._ready) < READ_ROWS // 2
+        little = self.memory - self._inflight_bytes < self.limits.memory_bytes // 2
+        if self._ready and not (connected and low and little):
+            return None
+        self._reading = self._read_to
+        return self._read_to, READ_ROWS, self.limits.memory_bytes // 4
 
-    def was_read(self, rows: Sequence[OutboxRow] | None, now: float) -> None:
-        """The rows read back, in order; None when reading failed and is to be tried again."""
-        self._reading = False
-        if rows is None:
-            return
+    def was_read(self, rows: Sequence[OutboxRow] | None, now: float) -> int:
+        """The rows read back, in order; None when reading failed and is to be tried again.
+
+        Returns how many the disk has lost, 0 unless the database was replaced.
+        """
+        after, self._reading = self._reading, None
+        if rows is None or after != self._read_to:
+            return 0
+        deleted = {*self._done, *(self._committing.done if self._committing else ())}
         for row in rows:
             if self._tail and row.seq >= self._tail[0].seq:
                 break
-            self._ready.append(Entry(row.seq, row.topic, row.payload, row.created_at, now, saved=True))
-            self.memory += len(row.payload)
             self._read_to = row.seq
-            self._on_disk -= 1
-        if not rows or self._on_disk <= 0:
-            self._on_disk = 0
+            if row.seq not in deleted:
+                self._take_back(row, now)
+        lost = 0
+        if self._read_to == after:
+            lost, self._on_disk = self._on_disk, 0
+            self.rows -= lost
+            self.bytes -= self._disk_bytes
+            self._disk_bytes = 0
+        if not self._on_disk:
             self._rejoin()
+        return lost
+
+    def _take_back(self, row: OutboxRow, now: float) -> None:
+        size = len(row.payload)
+        self._ready.append(
+            Entry(row.seq, row.topic, row.payload, row.created_at, now, written=True, saved=True)
+        )
+        self.memory += size
+        self._on_disk -= 1
+        self._disk_bytes -= size
+        self._disk_oldest = row.created_at
 
     def _rejoin(self) -> None:
         """Nothing is only on disk any more: newcomers follow directly."""
@@ -265,18 +313,22 @@ class Outbox:
             self.drops.quota += 1
         return self.drops.quota + self.drops.expired - before
 
-    def overfull(self) -> bool:
-        """More is held in memory than may be, because the disk does not take it: see `shed`."""
-        return self.memory > 4 * self.limits.memory_bytes
-
     def shed(self) -> int:
-        """Give up the oldest payloads that are only in memory until memory is within its hard bound."""
+        """Bring memory within its hard bound, which is exceeded only when the disk does not take what it
+        should; returns how many payloads, the oldest that are only in memory, were given up."""
+        if not self._overfull():
+            return 0
+        if not self._on_disk:
+            self._cut_ready(keep=0)
+        self._spill()
+        self._unread()
         count = 0
-        while self._ready and self.overfull():
-            self._forget(self._ready.popleft())
-            count += 1
-        while self._tail and self.overfull():
-            self._forget(self._tail.popleft())
-            count += 1
+        for held in (self._ready, self._tail):
+            while held and self._overfull():
+                self._forget(held.popleft())
+                count += 1
         self.drops.quota += count
         return count
+
+    def _overfull(self) -> bool:
+        return self.memory > HARD_BOUND * self.limits.memory_bytes

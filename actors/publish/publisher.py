@@ -1,13 +1,15 @@
 """The publisher: keeper of destinations and subscriptions, parent of the router and the destinations."""
 
+from collections import deque
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
-from thespian.actors import ActorAddress
+from thespian.actors import ActorAddress, ChildActorExited
 
 from actors.failure import Refusal
 from actors.keeper import Keeper
+from actors.messages import Transacted
 from actors.publish import destinations
 from actors.publish.destination import Destination, Reported, Retire, Retired, RunDestination
 from actors.publish.destinations.masks import masked, unmasked
@@ -85,8 +87,36 @@ class SubscriptionBody(msgspec.Struct, frozen=True):
     enabled: bool
 
 
+_CHANGES = (
+    AddDestination,
+    ChangeDestination,
+    RemoveDestination,
+    AddSubscription,
+    ChangeSubscription,
+    RemoveSubscription,
+)
+
+
 class Publisher(Keeper):
-    """Answers for destinations and subscriptions; every change is stored before it takes effect."""
+    """Answers for destinations and subscriptions; every change is stored before it takes effect.
+
+    One change at a time: each is checked against, and merged into, what the one before it has left.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: deque[tuple[Any, ActorAddress]] = deque()
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> Any:
+        if self._pending and isinstance(message, _CHANGES):
+            self.waiting.append((message, sender))
+            return None
+        return super().receiveMessage(message, sender)
+
+    def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:
+        super().receiveMsg_Transacted(message, sender)
+        while self.waiting and not self._pending:
+            self.receiveMessage(*self.waiting.popleft())
 
     def receiveMsg_RunPublisher(self, message: RunPublisher, sender: ActorAddress) -> None:
         self.config = message
@@ -99,7 +129,9 @@ class Publisher(Keeper):
         }
         self.errors: dict[int, tuple[str, str]] = {}
         self.unrouted = 0
-        self.retiring: set[int] = set()
+        self.to_retire: set[int] = set()
+        self.retiring: dict[int, int] = {}
+        self.number = 0
         self.retire_to: ActorAddress | None = None
         self._reconcile()
 
@@ -143,7 +175,8 @@ class Publisher(Keeper):
 
     def _destination_stored(self, row: Row) -> DestinationChanged:
         self.destinations[row.id] = row
-        self.reports.setdefault(row.id, _found_report(row.id, row.name or "", None))
+        report = self.reports.get(row.id) or _found_report(row.id, "", None)
+        self.reports[row.id] = msgspec.structs.replace(report, destination=row.name or "")
         self._reconcile()
         return DestinationChanged(self._destination_row(row))
 
@@ -156,7 +189,7 @@ class Publisher(Keeper):
                 del self.subscriptions[subscription.id]
             for known in (self.destinations, self.reports, self.errors):
                 known.pop(message.id, None)
-            self.retiring.discard(message.id)
+            self._retained(message.id)
             self._reconcile()
             return DestinationRemoved(message.id)
 
@@ -274,6 +307,14 @@ class Publisher(Keeper):
     # Bringing the tree in line
 
     def _reconcile(self) -> None:
+        self.remember(
+            msgspec.structs.replace(
+                self.config, rows=[*self.destinations.values(), *self.subscriptions.values()]
+            )
+        )
+        if self.retire_to is not None:
+            self._all_retired()
+            return  # the agent is stopping; the next start does the rest
         routings: list[Routing] = []
         for id in list(self.destinations):
             routings += self._reconcile_destination(id)
@@ -286,6 +327,8 @@ class Publisher(Keeper):
             self.restate(router, Route(tuple(routings)))
         else:
             self.spawn(Router, ROUTER, Route(tuple(routings)))
+        if self.to_retire:
+            self._settle()
 
     def _reconcile_destination(self, id: int) -> list[Routing]:
         """Run it, or let a disabled one bring its outbox to safety before it stops."""
@@ -294,10 +337,9 @@ class Publisher(Keeper):
         address = child_address(self.myAddress, _child(id))
         if not body.enabled:
             if self.running(address) and id not in self.retiring:
-                self.retiring.add(id)
-                self.send(address, Retire())
+                self.to_retire.add(id)
             return []
-        self.retiring.discard(id)
+        self._retained(id)
         subscriptions = [s for s in self._of(id) if s.body["enabled"]]
         starts = tuple(self._start_subscription(s, body.type) for s in subscriptions)
         start = RunDestination(
@@ -321,30 +363,55 @@ class Publisher(Keeper):
         route = _check_subscription(msgspec.convert(row.body, SubscriptionBody), type)
         return RunSubscription(row.id, route, self.config.agent_uuid)
 
+    # Letting go
+
+    def _settle(self) -> None:
+        """Batches come through the router: what it has sent on before it settles is still to be taken."""
+        self.send(child_address(self.myAddress, ROUTER), Settle())
+
+    def _retained(self, id: int) -> None:
+        """It stays, or is gone already: its `Retired` is not waited for."""
+        self.to_retire.discard(id)
+        self.retiring.pop(id, None)
+
+    def receiveMsg_Settled(self, message: Settled, sender: ActorAddress) -> None:
+        for id in self.to_retire:
+            self.number += 1
+            self.retiring[id] = self.number
+            self.send(child_address(self.myAddress, _child(id)), Retire(self.number))
+        self.to_retire.clear()
+        self._all_retired()
+
     def receiveMsg_Retired(self, message: Retired, sender: ActorAddress) -> None:
-        if message.id not in self.retiring:
-            return
-        self.retiring.discard(message.id)
+        if self.retiring.get(message.id) != message.number:
+            return  # it was enabled again meanwhile
+        del self.retiring[message.id]
         if self.retire_to is None:
             self.stop_child(sender)
         self._all_retired()
 
     def receiveMsg_RetireAll(self, message: RetireAll, sender: ActorAddress) -> None:
-        """Batches come through the router: what it has sent on before it settles is still to be taken."""
         self.retire_to = sender
-        self.send(child_address(self.myAddress, ROUTER), Settle())
-
-    def receiveMsg_Settled(self, message: Settled, sender: ActorAddress) -> None:
-        for id in self.destinations:
-            address = child_address(self.myAddress, _child(id))
-            if self.running(address):
-                self.retiring.add(id)
-                self.send(address, Retire())
-        self._all_retired()
+        for id in self.destinations.keys() - self.retiring.keys():
+            if self.running(child_address(self.myAddress, _child(id))):
+                self.to_retire.add(id)
+        self._settle()
 
     def _all_retired(self) -> None:
-        if self.retire_to is not None and not self.retiring:
+        if self.retire_to is not None and not self.to_retire and not self.retiring:
             self.send(self.retire_to, AllRetired())
+
+    def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
+        """A destination that gave up is not waited for; the next change starts it anew."""
+        super().receiveMsg_ChildActorExited(message, sender)
+        for id in self.destinations:
+            if message.childAddress == child_address(self.myAddress, _child(id)):
+                self.errors[id] = ("gave up after repeated failures", timestamps.now())
+                self.reports[id] = msgspec.structs.replace(
+                    self.reports[id], connected=False, last_error=self.errors[id][0]
+                )
+                self._retained(id)
+        self._all_retired()
 
     # What comes up from below
 

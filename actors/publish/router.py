@@ -1,11 +1,15 @@
 """The router: which subscriptions want which endpoint's batches."""
 
+import logging
+
 import msgspec
 from thespian.actors import ActorAddress
 
 from actors.batch import Batch, Source
 from actors.publish import topics
 from actors.system.actor import Actor
+
+log = logging.getLogger(__name__)
 
 REPORT_INTERVAL = 1.0
 
@@ -50,11 +54,13 @@ class Router(Actor):
     def __init__(self) -> None:
         self.unrouted = 0
         self.reported = 0
+        self.warned = False
         self.ticking = False
 
     def receiveMsg_Route(self, message: Route, sender: ActorAddress) -> None:
         self.parent = sender
         self.routings = message.routings
+        self.warned = False
         self.plans: dict[str, tuple[Source, tuple[ActorAddress, ...]]] = {}
         self.health = f"{len(self.routings)} subscriptions"
         if not self.ticking:
@@ -81,6 +87,9 @@ class Router(Actor):
     def receiveMsg_ReportDue(self, message: ReportDue, sender: ActorAddress) -> None:
         if self.unrouted != self.reported:
             self.reported = self.unrouted
+            if not self.warned:
+                self.warned = True
+                log.warning("readings that no enabled subscription wants are dropped")
             self.send(self.parent, RoutingReported(self.unrouted))
         self.wakeupAfter(REPORT_INTERVAL, ReportDue())
 

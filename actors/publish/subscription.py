@@ -32,9 +32,14 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
 class Flush(msgspec.Struct, frozen=True):
     """To the subscription: publish what waits for its batch now; answered by `Flushed`."""
 
+    number: int
+
 
 class Flushed(msgspec.Struct, frozen=True):
+    """`number` is that of the `Flush`."""
+
     id: int
+    number: int
 
 
 class BatchDue(msgspec.Struct, frozen=True):
@@ -44,11 +49,18 @@ class BatchDue(msgspec.Struct, frozen=True):
     number: int
 
 
+class Buffer(msgspec.Struct):
+    """What waits to be published together; `number` tells it from those before."""
+
+    number: int
+    batches: list[Batch]
+
+
 class Subscription(Actor):
     """Publishes every batch at once, unless the route asks for `buffer_size` of an endpoint together."""
 
     def __init__(self) -> None:
-        self.buffers: dict[str, list[Batch]] = {}
+        self.buffers: dict[str, Buffer] = {}
         self.number = 0
 
     def receiveMsg_RunSubscription(self, message: RunSubscription, sender: ActorAddress) -> None:
@@ -79,27 +91,31 @@ class Subscription(Actor):
 
     def _buffer(self, batch: Batch) -> None:
         key = batch.source.endpoint_uuid
-        buffer = self.buffers.setdefault(key, [])
-        if buffer and buffer[0].source is not batch.source:
-            self._publish(self.buffers.pop(key))
-            buffer = self.buffers.setdefault(key, [])
-        buffer.append(batch)
-        if len(buffer) >= self.route.buffer_size:
-            self._publish(self.buffers.pop(key))
-        elif len(buffer) == 1 and self.route.buffer_time_ms:
+        buffer = self.buffers.get(key)
+        if buffer is not None and buffer.batches[0].source is not batch.source:
+            self._publish_buffer(key)
+            buffer = None
+        if buffer is None:
             self.number += 1
-            self.wakeupAfter(self.route.buffer_time_ms / 1000, BatchDue(key, self.number))
+            buffer = self.buffers[key] = Buffer(self.number, [])
+            if self.route.buffer_time_ms:
+                self.wakeupAfter(self.route.buffer_time_ms / 1000, BatchDue(key, self.number))
+        buffer.batches.append(batch)
+        if len(buffer.batches) >= self.route.buffer_size:
+            self._publish_buffer(key)
 
     def receiveMsg_BatchDue(self, message: BatchDue, sender: ActorAddress) -> None:
-        buffer = self.buffers.pop(message.endpoint_uuid, None)
-        if buffer:
-            self._publish(buffer)
+        buffer = self.buffers.get(message.endpoint_uuid)
+        if buffer is not None and buffer.number == message.number:
+            self._publish_buffer(message.endpoint_uuid)
 
     def receiveMsg_Flush(self, message: Flush, sender: ActorAddress) -> None:
         self._publish_all()
-        self.send(sender, Flushed(self.id))
+        self.send(sender, Flushed(self.id, message.number))
 
     def _publish_all(self) -> None:
-        buffers, self.buffers = self.buffers, {}
-        for buffer in buffers.values():
-            self._publish(buffer)
+        for key in list(self.buffers):
+            self._publish_buffer(key)
+
+    def _publish_buffer(self, key: str) -> None:
+        self._publish(self.buffers.pop(key).batches)

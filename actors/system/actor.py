@@ -1,6 +1,5 @@
 """The base class of all our actors."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -92,23 +91,23 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         coroutine: Coroutine[Any, Any, T],
         then: Callable[[T], Any] | None = None,
         reply_to: ActorAddress | None = None,
-    ) -> asyncio.Task[None]:
+    ) -> None:
         """Run I/O: `then(result)` comes back as a message, or the result goes to `reply_to`, as does a
-        `Refusal` that it raises. It dies with this instance, or when it is handed to `abandon`."""
-        task: asyncio.Task[None] = self._myRef.system.run(self._myRef, coroutine, then, reply_to)
-        return task
+        `Refusal` that it raises. It dies with this instance."""
+        self._myRef.system.run(self._myRef, coroutine, then, reply_to)
 
-    def abandon(self, task: asyncio.Task[None]) -> None:
-        """Cancel what `run` started: nothing comes of it any more. Harmless when it has ended."""
-        self._myRef.system.abandon(self._myRef, task)
+    def abandon(self) -> None:
+        """Cancel everything that `run` has started and that has not ended: nothing comes of it."""
+        self._myRef.system.abandon(self._myRef)
 
     def remember(self, start: Any) -> None:
         """Let each life to come begin with this start message."""
         self._myRef.start = start
 
-    def release(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run the end of something that outlives this instance, such as closing a connection."""
-        self._myRef.system.release(coroutine)
+    def release(self, coroutine: Coroutine[Any, Any, Any], reply_to: ActorAddress | None = None) -> None:
+        """Run something that outlives this instance, such as closing a connection; its result goes to
+        `reply_to`, if given, whatever has become of this actor by then."""
+        self._myRef.system.release(coroutine, reply_to, self.myAddress)
 
     def stopped(self) -> None:
         """Called once when the instance ends, whether by exit or crash; nothing can be sent any more

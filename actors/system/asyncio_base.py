@@ -5,7 +5,9 @@ awaitable on the loop's own thread, supervised children, and a tree dump.
 """
 
 import asyncio
+import itertools
 import logging
+import math
 import queue
 import sys
 import threading
@@ -38,7 +40,7 @@ from thespian.system.timing import ExpirationTimer, timePeriodSeconds
 from thespian.system.utilis import actualActorClass, checkActorCapabilities, withPossibleInitArgs
 
 from actors.failure import Failed, Kind, Refusal
-from actors.system.mailboxes import Asker, Cell, External, Mailbox, SystemAddress
+from actors.system.mailboxes import Asker, Cell, Ended, External, Mailbox, SystemAddress
 from actors.system.supervision import Crashes, Restart
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class AsyncioSystemBase:
         self._dead_letter_handler: ActorAddress | None = None
         self._ready: deque[Cell] = deque()
         self._draining = False
-        self._counter = 0
+        self._numbers = itertools.count(1)
         self._endings: dict[str, asyncio.Future[None]] = {}
         self._releases: set[asyncio.Task[Any]] = set()
         self._down = False
@@ -149,17 +151,18 @@ class AsyncioSystemBase:
 
     def shutdown(self) -> None:
         """Stop every actor; a loop of the base's own ends with them."""
-        if self._down:
-            return
-        self._on_loop(self._stop_all)
-        if self._thread is not None and threading.get_ident() != self._thread_id:
+        if not self._down:
+            self._on_loop(self._stop_all)
+        thread = self._thread
+        if thread is not None and threading.get_ident() != self._thread_id:
+            self._thread = None
             asyncio.run_coroutine_threadsafe(self.released(), self.loop).result(THREAD_CALL_TIMEOUT)
             self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
+            thread.join()
             self.loop.close()
 
     async def released(self) -> None:
-        """Wait until what stopped actors left behind (connections to close) is gone."""
+        """Wait until what stopped actors left behind (tasks to unwind, connections to close) is gone."""
         while self._releases:
             await asyncio.gather(*self._releases, return_exceptions=True)
 
@@ -211,8 +214,7 @@ class AsyncioSystemBase:
             del self.mailboxes[reply_to.addressDetails]
 
     def _fresh(self, prefix: str) -> ActorAddress:
-        self._counter += 1
-        return ActorAddress(f"{prefix}{self._counter}")
+        return ActorAddress(f"{prefix}{next(self._numbers)}")
 
     # Creating
 
@@ -290,8 +292,9 @@ class AsyncioSystemBase:
         if cell.mailbox is None:
             cell.mailbox = deque()
         cell.mailbox.appendleft((cell.start, cell.parent.address if cell.parent else self.address))
-        cell.scheduled = True
-        self.schedule(cell)
+        if not cell.scheduled:
+            cell.scheduled = True
+            self.schedule(cell)
 
     def _instantiate(self, cell: Cell, requirements: dict[str, Any] | None) -> Actor:
         instance: Actor = withPossibleInitArgs(
@@ -339,12 +342,14 @@ class AsyncioSystemBase:
         ready = self._ready
         now = perf_counter()
         until = now + SLICE
-        while ready and now < until:
-            now = ready.popleft().turn(now)
-        if ready:
-            self.loop.call_soon(self._drain)
-        else:
-            self._draining = False
+        try:
+            while ready and now < until:
+                now = ready.popleft().turn(now, until)
+        finally:
+            if ready:
+                self.loop.call_soon(self._drain)
+            else:
+                self._draining = False
 
     def put_now(self, cell: Cell, message: Any) -> None:
         """Deliver at the top of the stack (a timer, the end of a task) without another turn of the loop.
@@ -360,6 +365,11 @@ class AsyncioSystemBase:
 
     def wakeup(self, cell: Cell, period: Any, payload: Any) -> None:
         delay = period if isinstance(period, float) else timePeriodSeconds(period)
+        if delay > 0:
+            # uvloop counts whole ms from a truncated now; so none fires early, and what is due together
+            # fires together.
+            now = 1000 * time.monotonic()
+            delay = (math.ceil(now + 1000 * delay) - math.floor(now)) / 1000
         if cell.timers is None:
             cell.timers = set()
         timers = cell.timers
@@ -375,9 +385,10 @@ class AsyncioSystemBase:
         """Watch these files, and no others, until one is readable: then the actor gets a `WatchMessage`."""
         for fileno in cell.watched or ():
             self.loop.remove_reader(fileno)
-        cell.watched = filenos
+        cell.watched = None
         for fileno in filenos or ():
             self.loop.add_reader(fileno, self._readable, cell, fileno)
+            cell.watched = [*(cell.watched or ()), fileno]
 
     def _readable(self, cell: Cell, fileno: int) -> None:
         self.watch(cell, None)
@@ -385,7 +396,7 @@ class AsyncioSystemBase:
 
     def run(
         self, cell: Cell, coroutine: Any, then: Callable[[Any], Any] | None, reply_to: ActorAddress | None
-    ) -> asyncio.Task[None]:
+    ) -> None:
         """Run a coroutine for an actor; its result, through `then`, comes back as a message, or goes to
         `reply_to`, as does a `Refusal` that it raises.
 
@@ -393,20 +404,28 @@ class AsyncioSystemBase:
         """
         if cell.tasks is None:
             cell.tasks = {}
-        task = self.loop.create_task(self._carry(cell, cell.tasks, coroutine, then, reply_to))
-        cell.tasks[task] = coroutine
-        return task
+        own: list[asyncio.Task[None]] = []  # asking for the current task costs more than handing it over
+        task = self.loop.create_task(self._carry(cell, cell.tasks, own, coroutine, then, reply_to))
+        own.append(task)
+        cell.tasks[task] = (coroutine, reply_to)
 
-    def abandon(self, cell: Cell, task: asyncio.Task[None]) -> None:
-        """Cancel a task of an actor that goes on: neither a result nor a crash comes of it."""
-        coroutine = (cell.tasks or {}).pop(task, None)
-        if coroutine is not None:
-            _cancel(task, coroutine)
+    def abandon(self, cell: Cell) -> None:
+        """Cancel what an actor has running: neither results nor a crash come of it."""
+        tasks, cell.tasks = cell.tasks, None
+        for task, (coroutine, reply_to) in tuple((tasks or {}).items()):
+            task.cancel()
+            self._await_release(task)
+            if getcoroutinestate(coroutine) == CORO_CREATED:  # its task never got to it
+                coroutine.close()
+                self._excuse(reply_to, "unavailable", f"{cell.name} was stopped meanwhile")
+        if tasks is not None:
+            tasks.clear()
 
     async def _carry(
         self,
         cell: Cell,
-        tasks: dict[asyncio.Task[Any], Any],
+        tasks: dict[asyncio.Task[None], tuple[Any, ActorAddress | None]],
+        own: list[asyncio.Task[None]],
         coroutine: Any,
         then: Callable[[Any], Any] | None,
         reply_to: ActorAddress | None,
@@ -418,16 +437,18 @@ class AsyncioSystemBase:
         try:
             result = await coroutine
         except asyncio.CancelledError:
-            self._excuse(reply_to, "unavailable", f"{cell.name} has stopped")
+            self._excuse(reply_to, "unavailable", f"{cell.name} was stopped meanwhile")
+            if tasks.pop(own[0], None) is not None:
+                # Not by us: something that it shared with another task was cancelled under it.
+                self.crash(cell, RuntimeError("a task was cancelled from outside"))
             raise
         except Exception as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
             error = raised
-        task = asyncio.current_task()
-        if task is None or tasks.pop(task, None) is None:
+        if tasks.pop(own[0], None) is None:
             return  # the instance ended meanwhile
         if error is None:
             if then is not None:
-                self.put_now(cell, then(result))
+                self._conclude(cell, then, result)
             elif reply_to is not None:
                 self.deliver(reply_to, result, cell.address)
         elif isinstance(error, Refusal) and reply_to is not None:
@@ -436,15 +457,32 @@ class AsyncioSystemBase:
             self._excuse(reply_to, "internal", f"{cell.name} failed: {type(error).__name__}")
             self.crash(cell, error)
 
+    def _conclude(self, cell: Cell, then: Callable[[Any], Any], result: Any) -> None:
+        try:
+            message = then(result)
+        except Exception as error:  # noqa: BLE001 - the actor's own code: its crash
+            self.crash(cell, error)
+        else:
+            self.put_now(cell, message)
+
     def _excuse(self, requester: ActorAddress | None, kind: Kind, message: str) -> None:
         """Answer whoever waits at a one-shot address for what will never come; nobody else waits."""
         box = None if requester is None else self.mailboxes.get(requester.addressDetails)
         if isinstance(box, Asker):
             box.put(Failed(kind, message), self.address)
 
-    def release(self, coroutine: Any) -> None:
-        """Run what a stopping actor leaves behind (closing a connection); `released` waits for it."""
-        task = self.loop.create_task(coroutine)
+    def release(
+        self, coroutine: Any, reply_to: ActorAddress | None = None, sender: ActorAddress | None = None
+    ) -> None:
+        """Run what outlives its actor (closing a connection), until `released`; see `Actor.release`."""
+        if reply_to is not None:
+            coroutine = self._answer(coroutine, reply_to, sender or self.address)
+        self._await_release(self.loop.create_task(coroutine))
+
+    async def _answer(self, coroutine: Any, reply_to: ActorAddress, sender: ActorAddress) -> None:
+        self.deliver(reply_to, await coroutine, sender)
+
+    def _await_release(self, task: asyncio.Task[Any]) -> None:
         self._releases.add(task)
 
         def done(task: asyncio.Task[Any]) -> None:
@@ -456,28 +494,44 @@ class AsyncioSystemBase:
 
     # Failing and ending
 
-    def poison(self, cell: Cell, message: Any, sender: ActorAddress, error: Exception) -> None:
+    def poison(self, cell: Cell, message: Any, sender: ActorAddress, error: BaseException) -> None:
         """Tell the sender which message an actor choked on."""
         if cell.crashes is None:
-            log.warning("%s failed on %s", cell.address, type(message).__name__, exc_info=error)
+            log.warning(
+                "%s failed on %s", cell.address.addressDetails, type(message).__name__, exc_info=error
+            )
         if not isinstance(message, PoisonMessage | ChildActorExited | ActorExitRequest | WakeupMessage):
             details = "".join(traceback.format_exception(error))
             self.deliver(sender, PoisonMessage(message, details), cell.address)
 
-    def crash(self, cell: Cell, error: Exception) -> None:
+    def crash(self, cell: Cell, error: BaseException) -> None:
         """End the instance; keep address and mailbox for the next one, or give up (see `Restart`)."""
         if cell.crashes is None:
-            log.error("%s: task failed", cell.address, exc_info=error)
+            log.error("%s: task failed", cell.address.addressDetails, exc_info=error)
             return
         cell.last_error = f"{type(error).__name__}: {error}"
-        delay = cell.crashes.next_delay(self.loop.time())
-        if delay is None:
-            log.error("%s crashed once too often and gives up", cell.address, exc_info=error)
-            self.terminate(cell, recursive=True)
+        self._live_again(cell, cell.crashes, "crashed", error)
+
+    def leave(self, cell: Cell, sender: ActorAddress | None = None, recursive: bool = True) -> None:
+        """An actor exits, of its own accord or because `sender` asked it to; a permanent one comes back,
+        unless it was its parent who asked."""
+        crashes = cell.crashes
+        if crashes is None or crashes.policy.policy != "permanent" or _is_parent(sender, cell):
+            self.terminate(cell, recursive)
             return
-        log.error("%s crashed and restarts in %.1f s", cell.address, delay, exc_info=error)
+        cell.last_error = "exited"
+        self._live_again(cell, crashes, "exited", None)
+
+    def _live_again(self, cell: Cell, crashes: Crashes, how: str, error: BaseException | None) -> None:
+        delay = crashes.next_delay(self.loop.time())
+        if delay is None:
+            log.error("%s %s and is not restarted", cell.address.addressDetails, how, exc_info=error)
+            self.terminate(cell)
+            return
+        log.error("%s %s and restarts in %.1f s", cell.address.addressDetails, how, delay, exc_info=error)
         self._end_instance(cell)
         self._stop_children(cell)
+        self._forget_notes(cell)
         timers = cell.timers = set()
 
         def again() -> None:
@@ -489,7 +543,8 @@ class AsyncioSystemBase:
     async def ended(self, address: ActorAddress) -> None:
         """Wait until the actor at `address` has exited for good."""
         if address.addressDetails in self.mailboxes:
-            await self._endings.setdefault(address.addressDetails, self.loop.create_future())
+            ending = self._endings.setdefault(address.addressDetails, self.loop.create_future())
+            await asyncio.shield(ending)
 
     def terminate(self, cell: Cell, recursive: bool = True) -> None:
         """Remove an actor: its mail becomes dead letters and its parent gets `ChildActorExited`."""
@@ -518,17 +573,24 @@ class AsyncioSystemBase:
         self.watch(cell, None)
         for timer in cell.timers or ():
             timer.cancel()
-        tasks, cell.tasks, cell.timers = cell.tasks, None, None
-        for task, coroutine in tuple((tasks or {}).items()):
-            _cancel(task, coroutine)
-        if tasks is not None:
-            tasks.clear()
+        cell.timers = None
+        self.abandon(cell)
         stopped = getattr(instance, "stopped", None)
         if stopped is not None:
             try:
                 stopped()
             except Exception:
-                log.exception("%s failed in stopped()", cell.address)
+                log.exception("%s failed in stopped()", cell.address.addressDetails)
+        if instance is not None and cell.crashes is not None:
+            instance._myRef = Ended(cell)
+
+    def _forget_notes(self, cell: Cell) -> None:
+        """Fired timers, results of tasks and notes to itself end with the instance they were for."""
+        cell.mailbox = deque(
+            (message, sender)
+            for message, sender in cell.mailbox or ()
+            if sender != cell.address or isinstance(message, ActorExitRequest)
+        )
 
     def _stop_children(self, cell: Cell) -> None:
         """Supervised children end at once; Thespian's plain ones get the exit request they expect."""
@@ -544,8 +606,8 @@ class AsyncioSystemBase:
     def _stop_all(self) -> None:
         self._down = True
         for box in list(self.mailboxes.values()):
-            if isinstance(box, Cell) and box.parent is None and box.instance is not None:
-                if box.crashes is None:
+            if isinstance(box, Cell) and box.parent is None:
+                if box.crashes is None and box.instance is not None:
                     box._handle(box.instance, ActorExitRequest(), self.address)
                 self.terminate(box)
 
@@ -620,17 +682,18 @@ class PrivateRequester:
         self._base.mailboxes.pop(self._external.address.addressDetails, None)
 
 
+def _is_parent(sender: ActorAddress | None, cell: Cell) -> bool:
+    """Whether the sender decides over the actor: its parent or the system; over a root, all but itself."""
+    if sender is None or cell.parent is None:
+        return sender is not None and bool(sender != cell.address)
+    return sender in (cell.parent.address, cell.system.address)
+
+
 def _take(external: External, timeout: Any) -> Any:
     try:
         return external.arrived.get(timeout=_seconds(timeout))
     except queue.Empty:
         return None
-
-
-def _cancel(task: asyncio.Task[None], coroutine: Any) -> None:
-    task.cancel()
-    if getcoroutinestate(coroutine) == CORO_CREATED:
-        coroutine.close()  # its task never got to it
 
 
 def _seconds(timeout: Any) -> float | None:

@@ -85,7 +85,7 @@ class Cell:
         self.scheduled = False
         self.start: Any = None
         self.crashes: Crashes | None = None
-        self.tasks: dict[asyncio.Task[Any], Any] | None = None
+        self.tasks: dict[asyncio.Task[None], tuple[Any, ActorAddress | None]] | None = None
         self.timers: set[asyncio.TimerHandle] | None = None
         self.watched: list[int] | None = None
         self.spawned = 0
@@ -163,18 +163,18 @@ class Cell:
                     return True
             return False
         asker = self.system.mailboxes.get(sender._aaddr)
-        if isinstance(asker, Cell | None):
+        if not isinstance(asker, Asker | External) or type(message) in _LIFECYCLE:
             return True
         self.dropped += 1
         asker.put(Failed("unavailable", f"mailbox of {self.name or self.address} is full"), self.address)
         return False
 
-    def turn(self, now: float) -> float:
-        """Handle up to TURN messages; `now` and the result are `perf_counter` seconds."""
+    def turn(self, now: float, until: float) -> float:
+        """Handle up to TURN messages, none after `until`; times and the result are `perf_counter` seconds."""
         mailbox = self.mailbox
         instance = self.instance
         for _ in range(TURN):
-            if not mailbox or instance is None:
+            if not mailbox or instance is None or now >= until:
                 break
             message, sender = mailbox.popleft()
             if type(message) in _LIFECYCLE:
@@ -198,15 +198,14 @@ class Cell:
     def _handle(self, instance: Actor, message: Any, sender: ActorAddress) -> None:
         try:
             result = instance.receiveMessage(message, sender)
-        except SystemExit:
-            self.system.terminate(self)
-        except Exception as error:  # noqa: BLE001 - whatever an actor raises is its supervisor's business
-            self._failed(instance, message, sender, error)
-        else:
             if self.watched is not None or type(result) is ThespianWatch:
                 self.system.watch(self, getattr(result, "filenos", None))
+        except SystemExit:
+            self.system.leave(self)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its supervisor's business
+            self._failed(instance, message, sender, error)
 
-    def _failed(self, instance: Actor, message: Any, sender: ActorAddress, error: Exception) -> None:
+    def _failed(self, instance: Actor, message: Any, sender: ActorAddress, error: BaseException) -> None:
         if self.crashes is not None:
             self.system.poison(self, message, sender, error)
             self.system.crash(self, error)
@@ -214,7 +213,10 @@ class Cell:
         for _ in range(ATTEMPTS - 1):
             try:
                 instance.receiveMessage(message, sender)
-            except Exception as again:  # noqa: BLE001 - as above
+            except SystemExit:
+                self.system.leave(self)
+                return
+            except (Exception, asyncio.CancelledError) as again:  # noqa: BLE001 - as above
                 error = again
             else:
                 return
@@ -228,7 +230,25 @@ class Cell:
             return
         self._handle(instance, message, sender)
         if isinstance(message, ActorExitRequest) and self.instance is instance:
-            self.system.terminate(self, recursive=message.isRecursive)
+            self.system.leave(self, sender, message.isRecursive)
+
+
+class Ended:
+    """The `_myRef` of a supervised instance that has ended: what its leftovers still say is not heard,
+    for the next instance has the same address and knows nothing of it."""
+
+    __slots__ = ("address", "globalName", "system")
+
+    def __init__(self, cell: Cell) -> None:
+        self.address = cell.address
+        self.globalName = cell.globalName
+        self.system = cell.system
+
+    def actor_send(self, to: ActorAddress, message: Any) -> None:
+        pass
+
+    def wakeupAfter(self, period: Any, payload: Any) -> None:
+        pass
 
 
 class Asker:

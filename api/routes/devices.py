@@ -7,7 +7,7 @@ import msgspec
 from actors.endpoints.messages import DeviceRow, DevicesListed, HealthReported, ListDevices
 from api.device_status import ask_health
 from api.routing import Call, route
-from api.timestamps import iso
+from storage.timestamps import iso
 
 
 class DeviceFilter(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from actors.endpoints.messages import (
 from api.device_status import DISABLED, Health, ask_health, health_of
 from api.masking import masked
 from api.routing import Call, route
-from api.timestamps import iso
+from storage.timestamps import iso
 
 
 class ProtocolFilter(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from actors.messages import ReportState, StateReported, Subsystem
 from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
 from api.routing import Answer, Call, route
-from api.timestamps import iso
+from storage.timestamps import iso
 
 HOUR_MS = 3_600_000
 

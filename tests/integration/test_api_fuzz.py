@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fake_agent import FakeAgent, serving
+from servers.agent import AgentProcess
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
@@ -32,6 +33,15 @@ async def test_no_request_makes_a_server_error_or_leaves_the_schema(settings, tm
     async with serving(FakeAgent(), **settings) as client:
         base_url = str(client.make_url("")).rstrip("/")
         await asyncio.to_thread(fuzz, base_url, settings.get("key"), workdir=tmp_path)
+
+
+@pytest.mark.timeout(180)
+def test_no_request_makes_a_server_error_of_the_real_agent(tmp_path):
+    with AgentProcess(tmp_path / "data") as agent:
+        fuzz(agent.url, workdir=tmp_path)
+        assert agent.ready()
+        assert agent.stop() == 0
+        assert "Traceback" not in agent.log.read_text()
 
 
 @pytest.mark.timeout(60)

@@ -128,9 +128,9 @@ async def test_buffers_are_summed_and_listed():
     agent.answers[ReportBuffers] = BuffersReported(
         [
             OutboxReport(
-                1, "broker", False, 10, 1000, three_hours_ago, 5, 2, 1_705_314_600_000, None, "refused"
+                1, "broker", False, 10, 1000, three_hours_ago, 99, 5, 2, 1_705_314_600_000, None, "refused"
             ),
-            OutboxReport(2, "other", True, 1, 50, None, 0, 0, 1_705_314_000_000, 1_705_314_000_000, None),
+            OutboxReport(2, "other", True, 1, 50, None, 9, 0, 0, 1_705_314_000_000, 1_705_314_000_000, None),
         ],
         7,
     )

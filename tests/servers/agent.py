@@ -1,6 +1,7 @@
 """The agent under test: `callboard run` in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,11 @@ if os.getppid() != int(sys.argv.pop(1)):
 from api.command import main
 sys.exit(main())
 """
+
+
+def callboard(*arguments: str) -> list[str]:
+    """The command line of a `callboard` that ends with this process, however that happens."""
+    return [sys.executable, "-c", _COMMAND, str(os.getpid()), *arguments]
 
 
 class AgentProcess:
@@ -73,7 +79,7 @@ class AgentProcess:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, str(os.getpid()), *self._arguments],
+                callboard(*self._arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -89,14 +95,20 @@ class AgentProcess:
                 raise RuntimeError(f"the agent did not get to RUNNING: {self.last_words()}")
             time.sleep(0.01)
 
-    def stop(self) -> int:
-        """Let it end by itself (SIGTERM); returns its exit code, 0 when it is not running.
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Let it end by itself on a signal; returns its exit code, 0 when it is not running.
 
         Raises RuntimeError, the agent killed, when it takes longer than STOP_SECONDS.
         """
         if self._process is None:
             return 0
-        self._process.terminate()
+        self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code of an agent that ends for reasons of its own; as `stop` otherwise."""
+        if self._process is None:
+            raise RuntimeError("the agent was not started")
         try:
             code = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired as error:
@@ -146,10 +158,16 @@ class AgentProcess:
             return False  # it does not listen yet
         return status == 200 and reply["state"] == "RUNNING"
 
-    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and decoded JSON (None when the body is none). Raises OSError without an answer."""
-        data = None if body is None else msgspec.json.encode(body)
-        request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Status and decoded JSON (None when the body is none). Raises OSError without an answer.
+
+        A `body` of bytes is sent as it is; `headers` come on top of the content type, JSON.
+        """
+        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
+        fields = {"Content-Type": "application/json"} | (headers or {})
+        request = Request(self.url + path, data, fields, method=method)
         try:
             with self._opener.open(request, timeout=REQUEST_SECONDS) as reply:
                 return reply.status, _decoded(reply.read())

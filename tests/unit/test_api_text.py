@@ -2,8 +2,8 @@ import msgspec
 
 from actors.messages import ActorNode, TreeDumped
 from api.masking import masked
-from api.timestamps import iso
 from api.tree_text import render
+from storage.timestamps import iso
 
 LEAF = ActorNode("leaf", "Leaf", "/leaf", "running", None, 5.0, 0, 0, 0, 0, 0.0, 0.0, 0, None, [])
 

@@ -204,7 +204,7 @@ def test_a_type_that_is_not_built_yet_is_unavailable(name: str) -> None:
     with pytest.raises(Refusal) as refused:
         find(name)
     assert refused.value.message == f"Destination type {canonical(name)} is not available in this version"
-    assert (refused.value.field, refused.value.kind) == ("type", "unavailable")
+    assert (refused.value.field, refused.value.kind) == ("type", "invalid")
 
 
 def test_the_mqtt_type_hides_its_password_and_key() -> None:

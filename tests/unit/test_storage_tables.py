@@ -275,6 +275,14 @@ def test_changing_an_endpoint_switches_its_devices_only(database: Database) -> N
         endpoints.change_endpoint(database, 99, {})
 
 
+def test_changing_an_endpoint_keeps_the_fields_that_are_not_changed(database: Database) -> None:
+    one, _ = endpoints.add_endpoint(database, "one", {"enabled": True, "connection": {"a": 1}}, "1", "modbus")
+    endpoints.change_endpoint(database, one.id, {"poll_interval": 7})
+    changed = endpoints.change_endpoint(database, one.id, {"enabled": False})
+    assert changed.body == {"enabled": False, "poll_interval": 7, "connection": {"a": 1}}
+    assert target_state.get(database, one.id) == changed
+
+
 def test_devices_go_with_their_endpoint(database: Database) -> None:
     one, _ = endpoints.add_endpoint(database, "one", {}, "1", "modbus")
     _, kept = endpoints.add_endpoint(database, "two", {}, "2", "modbus")

@@ -25,11 +25,11 @@ def canonical(type_name: Any) -> str:
 def find(type_name: Any) -> DestinationType:
     """The descriptor of a type, imported when first asked for.
 
-    Raises `Refusal`, of kind `unavailable` for a type that this version cannot publish to.
+    Raises `Refusal`, for a type that this version cannot publish to as well.
     """
     name = canonical(type_name)
     if name not in _BUILT:
-        raise Refusal(f"Destination type {name} is not available in this version", "type", "unavailable")
+        raise Refusal(f"Destination type {name} is not available in this version", "type")
     found: DestinationType = import_module(f"{__name__}.{name.replace('-', '_')}").DESTINATION
     return found
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import ssl
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from gmqtt.mqtt.constants import MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 from gmqtt.storage import PersistentStorage
 
+from actors import os_errors
 from actors.publish.destinations.driver import Delivered, Driver, Lost, Permanent, Transient
 from actors.publish.destinations.mqtt import Config, tls_context
 
@@ -137,7 +137,7 @@ class MqttDriver(Driver):
         except ssl.SSLCertVerificationError as error:
             raise Permanent(self._untrusted(error)) from error
         except OSError as error:
-            raise Transient(f"{_reason(error)} ({self._where})") from error
+            raise Transient(f"{os_errors.reason(error)} ({self._where})") from error
         finally:
             attempt.cancel()
         if client.ended.is_set():
@@ -270,13 +270,6 @@ def _abort(client: _Client) -> None:
     transport = _transport(client)
     if transport is not None:
         transport.abort()
-
-
-def _reason(error: OSError) -> str:
-    """The system's words without Python's or uvloop's wrapping; resolver errors have numbers below 0."""
-    if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
 
 
 _now = time.monotonic

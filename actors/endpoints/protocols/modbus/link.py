@@ -16,6 +16,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerType
 from pymodbus.pdu import ModbusPDU
 
+from actors import os_errors
 from actors.endpoints.protocol import Misconfigured, Unreachable
 
 from . import quality
@@ -178,7 +179,7 @@ class Link:
                 await up
         except OSError as error:
             client.close()
-            reason = "no connection in time" if isinstance(error, TimeoutError) else str(error)
+            reason = "no connection in time" if isinstance(error, TimeoutError) else os_errors.reason(error)
             raise Unreachable(quality.code_of_error(error), reason) from error
         except ValueError as error:
             raise Misconfigured(f"{self.connection.place}: {error}") from error

@@ -1,0 +1,11 @@
+"""What the operating system says, in its own words."""
+
+import os
+import ssl
+
+
+def reason(error: OSError) -> str:
+    """The text without Python's or uvloop's wrapping; resolver errors have numbers below 0."""
+    if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -1,0 +1,209 @@
+"""A field protocol of the tests' own: devices in memory that do what a test tells them to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from thespian.actors import ActorAddress
+
+from actors.batch import Batch
+from actors.endpoints import protocols
+from actors.endpoints.endpoint import RunEndpoint
+from actors.endpoints.protocol import Endpoint, Protocol, Reader, Reading
+from actors.failure import Refusal
+from actors.system.actor import Actor
+from actors.system.asyncio_base import AsyncioSystemBase
+
+INTERVAL_MS = 20
+
+
+class FakePoint(msgspec.Struct, frozen=True):
+    name: str
+    unit: str | None = None
+
+    @property
+    def address_text(self) -> str:
+        return f"fake:{self.name}"
+
+
+class FakeDevice:
+    """What readers find. `fault` is raised by `connect` and `read`; while `open` is clear both wait."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = [1]
+        self.qualities: list[str | None] | None = None
+        self.fault: Exception | None = None
+        self.write_fault: Exception | None = None
+        self.fault_on_close: Exception | None = None
+        """Raised in whatever waits on a connection that is closed."""
+        self.open = asyncio.Event()
+        self.open.set()
+        self.connects = 0
+        self.reads = 0
+        self.in_flight = 0
+        self.peak = 0
+        self.closed = 0
+        self.written: list[tuple[str, Any]] = []
+
+
+class FakeReader(Reader):
+    def __init__(self, device: FakeDevice) -> None:
+        self.device = device
+        self.closing = asyncio.Event()
+
+    async def connect(self) -> None:
+        self.device.connects += 1
+        await self._answer()
+
+    async def read(self) -> Reading:
+        self.device.reads += 1
+        await self._answer()
+        return Reading(list(self.device.values), self.device.qualities)
+
+    async def write(self, register: str, value: Any) -> Any:
+        if self.device.write_fault is not None:
+            raise self.device.write_fault
+        if register == "unknown":
+            raise Refusal(f"Register not found: {register}", "register", "not_found")
+        await asyncio.sleep(0)
+        self.device.written.append((register, value))
+        return value
+
+    async def close(self) -> None:
+        self.closing.set()
+        self.device.closed += 1
+
+    async def _answer(self) -> None:
+        device = self.device
+        device.in_flight += 1
+        device.peak = max(device.peak, device.in_flight)
+        try:
+            await self._wait_open()
+        finally:
+            device.in_flight -= 1
+        if device.fault is not None:
+            raise device.fault
+
+    async def _wait_open(self) -> None:
+        if self.device.open.is_set():
+            await asyncio.sleep(0)
+            return
+        waits = [asyncio.ensure_future(self.device.open.wait()), asyncio.ensure_future(self.closing.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in waits:
+                waiting.cancel()
+        if self.closing.is_set() and self.device.fault_on_close is not None:
+            raise self.device.fault_on_close
+
+
+class Field:
+    """Devices by the `connection["device"]` of their endpoints, and the protocol `fake` that reads them."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, FakeDevice] = {}
+        self.protocol = Protocol("fake", self._check, self._reader, "asyncio")
+
+    def __getitem__(self, name: str) -> FakeDevice:
+        return self.devices.setdefault(name, FakeDevice())
+
+    def _check(self, connection: dict[str, Any], data_points: Any) -> Endpoint:
+        if "device" not in connection:
+            raise Refusal("device is required", "connection.device")
+        return Endpoint(
+            connection=connection,
+            points=tuple(FakePoint(point["name"], point.get("unit")) for point in data_points),
+            identifier=str(connection.get("unit", 1)),
+            address=f"fake:{connection['device']}",
+            polled=connection.get("polled", True),
+        )
+
+    def _reader(self, endpoint: Endpoint) -> Reader:
+        return FakeReader(self[endpoint.connection["device"]])
+
+    def find(self, name: str) -> Protocol:
+        if name not in ("fake", "other"):
+            raise Refusal(f"Unknown protocol: {name}", "protocol")
+        return msgspec.structs.replace(self.protocol, name=name)
+
+
+class Sink(Actor):
+    """Stands for the router: keeps the batches. Its start message is the list to keep them in."""
+
+    def receiveMsg_list(self, message: list[Batch], sender: ActorAddress) -> None:
+        self.batches = message
+
+    def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
+        self.batches.append(message)
+
+
+class Stage:
+    """An actor system with a router that keeps what it gets."""
+
+    def __init__(self, base: AsyncioSystemBase) -> None:
+        self.base = base
+        self.batches: list[Batch] = []
+        self.router = base.spawn(None, Sink, "router", self.batches)
+
+    def start_of(self, name: str = "plc", **changes: Any) -> RunEndpoint:
+        start = RunEndpoint(
+            uuid=f"uuid-{name}",
+            name=name,
+            protocol="fake",
+            device_uuid=f"device-{name}",
+            device=name,
+            connection={"device": name},
+            data_points=[{"name": "speed", "unit": "m/s"}],
+            poll_interval=INTERVAL_MS,
+            phase=0.0,
+            reconnect_min_ms=100,
+            reconnect_max_ms=400,
+            router=self.router,
+        )
+        return msgspec.structs.replace(start, **changes)
+
+    async def ask(self, address: ActorAddress, message: Any) -> Any:
+        return await self.base.ask(address, message, 5.0)
+
+    async def batch(self, wanted: Callable[[Batch], bool], after: int = 0) -> Batch:
+        """The first batch from the `after`-th on that is wanted."""
+        found: list[Batch] = []
+
+        def looked() -> bool:
+            found.extend(batch for batch in self.batches[after:] if wanted(batch))
+            return bool(found)
+
+        await until(looked)
+        return found[0]
+
+
+@asynccontextmanager
+async def staged(monkeypatch: pytest.MonkeyPatch, field: Field) -> AsyncIterator[Stage]:
+    monkeypatch.setattr(protocols, "find", field.find)
+    base = AsyncioSystemBase()
+    try:
+        yield Stage(base)
+    finally:
+        base.shutdown()
+        await base.released()
+
+
+async def until(happened: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Wait for `happened()` to be true."""
+    async with asyncio.timeout(seconds):
+        while not happened():  # noqa: ASYNC110 - what is waited for announces itself to nobody
+            await asyncio.sleep(0.002)
+
+
+async def until_answered(asked: Callable[[], Awaitable[Any]], right: Callable[[Any], bool]) -> Any:
+    """Ask until the answer is right; returns it."""
+    async with asyncio.timeout(5.0):
+        while True:
+            answer = await asked()
+            if right(answer):
+                return answer
+            await asyncio.sleep(0.002)

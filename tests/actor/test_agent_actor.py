@@ -1,0 +1,260 @@
+import asyncio
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_field import until, until_answered
+from thespian.actors import ActorAddress
+
+from actors.agent import (
+    Agent,
+    GatewayFailed,
+    GatewayListening,
+    RunAgent,
+    RunGateway,
+    Stop,
+    Stopped,
+)
+from actors.messages import (
+    AgentDescribed,
+    DescribeAgent,
+    DumpTree,
+    ReportState,
+    StateReported,
+    Subsystem,
+    Transact,
+    TreeDumped,
+)
+from actors.system.actor import Actor
+from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.supervision import Restart
+from api import gateway
+from api.gateway import Gateway
+from conf.settings import Settings, load
+
+
+class Door(Actor):
+    """A gateway that opens when it is told to."""
+
+    def receiveMsg_RunGateway(self, message: RunGateway, sender: ActorAddress) -> None:
+        self.agent = message.agent
+
+    def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
+        self.send(self.agent, message)
+
+    def receiveMsg_GatewayFailed(self, message: GatewayFailed, sender: ActorAddress) -> None:
+        self.send(self.agent, message)
+
+
+class Probe(Actor):
+    """Keeps what it is told in the list that is its start message."""
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
+        if isinstance(message, list):
+            self.told = message
+        else:
+            self.told.append(message)
+
+
+@pytest.fixture
+async def base():
+    base = AsyncioSystemBase()
+    yield base
+    base.shutdown()
+    await base.released()
+
+
+def settings(directory: Path, **overrides: Any) -> Settings:
+    return load(None, {}, {"storage.data_dir": directory, "api.port": 0} | overrides)
+
+
+def run(base: AsyncioSystemBase, start: Settings) -> ActorAddress:
+    return base.spawn(None, Agent, "agent", RunAgent(start, "1.2.3", Door), Restart("transient"))
+
+
+async def state(base: AsyncioSystemBase, agent: ActorAddress) -> StateReported:
+    reply = await base.ask(agent, ReportState(), 5.0)
+    assert isinstance(reply, StateReported)
+    return reply
+
+
+async def until_state(base: AsyncioSystemBase, agent: ActorAddress, wanted: str) -> StateReported:
+    found: StateReported = await until_answered(
+        lambda: state(base, agent), lambda found: found.state == wanted
+    )
+    return found
+
+
+def check(report: StateReported, name: str) -> Subsystem | None:
+    return next((one for one in report.subsystems if one.name == name), None)
+
+
+async def opened(base: AsyncioSystemBase, agent: ActorAddress) -> None:
+    await until_state(base, agent, "READY")
+    base.deliver(ActorAddress("/agent/gateway"), GatewayListening(48484), base.address)
+    await until_state(base, agent, "RUNNING")
+
+
+async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(base, tmp_path):
+    agent = run(base, settings(tmp_path))
+    found = await until_state(base, agent, "READY")
+    assert not found.ready
+    await opened(base, agent)
+    found = await until_answered(lambda: state(base, agent), lambda found: check(found, "database"))
+    assert found.ready
+    assert {check.name: check.healthy for check in found.subsystems} == {
+        "lifecycle": True,
+        "agent-api": True,
+        "database": True,
+        "mqtt": True,
+    }
+
+
+async def test_the_tree_has_every_part(base, tmp_path):
+    agent = run(base, settings(tmp_path))
+    await opened(base, agent)
+    dumped = await base.ask(agent, DumpTree(), 5.0)
+    assert isinstance(dumped, TreeDumped)
+    assert [child.name for child in dumped.root.children] == ["store", "publisher", "endpoints", "gateway"]
+    assert (dumped.root.name, dumped.root.health) == ("agent", "RUNNING")
+
+
+async def test_the_identity_is_the_configured_one_and_stays(base, tmp_path):
+    uuid = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
+    agent = run(base, settings(tmp_path, **{"agent.uuid": uuid, "agent.name": "hall 1"}))
+    await until_state(base, agent, "READY")
+    described = await base.ask(agent, DescribeAgent(), 5.0)
+    assert isinstance(described, AgentDescribed)
+    assert (described.uuid, described.name, described.version) == (uuid, "hall 1", "1.2.3")
+    base.terminate(base.mailboxes["/agent"])
+    await base.released()
+    again = run(base, settings(tmp_path))
+    await until_state(base, again, "READY")
+    assert (await base.ask(again, DescribeAgent(), 5.0)).uuid == uuid
+
+
+@pytest.mark.parametrize("before", ["READY", "RUNNING"])
+async def test_it_stops_in_order(base, tmp_path, before):
+    agent = run(base, settings(tmp_path))
+    await until_state(base, agent, "READY")
+    if before == "RUNNING":
+        await opened(base, agent)
+    assert isinstance(await base.ask(agent, Stop(), 5.0), Stopped)
+    found = await state(base, agent)
+    assert (found.state, found.ready) == ("STOPPED", False)
+
+
+async def test_an_api_that_cannot_listen_at_the_start_ends_the_agent(base, tmp_path, caplog):
+    agent = run(base, settings(tmp_path))
+    await until_state(base, agent, "READY")
+    base.deliver(ActorAddress("/agent/gateway"), GatewayFailed("the port is taken"), base.address)
+    async with asyncio.timeout(5):
+        await base.ended(agent)
+    assert [record.getMessage() for record in caplog.records] == ["cannot start: the port is taken"]
+
+
+async def test_an_api_that_fails_later_is_a_critical_failure_until_it_listens_again(base, tmp_path):
+    agent = run(base, settings(tmp_path))
+    await opened(base, agent)
+    base.deliver(ActorAddress("/agent/gateway"), GatewayFailed("gone"), base.address)
+    found = await until_answered(lambda: state(base, agent), lambda found: not found.ready)
+    api = check(found, "agent-api")
+    assert (api.healthy, api.critical, api.last_error) == (False, True, "gone")
+    base.deliver(ActorAddress("/agent/gateway"), GatewayListening(48484), base.address)
+    await until_answered(lambda: state(base, agent), lambda found: found.ready)
+
+
+async def test_a_database_that_cannot_be_opened_ends_the_agent(base, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    agent = run(base, settings(tmp_path / "file"))
+    async with asyncio.timeout(5):
+        await base.ended(agent)
+    (record,) = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.CRITICAL, None)
+    assert record.getMessage().startswith(f"cannot start: {tmp_path}/file/agent.sqlite: ")
+
+
+def forget(database) -> None:
+    raise RuntimeError("the disk is gone")
+
+
+async def test_a_database_that_does_not_answer_is_a_critical_failure(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("storage.database.ping", forget)
+    agent = run(base, settings(tmp_path, **{"health.check_interval_ms": 100}))
+    await opened(base, agent)
+    found = await until_answered(
+        lambda: state(base, agent),
+        lambda found: (one := check(found, "database")) and one.consecutive_failures >= 2,
+    )
+    database = check(found, "database")
+    assert (database.healthy, database.critical, database.last_error) == (False, True, "the disk is gone")
+    assert not found.ready
+    monkeypatch.undo()
+    await until_answered(lambda: state(base, agent), lambda found: found.ready)
+
+
+async def test_a_crash_of_the_store_leaves_the_rest_running(base, tmp_path, caplog):
+    agent = run(base, settings(tmp_path))
+    await opened(base, agent)
+    endpoints = base.mailboxes["/agent/endpoints"].instance
+    base.crash(base.mailboxes["/agent/store"], RuntimeError("a defect"))
+    reply = await base.ask(ActorAddress("/agent/store"), Transact("x", noop), 10.0)
+    assert reply.result == "done"
+    assert base.mailboxes["/agent/endpoints"].instance is endpoints
+    assert (await state(base, agent)).state == "RUNNING"
+
+
+def noop(database) -> str:
+    return "done"
+
+
+# The gateway
+
+
+async def test_a_gateway_whose_port_is_taken_says_so_and_listens_when_it_is_free(
+    base, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(gateway, "RETRY", 0.05)
+    told: list[Any] = []
+    probe = base.spawn(None, Probe, "probe", told)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        start = RunGateway(settings(tmp_path, **{"api.port": port}), probe, probe, probe)
+        base.spawn(None, Gateway, "gateway", start)
+        await until(lambda: len(told) >= 2)
+        expected = GatewayFailed(f"the API cannot listen on 127.0.0.1:{port}: Address already in use")
+        assert told[:2] == [expected, expected]
+        assert base.mailboxes["/gateway"].instance.health.startswith("degraded: the API cannot listen")
+    await until(lambda: GatewayListening(port) in told)
+    assert base.mailboxes["/gateway"].instance.health == f"listening on port {port}"
+    handled = base.mailboxes["/gateway"].handled
+    await asyncio.sleep(0)
+    assert told.count(GatewayListening(port)) == 1
+    assert base.mailboxes["/gateway"].handled == handled
+    assert not caplog.records
+
+
+async def test_a_gateway_that_ends_frees_its_port(base, tmp_path):
+    told: list[Any] = []
+    probe = base.spawn(None, Probe, "probe", told)
+    base.spawn(None, Gateway, "gateway", RunGateway(settings(tmp_path), probe, probe, probe))
+    await until(lambda: told)
+    base.terminate(base.mailboxes["/gateway"])
+    await base.released()
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", told[0].port))
+
+
+async def test_a_host_name_that_does_not_exist_is_said_plainly(base, tmp_path):
+    told: list[Any] = []
+    probe = base.spawn(None, Probe, "probe", told)
+    start = RunGateway(settings(tmp_path, **{"api.host": "no such host"}), probe, probe, probe)
+    base.spawn(None, Gateway, "gateway", start)
+    await until(lambda: told)
+    assert told[0].message.startswith("the API cannot listen on no such host:0: ")
+    assert "Unknown error" not in told[0].message

@@ -1,0 +1,146 @@
+import logging
+
+import pytest
+from fake_field import Field, Stage, staged, until
+
+from actors.endpoints.adapter import Adapter, RunAdapter
+from actors.endpoints.messages import ReportHealth
+from actors.system import tree
+from actors.system.asyncio_base import child_address
+
+
+@pytest.fixture
+def field() -> Field:
+    return Field()
+
+
+@pytest.fixture
+async def stage(monkeypatch: pytest.MonkeyPatch, field: Field):
+    async with staged(monkeypatch, field) as stage:
+        yield stage
+
+
+def run(stage: Stage, *names: str):
+    start = RunAdapter(tuple(stage.start_of(name) for name in names))
+    return stage.base.spawn(None, Adapter, "fake", start)
+
+
+def restate(stage: Stage, adapter, *starts) -> None:
+    message = RunAdapter(starts)
+    stage.base.mailboxes[adapter.addressDetails].start = message
+    stage.base.deliver(adapter, message, stage.router)
+
+
+def children(stage: Stage, adapter) -> dict[str, object]:
+    dumped = tree.dump(stage.base.mailboxes[adapter.addressDetails])
+    return {child.name: child for child in dumped.root.children}
+
+
+def seen(stage: Stage) -> set[str]:
+    return {batch.source.endpoint for batch in stage.batches}
+
+
+async def test_every_endpoint_has_an_actor_under_its_name(stage):
+    adapter = run(stage, "one", "two / three")
+    await until(lambda: seen(stage) == {"one", "two / three"})
+    assert set(children(stage, adapter)) == {"one", "two / three"}
+    report = await stage.ask(child_address(adapter, "two / three"), ReportHealth())
+    assert report.device == "two / three"
+
+
+async def test_endpoints_get_phases_of_their_own(stage):
+    adapter = run(stage, *(f"d{n}" for n in range(10)))
+    await until(lambda: len(seen(stage)) == 10)
+    starts = [stage.base.mailboxes[child_address(adapter, f"d{n}").addressDetails].start for n in range(10)]
+    assert len({start.phase for start in starts}) == 10
+
+
+async def test_an_endpoint_that_is_added_starts_and_the_others_go_on(stage, field):
+    adapter = run(stage, "one")
+    await until(lambda: seen(stage) == {"one"})
+    restate(stage, adapter, stage.start_of("one"), stage.start_of("two"))
+    await until(lambda: seen(stage) == {"one", "two"})
+    assert (field["one"].connects, field["one"].closed) == (1, 0)
+
+
+async def test_an_endpoint_that_is_removed_ends_and_its_connection_is_closed(stage, field):
+    adapter = run(stage, "one", "two")
+    await until(lambda: len(seen(stage)) == 2)
+    restate(stage, adapter, stage.start_of("one"))
+    await until(lambda: field["two"].closed == 1)
+    assert set(children(stage, adapter)) == {"one"}
+    reads = field["two"].reads
+    one = field["one"].reads
+    await until(lambda: field["one"].reads >= one + 5)
+    assert field["two"].reads == reads
+
+
+async def test_only_an_endpoint_that_changed_is_told(stage, field):
+    adapter = run(stage, "one", "two")
+    await until(lambda: len(seen(stage)) == 2)
+    field["new"].values = [42]
+    restate(stage, adapter, stage.start_of("one"), stage.start_of("two", connection={"device": "new"}))
+    await stage.batch(lambda batch: batch.values == [42])
+    assert (field["one"].connects, field["one"].closed) == (1, 0)
+    assert field["two"].closed == 1
+
+
+async def test_a_name_that_is_removed_and_added_again_runs_anew(stage, field):
+    adapter = run(stage, "one")
+    await until(lambda: stage.batches)
+    restate(stage, adapter)
+    restate(stage, adapter, stage.start_of("one", uuid="another"))
+    batch = await stage.batch(lambda batch: batch.source.endpoint_uuid == "another")
+    assert batch.source.endpoint == "one"
+    assert field["one"].closed == 1
+
+
+async def test_a_crash_of_one_endpoint_leaves_its_siblings_alone(stage, field, caplog):
+    adapter = run(stage, "one", "two")
+    await until(lambda: len(seen(stage)) == 2)
+    field["two"].fault = ZeroDivisionError("a defect")
+    await until(lambda: children(stage, adapter)["two"].restarts >= 2)
+    found = children(stage, adapter)
+    assert found["two"].last_error == "ZeroDivisionError: a defect"
+    assert (found["one"].restarts, found["one"].health, found["one"].last_error) == (0, "connected", None)
+    assert (field["one"].connects, field["one"].closed) == (1, 0)
+    field["two"].fault = None
+    after = len(stage.batches)
+    await stage.batch(lambda batch: batch.source.endpoint == "two" and batch.values == [1], after=after)
+    assert children(stage, adapter)["two"].state == "running"
+
+
+async def test_an_endpoint_changed_while_it_restarts_begins_with_the_change(stage, field, caplog):
+    adapter = run(stage, "one")
+    await until(lambda: stage.batches)
+    field["one"].fault = ZeroDivisionError("a defect")
+    await until(lambda: children(stage, adapter)["one"].state == "restarting")
+    field["new"].values = [42]
+    restate(stage, adapter, stage.start_of("one", connection={"device": "new"}))
+    await stage.batch(lambda batch: batch.values == [42])
+
+
+async def test_a_crash_of_the_adapter_brings_all_endpoints_back(stage, field, caplog):
+    caplog.set_level(logging.CRITICAL)
+    adapter = run(stage, "one", "two")
+    await until(lambda: len(seen(stage)) == 2)
+    stage.base.deliver(adapter, RunAdapter(None), stage.router)  # type: ignore[arg-type]
+    await until(lambda: stage.base.mailboxes[adapter.addressDetails].crashes.restarts == 1)
+    stage.batches.clear()
+    await until(lambda: seen(stage) == {"one", "two"})
+    assert (field["one"].closed, field["two"].closed) == (1, 1)
+
+
+async def test_an_endpoint_that_gave_up_shows_until_the_next_change(stage, field, caplog):
+    adapter = run(stage, "one")
+    await until(lambda: stage.batches)
+    cell = stage.base.mailboxes[child_address(adapter, "one").addressDetails]
+    stage.base.terminate(cell)
+
+    def state():
+        return tree.dump(stage.base.mailboxes[adapter.addressDetails]).root
+
+    await until(lambda: state().state == "degraded")
+    assert state().health == "degraded: one gave up"
+    restate(stage, adapter, stage.start_of("one"))
+    await until(lambda: state().state == "running" and "one" in children(stage, adapter))

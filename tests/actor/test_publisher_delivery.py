@@ -1,0 +1,702 @@
+"""A destination between its readings, its site and the store: nothing lost, nothing twice, in order."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from publishing_rig import Rig, Sites, limits, numbers_of
+
+from actors.publish import destination as destination_module
+from actors.publish.destination import Destination
+from actors.publish.destinations.driver import Permanent
+from actors.publish.messages import DestinationRemoved, RemoveDestination
+from actors.publish.publisher import AllRetired, RetireAll
+
+
+class Boom(msgspec.Struct, frozen=True):
+    """Makes a destination crash."""
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(self: Destination, message: Boom, sender: Any) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(Destination, "receiveMsg_Boom", explode, raising=False)
+
+
+# A destination that is there
+
+
+async def test_readings_arrive_in_order_and_once_and_never_touch_the_disk(rig: Rig, sites: Sites) -> None:
+    rig.limits = limits()
+    id = await rig.begin()
+    rig.poll(*range(500))
+    await rig.reported(id, lambda report: report.delivered == 500)
+    assert sites["a"].numbers == list(range(500))
+    assert rig.stored() == []
+
+
+async def test_a_window_bounds_what_is_not_acknowledged(tmp_path: Path, sites: Sites) -> None:
+    sites["a"].acknowledging = False
+    rig = Rig(tmp_path, sites)
+    rig.window = 5
+    async with rig:
+        await rig.begin()
+        rig.poll(*range(12))
+        await rig.until(lambda: len(sites["a"].received) == 5)
+        sites["a"].acknowledge(2)
+        await rig.until(lambda: len(sites["a"].received) == 7)
+        assert sites["a"].numbers == list(range(7))
+
+
+async def test_readings_wait_for_a_site_that_is_away_and_arrive_in_order(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    sites["a"].leave()
+    rig.poll(*range(300))
+    await rig.until(lambda: len(rig.stored()) == 300)
+    report = await rig.reported(id, lambda report: report.rows == 300)
+    assert not report.connected
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(300))
+
+
+async def test_what_was_in_flight_when_the_site_left_is_sent_again(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    rig.poll(*range(6))
+    await rig.until(lambda: len(sites["a"].received) == 6)
+    sites["a"].acknowledge(2)
+    sites["a"].leave()
+    sites["a"].acknowledging = True
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == [*range(6), *range(2, 6)]
+
+
+async def test_a_connection_that_ends_in_the_moment_it_is_made_is_made_again(rig: Rig, sites: Sites) -> None:
+    sites["a"].leaves_at_once = True
+    destination = await rig.add_destination()
+    await rig.add_subscription(destination.id)
+    await rig.until(lambda: sites["a"].attempts >= 3)
+    sites["a"].leaves_at_once = False
+    rig.poll(1)
+    await rig.reported(destination.id, lambda report: report.delivered == 1)
+
+
+async def test_one_destination_that_is_down_does_not_delay_another(rig: Rig, sites: Sites) -> None:
+    sites["b"].up = False
+    one = await rig.begin("a", "one")
+    two = await rig.add_destination("two", "b")
+    await rig.add_subscription(two.id)
+    rig.poll(*range(50))
+    await rig.reported(one, lambda report: report.delivered == 50)
+    assert (await rig.report(two.id)).rows == 50
+    sites["b"].come_back()
+    await rig.settle(two.id)
+    assert sites["b"].numbers == list(range(50))
+
+
+async def test_a_refusal_that_only_people_can_change_is_tried_again_too(rig: Rig, sites: Sites) -> None:
+    sites["a"].error = Permanent("bad password")
+    destination = await rig.add_destination()
+    await rig.reported(destination.id, lambda report: report.last_error == "bad password")
+    sites["a"].error = None
+    await rig.until(lambda: rig.health(destination.id) == "connected")
+    await rig.reported(destination.id, lambda report: report.last_error is None)
+
+
+# Restated
+
+
+async def test_a_change_of_name_or_of_subscriptions_keeps_the_connection(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    await rig.change_destination(id, name="renamed")
+    await rig.add_subscription(id, route_json={"topic": "more"})
+    rig.poll(1)
+    await rig.until(lambda: len(sites["a"].received) == 2)
+    assert sites["a"].attempts == 1
+    await rig.reported(id, lambda report: report.destination == "renamed")
+    node = rig.node(id)
+    assert node is not None
+    assert node.name == "renamed"
+
+
+async def test_a_new_configuration_waits_for_acknowledgements_under_way(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin("a")
+    sites["a"].acknowledging = False
+    rig.poll(*range(5))
+    await rig.until(lambda: len(sites["a"].received) == 5)
+    await rig.change_destination(id, config_json={"host": "b"})
+    rig.poll(*range(5, 10))
+    await rig.reported(id, lambda report: report.rows == 10)
+    assert sites["b"].attempts == 0
+    sites["a"].acknowledge()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(5))
+    assert sites["b"].numbers == list(range(5, 10))
+    assert sites["a"].connected == []
+
+
+async def test_a_new_configuration_does_not_wait_for_ever(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin("a")
+    sites["a"].acknowledging = False
+    rig.poll(*range(5))
+    await rig.until(lambda: len(sites["a"].received) == 5)
+    await rig.change_destination(id, config_json={"host": "b"})
+    await rig.settle(id)
+    assert sites["b"].numbers == list(range(5))
+
+
+async def test_a_new_type_is_a_new_connection(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin("a")
+    await rig.change_destination(id, type="other")
+    await rig.until(lambda: sites["a"].attempts == 2)
+    rig.poll(1)
+    await rig.settle(id)
+    assert sites["a"].numbers == [1]
+    assert len(sites["a"].connected) == 1
+
+
+async def test_an_attempt_for_an_outdated_configuration_leaves_no_connection(rig: Rig, sites: Sites) -> None:
+    sites["a"].gate = asyncio.Event()
+    destination = await rig.add_destination("one", "a")
+    await rig.add_subscription(destination.id)
+    await rig.until(lambda: sites["a"].attempts == 1)
+    await rig.change_destination(destination.id, config_json={"host": "b"})
+    await rig.until(lambda: rig.health(destination.id) == "connected")
+    sites["a"].gate.set()
+    rig.poll(1)
+    await rig.settle(destination.id)
+    assert sites["a"].connected == []
+    assert sites["b"].numbers == [1]
+
+
+async def test_a_change_of_mind_while_connecting_ends_with_the_last_word(rig: Rig, sites: Sites) -> None:
+    sites["a"].gate = sites["b"].gate = asyncio.Event()
+    destination = await rig.add_destination("one", "a")
+    await rig.add_subscription(destination.id)
+    for host in ("b", "a", "b"):
+        await rig.change_destination(destination.id, config_json={"host": host})
+    sites["a"].gate.set()
+    await rig.until(lambda: rig.health(destination.id) == "connected")
+    rig.poll(1)
+    await rig.settle(destination.id)
+    assert (sites["a"].connected, len(sites["b"].connected)) == ([], 1)
+    assert sites["b"].numbers == [1]
+
+
+async def test_a_configuration_changed_during_an_outage_counts_at_once(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin("a")
+    sites["a"].leave()
+    rig.poll(*range(5))
+    await rig.until(lambda: len(rig.stored()) == 5)
+    await rig.change_destination(id, config_json={"host": "b"})
+    await rig.settle(id)
+    assert sites["b"].numbers == list(range(5))
+
+
+async def test_other_changes_meanwhile_do_not_undo_a_new_configuration(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin("a")
+    sites["a"].acknowledging = False
+    rig.poll(1)
+    await rig.until(lambda: sites["a"].numbers == [1])
+    await rig.change_destination(id, config_json={"host": "b"})
+    await rig.change_destination(id, name="renamed")
+    sites["a"].acknowledge()
+    await rig.until(lambda: len(sites["b"].connected) == 1)
+    assert sites["a"].connected == []
+
+
+async def test_a_configuration_that_is_taken_back_in_time_keeps_the_connection(
+    rig: Rig, sites: Sites
+) -> None:
+    id = await rig.begin("a")
+    sites["a"].acknowledging = False
+    rig.poll(1)
+    await rig.until(lambda: sites["a"].numbers == [1])
+    await rig.change_destination(id, config_json={"host": "b"})
+    await rig.change_destination(id, config_json={"host": "a"})
+    sites["a"].acknowledging = True
+    rig.poll(2)
+    await rig.until(lambda: sites["a"].numbers == [1, 2])
+    assert (sites["a"].attempts, sites["b"].attempts) == (1, 0)
+
+
+async def test_a_driver_that_was_let_go_has_no_say_any_more(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin("a")
+    old = sites["a"].drivers[0]
+    await rig.change_destination(id, config_json={"host": "b"})
+    sites["b"].acknowledging = False
+    await rig.until(lambda: len(sites["b"].connected) == 1)
+    rig.poll(1, 2, 3)
+    await rig.until(lambda: sites["b"].numbers == [1, 2, 3])
+    old.delivered([1, 2, 3])
+    old.lost("an old story")
+    await rig.until(lambda: rig.stored() == [1, 2, 3])
+    assert rig.health(id) == "connected"
+    assert (await rig.report(id)).rows == 3
+
+
+async def test_a_stored_configuration_that_is_refused_waits_for_a_better_one(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin("a")
+    stored = msgspec.structs.replace(rig.instance(id).config, config={"host": None})
+    rig.base.deliver(rig.destination(id), stored, rig.publisher)
+    await rig.reported(id, lambda report: report.last_error == "Host is required")
+    rig.poll(1)
+    await rig.change_destination(id, config_json={"host": "b"})
+    await rig.settle(id)
+    assert sites["b"].numbers == [1]
+
+
+# Disabled and enabled
+
+
+async def test_a_disabled_destination_keeps_what_was_not_acknowledged(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    sites["a"].leave()
+    rig.poll(*range(20))
+    await rig.change_destination(id, enabled=False)
+    await rig.until(lambda: rig.node(id) is None)
+    assert rig.stored() == list(range(20))
+    report = await rig.report(id)
+    assert (report.rows, report.connected) == (20, False)
+    sites["a"].come_back()
+    await rig.change_destination(id, enabled=True)
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(20))
+
+
+async def test_disabling_waits_for_acknowledgements_under_way(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    rig.poll(*range(8))
+    await rig.until(lambda: len(sites["a"].received) == 8)
+    await rig.change_destination(id, enabled=False)
+    assert rig.node(id) is not None
+    sites["a"].acknowledge()
+    await rig.until(lambda: rig.node(id) is None)
+    assert rig.stored() == []
+    await rig.until(lambda: sites["a"].connected == [])
+
+
+async def test_what_was_routed_before_a_destination_was_disabled_is_kept(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    sites["a"].leave()
+    rig.poll(*range(400))
+    await rig.change_destination(id, enabled=False)
+    await rig.until(lambda: rig.node(id) is None)
+    assert rig.stored() == list(range(400))
+
+
+async def test_enabled_again_before_it_was_gone_it_goes_on(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    rig.poll(*range(5))
+    await rig.until(lambda: len(sites["a"].received) == 5)
+    await rig.change_destination(id, enabled=False)
+    await rig.change_destination(id, enabled=True)
+    sites["a"].acknowledging = True
+    sites["a"].acknowledge()
+    rig.poll(*range(5, 10))
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(10))
+    assert sites["a"].attempts == 1
+
+
+async def test_enabled_again_while_its_outbox_is_brought_to_disk_it_connects_again(
+    rig: Rig, sites: Sites
+) -> None:
+    id = await rig.begin()
+    sites["a"].leave()
+    rig.poll(*range(5))
+    await rig.reported(id, lambda report: report.rows == 5 and not report.connected)
+    await rig.until(lambda: rig.stored() == list(range(5)))
+    rig.poll(*range(5, 10))
+    destination = rig.instance(id)
+    await rig.until(lambda: destination.outbox is not None and destination.outbox.rows == 10)
+    await rig.change_destination(id, enabled=False)
+    with rig.busy_store():
+        await rig.until(lambda: rig.health(id) in ("retiring", "retired", None))
+    await rig.change_destination(id, enabled=True)
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(10))
+
+
+@pytest.mark.parametrize("moment", range(12))
+async def test_whenever_it_is_disabled_and_enabled_nothing_is_lost_or_sent_twice(
+    rig: Rig, sites: Sites, moment: int
+) -> None:
+    id = await rig.begin()
+    sent = 0
+    for turn in range(4):
+        rig.poll(*range(sent, sent + 10))
+        sent += 10
+        await asyncio.gather(
+            rig.change_destination(id, enabled=False), _after(moment + turn, rig.change_destination, id)
+        )
+    await rig.settle(id)
+    assert sorted(sites["a"].numbers) == sites["a"].numbers
+    assert len(set(sites["a"].numbers)) == len(sites["a"].numbers)
+    # What comes while it is disabled is not wanted; what it had taken before is.
+    assert sites["a"].numbers[:10] == list(range(10))
+    rig.poll(1000)
+    await rig.until(lambda: sites["a"].numbers[-1] == 1000)
+    assert len(sites["a"].connected) == 1
+
+
+async def _after(turns: int, change: Any, id: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await change(id, enabled=True)
+
+
+async def test_disabled_while_connecting_it_leaves_no_connection(rig: Rig, sites: Sites) -> None:
+    sites["a"].gate = asyncio.Event()
+    destination = await rig.add_destination()
+    await rig.add_subscription(destination.id)
+    await rig.until(lambda: sites["a"].attempts == 1)
+    rig.poll(1)
+    await rig.change_destination(destination.id, enabled=False)
+    await rig.until(lambda: rig.node(destination.id) is None)
+    sites["a"].gate.set()
+    await asyncio.sleep(0)
+    assert sites["a"].connected == []
+    assert rig.stored() == [1]
+
+
+async def test_connected_while_it_is_being_disabled_it_goes_all_the_same(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destination_module, "DRAIN_TIME", 60.0)
+    id = await rig.begin()
+    sites["a"].leave()
+    sites["a"].gate = asyncio.Event()
+    attempts = sites["a"].attempts
+    sites["a"].come_back()
+    await rig.until(lambda: sites["a"].attempts > attempts)
+    sites["a"].gate.set()
+    await rig.change_destination(id, enabled=False)
+    await rig.until(lambda: rig.node(id) is None)
+    await rig.until(lambda: sites["a"].connected == [])
+
+
+async def test_a_site_that_leaves_while_acknowledgements_are_waited_for_does_not_hold_it(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destination_module, "DRAIN_TIME", 60.0)
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    rig.poll(*range(5))
+    await rig.until(lambda: len(sites["a"].received) == 5)
+    await rig.change_destination(id, enabled=False)
+    sites["a"].leave()
+    await rig.until(lambda: rig.node(id) is None)
+    assert rig.stored() == list(range(5))
+
+
+async def test_a_crash_while_it_is_being_disabled_does_not_enable_it_again(
+    rig: Rig, sites: Sites, fragile: None
+) -> None:
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    rig.poll(*range(5))
+    await rig.until(lambda: rig.stored() == list(range(5)))
+    await rig.change_destination(id, enabled=False)
+    rig.base.tell(rig.destination(id), Boom())
+    await rig.until(lambda: rig.node(id) is None)
+    assert rig.stored() == list(range(5))
+    assert sites["a"].connected == []
+
+
+# Removed
+
+
+async def test_a_removed_destination_takes_its_subscriptions_and_its_outbox_along(
+    rig: Rig, sites: Sites
+) -> None:
+    id = await rig.begin()
+    sites["a"].leave()
+    rig.poll(*range(10))
+    await rig.until(lambda: len(rig.stored()) == 10)
+    await rig.ask(RemoveDestination(id), DestinationRemoved)
+    assert rig.node(id) is None
+    assert rig.stored() == []
+
+
+async def test_a_commit_on_its_way_when_the_destination_is_removed_is_no_error(
+    rig: Rig, sites: Sites, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    sites["a"].acknowledging = False
+    id = await rig.begin()
+    with rig.busy_store():
+        removal = asyncio.ensure_future(rig.ask(RemoveDestination(id), DestinationRemoved))
+        rig.poll(*range(10))
+        destination = rig.instance(id)
+        await rig.until(lambda: destination.outbox is not None and destination.outbox.committing)
+    await removal
+    await rig.until(lambda: rig.node(id) is None)
+    assert sites["a"].connected == []
+    assert caplog.text == ""
+
+
+# Crashed
+
+
+async def test_a_crashed_destination_sends_what_is_on_disk_in_order(
+    rig: Rig, sites: Sites, fragile: None
+) -> None:
+    id = await rig.begin()
+    sites["a"].leave()
+    rig.poll(*range(50))
+    await rig.until(lambda: len(rig.stored()) == 50)
+    rig.base.tell(rig.destination(id), Boom())
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(50))
+    node = rig.node(id)
+    assert node is not None
+    assert node.restarts == 1
+
+
+async def test_answers_to_the_life_before_a_crash_do_no_harm(rig: Rig, sites: Sites, fragile: None) -> None:
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    with rig.busy_store():
+        rig.poll(*range(20))
+        await rig.until(lambda: len(sites["a"].received) == 20)
+        destination = rig.instance(id)
+        await rig.until(lambda: destination.outbox is not None and destination.outbox.committing)
+        assert destination.outbox is not None
+        assert destination.outbox._committing is not None
+        written = [numbers_of(row.payload)[0] for row in destination.outbox._committing.rows()]
+        rig.base.tell(rig.destination(id), Boom())
+        cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+        await rig.until(lambda: cell.instance is not None and cell.instance is not destination)
+    sites["a"].acknowledging = True
+    await rig.until(lambda: rig.health(id) == "connected")
+    await rig.settle(id)
+    assert sites["a"].numbers == [*range(20), *written]
+    node = rig.node(id)
+    assert node is not None
+    assert node.restarts == 1
+
+
+async def test_a_connection_dies_with_the_life_that_made_it(rig: Rig, sites: Sites, fragile: None) -> None:
+    id = await rig.begin()
+    rig.base.tell(rig.destination(id), Boom())
+    await rig.until(lambda: sites["a"].attempts == 2 and rig.health(id) == "connected")
+    assert len(sites["a"].connected) == 1
+
+
+async def test_a_destination_that_crashes_over_and_over_gives_up_and_a_change_starts_it_anew(
+    rig: Rig, sites: Sites, fragile: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.system.supervision.random.uniform", lambda low, high: 0.0)
+    id = await rig.begin()
+    while rig.node(id) is not None:
+        rig.base.tell(rig.destination(id), Boom())
+        await asyncio.sleep(0.002)
+    report = await rig.reported(id, lambda report: report.last_error)
+    assert (report.connected, report.last_error) == (False, "gave up after repeated failures")
+    monkeypatch.undo()
+    monkeypatch.setattr("actors.publish.destinations.find", sites.find)
+    await rig.change_destination(id, name="again")
+    await rig.until(lambda: rig.health(id) == "connected")
+
+
+# Stopped
+
+
+async def test_an_orderly_stop_and_a_start_lose_nothing_and_send_nothing_twice(
+    tmp_path: Path, sites: Sites
+) -> None:
+    rig = Rig(tmp_path, sites)
+    await rig.start()
+    id = await rig.begin()
+    rig.poll(*range(200))
+    await rig.stop()
+    assert rig.stored() == [number for number in range(200) if number not in sites["a"].numbers]
+    await rig.start()
+    await rig.until(lambda: rig.health(id) == "connected")
+    rig.poll(*range(200, 300))
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(300))
+    await rig.end()
+
+
+async def test_a_stop_right_after_the_start_keeps_what_came_before_the_outbox_was_there(
+    tmp_path: Path, sites: Sites
+) -> None:
+    sites["a"].up = False
+    rig = Rig(tmp_path, sites)
+    await rig.start()
+    destination = await rig.add_destination()
+    await rig.add_subscription(destination.id)
+    await rig.stop()
+    await rig.start_store()
+    with rig.busy_store():
+        await rig.start_publisher()
+        rig.poll(1, 2, 3)
+        stopping = asyncio.ensure_future(rig.ask(RetireAll(), AllRetired))
+        await asyncio.sleep(0.05)
+        assert not stopping.done()
+    await stopping
+    assert rig.stored() == [1, 2, 3]
+    await rig.end()
+
+
+async def test_a_stop_asks_nothing_of_a_system_without_destinations(rig: Rig) -> None:
+    await rig.ask(RetireAll(), AllRetired)
+
+
+async def test_a_stop_does_not_wait_for_a_destination_that_gave_up(
+    rig: Rig, sites: Sites, fragile: None
+) -> None:
+    id = await rig.begin()
+    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, max_restarts=0)
+    sites["a"].acknowledging = False
+    rig.poll(1)
+    await rig.until(lambda: sites["a"].numbers == [1])
+    stopping = asyncio.ensure_future(rig.ask(RetireAll(), AllRetired))
+    await asyncio.sleep(0)
+    rig.base.tell(rig.destination(id), Boom())
+    await stopping
+
+
+# A store in trouble
+
+
+async def test_a_full_disk_loses_nothing_while_memory_lasts_and_is_reported(
+    rig: Rig, sites: Sites, caplog: pytest.LogCaptureFixture
+) -> None:
+    id = await rig.begin()
+    sites["a"].leave()
+    await rig.reported(id, lambda report: not report.connected)
+    await rig.fill_disk()
+    for start in range(0, 3000, 500):
+        rig.poll(*range(start, start + 500))
+        await rig.until(lambda expected=start + 500: rig.held(id) == expected)  # type: ignore[misc]
+    instance = rig.instance(id)
+    await rig.until(lambda: instance.store_error is not None)
+    assert instance.store_error is not None
+    assert instance.store_error.startswith("outbox cannot be stored: ")
+    assert "full" in instance.store_error
+    assert caplog.text.count("outbox cannot be stored") == 1
+    assert (await rig.reported(id, lambda report: report.rows == 3000)).dropped_quota == 0
+    await rig.free_disk()
+    await rig.until(lambda: len(rig.stored()) == 3000)
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(3000))
+
+
+async def test_a_full_disk_is_shown_while_connected_and_forgotten_when_it_is_over(
+    rig: Rig, sites: Sites
+) -> None:
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    await rig.fill_disk()
+    # As many bytes as surely need a new page.
+    rig.poll(*range(100))
+    report = await rig.reported(id, lambda report: report.last_error)
+    assert report.last_error is not None
+    assert report.last_error.startswith("outbox cannot be stored: ")
+    assert report.connected
+    await rig.free_disk()
+    await rig.reported(id, lambda report: report.last_error is None)
+    sites["a"].acknowledge()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(100))
+
+
+async def test_memory_stays_bounded_when_the_disk_fails_for_long(tmp_path: Path, sites: Sites) -> None:
+    rig = Rig(tmp_path, sites)
+    rig.limits = limits(memory_bytes=20_000)
+    async with rig:
+        id = await rig.begin()
+        sites["a"].leave()
+        await rig.reported(id, lambda report: not report.connected)
+        await rig.fill_disk()
+        for start in range(0, 4000, 200):
+            rig.poll(*range(start, start + 200))
+            await asyncio.sleep(0.01)
+        report = await rig.reported(id, lambda report: report.dropped_quota and report.rows < 4000)
+        assert report.bytes <= 4 * 20_000 + 200 * 200
+        await rig.free_disk()
+        sites["a"].come_back()
+        await rig.settle(id)
+        dropped = (await rig.report(id)).dropped_quota
+        # The oldest went; what is delivered is the rest, in order.
+        assert sites["a"].numbers == sorted(sites["a"].numbers)
+        assert len(sites["a"].numbers) + dropped == 4000
+        assert sites["a"].numbers[-1] == 3999
+
+
+async def test_a_store_that_does_not_answer_is_asked_again(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destination_module, "STORE_PATIENCE", 0.1)
+    id = await rig.begin()
+    sites["a"].leave()
+    with rig.busy_store():
+        rig.poll(*range(20))
+        await rig.reported(id, lambda report: report.rows == 20)
+        instance = rig.instance(id)
+        await rig.until(lambda: instance.store_error is not None)
+    await rig.until(lambda: rig.stored() == list(range(20)))
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(20))
+
+
+# Limits
+
+
+async def test_quota_drops_the_oldest_counts_them_and_logs_once(
+    tmp_path: Path, sites: Sites, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, sites)
+    rig.limits = limits(max_rows=50, memory_bytes=3000)
+    async with rig:
+        id = await rig.begin()
+        sites["a"].leave()
+        for number in range(200):
+            rig.poll(number)
+            if number % 20 == 0:
+                await asyncio.sleep(0.01)
+        report = await rig.reported(id, lambda report: report.dropped_quota == 150)
+        assert report.rows == 50
+        await rig.until(lambda: rig.stored() == list(range(150, 200)))
+        assert caplog.text.count("the oldest readings are dropped") == 1
+        sites["a"].come_back()
+        await rig.settle(id)
+        assert sites["a"].numbers == list(range(150, 200))
+
+
+# Strict durability
+
+
+async def test_strict_sends_nothing_that_is_not_on_disk(tmp_path: Path, sites: Sites) -> None:
+    rig = Rig(tmp_path, sites)
+    rig.limits = limits(strict=True)
+    async with rig:
+        id = await rig.begin()
+        sites["a"].acknowledging = False
+        with rig.busy_store():
+            rig.poll(*range(5))
+            destination = rig.instance(id)
+            await rig.until(lambda: destination.outbox is not None and destination.outbox.rows == 5)
+            await asyncio.sleep(0.05)
+            assert sites["a"].numbers == []
+        await rig.until(lambda: sites["a"].numbers == list(range(5)))
+        assert rig.stored() == list(range(5))
+        sites["a"].acknowledge()
+        await rig.settle(id)

@@ -1,0 +1,217 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from puppets import SECONDS, node, until
+from shelf import THING, Gate, Owner, RunOwner, configured
+
+from actors import store as store_module
+from actors.messages import Transact, Transacted
+from actors.store import StoreFailed, StoreOpened
+from actors.system.asyncio_base import AsyncioSystemBase, child_address
+from storage import database as storage_database
+from storage import endpoints, outbox, target_state
+from storage.database import Database, open_database
+from storage.errors import Duplicate, StorageError
+from storage.lock import Lock
+from storage.outbox import OutboxRow
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.sqlite"
+
+
+class Stage:
+    """A store and what it tells its parent."""
+
+    def __init__(self, system: AsyncioSystemBase, path: Path) -> None:
+        self.system = system
+        self.path = path
+        self.owners: list[Owner] = []
+        self.owner = system.spawn(None, Owner, "owner", RunOwner(self.owners, configured(path)))
+        self.store = child_address(self.owner, "store")
+
+    @property
+    def told(self) -> list[Any]:
+        return self.owners[0].told if self.owners else []
+
+    def opened(self) -> list[StoreOpened]:
+        return [message for message in self.told if isinstance(message, StoreOpened)]
+
+    async def transact(self, call: Any, *args: Any, token: Any = None) -> Transacted:
+        reply = await self.system.ask(self.store, Transact(token, call, args), SECONDS)
+        assert isinstance(reply, Transacted)
+        return reply
+
+    def crash(self) -> None:
+        cell = self.system.mailboxes[self.store.addressDetails]
+        self.system.crash(cell, RuntimeError("boom"))
+
+    def stored(self) -> list[str]:
+        """The names on disk, as another program sees them."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            return [name for (name,) in connection.execute("SELECT name FROM target_state ORDER BY id")]
+
+
+@pytest.fixture
+async def stage(path: Path) -> AsyncGenerator[Stage, None]:
+    system = AsyncioSystemBase()
+    yield Stage(system, path)
+    system.shutdown()
+    await system.released()
+
+
+def put(database: Database, name: str) -> str:
+    return target_state.insert(database, THING, name, {}).name or ""
+
+
+async def test_an_opened_store_tells_its_parent_everything_that_the_tree_is_built_from(path):
+    with closing(open_database(path)) as database:
+        row, device = endpoints.add_endpoint(database, "plc", {"enabled": True}, "id-1", "modbus")
+        away = target_state.insert(database, "destination", "broker", {})
+        outbox.commit(database, away.id, [OutboxRow(1, "topic", b"payload", 1000)], [])
+    system = AsyncioSystemBase()
+    stage = Stage(system, path)
+    await until(stage.opened)
+    [opened] = stage.opened()
+    assert opened.rows == [row, away]
+    assert opened.devices == [device]
+    assert (opened.outboxes[away.id].rows, opened.outboxes[away.id].bytes) == (1, 7)
+    assert opened.identity.name == "agent-7"
+    assert opened.set_aside is None
+    system.shutdown()
+    await system.released()
+
+
+async def test_answers_come_in_the_order_of_the_requests(stage):
+    names = [f"thing-{n}" for n in range(200)]
+    for name in names:
+        stage.system.deliver(stage.store, Transact(name, put, (name,)), stage.owner)
+    await until(lambda: sum(isinstance(m, Transacted) for m in stage.told) == len(names))
+    assert [m.token for m in stage.told if isinstance(m, Transacted)] == names
+    assert [m.result for m in stage.told if isinstance(m, Transacted)] == names
+    assert stage.stored() == names
+
+
+async def test_what_is_answered_is_on_disk(stage):
+    for name in ("a", "b"):
+        await stage.transact(put, name)
+        assert stage.stored()[-1] == name
+
+
+async def test_a_job_that_fails_is_answered_with_its_error_and_leaves_nothing_behind(stage):
+    def put_then_fail(database: Database) -> None:
+        put(database, "half")
+        raise ValueError("no")
+
+    gate = Gate()
+    held = asyncio.ensure_future(stage.transact(gate))
+    await asyncio.to_thread(gate.entered.wait, SECONDS)
+    jobs = [(put, "before"), (put_then_fail,), (put, "before"), (put, "after")]
+    replies = [asyncio.ensure_future(stage.transact(*job, token=n)) for n, job in enumerate(jobs)]
+    gate.open()
+    before, failed, duplicate, after = await asyncio.gather(*replies)
+    assert (before.result, before.error) == ("before", None)
+    assert (failed.token, failed.result) == (1, None)
+    assert isinstance(failed.error, ValueError)
+    assert isinstance(duplicate.error, Duplicate)
+    assert after.error is None
+    assert stage.stored() == ["before", "after"]
+    assert (await held).result == "opened"
+
+
+# Crashes
+
+
+async def test_a_store_that_crashed_opens_the_database_again_and_goes_on(stage):
+    await stage.transact(put, "before")
+    stage.crash()
+    await until(lambda: len(stage.opened()) == 2)
+    assert [row.name for row in stage.opened()[1].rows] == ["before"]
+    assert (await stage.transact(put, "after")).error is None
+    assert stage.stored() == ["before", "after"]
+    assert node(stage.system, stage.store).restarts == 1
+
+
+async def test_transactions_under_way_when_the_store_crashes_are_stored_and_answered(stage):
+    gate = Gate()
+    replies = [
+        asyncio.ensure_future(stage.transact(gate)),
+        asyncio.ensure_future(stage.transact(put, "thing")),
+    ]
+    await asyncio.to_thread(gate.entered.wait, SECONDS)
+    stage.crash()
+    gate.open()
+    opened, stored = await asyncio.gather(*replies)
+    assert (opened.result, stored.result) == ("opened", "thing")
+    assert stage.stored() == ["thing"]
+
+
+async def test_transactions_that_arrive_while_the_store_is_away_are_run_when_it_is_back(stage):
+    await until(stage.opened)
+    stage.crash()
+    assert (await stage.transact(put, "patience")).result == "patience"
+
+
+async def test_transactions_that_wait_for_the_database_when_the_store_crashes_are_refused(system, path):
+    lock = Lock(path.parent / "agent.lock")
+    stage = Stage(system, path)
+    reply = asyncio.ensure_future(stage.transact(put, "thing"))
+    await until(lambda: stage.told)
+    stage.crash()
+    answer = await reply
+    assert isinstance(answer.error, StorageError)
+    assert answer.error.kind == "closed"
+    lock.release()
+
+
+async def test_the_end_of_the_store_lets_the_next_agent_in(stage, path):
+    await until(stage.opened)
+    with pytest.raises(StorageError):
+        Lock(path.parent / "agent.lock")
+    stage.system.shutdown()
+    await stage.system.released()
+    Lock(path.parent / "agent.lock").release()
+
+
+# A database that cannot be used
+
+
+async def test_a_database_in_use_is_reported_and_tried_again_until_it_is_free(system, path, monkeypatch):
+    monkeypatch.setattr(store_module, "REOPEN", 0.01)
+    lock = Lock(path.parent / "agent.lock")
+    stage = Stage(system, path)
+    reply = asyncio.ensure_future(stage.transact(put, "patience"))
+    await until(lambda: len(stage.told) >= 2)
+    assert all(isinstance(message, StoreFailed) for message in stage.told)
+    assert "in use by another agent" in stage.told[0].message
+    shown = node(stage.system, stage.store)
+    assert (shown.state, shown.restarts) == ("degraded", 0)
+    assert "in use by another agent" in (shown.health or "")
+    lock.release()
+    assert (await reply).result == "patience"
+    assert node(stage.system, stage.store).health is None
+
+
+async def test_a_corrupt_database_is_set_aside_and_the_store_says_so(path):
+    path.write_bytes(b"this is not a database" * 100)
+    system = AsyncioSystemBase()
+    stage = Stage(system, path)
+    await until(stage.opened)
+    aside = stage.opened()[0].set_aside
+    assert aside is not None
+    assert aside.read_bytes().startswith(b"this is not")
+    health = node(system, stage.store).health
+    assert health == f"started clean; the corrupt database is {aside.name}"
+    assert (await stage.transact(put, "anew")).error is None
+    system.shutdown()
+    await system.released()
+
+
+async def test_a_ping_is_answered(stage):
+    assert (await stage.transact(storage_database.ping, token="ping")) == Transacted("ping")
