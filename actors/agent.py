@@ -25,7 +25,7 @@ from actors.publish.publisher import ROUTER, AllRetired, Publisher, RetireAll, R
 from actors.store import RunStore, Store, StoreFailed, StoreOpened
 from actors.system import tree
 from actors.system.actor import Actor
-from actors.system.asyncio_base import child_address
+from actors.system.addresses import child_address
 from conf.settings import Settings
 from storage import database
 

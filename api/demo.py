@@ -29,7 +29,8 @@ from actors.publish.messages import (
 )
 from actors.simulation.broker import EmbeddedBroker
 from actors.simulation.plant import Plant, PlantDevice
-from actors.system.asyncio_base import AsyncioSystemBase, child_address
+from actors.system.addresses import child_address
+from actors.system.asyncio_base import AsyncioSystemBase
 from api.live_view import LiveDestination, LiveDevice, LiveSnapshot, LiveView, suggestions
 from conf.settings import Settings
 

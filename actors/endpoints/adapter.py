@@ -6,7 +6,7 @@ from thespian.actors import ActorAddress
 from actors.endpoints.endpoint import Endpoint, RunEndpoint
 from actors.endpoints.schedule import phase
 from actors.system.actor import Actor
-from actors.system.asyncio_base import child_address
+from actors.system.addresses import child_address
 
 
 class RunAdapter(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """What a protocol folder under `protocols/` exports: one `Protocol` descriptor."""
 
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -29,32 +30,32 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     qualities: list[str | None] | None = None
 
 
-class Reader:
+class Reader(ABC):
     """One device's connection. Constructing it touches no network.
 
     One coroutine at a time: the endpoint actor never overlaps `read` and `connect`; a `write` may
     arrive during a `read` and waits its turn on the connection.
     """
 
+    @abstractmethod
     async def connect(self) -> None:
         """Open the connection. Raises `Unreachable` or `Misconfigured`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def read(self) -> Reading:
         """Read every point once. Raises `Unreachable` when the device as a whole did not answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def write(self, register: str, value: Any) -> Any:
         """Write one point, named by its name or by its address; returns the value as written.
 
         Raises `Refusal` for an unknown point, one that is read-only, or a value that does not fit;
         `Unreachable` when the device did not answer.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """Give the connection up, whatever is still in flight on it. Never raises."""
-        raise NotImplementedError
 
 
 class DataPoint(typing.Protocol):

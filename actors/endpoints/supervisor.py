@@ -26,7 +26,7 @@ from actors.endpoints.messages import (
 from actors.endpoints.protocol import Protocol
 from actors.failure import Refusal
 from actors.keeper import Keeper
-from actors.system.asyncio_base import child_address
+from actors.system.addresses import child_address
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device

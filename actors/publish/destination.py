@@ -20,7 +20,7 @@ from actors.publish.messages import OutboxReport
 from actors.publish.outbox import Limits, Outbox
 from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
 from actors.system.actor import Actor
-from actors.system.asyncio_base import child_address
+from actors.system.addresses import child_address
 from storage import outbox as stored
 from storage.errors import MissingParent, StorageError
 

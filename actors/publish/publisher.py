@@ -39,7 +39,7 @@ from actors.publish.outbox import Limits
 from actors.publish.router import Route, Router, Routing, RoutingReported, Settle, Settled
 from actors.publish.routes import check_subscription
 from actors.publish.subscription import RunSubscription
-from actors.system.asyncio_base import child_address
+from actors.system.addresses import child_address
 from storage import target_state, timestamps
 from storage.outbox import OutboxSummary
 from storage.target_state import Row

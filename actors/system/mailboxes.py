@@ -7,7 +7,7 @@ import asyncio
 import queue
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from thespian.actors import (
     Actor,
@@ -23,7 +23,7 @@ from actors.failure import Failed
 from actors.system.supervision import Crashes
 
 if TYPE_CHECKING:
-    from actors.system.asyncio_base import AsyncioSystemBase
+    from actors.system.lifecycle import Lifecycle
 
 ATTEMPTS = 2  # Thespian hands a message to a failing actor a second time before it calls it poison
 TURN = 32  # messages an actor may handle before the next actor has its turn
@@ -66,7 +66,7 @@ class Cell:
 
     def __init__(
         self,
-        system: "AsyncioSystemBase",
+        system: "Lifecycle",
         address: ActorAddress,
         parent: "Cell | None",
         actor_class: type[Actor],
@@ -122,7 +122,7 @@ class Cell:
         self.system._handleDeadLetters(address, enable)
 
     def updateCapability(self, name: str, value: Any) -> None:
-        self.system.updateCapability(name, value)
+        self.system.update_capability(name, value)
 
     def actorSystemShutdown(self) -> None:
         self.system.shutdown()
@@ -226,7 +226,7 @@ class Cell:
         instance = self.instance
         assert instance is not None
         if isinstance(message, Thespian_StatusReq):
-            self.actor_send(sender, self.system.actor_status(self))
+            self.actor_send(sender, self.system.status_of(self))
             return
         self._handle(instance, message, sender)
         if isinstance(message, ActorExitRequest) and self.instance is instance:
@@ -278,17 +278,7 @@ class External:
             self.arrived.put(message)
 
 
-class SystemAddress:
-    """The system's own address: answers status requests, ignores the rest."""
+class Mailbox(Protocol):
+    """What an address stands for."""
 
-    __slots__ = ("system",)
-
-    def __init__(self, system: "AsyncioSystemBase") -> None:
-        self.system = system
-
-    def put(self, message: Any, sender: ActorAddress) -> None:
-        if isinstance(message, Thespian_StatusReq):
-            self.system.deliver(sender, self.system.system_status(), self.system.address)
-
-
-Mailbox = Cell | Asker | External | SystemAddress
+    def put(self, message: Any, sender: ActorAddress) -> None: ...

@@ -42,7 +42,8 @@ from actors.publish.outbox import Limits
 from actors.publish.publisher import AllRetired, Publisher, RetireAll, RunPublisher
 from actors.store import RunStore, Store
 from actors.system import tree
-from actors.system.asyncio_base import AsyncioSystemBase, child_address
+from actors.system.addresses import child_address
+from actors.system.asyncio_base import AsyncioSystemBase
 from storage import outbox, target_state
 from storage.database import Database
 

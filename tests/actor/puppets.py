@@ -10,7 +10,8 @@ from thespian.actors import ActorAddress
 from actors.messages import ActorNode
 from actors.system import tree
 from actors.system.actor import Actor
-from actors.system.asyncio_base import AsyncioSystemBase, child_address
+from actors.system.addresses import child_address
+from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.supervision import Restart
 
 SECONDS = 5.0

@@ -6,7 +6,7 @@ from fake_field import Field, Stage, staged, until
 from actors.endpoints.adapter import Adapter, RunAdapter
 from actors.endpoints.messages import ReportHealth
 from actors.system import tree
-from actors.system.asyncio_base import child_address
+from actors.system.addresses import child_address
 
 
 @pytest.fixture

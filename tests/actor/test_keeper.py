@@ -12,7 +12,8 @@ from thespian.actors import ActorAddress
 
 from actors.failure import Failed, Refusal
 from actors.messages import Transact, Transacted
-from actors.system.asyncio_base import AsyncioSystemBase, child_address
+from actors.system.addresses import child_address
+from actors.system.asyncio_base import AsyncioSystemBase
 from storage.target_state import Row
 
 

@@ -12,7 +12,8 @@ from shelf import THING, Gate, Owner, RunOwner, configured
 from actors import store as store_module
 from actors.messages import Transact, Transacted
 from actors.store import StoreFailed, StoreOpened
-from actors.system.asyncio_base import AsyncioSystemBase, child_address
+from actors.system.addresses import child_address
+from actors.system.asyncio_base import AsyncioSystemBase
 from storage import database as storage_database
 from storage import endpoints, outbox, target_state
 from storage.database import Database, open_database

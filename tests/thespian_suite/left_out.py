@@ -9,7 +9,7 @@ SEVERAL_SYSTEMS = {
     "test_actorSystemRestart.py::TestFuncSystemRestart::testConnectToStoppingActorSystem": 1,
     "test_manyActorSystems.py": 14,
     "test_multipleActorSystems.py::TestFuncMultiProcessSystem": 26,
-    "test_preRegistration.py": 7,
+    "test_preRegistration.py": 6,
     "test_updateSystemCapabilities.py::TestFuncCapabilityUpdates": 18,
 }
 

@@ -1,5 +1,6 @@
 """What a file under `destinations/` exports: one `DestinationType` named `DESTINATION`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ class Permanent(Exception):
     destination; trying again is worth it only now and then. The text is for people."""
 
 
-class Driver:
+class Driver(ABC):
     """One destination's connection. Constructing it touches no network.
 
     After `connect` it reports by two callbacks, never from within a call of its own methods:
@@ -30,20 +31,20 @@ class Driver:
     again. `lost` does not come once `close` is called; neither comes once it has returned.
     """
 
+    @abstractmethod
     async def connect(self) -> None:
         """Connect anew. Raises `Transient` or `Permanent`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, seq: int, topic: str, payload: bytes) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.
 
         `seq` is the caller's own number. The caller bounds how many are not yet delivered.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """Give the connection up. Never raises."""
-        raise NotImplementedError
 
 
 class DestinationType(msgspec.Struct, frozen=True):

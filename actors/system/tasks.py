@@ -1,0 +1,124 @@
+"""Coroutines of actors: their outcome comes back as a message, and they end with their actor."""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from inspect import CORO_CREATED, getcoroutinestate
+from typing import Any
+
+from thespian.actors import ActorAddress
+
+from actors.failure import Refusal
+from actors.system.dispatch import Dispatch
+from actors.system.mailboxes import Cell
+
+log = logging.getLogger(__name__)
+
+
+class Tasks(Dispatch, ABC):
+    """I/O on behalf of actors. `crash` is the lifecycle's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._releases: set[asyncio.Task[Any]] = set()
+
+    @abstractmethod
+    def crash(self, cell: Cell, error: BaseException) -> None: ...
+
+    def run(
+        self, cell: Cell, coroutine: Any, then: Callable[[Any], Any] | None, reply_to: ActorAddress | None
+    ) -> None:
+        """Run a coroutine for an actor; its result, through `then`, comes back as a message, or goes to
+        `reply_to`, as does a `Refusal` that it raises.
+
+        Any other exception in it is a crash of the actor; the task dies with the actor's instance.
+        """
+        if cell.tasks is None:
+            cell.tasks = {}
+        own: list[asyncio.Task[None]] = []  # asking for the current task costs more than handing it over
+        task = self.loop.create_task(self._carry(cell, cell.tasks, own, coroutine, then, reply_to))
+        own.append(task)
+        cell.tasks[task] = (coroutine, reply_to)
+
+    def abandon(self, cell: Cell) -> None:
+        """Cancel what an actor has running: neither results nor a crash come of it."""
+        tasks, cell.tasks = cell.tasks, None
+        for task, (coroutine, reply_to) in tuple((tasks or {}).items()):
+            task.cancel()
+            self._await_release(task)
+            if getcoroutinestate(coroutine) == CORO_CREATED:  # its task never got to it
+                coroutine.close()
+                self._excuse(reply_to, "unavailable", f"{cell.name} was stopped meanwhile")
+        if tasks is not None:
+            tasks.clear()
+
+    async def _carry(
+        self,
+        cell: Cell,
+        tasks: dict[asyncio.Task[None], tuple[Any, ActorAddress | None]],
+        own: list[asyncio.Task[None]],
+        coroutine: Any,
+        then: Callable[[Any], Any] | None,
+        reply_to: ActorAddress | None,
+    ) -> None:
+        """Hands the outcome over within the task's last step: a done callback would cost a turn of the
+        loop more."""
+        error: Exception | None = None
+        result: Any = None
+        try:
+            result = await coroutine
+        except asyncio.CancelledError:
+            self._excuse(reply_to, "unavailable", f"{cell.name} was stopped meanwhile")
+            if tasks.pop(own[0], None) is not None:
+                # Not by us: something that it shared with another task was cancelled under it.
+                self.crash(cell, RuntimeError("a task was cancelled from outside"))
+            raise
+        except Exception as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
+            error = raised
+        if tasks.pop(own[0], None) is None:
+            return  # the instance ended meanwhile
+        if error is None:
+            if then is not None:
+                self._conclude(cell, then, result)
+            elif reply_to is not None:
+                self.deliver(reply_to, result, cell.address)
+        elif isinstance(error, Refusal) and reply_to is not None:
+            self.deliver(reply_to, error.failed(), cell.address)
+        else:
+            self._excuse(reply_to, "internal", f"{cell.name} failed: {type(error).__name__}")
+            self.crash(cell, error)
+
+    def _conclude(self, cell: Cell, then: Callable[[Any], Any], result: Any) -> None:
+        try:
+            message = then(result)
+        except Exception as error:  # noqa: BLE001 - the actor's own code: its crash
+            self.crash(cell, error)
+        else:
+            self.put_now(cell, message)
+
+    def release(
+        self, coroutine: Any, reply_to: ActorAddress | None = None, sender: ActorAddress | None = None
+    ) -> None:
+        """Run what outlives its actor (closing a connection), until `released`; see `Actor.release`."""
+        if reply_to is not None:
+            coroutine = self._answer(coroutine, reply_to, sender or self.address)
+        self._await_release(self.loop.create_task(coroutine))
+
+    async def _answer(self, coroutine: Any, reply_to: ActorAddress, sender: ActorAddress) -> None:
+        self.deliver(reply_to, await coroutine, sender)
+
+    def _await_release(self, task: asyncio.Task[Any]) -> None:
+        self._releases.add(task)
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self._releases.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                log.warning("release after an actor's end failed", exc_info=task.exception())
+
+        task.add_done_callback(done)
+
+    async def released(self) -> None:
+        """Wait until what stopped actors left behind (tasks to unwind, connections to close) is gone."""
+        while self._releases:
+            await asyncio.gather(*self._releases, return_exceptions=True)
