@@ -21,7 +21,8 @@ from actors.messages import (
 )
 from actors.publish.messages import BuffersReported, ReportBuffers
 from actors.publish.outbox import Limits
-from actors.publish.publisher import ROUTER, AllRetired, Publisher, RetireAll, RunPublisher
+from actors.publish.publisher import ROUTER, Publisher
+from actors.publish.signals import AllRetired, RetireAll, RunPublisher
 from actors.store import RunStore, Store, StoreFailed, StoreOpened
 from actors.system import tree
 from actors.system.actor import Actor

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import random
 import time
 from functools import partial
 from itertools import count
@@ -14,11 +13,27 @@ from thespian.actors import ActorAddress
 
 from actors.failure import Refusal
 from actors.messages import Transact, Transacted
-from actors.publish import destinations
+from actors.publish import destinations, retry
 from actors.publish.destinations.driver import Driver, Permanent, Transient
 from actors.publish.messages import OutboxReport
-from actors.publish.outbox import Limits, Outbox
-from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
+from actors.publish.outbox import Outbox
+from actors.publish.signals import (
+    Connect,
+    Connected,
+    ConnectFailed,
+    Delivered,
+    DrainOver,
+    Flush,
+    Flushed,
+    Lost,
+    Publish,
+    Reported,
+    Retire,
+    Retired,
+    RunDestination,
+    Tick,
+)
+from actors.publish.subscription import Subscription
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from storage import outbox as stored
@@ -26,10 +41,6 @@ from storage.errors import MissingParent, StorageError
 
 log = logging.getLogger(__name__)
 
-RETRY_SHARE = 0.05  # of the time it has been away: how long to wait before the next attempt
-RETRY_MIN = 0.2
-RETRY_MAX = 30.0
-RETRY_PERMANENT = 5.0
 REPORT_INTERVAL = 1.0
 DRAIN_TIME = 2.0  # seconds that acknowledgements under way are waited for before a connection is closed
 STORE_PATIENCE = 30.0  # seconds until what the store does not answer is taken for failed
@@ -37,89 +48,6 @@ EPISODE = 60.0  # seconds without a drop that end an episode of drops
 
 # Never the same twice in a process: what was meant for an earlier life finds nobody in the next one.
 _numbers = count(1)
-
-
-class Retire(msgspec.Struct, frozen=True):
-    """To the destination: bring everything to safety and let go; answered by `Retired`. A later
-    `RunDestination` takes it back."""
-
-    number: int
-
-
-class RunDestination(msgspec.Struct, frozen=True):
-    """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear.
-
-    `retire` is what an earlier life was told and had not finished."""
-
-    id: int
-    name: str
-    type: str
-    config: dict[str, Any]
-    subscriptions: tuple[RunSubscription, ...]
-    limits: Limits
-    window: int
-    agent_uuid: str
-    store: ActorAddress
-    retire: Retire | None = None
-
-
-class Retired(msgspec.Struct, frozen=True):
-    """`number` is that of the `Retire`."""
-
-    id: int
-    number: int
-
-
-class Reported(msgspec.Struct, frozen=True):
-    """To the parent, at most once a second: the outbox and the connection as they are."""
-
-    report: OutboxReport
-
-
-class Connected(msgspec.Struct, frozen=True):
-    """To itself; `number` is that of the attempt."""
-
-    number: int
-
-
-class ConnectFailed(msgspec.Struct, frozen=True):
-    """To itself; `number` is that of the attempt."""
-
-    number: int
-    reason: str
-    permanent: bool
-
-
-class Connect(msgspec.Struct, frozen=True):
-    """To itself: try again after the attempt `number`."""
-
-    number: int
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """To itself: an established connection has ended; `number` is that of the driver."""
-
-    number: int
-    reason: str
-
-
-class Delivered(msgspec.Struct, frozen=True, gc=False):
-    """To itself: acknowledged; `number` is that of the driver."""
-
-    number: int
-    seqs: list[int]
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """To itself: time to look at age, quota and commit; `number` is that of the life."""
-
-    number: int
-
-
-class DrainOver(msgspec.Struct, frozen=True):
-    """To itself: acknowledgements have been waited for long enough."""
-
-    number: int
 
 
 class Destination(Actor):
@@ -399,17 +327,13 @@ class Destination(Actor):
         self._drained()
 
     def _away(self, reason: str, permanent: bool) -> None:
-        """Try again after a twentieth of the time it has been away: soon after a short outage, and never
-        later than that much of a long one."""
         if self.connect_error != reason:
             log.warning("%s: not connected: %s", self._name, reason)
             self.report_at = 0.0
         self.connect_error = reason
         self.health = f"disconnected: {reason}"
-        delay = min(max(RETRY_SHARE * (monotonic() - self.down_since), RETRY_MIN), RETRY_MAX)
-        if permanent:
-            delay = max(delay, RETRY_PERMANENT)
-        self.wakeupAfter(delay * random.uniform(0.75, 1.25), Connect(self.attempt))
+        delay = retry.delay(monotonic() - self.down_since, permanent)
+        self.wakeupAfter(delay, Connect(self.attempt))
 
     def receiveMsg_Connect(self, message: Connect, sender: ActorAddress) -> None:
         if message.number == self.attempt and not self.connected:

@@ -11,7 +11,7 @@ from actors.failure import Refusal
 from actors.keeper import Keeper
 from actors.messages import Transacted
 from actors.publish import destinations
-from actors.publish.destination import Destination, Reported, Retire, Retired, RunDestination
+from actors.publish.destination import Destination
 from actors.publish.destinations.masks import masked, unmasked
 from actors.publish.messages import (
     AddDestination,
@@ -25,66 +25,46 @@ from actors.publish.messages import (
     DestinationsListed,
     ListDestinations,
     ListSubscriptions,
-    OutboxReport,
     RemoveDestination,
     RemoveSubscription,
     ReportBuffers,
     SubscriptionChanged,
     SubscriptionRemoved,
-    SubscriptionRow,
     SubscriptionsListed,
     TestDestination,
 )
-from actors.publish.outbox import Limits
-from actors.publish.router import Route, Router, Routing, RoutingReported, Settle, Settled
-from actors.publish.routes import check_subscription
-from actors.publish.subscription import RunSubscription
+from actors.publish.router import Router
+from actors.publish.rows import (
+    DestinationBody,
+    SubscriptionBody,
+    check_destination,
+    found_report,
+    route_of,
+    subscription_row,
+)
+from actors.publish.signals import (
+    AllRetired,
+    Reported,
+    Retire,
+    RetireAll,
+    Retired,
+    Route,
+    Routing,
+    RoutingReported,
+    RunDestination,
+    RunPublisher,
+    RunSubscription,
+    Settle,
+    Settled,
+)
 from actors.system.addresses import child_address
 from storage import target_state, timestamps
-from storage.outbox import OutboxSummary
 from storage.target_state import Row
 
 DESTINATION = "destination"
 SUBSCRIPTION = "subscription"
 ROUTER = "router"
 NAME_LENGTH = 200
-
-
-class RunPublisher(msgspec.Struct, frozen=True):
-    """Start: the stored destinations and subscriptions, what waits on disk, and the limits."""
-
-    rows: list[Row]
-    outboxes: dict[int, OutboxSummary]
-    store: ActorAddress
-    agent_uuid: str
-    limits: Limits
-    window: int
-
-
-class RetireAll(msgspec.Struct, frozen=True):
-    """To `publisher`: bring every outbox to safety; answered by `AllRetired`."""
-
-
-class AllRetired(msgspec.Struct, frozen=True):
-    pass
-
-
-class DestinationBody(msgspec.Struct, frozen=True):
-    """What the target state keeps of a destination besides its name."""
-
-    type: str
-    config_json: dict[str, Any] | None
-    enabled: bool
-
-
-class SubscriptionBody(msgspec.Struct, frozen=True):
-    """What the target state keeps of a subscription; its parent row is the destination."""
-
-    topics: list[str]
-    route_json: dict[str, Any] | None
-    payload_format: str
-    compression: str | None
-    enabled: bool
 
 
 _CHANGES = (
@@ -124,7 +104,7 @@ class Publisher(Keeper):
         self.destinations = {row.id: row for row in message.rows if row.kind == DESTINATION}
         self.subscriptions = {row.id: row for row in message.rows if row.kind == SUBSCRIPTION}
         self.reports = {
-            id: _found_report(id, row.name or "", message.outboxes.get(id))
+            id: found_report(id, row.name or "", message.outboxes.get(id))
             for id, row in self.destinations.items()
         }
         self.errors: dict[int, tuple[str, str]] = {}
@@ -144,7 +124,7 @@ class Publisher(Keeper):
 
     def receiveMsg_AddDestination(self, message: AddDestination, sender: ActorAddress) -> None:
         self._check_name(message.name, None)
-        body = _check_destination(message.type, message.config_json, message.enabled)
+        body = check_destination(message.type, message.config_json, message.enabled)
         self.transact(
             sender,
             self._destination_stored,
@@ -166,16 +146,16 @@ class Publisher(Keeper):
         if message.config_json is not UNSET and config is not None:
             config = unmasked(config, before.config_json or {}, destinations.find(type).secrets)
         enabled = before.enabled if message.enabled is UNSET else message.enabled
-        body = _check_destination(type, config, enabled)
+        body = check_destination(type, config, enabled)
         for subscription in self._of(row.id):
-            _check_subscription(msgspec.convert(subscription.body, SubscriptionBody), body.type)
+            route_of(msgspec.convert(subscription.body, SubscriptionBody), body.type)
         self.transact(
             sender, self._destination_stored, target_state.update, row.id, msgspec.to_builtins(body), name
         )
 
     def _destination_stored(self, row: Row) -> DestinationChanged:
         self.destinations[row.id] = row
-        report = self.reports.get(row.id) or _found_report(row.id, "", None)
+        report = self.reports.get(row.id) or found_report(row.id, "", None)
         self.reports[row.id] = msgspec.structs.replace(report, destination=row.name or "")
         self._reconcile()
         return DestinationChanged(self._destination_row(row))
@@ -225,7 +205,7 @@ class Publisher(Keeper):
     # Subscriptions
 
     def receiveMsg_ListSubscriptions(self, message: ListSubscriptions, sender: ActorAddress) -> None:
-        rows = [_subscription_row(row) for _, row in sorted(self.subscriptions.items())]
+        rows = [subscription_row(row) for _, row in sorted(self.subscriptions.items())]
         chosen = [
             row
             for row in rows
@@ -278,7 +258,7 @@ class Publisher(Keeper):
     def _subscription_stored(self, row: Row) -> SubscriptionChanged:
         self.subscriptions[row.id] = row
         self._reconcile()
-        return SubscriptionChanged(_subscription_row(row))
+        return SubscriptionChanged(subscription_row(row))
 
     def receiveMsg_RemoveSubscription(self, message: RemoveSubscription, sender: ActorAddress) -> None:
         row = self._find_subscription(message.id)
@@ -299,7 +279,7 @@ class Publisher(Keeper):
         destination = self.destinations.get(destination_id or 0)
         if destination is None:
             raise Refusal(f"Destination not found: {destination_id}", "publish_destination_id", "not_found")
-        _check_subscription(body, destination.body["type"])
+        route_of(body, destination.body["type"])
 
     def _of(self, destination_id: int) -> list[Row]:
         return [row for row in self.subscriptions.values() if row.parent_id == destination_id]
@@ -360,7 +340,7 @@ class Publisher(Keeper):
         return [Routing(child_address(address, f"subscription-{s.id}"), s.route.topics) for s in starts]
 
     def _start_subscription(self, row: Row, type: str) -> RunSubscription:
-        route = _check_subscription(msgspec.convert(row.body, SubscriptionBody), type)
+        route = route_of(msgspec.convert(row.body, SubscriptionBody), type)
         return RunSubscription(row.id, route, self.config.agent_uuid)
 
     # Letting go
@@ -433,41 +413,3 @@ class Publisher(Keeper):
 
 def _child(id: int) -> str:
     return f"destination-{id}"
-
-
-def _check_destination(type: str, config: dict[str, Any] | None, enabled: bool) -> DestinationBody:
-    found = destinations.find(type)
-    found.check(config or {})
-    return DestinationBody(found.name, config, enabled)
-
-
-def _check_subscription(body: SubscriptionBody, type: str) -> Any:
-    return check_subscription(body.topics, body.route_json, body.payload_format, body.compression, type)
-
-
-def _subscription_row(row: Row) -> SubscriptionRow:
-    assert row.parent_id is not None
-    return SubscriptionRow(
-        id=row.id,
-        publish_destination_id=row.parent_id,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        **row.body,
-    )
-
-
-def _found_report(id: int, name: str, found: OutboxSummary | None) -> OutboxReport:
-    return OutboxReport(
-        destination_id=id,
-        destination=name,
-        connected=False,
-        rows=found.rows if found else 0,
-        bytes=found.bytes if found else 0,
-        oldest=found.oldest if found else None,
-        delivered=0,
-        dropped_quota=0,
-        dropped_expired=0,
-        last_flush_attempt=None,
-        last_flush_success=None,
-        last_error=None,
-    )

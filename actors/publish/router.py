@@ -7,38 +7,17 @@ from thespian.actors import ActorAddress
 
 from actors.batch import Batch, Source
 from actors.publish import topics
+from actors.publish.signals import (
+    Route,
+    RoutingReported,
+    Settle,
+    Settled,
+)
 from actors.system.actor import Actor
 
 log = logging.getLogger(__name__)
 
 REPORT_INTERVAL = 1.0
-
-
-class Routing(msgspec.Struct, frozen=True):
-    """One subscription: its actor and its topic filters."""
-
-    subscription: ActorAddress
-    topics: tuple[str, ...]
-
-
-class Route(msgspec.Struct, frozen=True):
-    """Start, and again whenever subscriptions change: all of them."""
-
-    routings: tuple[Routing, ...]
-
-
-class RoutingReported(msgspec.Struct, frozen=True):
-    """To the parent: how many batches nobody wanted since the router's start."""
-
-    unrouted: int
-
-
-class Settle(msgspec.Struct, frozen=True):
-    """To the router; answered by `Settled` when every batch before it has been sent on."""
-
-
-class Settled(msgspec.Struct, frozen=True):
-    pass
 
 
 class ReportDue(msgspec.Struct, frozen=True):

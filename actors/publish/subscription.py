@@ -1,45 +1,18 @@
 """A subscription: selects points, formats batches, hands payloads to its destination."""
 
-from typing import ClassVar
-
 import msgspec
 from thespian.actors import ActorAddress
 
 from actors.batch import Batch, Source
 from actors.publish import formats, topics
 from actors.publish.formats import MessageIds
-from actors.publish.routes import Route
+from actors.publish.signals import (
+    Flush,
+    Flushed,
+    Publish,
+    RunSubscription,
+)
 from actors.system.actor import Actor
-
-
-class RunSubscription(msgspec.Struct, frozen=True):
-    """Start, and again whenever it changes."""
-
-    id: int
-    route: Route
-    agent_uuid: str
-
-
-class Publish(msgspec.Struct, frozen=True, gc=False):
-    """To the destination: payloads in order, of one topic."""
-
-    TELEMETRY: ClassVar[bool] = True
-
-    topic: str
-    payloads: list[bytes]
-
-
-class Flush(msgspec.Struct, frozen=True):
-    """To the subscription: publish what waits for its batch now; answered by `Flushed`."""
-
-    number: int
-
-
-class Flushed(msgspec.Struct, frozen=True):
-    """`number` is that of the `Flush`."""
-
-    id: int
-    number: int
 
 
 class BatchDue(msgspec.Struct, frozen=True):

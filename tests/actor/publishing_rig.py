@@ -16,7 +16,7 @@ from actors.batch import Batch, Point, Source
 from actors.failure import Failed, Refusal
 from actors.messages import ActorNode, Transact, Transacted
 from actors.publish import destination as destination_module
-from actors.publish import destinations, publisher, router
+from actors.publish import destinations, publisher, retry, router
 from actors.publish.destinations.driver import (
     Delivered,
     DestinationType,
@@ -39,7 +39,8 @@ from actors.publish.messages import (
     SubscriptionRow,
 )
 from actors.publish.outbox import Limits
-from actors.publish.publisher import AllRetired, Publisher, RetireAll, RunPublisher
+from actors.publish.publisher import Publisher
+from actors.publish.signals import AllRetired, RetireAll, RunPublisher
 from actors.store import RunStore, Store
 from actors.system import tree
 from actors.system.addresses import child_address
@@ -408,8 +409,8 @@ def sites(monkeypatch: pytest.MonkeyPatch) -> Sites:
     """Also makes what takes its time in life quick."""
     found = Sites()
     monkeypatch.setattr(destinations, "find", found.find)
-    monkeypatch.setattr(destination_module, "RETRY_MIN", 0.02)
-    monkeypatch.setattr(destination_module, "RETRY_PERMANENT", 0.05)
+    monkeypatch.setattr(retry, "SOONEST", 0.02)
+    monkeypatch.setattr(retry, "PERMANENT", 0.05)
     monkeypatch.setattr(destination_module, "REPORT_INTERVAL", 0.02)
     monkeypatch.setattr(destination_module, "DRAIN_TIME", 0.4)
     monkeypatch.setattr(router, "REPORT_INTERVAL", 0.02)

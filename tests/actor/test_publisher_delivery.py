@@ -13,7 +13,7 @@ from actors.publish import destination as destination_module
 from actors.publish.destination import Destination
 from actors.publish.destinations.driver import Permanent
 from actors.publish.messages import DestinationRemoved, RemoveDestination
-from actors.publish.publisher import AllRetired, RetireAll
+from actors.publish.signals import AllRetired, RetireAll
 
 
 class Boom(msgspec.Struct, frozen=True):
