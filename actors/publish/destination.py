@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import deque
 from functools import partial
 from itertools import count
 from time import monotonic
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 REPORT_INTERVAL = 1.0
 DRAIN_TIME = 2.0  # seconds that acknowledgements under way are waited for before a connection is closed
 STORE_PATIENCE = 30.0  # seconds until what the store does not answer is taken for failed
+EARLY = 2000  # messages held until the outbox is known
 EPISODE = 60.0  # seconds without a drop that end an episode of drops
 
 # Never the same twice in a process: what was meant for an earlier life finds nobody in the next one.
@@ -57,7 +59,8 @@ class Destination(Actor):
         self.life = next(_numbers)
         self.config: RunDestination | None = None
         self.outbox: Outbox | None = None
-        self.early: list[Publish] = []
+        self.early: deque[Publish] = deque()
+        self.early_dropped = 0
         self.asked: dict[str, tuple[int, float]] = {}
         # the connection
         self.driver: Driver | None = None
@@ -161,7 +164,8 @@ class Destination(Actor):
         if message.error is not None:
             return  # the next tick asks again
         self.outbox = Outbox(self.config.limits, message.result)
-        early, self.early = self.early, []
+        self.outbox.drops.quota += self.early_dropped
+        early, self.early = self.early, deque()
         for publish in early:
             self.receiveMsg_Publish(publish, self.myAddress)
         self._look_after(monotonic())
@@ -173,7 +177,7 @@ class Destination(Actor):
     def receiveMsg_Publish(self, message: Publish, sender: ActorAddress) -> None:
         outbox = self.outbox
         if outbox is None:
-            self.early.append(message)
+            self._wait_for_outbox(message)
             return
         now_ms = int(time.time() * 1000)
         now = monotonic()
@@ -182,6 +186,12 @@ class Destination(Actor):
         if outbox.limits.strict:
             self._commit()
         self._pump()
+
+    def _wait_for_outbox(self, message: Publish) -> None:
+        """Hold a payload until the store has said what is already on disk; the oldest give way."""
+        if len(self.early) == EARLY:
+            self.early_dropped += len(self.early.popleft().payloads)
+        self.early.append(message)
 
     def _pump(self) -> None:
         """Send what the window admits; read back what has only been on disk."""

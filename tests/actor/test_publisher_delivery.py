@@ -700,3 +700,19 @@ async def test_strict_sends_nothing_that_is_not_on_disk(tmp_path: Path, sites: S
         assert rig.stored() == list(range(5))
         sites["a"].acknowledge()
         await rig.settle(id)
+
+
+async def test_until_the_outbox_is_known_only_so_much_is_held_and_drops_are_counted(
+    rig: Rig, sites: Sites, fragile: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destination_module, "EARLY", 5)
+    id = await rig.begin()
+    with rig.busy_store():
+        rig.base.tell(rig.destination(id), Boom())
+        await rig.until(lambda: rig.health(id) == "connected" and rig.node(id).restarts == 1)  # type: ignore[union-attr]
+        destination = rig.instance(id)
+        rig.poll(*range(12))
+        await rig.until(lambda: destination.early_dropped == 7)
+    await rig.reported(id, lambda report: report.dropped_quota == 7)
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(7, 12))
