@@ -81,6 +81,7 @@ class Agent(Actor):
         self.port: int | None = None
         self.stop_to: ActorAddress | None = None
         self.store_asked = False
+        self.database_note: str | None = None
 
     # Lifecycle
 
@@ -105,6 +106,9 @@ class Agent(Actor):
         if self.state != "INIT":
             return  # the store came back after a crash; the tree stands
         self.identity = message.identity
+        if message.set_aside is not None:
+            self.database_note = f"started clean; the corrupt database is {message.set_aside.name}"
+        self._note("database", True, critical=True)
         publish = self.settings.publish
         limits = Limits(
             max_rows=publish.max_rows,
@@ -210,6 +214,7 @@ class Agent(Actor):
             critical=critical,
             last_check=int(time.time() * 1000),
             consecutive_failures=failures,
+            description=self.database_note if name == "database" else None,
             last_error=error if not healthy else (before.last_error if before else None),
         )
 

@@ -194,7 +194,8 @@ class Endpoint(Actor):
     def _backoff(self, permanent: bool) -> float:
         """Seconds until the next attempt, never more than the longest that is configured."""
         longest = self.config.reconnect_max_ms
-        delay = longest if permanent else self.config.reconnect_min_ms * 2.0 ** min(self.failures, 32)
+        first = self.endpoint.retry_ms or self.config.reconnect_min_ms
+        delay = longest if permanent else first * 2.0 ** min(self.failures, 32)
         return float(min(delay * random.uniform(0.75, 1.25), longest)) / 1000
 
     def _emit_bad(self, timestamp: int, code: str) -> None:

@@ -85,6 +85,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """For people and logs: `modbus:tcp:10.0.1.100:502:slave:1`."""
     polled: bool = True
     """False for an endpoint that only serves discovery (a Modbus `slaveRange`)."""
+    retry_ms: int | None = None
+    """Before the first attempt to reconnect; None: as the agent is configured."""
 
 
 class Protocol(msgspec.Struct, frozen=True):

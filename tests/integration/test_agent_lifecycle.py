@@ -200,6 +200,9 @@ def test_a_corrupt_database_is_set_aside_and_the_agent_starts_clean(tmp_path):
         assert aside.name in line
         (store,) = [node for node in agent.get("/v1/actors")["root"]["children"] if node["name"] == "store"]
         assert store["health"] == f"started clean; the corrupt database is {aside.name}"
+        checks = agent.get("/v1/health/report")["report"]["subsystems"]
+        (database,) = [check for check in checks if check["name"] == "database"]
+        assert database["description"] == store["health"]
         row = {"name": "plc", "protocol": "modbus", "connection": {"host": "h"}, "enabled": False}
         agent.post("/v1/endpoints", row)
         assert agent.stop() == 0

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from actors.endpoints.protocols import find
+from actors.endpoints.protocols.modbus import PROTOCOL
 from actors.endpoints.protocols.modbus.connection import Connection, read_connection
 from actors.failure import Refusal
 
@@ -16,7 +17,12 @@ def test_the_example_of_the_api_reference_is_a_tcp_connection():
 def test_what_is_not_given_has_the_documented_defaults():
     connection = read_connection({"host": "plc"})
     assert (connection.port, connection.unit, connection.timeout) == (502, 1, 5.0)
-    assert (connection.retry_attempts, connection.retry_delay) == (3, 1000)
+    assert connection.retry_delay is None
+
+
+def test_the_delay_before_the_first_reconnect_is_the_endpoints_own_if_given():
+    checked = PROTOCOL.check({"host": "plc", "retryDelay": 250}, [])
+    assert checked.retry_ms == 250
 
 
 def test_a_serial_connection_has_line_settings():

@@ -19,6 +19,7 @@ def _check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) ->
         identifier=checked.identifier,
         address=checked.address,
         polled=checked.slave_range is None,
+        retry_ms=checked.retry_delay,
     )
 
 

@@ -29,9 +29,8 @@ class Connection(msgspec.Struct, frozen=True):
     """First and last unit to look for, of an endpoint that only serves discovery."""
     timeout: float = 5.0
     """Seconds, of connecting and of each request."""
-    retry_attempts: int = 3
-    retry_delay: int = 1000
-    """Milliseconds"""
+    retry_delay: int | None = None
+    """Milliseconds before the first attempt to reconnect, if the client said so."""
 
     @property
     def place(self) -> str:
@@ -55,6 +54,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
     """Check a connection as the client sent it. Raises `Refusal` naming `connection.<key>`."""
     if not isinstance(given, dict):
         raise Refusal("connection must be an object", "connection")
+    _optional_integer(given, "retryAttempts", 0, 10)  # checked, without effect: it is retried for ever
     transport = _transport(given)
     tcp = transport == "tcp"
     return Connection(
@@ -69,8 +69,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
         parity=_PARITIES[_choice(given, "parity", tuple(_PARITIES), "none")],
         slave_range=_slave_range(given),
         timeout=_integer(given, "timeout", 100, 30_000, 5000) / 1000,
-        retry_attempts=_integer(given, "retryAttempts", 0, 10, 3),
-        retry_delay=_integer(given, "retryDelay", 100, 10_000, 1000),
+        retry_delay=_optional_integer(given, "retryDelay", 100, 10_000),
     )
 
 
