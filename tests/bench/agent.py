@@ -4,12 +4,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
 
-import msgspec
 from processes import Process
+from servers.agent import AgentApi
 from servers.mosquitto import free_port
 
 START_S = 30
@@ -19,19 +16,19 @@ class Agent(Process):
     """Runs in `directory` on a free port. `command` is what starts it, without arguments of ours."""
 
     def __init__(self, directory: Path, command: Sequence[str]) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self._opener = build_opener(ProxyHandler({}))
+        port = free_port()
+        self.api = AgentApi(f"http://127.0.0.1:{port}")
         self.exec_at = time.monotonic()
         super().__init__(
             [*command, "--data-dir", str(directory / "data")],
             directory / "agent.log",
-            {"DEVICE_API_PORT": self.url.rpartition(":")[2]},
+            {"DEVICE_API_PORT": str(port)},
             answers=False,
         )
 
     def wait_until_running(self) -> float:
         """Seconds from exec to state RUNNING. Raises RuntimeError after START_S."""
-        while not self._running():
+        while not self.api.ready():
             if self.ended() or time.monotonic() - self.exec_at > START_S:
                 raise RuntimeError(f"the agent did not get to RUNNING: {self.last_words()}")
             time.sleep(0.01)
@@ -55,12 +52,12 @@ class Agent(Process):
                 "poll_interval": interval_ms,
                 "data_points": points,
             }
-            self._post("/v1/endpoints", body)
+            self.api.post("/v1/endpoints", body)
 
     def publish_to(self, broker_port: int) -> None:
         """All readings to topic `bench` of the broker, in format `tags`."""
         config = {"host": "127.0.0.1", "port": broker_port}
-        destination = self._post(
+        destination = self.api.post(
             "/v1/publish/destinations", {"name": "bench", "type": "mqtt", "config_json": config}
         )
         body = {
@@ -69,22 +66,7 @@ class Agent(Process):
             "payload_format": "tags",
             "route_json": {"topic": "bench"},
         }
-        self._post("/v1/publish/subscriptions", body)
-
-    def _running(self) -> bool:
-        try:
-            with self._opener.open(f"{self.url}/v1/readiness", timeout=5) as reply:
-                return bool(msgspec.json.decode(reply.read())["state"] == "RUNNING")
-        except OSError:
-            return False  # not listening yet, or 503
-
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        request = Request(self.url + path, msgspec.json.encode(body), {"Content-Type": "application/json"})
-        try:
-            with self._opener.open(request, timeout=30) as reply:
-                return msgspec.json.decode(reply.read())
-        except HTTPError as error:
-            raise RuntimeError(f"POST {path}: {error.code} {error.read().decode()}") from error
+        self.api.post("/v1/publish/subscriptions", body)
 
 
 def default_command() -> list[str]:

@@ -15,7 +15,7 @@ from servers.scripted_broker import ScriptedBroker
 
 from actors.publish import destinations
 from actors.publish.destinations.driver import Permanent, Transient
-from actors.publish.destinations.mqtt import check
+from actors.publish.destinations.mqtt_config import check
 from actors.publish.destinations.mqtt_driver import MqttDriver, _transport
 from actors.publish.messages import DestinationTested
 

@@ -38,7 +38,59 @@ def callboard(*arguments: str) -> list[str]:
     return [sys.executable, "-c", _COMMAND, str(os.getpid()), *arguments]
 
 
-class AgentProcess:
+class AgentApi:
+    """The HTTP API of the agent at `url`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._opener = build_opener(ProxyHandler({}))
+
+    def ready(self) -> bool:
+        """Whether it is RUNNING and every critical subsystem is well."""
+        try:
+            status, reply = self.request("GET", "/v1/readiness")
+        except OSError:
+            return False  # it does not listen yet
+        return status == 200 and reply["state"] == "RUNNING"
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Status and decoded JSON (None when the body is none). Raises OSError without an answer.
+
+        A `body` of bytes is sent as it is; `headers` come on top of the content type, JSON.
+        """
+        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
+        fields = {"Content-Type": "application/json"} | (headers or {})
+        request = Request(self.url + path, data, fields, method=method)
+        try:
+            with self._opener.open(request, timeout=REQUEST_SECONDS) as reply:
+                return reply.status, _decoded(reply.read())
+        except HTTPError as error:
+            with error:
+                return error.code, _decoded(error.read())
+
+    def get(self, path: str) -> Any:
+        """The reply's JSON. This and those below raise RuntimeError for any status but 2xx."""
+        return self._wanted("GET", path)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self._wanted("POST", path, body)
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self._wanted("PATCH", path, body)
+
+    def delete(self, path: str) -> Any:
+        return self._wanted("DELETE", path)
+
+    def _wanted(self, method: str, path: str, body: Any = None) -> Any:
+        status, reply = self.request(method, path, body)
+        if not 200 <= status < 300:
+            raise RuntimeError(f"{method} {path}: {status} {reply}")
+        return reply
+
+
+class AgentProcess(AgentApi):
     """An agent on `data_dir` and a free port of 127.0.0.1, which both stay its own from start to start.
 
     `env` are further environment variables (`CALLBOARD_DURABILITY="strict"`); those of the test process
@@ -50,7 +102,7 @@ class AgentProcess:
     def __init__(self, data_dir: Path, config: Path | None = None, **env: str) -> None:
         self.data_dir = data_dir
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(f"http://127.0.0.1:{self.port}")
         self.log = data_dir.with_name(f"{data_dir.name}.log")
         self._arguments = ["run", "--data-dir", str(data_dir)]
         if config is not None:
@@ -63,9 +115,6 @@ class AgentProcess:
             **env,
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._opener = build_opener(ProxyHandler({}))
-
-    # The process
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises RuntimeError with the end of its log if it is not."""
@@ -147,52 +196,6 @@ class AgentProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-
-    # Its API
-
-    def ready(self) -> bool:
-        """Whether it is RUNNING and every critical subsystem is well."""
-        try:
-            status, reply = self.request("GET", "/v1/readiness")
-        except OSError:
-            return False  # it does not listen yet
-        return status == 200 and reply["state"] == "RUNNING"
-
-    def request(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, Any]:
-        """Status and decoded JSON (None when the body is none). Raises OSError without an answer.
-
-        A `body` of bytes is sent as it is; `headers` come on top of the content type, JSON.
-        """
-        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
-        fields = {"Content-Type": "application/json"} | (headers or {})
-        request = Request(self.url + path, data, fields, method=method)
-        try:
-            with self._opener.open(request, timeout=REQUEST_SECONDS) as reply:
-                return reply.status, _decoded(reply.read())
-        except HTTPError as error:
-            with error:
-                return error.code, _decoded(error.read())
-
-    def get(self, path: str) -> Any:
-        """The reply's JSON. This and those below raise RuntimeError for any status but 2xx."""
-        return self._wanted("GET", path)
-
-    def post(self, path: str, body: Any) -> Any:
-        return self._wanted("POST", path, body)
-
-    def patch(self, path: str, body: Any) -> Any:
-        return self._wanted("PATCH", path, body)
-
-    def delete(self, path: str) -> Any:
-        return self._wanted("DELETE", path)
-
-    def _wanted(self, method: str, path: str, body: Any = None) -> Any:
-        status, reply = self.request(method, path, body)
-        if not 200 <= status < 300:
-            raise RuntimeError(f"{method} {path}: {status} {reply}")
-        return reply
 
 
 def _decoded(body: bytes) -> Any:

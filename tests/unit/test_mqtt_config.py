@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 from servers.certificates import Authority
 
 from actors.failure import Refusal
-from actors.publish.destinations import TYPES, canonical, find, mqtt
-from actors.publish.destinations.mqtt import SECRETS, Config, check, tls_context
+from actors.publish.destinations import TYPES, canonical, find, mqtt_config
+from actors.publish.destinations.mqtt_config import SECRETS, Config, check, tls_context
 
 AUTHORITY = Authority()
 CERTIFICATE, KEY = AUTHORITY.issue("client")
@@ -169,7 +169,7 @@ def test_a_private_key_is_on_disk_only_for_its_owner_and_only_while_it_is_read(
             seen.append(stat.S_IMODE(Path(certfile).stat().st_mode))
             super().load_cert_chain(certfile, *rest, **keywords)
 
-    monkeypatch.setattr(mqtt.ssl, "SSLContext", Context)
+    monkeypatch.setattr(mqtt_config.ssl, "SSLContext", Context)
     tls_context(Config("b", 8883, tls=True, cert=CERTIFICATE, key=KEY))
     assert seen == [0o600]
     assert list(tmp_path.iterdir()) == []

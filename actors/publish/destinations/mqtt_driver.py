@@ -14,7 +14,7 @@ from gmqtt.storage import PersistentStorage
 
 from actors import os_errors
 from actors.publish.destinations.driver import Delivered, Driver, Lost, Permanent, Transient
-from actors.publish.destinations.mqtt import Config, tls_context
+from actors.publish.destinations.mqtt_config import Config, tls_context
 
 CONNECT_SECONDS = 10.0
 ACKNOWLEDGE_SECONDS = 20.0
