@@ -1,5 +1,7 @@
 """The adapter: supervisor of all endpoints of one protocol."""
 
+from itertools import count
+
 import msgspec
 from thespian.actors import ActorAddress
 
@@ -7,6 +9,7 @@ from actors.endpoints.endpoint import Endpoint, RunEndpoint
 from actors.endpoints.schedule import phase
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
+from actors.system.supervision import Restart
 
 
 class RunAdapter(msgspec.Struct, frozen=True):
@@ -18,16 +21,18 @@ class RunAdapter(msgspec.Struct, frozen=True):
 class Adapter(Actor):
     """Brings its children in line with the endpoints it is told to run."""
 
+    RESTART = Restart(keep_children=True)
+
     def __init__(self) -> None:
         self.wanted: dict[str, RunEndpoint] = {}
         self.phases: dict[str, float] = {}
+        self.positions = count()
 
     def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
         self.health = None
-        self.health = None
         wanted = {endpoint.name: endpoint for endpoint in message.endpoints}
+        self.keep_only(child_address(self.myAddress, name) for name in wanted)
         for name in self.wanted.keys() - wanted.keys():
-            self.stop_child(child_address(self.myAddress, name))
             del self.phases[name]
         for name, endpoint in wanted.items():
             self._run(name, endpoint)
@@ -35,7 +40,7 @@ class Adapter(Actor):
 
     def _run(self, name: str, endpoint: RunEndpoint) -> None:
         if name not in self.phases:
-            self.phases[name] = phase(len(self.phases))
+            self.phases[name] = phase(next(self.positions))
         start = msgspec.structs.replace(endpoint, phase=self.phases[name])
         address = child_address(self.myAddress, name)
         if not self.running(address):

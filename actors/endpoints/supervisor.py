@@ -27,6 +27,7 @@ from actors.endpoints.protocol import Protocol
 from actors.failure import Refusal
 from actors.keeper import Keeper
 from actors.system.addresses import child_address
+from actors.system.supervision import Restart
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device
@@ -60,6 +61,8 @@ class Body(msgspec.Struct, frozen=True):
 
 class Endpoints(Keeper):
     """Answers for all endpoints; every change is stored before it takes effect."""
+
+    RESTART = Restart(keep_children=True)
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
@@ -188,10 +191,7 @@ class Endpoints(Keeper):
         for row in self.rows.values():
             if row.body["enabled"]:
                 wanted.setdefault(row.body["protocol"], []).append(self._start(row))
-        for child in list(self._myRef.children or {}):
-            name = child.rpartition("/")[2]
-            if name not in wanted:
-                self.stop_child(child_address(self.myAddress, name))
+        self.keep_only(child_address(self.myAddress, protocol) for protocol in wanted)
         for protocol, endpoints in wanted.items():
             address = child_address(self.myAddress, protocol)
             start = RunAdapter(tuple(endpoints))

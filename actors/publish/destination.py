@@ -37,6 +37,7 @@ from actors.publish.signals import (
 from actors.publish.subscription import Subscription
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
+from actors.system.supervision import Restart
 from storage import outbox as stored
 from storage.errors import MissingParent, StorageError
 
@@ -54,6 +55,8 @@ _numbers = count(1)
 
 class Destination(Actor):
     """At least once, in order; see `outbox`. While the broker is away it retries, for ever."""
+
+    RESTART = Restart(keep_children=True)
 
     def __init__(self) -> None:
         self.life = next(_numbers)
@@ -110,6 +113,8 @@ class Destination(Actor):
     def _run_subscriptions(self, before: RunDestination | None, now: RunDestination) -> None:
         running = {start.id: start for start in (before.subscriptions if before else ())}
         wanted = {start.id: start for start in now.subscriptions}
+        if before is None:
+            self.keep_only(self._subscription(id) for id in wanted)
         for id in running.keys() - wanted.keys():
             # It goes when it has published what it still holds.
             self.leaving[id] = next(_numbers)

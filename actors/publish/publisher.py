@@ -58,6 +58,7 @@ from actors.publish.signals import (
     Settled,
 )
 from actors.system.addresses import child_address
+from actors.system.supervision import Restart
 from storage import target_state, timestamps
 from storage.target_state import Row
 
@@ -82,6 +83,8 @@ class Publisher(Keeper):
 
     One change at a time: each is checked against, and merged into, what the one before it has left.
     """
+
+    RESTART = Restart(keep_children=True)
 
     def __init__(self) -> None:
         super().__init__()
@@ -298,11 +301,8 @@ class Publisher(Keeper):
         routings: list[Routing] = []
         for id in list(self.destinations):
             routings += self._reconcile_destination(id)
-        known = {child_address(self.myAddress, _child(id)).addressDetails for id in self.destinations}
         router = child_address(self.myAddress, ROUTER)
-        for path in list(self._myRef.children or {}):
-            if path not in known and path != router.addressDetails:
-                self.stop_child(ActorAddress(path))
+        self.keep_only([router, *(child_address(self.myAddress, _child(id)) for id in self.destinations)])
         if self.running(router):
             self.restate(router, Route(tuple(routings)))
         else:

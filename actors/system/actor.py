@@ -1,7 +1,7 @@
 """The base class of all our actors."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, ClassVar, TypeVar
 
 from thespian.actors import (
     ActorAddress,
@@ -30,6 +30,9 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     with a message as payload, which is handled like any other message. An exception that leaves a
     handler or a task ends the instance, and its supervisor builds the next (see `Restart`).
     """
+
+    RESTART: ClassVar[Restart] = Restart()
+    """How it is restarted, unless who spawns it says otherwise."""
 
     health: str | None = None
     """What the actor says of itself in the tree dump; state of its own that others may only read."""
@@ -77,6 +80,13 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def running(self, child: ActorAddress) -> bool:
         """Whether this actor has a child at that address."""
         return child.addressDetails in (self._myRef.children or {})
+
+    def keep_only(self, wanted: Iterable[ActorAddress]) -> None:
+        """End every child but these."""
+        paths = {address.addressDetails for address in wanted}
+        for path in list(self._myRef.children or {}):
+            if path not in paths:
+                self.stop_child(ActorAddress(path))
 
     def stop_child(self, address: ActorAddress) -> None:
         """End a child and its children now; what they had to say they have said."""

@@ -99,7 +99,8 @@ class Lifecycle(Tasks):
             raise ValueError(f"{address.addressDetails} is already running")
         cell = Cell(self, address, parent, actor_class, label or name)
         cell.start = start
-        cell.crashes = Crashes(restart or Restart())
+        policy: Restart = restart or getattr(actor_class, "RESTART", Restart())
+        cell.crashes = Crashes(policy)
         cell.limit = self.mailbox_size
         self._register(cell, None)
         self._begin(cell)
@@ -175,7 +176,8 @@ class Lifecycle(Tasks):
             return
         log.error("%s %s and restarts in %.1f s", cell.address.addressDetails, how, delay, exc_info=error)
         self._end_instance(cell)
-        self._stop_children(cell)
+        if not crashes.policy.keep_children:
+            self._stop_children(cell)
         self._forget_notes(cell)
         timers = cell.timers = set()
 

@@ -13,7 +13,8 @@ class Restart(msgspec.Struct, frozen=True):
     temporary: never restarted. The n-th restart in a row waits `backoff * 2**n` seconds, at most
     `backoff_max`, jittered by a quarter either way; after `period` seconds without a crash the count
     starts again. More than `max_restarts` crashes within `period` seconds: the child exits for good and
-    its parent gets `ChildActorExited`.
+    its parent gets `ChildActorExited`. With `keep_children` its children go on while it restarts, and the
+    next instance finds them running; else they end with the instance.
     """
 
     policy: Literal["permanent", "transient", "temporary"] = "permanent"
@@ -21,6 +22,7 @@ class Restart(msgspec.Struct, frozen=True):
     period: float = 60.0
     backoff: float = 0.1
     backoff_max: float = 30.0
+    keep_children: bool = False
 
 
 class Crashes:

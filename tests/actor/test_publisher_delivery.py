@@ -12,7 +12,13 @@ from publishing_rig import Rig, Sites, limits, numbers_of
 from actors.publish import destination as destination_module
 from actors.publish.destination import Destination
 from actors.publish.destinations.driver import Permanent
-from actors.publish.messages import DestinationRemoved, RemoveDestination
+from actors.publish.messages import (
+    DestinationRemoved,
+    DestinationsListed,
+    ListDestinations,
+    RemoveDestination,
+)
+from actors.publish.publisher import Publisher
 from actors.publish.signals import AllRetired, RetireAll
 
 
@@ -716,3 +722,45 @@ async def test_until_the_outbox_is_known_only_so_much_is_held_and_drops_are_coun
     await rig.reported(id, lambda report: report.dropped_quota == 7)
     await rig.settle(id)
     assert sites["a"].numbers == list(range(7, 12))
+
+
+async def test_readings_polled_while_a_crashed_destination_is_away_wait_for_its_return(
+    rig: Rig, sites: Sites, fragile: None
+) -> None:
+    id = await rig.begin()
+    destination = rig.instance(id)
+    rig.base.tell(rig.destination(id), Boom())
+    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+    await rig.until(lambda: cell.instance is None)
+    rig.poll(*range(10))
+    await rig.until(lambda: cell.instance not in (None, destination) and rig.health(id) == "connected")
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(10))
+
+
+async def test_a_crash_of_the_publisher_costs_its_destinations_nothing(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(self: Publisher, message: Boom, sender: Any) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(Publisher, "receiveMsg_Boom", explode, raising=False)
+    id = await rig.begin()
+    sites["a"].acknowledging = False
+    rig.poll(*range(10))
+    await rig.until(lambda: len(sites["a"].received) == 10)
+    destination = rig.instance(id)
+    cell: Any = rig.base.mailboxes[rig.publisher.addressDetails]
+    publisher = cell.instance
+    rig.base.tell(rig.publisher, Boom())
+    await rig.until(lambda: cell.instance not in (None, publisher))
+    rig.poll(*range(10, 20))
+    await rig.until(lambda: len(sites["a"].received) == 20)
+    assert rig.instance(id) is destination
+    sites["a"].acknowledging = True
+    sites["a"].acknowledge()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(20))
+    assert [row.name for row in (await rig.ask(ListDestinations(), DestinationsListed)).destinations] == [
+        "one"
+    ]

@@ -284,6 +284,24 @@ async def test_children_of_a_crashed_parent_do_not_run_while_it_is_away(system):
     assert node(system, parent).children == []
 
 
+async def test_children_that_are_kept_go_on_while_their_parent_restarts(system):
+    child: list[Puppet] = []
+
+    def adopt(puppet: Puppet) -> None:
+        if not puppet.running(below(puppet.myAddress)):
+            with_child(child)(puppet)
+
+    keeping = Restart(backoff=0.05, keep_children=True)
+    parent, parents = spawn(system, "parent", adopt, keeping)
+    await until(lambda: child)
+    system.tell(parent, CRASH)
+    await until(lambda: parents[0].ended)
+    assert await system.ask(below(parent), Ask("alive"), SECONDS) == "alive"
+    await until(lambda: len(parents) == 2)
+    assert len(child) == 1
+    assert [shown.name for shown in node(system, parent).children] == ["child"]
+
+
 async def test_a_child_that_waits_for_its_restart_ends_with_its_parent(system):
     child: list[Puppet] = []
     parent, _ = spawn(system, "parent", with_child(child, None, Restart(backoff=0.05)))

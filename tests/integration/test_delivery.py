@@ -1,0 +1,388 @@
+"""The delivery contract, end to end: a real agent, a real broker, real Modbus devices.
+
+A device counts its reads; the count is in every reading. What it has counted and a subscriber has not
+seen is missing.
+"""
+
+import re
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import psutil
+import pytest
+from servers.agent import AgentProcess
+from servers.field import field
+from servers.mosquitto import Mosquitto
+
+COMMIT_INTERVAL = 0.2
+SLACK = 0.25  # seconds that a commit and this machine's other work may take
+DEVICES = 5
+POLL_MS = 50
+SMALL_MEMORY = "[publish]\nmemory_bytes = 16384\n"
+
+
+class Reading(NamedTuple):
+    unit: int
+    seq: int
+    arrived: float
+    """Unix seconds."""
+
+
+class Subscriber:
+    """mosquitto_sub, with a session that the broker keeps while either of them is away."""
+
+    def __init__(self, port: int, directory: Path) -> None:
+        self._log = directory / f"subscriber-{port}.log"
+        # Its words must not wait in a buffer.
+        self._command = [
+            "stdbuf",
+            "-oL",
+            "mosquitto_sub",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-i",
+            "subscriber",
+            "-c",
+        ]
+        self._command += ["-q", "1", "-t", "#", "-d", "-F", "%U %p"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._read_to = 0
+        self._readings: list[Reading] = []
+
+    def __enter__(self) -> Self:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        try:
+            wait_for(lambda: b"Subscribed" in self._log.read_bytes())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def readings(self) -> list[Reading]:
+        """In the order of their arrival."""
+        with self._log.open("rb") as log:
+            log.seek(self._read_to)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                self._read_to += len(line)
+                if line[:1].isdigit():
+                    arrived, payload = line.split(b" ", 1)
+                    self._readings.append(Reading(*reading_in(payload), float(arrived)))
+        return self._readings
+
+
+def reading_in(payload: bytes) -> tuple[int, int]:
+    """Unit and sequence number in a payload of format `tags`."""
+    message = msgspec.json.decode(payload)
+    unit = re.match(r"line-(\d+)", message["node"])
+    assert unit is not None
+    return int(unit[1]), next(tag["value"] for tag in message["tags"] if tag["name"] == "seq")
+
+
+def wait_for(happened: Callable[[], Any], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+class Line:
+    """`DEVICES` devices behind one port, told apart by unit id, and when each of their counts was read."""
+
+    def __init__(self) -> None:
+        self.read_at: dict[int, list[float]] = {unit: [] for unit in range(1, DEVICES + 1)}
+        self.port = 0
+
+    def note(self, unit: int, function: int, address: int, count: int) -> None:
+        if address == 0:
+            self.read_at[unit].append(time.monotonic())
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        with field(registers=10, units=tuple(self.read_at), on_request=self.note) as server:
+            self.port = server.port
+            yield self
+
+    @property
+    def counts(self) -> dict[int, int]:
+        return {unit: len(times) for unit, times in self.read_at.items()}
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+class Delivery:
+    """What was read and what arrived."""
+
+    def __init__(self, line: Line, subscriber: Subscriber) -> None:
+        self.line = line
+        self.subscriber = subscriber
+
+    def settle(self, seconds: float = 15) -> None:
+        """Wait until what has been read by now, or what comes after it, has arrived."""
+        counts = self.line.counts
+        wait_for(lambda: all(self.latest.get(unit, 0) >= count for unit, count in counts.items()), seconds)
+
+    @property
+    def latest(self) -> dict[int, int]:
+        return {reading.unit: reading.seq for reading in sorted(self.subscriber.readings)}
+
+    def missing(self) -> dict[tuple[int, int], float]:
+        """Unit and count of what never arrived though something later did, and when it was read."""
+        seen = {(reading.unit, reading.seq) for reading in self.subscriber.readings}
+        return {
+            (unit, seq): self.line.read_at[unit][seq - 1]
+            for unit, latest in self.latest.items()
+            for seq in range(1, latest + 1)
+            if (unit, seq) not in seen
+        }
+
+    def duplicates(self) -> int:
+        readings = self.subscriber.readings
+        return len(readings) - len({(reading.unit, reading.seq) for reading in readings})
+
+    def check_order(self) -> None:
+        """Apart from what is sent again, every device's readings arrive in the order they were read."""
+        latest: dict[int, int] = {}
+        seen: set[tuple[int, int]] = set()
+        for unit, seq, _ in self.subscriber.readings:
+            if (unit, seq) not in seen:
+                assert seq > latest.get(unit, 0), f"unit {unit}: {seq} came after {latest[unit]}"
+                latest[unit] = seq
+                seen.add((unit, seq))
+
+
+def configure(agent: AgentProcess, line: Line, *broker_ports: int, poll_ms: int = POLL_MS) -> None:
+    """Everything to every broker; endpoints last, so that the first reading has somewhere to go."""
+    for broker_port in broker_ports:
+        destination = agent.post(
+            "/v1/publish/destinations",
+            {
+                "name": f"to-{broker_port}",
+                "type": "mqtt",
+                "config_json": {"host": "127.0.0.1", "port": broker_port},
+            },
+        )
+        agent.post(
+            "/v1/publish/subscriptions",
+            {
+                "publish_destination_id": destination["id"],
+                "topics": [],
+                "payload_format": "tags",
+                "route_json": {"topic": "plant"},
+            },
+        )
+    for unit in line.read_at:
+        agent.post(
+            "/v1/endpoints",
+            {
+                "name": f"line-{unit}",
+                "protocol": "modbus",
+                "connection": {"host": "127.0.0.1", "port": line.port, "unitId": unit},
+                "poll_interval": poll_ms,
+                "data_points": [{"name": "seq", "register": "holding:0", "type": "uint32"}],
+            },
+        )
+
+
+def buffer(agent: AgentProcess) -> Any:
+    return agent.get("/v1/buffer/status")
+
+
+def stored(agent: AgentProcess) -> set[tuple[int, int]]:
+    """Unit and count of what is on the disk of an agent that is not running."""
+    with closing(sqlite3.connect(agent.data_dir / "agent.sqlite")) as connection:
+        return {reading_in(payload) for (payload,) in connection.execute("SELECT payload FROM outbox")}
+
+
+class Plant:
+    """Broker, subscriber, devices; agents are started on it."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.directory = directory
+        self.stack = stack
+        self.line = stack.enter_context(Line().running())
+        self.broker, self.delivery = self.add_broker("one")
+
+    def add_broker(self, name: str) -> tuple[Mosquitto, Delivery]:
+        folder = self.directory / name
+        # What it has acknowledged it keeps for its subscriber, over a restart too.
+        options = ("persistence true", f"persistence_location {folder}/", "set_tcp_nodelay true")
+        broker = self.stack.enter_context(Mosquitto(folder, options=options))
+        return broker, Delivery(self.line, self.stack.enter_context(Subscriber(broker.port, folder)))
+
+    def agent(self, config: str = "", **env: str) -> AgentProcess:
+        file = self.directory / "agent.toml"
+        file.write_text(config)
+        return self.stack.enter_context(AgentProcess(self.directory / "data", file, **env))
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    with ExitStack() as stack:
+        yield Plant(tmp_path, stack)
+
+
+@pytest.mark.timeout(70)
+def test_a_broker_that_is_away_for_20_seconds_misses_nothing(plant: Plant) -> None:
+    agent = plant.agent(SMALL_MEMORY)
+    configure(agent, plant.line, plant.broker.port)
+    wait_for(lambda: len(plant.delivery.subscriber.readings) > 100)
+    plant.broker.stop()
+    began = plant.line.total
+    time.sleep(20)
+    status = buffer(agent)
+    during = plant.line.total - began
+    assert during > 20 * DEVICES * 1000 / POLL_MS / 2
+    # It is told once a second.
+    assert status["mqttMessageBufferCount"] > during - 3 * DEVICES * 1000 / POLL_MS
+    plant.broker.start()
+    plant.delivery.settle(20)
+    assert plant.delivery.missing() == {}
+    plant.delivery.check_order()
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] < 50)
+    assert agent.stop() == 0
+
+
+@pytest.mark.parametrize("broker", ["up", "down"])
+@pytest.mark.parametrize("durability", ["group", "strict"])
+def test_kill_9_costs_at_most_one_commit_interval_and_strict_at_most_the_poll_in_flight(
+    plant: Plant, durability: str, broker: str
+) -> None:
+    agent = plant.agent(SMALL_MEMORY, CALLBOARD_DURABILITY=durability)
+    configure(agent, plant.line, plant.broker.port, poll_ms=100 if durability == "strict" else 20)
+    wait_for(lambda: len(plant.delivery.subscriber.readings) > 50)
+    if broker == "down":
+        plant.broker.stop()
+        wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 100)
+    killed_at = time.monotonic()
+    agent.kill()
+    on_disk = stored(agent)
+    agent.start()
+    if broker == "down":
+        assert len(on_disk) > 50
+        plant.broker.start()
+    plant.delivery.settle()
+    missing = plant.delivery.missing()
+    assert not missing.keys() & on_disk
+    assert all(read_at > killed_at - COMMIT_INTERVAL - SLACK for read_at in missing.values())
+    if durability == "strict":
+        units = [unit for unit, _ in missing]
+        assert len(units) == len(set(units)), f"more than the poll in flight: {missing}"
+    plant.delivery.check_order()
+
+
+def test_a_destination_that_is_down_does_not_delay_another_and_loses_nothing(plant: Plant) -> None:
+    other_broker, other = plant.add_broker("other")
+    other_broker.stop()
+    agent = plant.agent(SMALL_MEMORY)
+    configure(agent, plant.line, plant.broker.port, other_broker.port)
+    wait_for(lambda: len(plant.delivery.subscriber.readings) > 300)
+    offset = time.time() - time.monotonic()
+    delays = sorted(
+        reading.arrived - offset - plant.line.read_at[reading.unit][reading.seq - 1]
+        for reading in plant.delivery.subscriber.readings
+    )
+    assert delays[len(delays) // 2] < 0.1
+    assert delays[int(len(delays) * 0.95)] < 0.5
+    status = buffer(agent)["destinations"]
+    assert [(box["connected"], box["messageCount"] > 200) for box in status] == [(True, False), (False, True)]
+    other_broker.start()
+    other.settle()
+    assert other.missing() == {}
+    other.check_order()
+    plant.delivery.settle()
+    assert plant.delivery.missing() == {}
+    assert plant.delivery.duplicates() == 0
+
+
+def test_an_orderly_stop_and_a_start_lose_nothing_and_repeat_nothing(plant: Plant) -> None:
+    agent = plant.agent()
+    configure(agent, plant.line, plant.broker.port, poll_ms=20)
+    stops: list[float] = []
+    for count in (200, 400):
+        wait_for(lambda expected=count: len(plant.delivery.subscriber.readings) > expected)  # type: ignore[misc]
+        stops.append(time.monotonic())
+        assert agent.stop() == 0
+        assert stored(agent) == set()
+        agent.start()
+    plant.delivery.settle()
+    # Only an answer that was still on its way from the device may be missing.
+    for read_at in plant.delivery.missing().values():
+        assert any(abs(read_at - stop) < 0.2 for stop in stops)
+    assert len(plant.delivery.missing()) <= DEVICES * len(stops)
+    assert plant.delivery.duplicates() == 0
+    plant.delivery.check_order()
+
+
+def test_an_orderly_stop_during_an_outage_loses_nothing(plant: Plant) -> None:
+    plant.broker.stop()
+    agent = plant.agent(SMALL_MEMORY)
+    configure(agent, plant.line, plant.broker.port, poll_ms=20)
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 200)
+    stopped_at = time.monotonic()
+    assert agent.stop() == 0
+    on_disk = stored(agent)
+    answered = {
+        (unit, seq)
+        for unit, times in plant.line.read_at.items()
+        for seq, read_at in enumerate(times, 1)
+        if read_at < stopped_at - 0.1
+    }
+    assert answered <= on_disk
+    agent.start()
+    plant.broker.start()
+    plant.delivery.settle()
+    assert not plant.delivery.missing().keys() & on_disk
+    assert len(plant.delivery.missing()) <= DEVICES
+    assert plant.delivery.duplicates() == 0
+    plant.delivery.check_order()
+
+
+def test_over_quota_the_oldest_are_dropped_counted_shown_and_logged_once(plant: Plant) -> None:
+    plant.broker.stop()
+    most = 60_000
+    agent = plant.agent(f"[publish]\nmemory_bytes = 32768\nmax_bytes = {most}\n")
+    configure(agent, plant.line, plant.broker.port, poll_ms=10)
+
+    def dropped() -> int:
+        count: int = buffer(agent)["destinations"][0]["droppedQuota"]
+        return count
+
+    wait_for(lambda: dropped() > 0)
+    before = psutil.Process(agent.pid).memory_info().rss
+    wait_for(lambda: dropped() > 1000, 20)
+    # What has come since the last look at the quota is on top.
+    assert buffer(agent)["mqttBufferBytes"] <= most + 20_000
+    assert psutil.Process(agent.pid).memory_info().rss - before < 20_000_000
+    for endpoint in agent.get("/v1/endpoints")["endpoints"]:
+        agent.patch(f"/v1/endpoints/{endpoint['uuid']}", {"enabled": False})
+    wait_for(lambda: 0 < buffer(agent)["mqttBufferBytes"] <= most)
+    plant.broker.start()
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] == 0)
+    missing = plant.delivery.missing()
+    wait_for(lambda: dropped() == len(missing))
+    first = {reading.unit: reading.seq for reading in reversed(plant.delivery.subscriber.readings)}
+    assert all(seq < first[unit] for unit, seq in missing), "not the oldest"
+    plant.delivery.check_order()
+    assert agent.last_words().count("the oldest readings are dropped") == 1
