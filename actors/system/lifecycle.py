@@ -99,8 +99,9 @@ class Lifecycle(Tasks):
             raise ValueError(f"{address.addressDetails} is already running")
         cell = Cell(self, address, parent, actor_class, label or name)
         cell.start = start
-        policy: Restart = restart or getattr(actor_class, "RESTART", Restart())
-        cell.crashes = Crashes(policy)
+        if restart is None:
+            restart = getattr(actor_class, "RESTART", Restart())
+        cell.crashes = Crashes(restart)
         cell.limit = self.mailbox_size
         self._register(cell, None)
         self._begin(cell)
