@@ -13,7 +13,7 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.failure import Refusal
-from actors.messages import Transact, Transacted
+from actors.messages import Transacted
 from actors.publish import destinations, retry
 from actors.publish.destinations.driver import Driver, Permanent, Transient
 from actors.publish.messages import OutboxReport
@@ -34,18 +34,17 @@ from actors.publish.signals import (
     RunDestination,
     Tick,
 )
+from actors.publish.store_client import StoreClient
 from actors.publish.subscription import Subscription
-from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
 from storage import outbox as stored
-from storage.errors import MissingParent, StorageError
+from storage.errors import MissingParent
 
 log = logging.getLogger(__name__)
 
 REPORT_INTERVAL = 1.0
 DRAIN_TIME = 2.0  # seconds that acknowledgements under way are waited for before a connection is closed
-STORE_PATIENCE = 30.0  # seconds until what the store does not answer is taken for failed
 EARLY = 2000  # messages held until the outbox is known
 EPISODE = 60.0  # seconds without a drop that end an episode of drops
 
@@ -53,18 +52,18 @@ EPISODE = 60.0  # seconds without a drop that end an episode of drops
 _numbers = count(1)
 
 
-class Destination(Actor):
+class Destination(StoreClient):
     """At least once, in order; see `outbox`. While the broker is away it retries, for ever."""
 
     RESTART = Restart(keep_children=True)
 
     def __init__(self) -> None:
+        super().__init__()
         self.life = next(_numbers)
         self.config: RunDestination | None = None
         self.outbox: Outbox | None = None
         self.early: deque[Publish] = deque()
         self.early_dropped = 0
-        self.asked: dict[str, tuple[int, float]] = {}
         # the connection
         self.driver: Driver | None = None
         self.driver_number = 0
@@ -82,7 +81,6 @@ class Destination(Actor):
         self.leaving: dict[int, int] = {}
         # reporting
         self.connect_error: str | None = None
-        self.store_error: str | None = None
         self.last_attempt: int | None = None
         self.last_success: int | None = None
         self.dropped_at = -math.inf
@@ -94,10 +92,11 @@ class Destination(Actor):
     def receiveMsg_RunDestination(self, message: RunDestination, sender: ActorAddress) -> None:
         before, self.config = self.config, message
         self.parent = sender
+        self.store = message.store
         self.retire = None
         self._run_subscriptions(before, message)
         if before is None:
-            self._ask_store("summary", stored.summary)
+            self.ask_store("summary", stored.summary, self._id)
             self.wakeupAfter(message.limits.hold, Tick(self.life))
             self._connect()
         elif self.driver is not None and self.driver_config != (message.type, message.config):
@@ -129,40 +128,6 @@ class Destination(Actor):
 
     def _subscription(self, id: int) -> ActorAddress:
         return child_address(self.myAddress, f"subscription-{id}")
-
-    def _ask_store(self, what: str, call: Any, *args: Any) -> None:
-        """The answer comes to `_<what>_done`; one of a kind at a time."""
-        assert self.config is not None
-        number = next(_numbers)
-        self.asked[what] = number, monotonic()
-        self.send(self.config.store, Transact((what, number), call, (self.config.id, *args)))
-
-    def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:
-        what, number = message.token
-        if self.asked.get(what, (0, 0.0))[0] != number:
-            return  # given up meanwhile, or asked in an earlier life
-        del self.asked[what]
-        if message.error is None:
-            self.store_error = None
-        else:
-            self._storing_failed(message.error)
-        getattr(self, f"_{what}_done")(message)
-
-    def _give_up_waiting(self, now: float) -> None:
-        """A store that does not answer is asked again."""
-        for what, (number, since) in list(self.asked.items()):
-            if now - since > STORE_PATIENCE:
-                unanswered = Transacted((what, number), error=StorageError("the store does not answer"))
-                self.receiveMsg_Transacted(unanswered, self.myAddress)
-
-    def _storing_failed(self, error: Exception) -> None:
-        if isinstance(error, MissingParent):
-            return  # the destination has just been removed; its end is on its way here
-        text = f"outbox cannot be stored: {error}"
-        if self.store_error != text:
-            log.error("%s: %s", self._name, text)
-        self.store_error = text
-        self.report_at = 0.0
 
     def _summary_done(self, message: Transacted) -> None:
         assert self.config is not None
@@ -210,7 +175,7 @@ class Destination(Actor):
                 self.driver.send(entry.seq, entry.topic, entry.payload)
         wanted = outbox.read(self.connected)
         if wanted is not None:
-            self._ask_store("read", stored.load, *wanted)
+            self.ask_store("read", stored.load, self._id, *wanted)
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
@@ -235,7 +200,7 @@ class Destination(Actor):
         assert self.outbox is not None
         commit = self.outbox.commit(monotonic(), force)
         if commit is not None:
-            self._ask_store("commit", stored.commit, commit.rows(), commit.done)
+            self.ask_store("commit", stored.commit, self._id, commit.rows(), commit.done)
 
     def _commit_done(self, message: Transacted) -> None:
         assert self.outbox is not None
@@ -254,11 +219,11 @@ class Destination(Actor):
         if message.number != self.life:
             return
         now = monotonic()
-        self._give_up_waiting(now)
+        self.give_up_waiting(now)
         if self.outbox is not None:
             self._look_after(now)
-        elif "summary" not in self.asked:
-            self._ask_store("summary", stored.summary)
+        elif not self.is_asked("summary"):
+            self.ask_store("summary", stored.summary, self._id)
         self.wakeupAfter(self.config.limits.hold, message)
 
     def _look_after(self, now: float) -> None:
@@ -429,6 +394,20 @@ class Destination(Actor):
         self._close_driver()
 
     # Reporting
+
+    def storing_failed(self, error: Exception) -> None:
+        if isinstance(error, MissingParent):
+            return  # the destination has just been removed; its end is on its way here
+        text = f"outbox cannot be stored: {error}"
+        if self.store_error != text:
+            log.error("%s: %s", self._name, text)
+        self.store_error = text
+        self.report_at = 0.0
+
+    @property
+    def _id(self) -> int:
+        assert self.config is not None
+        return self.config.id
 
     @property
     def _name(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from publishing_rig import Rig, Sites, limits, numbers_of
 
 from actors.publish import destination as destination_module
+from actors.publish import store_client
 from actors.publish.destination import Destination
 from actors.publish.destinations.driver import Permanent
 from actors.publish.messages import (
@@ -649,7 +650,7 @@ async def test_memory_stays_bounded_when_the_disk_fails_for_long(tmp_path: Path,
 async def test_a_store_that_does_not_answer_is_asked_again(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destination_module, "STORE_PATIENCE", 0.1)
+    monkeypatch.setattr(store_client, "PATIENCE", 0.1)
     id = await rig.begin()
     sites["a"].leave()
     with rig.busy_store():
