@@ -93,6 +93,7 @@ class Destination(StoreClient):
         before, self.config = self.config, message
         self.parent = sender
         self.store = message.store
+        self.reported, self.report_at = None, 0.0  # a parent that has restarted knows nothing yet
         self.retire = None
         self._run_subscriptions(before, message)
         if before is None:

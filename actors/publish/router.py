@@ -38,6 +38,7 @@ class Router(Actor):
 
     def receiveMsg_Route(self, message: Route, sender: ActorAddress) -> None:
         self.parent = sender
+        self.reported = 0  # a parent that has restarted knows nothing yet
         self.routings = message.routings
         self.warned = False
         self.plans: dict[str, tuple[Source, tuple[ActorAddress, ...]]] = {}

@@ -755,6 +755,7 @@ async def test_a_crash_of_the_publisher_costs_its_destinations_nothing(
     publisher = cell.instance
     rig.base.tell(rig.publisher, Boom())
     await rig.until(lambda: cell.instance not in (None, publisher))
+    await rig.reported(id, lambda report: report.connected and report.rows == 10)
     rig.poll(*range(10, 20))
     await rig.until(lambda: len(sites["a"].received) == 20)
     assert rig.instance(id) is destination
