@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.agent import Agent, RunAgent, Stop
-from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.supervision import Restart
 from api.gateway import Gateway
 from api.version import version
@@ -43,7 +43,7 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
         return CONFIG_ERROR
     _log_to(settings, demo)
     _tune_collector()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_main(settings, demo))
 
 
@@ -101,14 +101,6 @@ async def _stop(base: AsyncioSystemBase, agent: Any) -> int:
         log.error("stopping took longer than %.0f s: ended by force", STOP_PATIENCE)
         return 1
     return 0
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _tune_collector() -> None:

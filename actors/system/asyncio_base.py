@@ -58,7 +58,7 @@ class AsyncioSystemBase(Lifecycle):
         self._main = self._external()
 
     def _start_thread(self) -> None:
-        self.loop = _new_loop()
+        self.loop = new_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="actors", daemon=True)
         self._thread.start()
         assert self._thread.ident is not None
@@ -197,7 +197,8 @@ def _seconds(timeout: Any) -> float | None:
     return None if timeout is None else max(0.0, float(timePeriodSeconds(timeout)))
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed."""
     try:
         import uvloop
     except ImportError:
