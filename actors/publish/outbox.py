@@ -18,7 +18,7 @@ from storage.outbox import OutboxRow, OutboxSummary
 
 READ_ROWS = 500
 COMMIT_ROWS = 2000
-HARD_BOUND = 4
+HARD_BOUND = 8
 """How many times `memory_bytes` is held in memory while the disk fails, before anything is given up."""
 CLOCK_SET = 1_600_000_000_000
 """Unix ms before which a clock cannot be right; rows stamped by such a clock do not expire."""

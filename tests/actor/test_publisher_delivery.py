@@ -19,6 +19,7 @@ from actors.publish.messages import (
     ListDestinations,
     RemoveDestination,
 )
+from actors.publish.outbox import HARD_BOUND
 from actors.publish.publisher import Publisher
 from actors.publish.signals import AllRetired, RetireAll
 
@@ -636,7 +637,7 @@ async def test_memory_stays_bounded_when_the_disk_fails_for_long(tmp_path: Path,
             rig.poll(*range(start, start + 200))
             await asyncio.sleep(0.01)
         report = await rig.reported(id, lambda report: report.dropped_quota and report.rows < 4000)
-        assert report.bytes <= 4 * 20_000 + 200 * 200
+        assert report.bytes <= HARD_BOUND * 20_000 + 200 * 200
         await rig.free_disk()
         sites["a"].come_back()
         await rig.settle(id)

@@ -25,7 +25,7 @@ COMMIT_INTERVAL = 0.2
 SLACK = 0.25  # seconds that a commit and this machine's other work may take
 DEVICES = 5
 POLL_MS = 50
-SMALL_MEMORY = "[publish]\nmemory_bytes = 16384\n"
+SMALL_MEMORY = "[publish]\nmemory_bytes = 65536\n"  # a second of readings; more is left to the disk
 
 
 class Reading(NamedTuple):

@@ -453,7 +453,7 @@ def test_while_the_disk_fails_nothing_is_given_up_within_the_hard_bound() -> Non
     assert desk.outbox.shed() == 3
     assert desk.outbox.drops.quota == 3
     assert desk.outbox.memory <= HARD_BOUND * 200
-    assert desk.deliver_everything() == list(range(4, 44))
+    assert desk.deliver_everything() == list(range(4, HARD_BOUND * 10 + 4))
 
 
 def test_what_the_failing_disk_already_has_is_left_to_it_instead_of_given_up() -> None:
@@ -461,13 +461,14 @@ def test_what_the_failing_disk_already_has_is_left_to_it_instead_of_given_up() -
     desk.add(10)
     while desk.commit():
         pass
-    desk.add(35)
-    assert desk.outbox.memory == 900
+    unsaved = HARD_BOUND * 10 - 5
+    desk.add(unsaved)
+    assert desk.outbox.memory == HARD_BOUND * 200 + 100
     assert desk.outbox.shed() == 0
-    assert desk.outbox.memory == 700
+    assert desk.outbox.memory == unsaved * 20
     desk.add(10)
     assert desk.outbox.shed() == 5
-    assert desk.deliver_everything() == [*range(1, 11), *range(16, 56)]
+    assert desk.deliver_everything() == [*range(1, 11), *range(16, unsaved + 21)]
 
 
 # Strict durability
