@@ -1,8 +1,9 @@
 """What one poll of one endpoint yields, and who it came from."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -29,12 +30,41 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     topics: tuple[tuple[str, ...], ...]
 
 
+class TimeToThreshold(msgspec.Struct, frozen=True):
+    """When a metric is forecast to reach a threshold."""
+
+    threshold: float
+    estimated_seconds: float
+    confidence: float
+
+
+class Insight(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the anomaly detector knows of a metric at a reading, keys as published (spec 02 section 5.1).
+
+    Fields that are UNSET are not published.
+    """
+
+    anomaly_score: float | UnsetType = UNSET
+    anomaly_threshold: float | UnsetType = UNSET
+    baseline_samples: int | UnsetType = UNSET
+    detection_methods: list[str] | UnsetType = UNSET
+    predicted_next: float | UnsetType = UNSET
+    trend: str | UnsetType = UNSET
+    trend_strength: float | UnsetType = UNSET
+    forecast_confidence: float | UnsetType = UNSET
+    time_to_threshold: TimeToThreshold | UnsetType = UNSET
+    device_state: str | UnsetType = UNSET
+    raw_device_state: str | UnsetType = UNSET
+    state_duration_seconds: float | UnsetType = UNSET
+
+
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """One poll: `values[i]` and `qualities[i]` belong to `source.points[i]`.
+    """One poll: `values[i]`, `qualities[i]` and `insights[i]` belong to `source.points[i]`.
 
     `timestamp` is Unix ms. `qualities` is None when every value is GOOD; else a list with None for
-    GOOD and the quality code (spec 03, `ILLEGAL_ADDRESS`, `DEVICE_OFFLINE`, ...) for BAD, whose value
-    is None. `encoded` remembers the payloads that subscriptions of equal format and compression share.
+    GOOD and a quality code (spec 03, `ILLEGAL_ADDRESS`, `DEVICE_OFFLINE`, ...) otherwise; see `quality`.
+    `insights` is None when the detector knows none of the metrics. `encoded` remembers the payloads
+    that subscriptions of equal format and compression share.
     """
 
     TELEMETRY: ClassVar[bool] = True  # a full mailbox drops its oldest batch
@@ -44,3 +74,14 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     values: list[Any]
     qualities: list[str | None] | None = None
     encoded: dict[Any, bytes] = {}
+    insights: list[Insight | None] | None = None
+
+
+Quality = Literal["GOOD", "UNCERTAIN", "BAD"]
+
+
+def quality(value: Any, code: str | None) -> Quality:
+    """The quality of a reading: GOOD has no code, BAD a code and no value, UNCERTAIN both."""
+    if code is None:
+        return "GOOD"
+    return "BAD" if value is None else "UNCERTAIN"

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta, inspect
@@ -27,6 +27,7 @@ Uuid = Annotated[
 Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class ConfigError(Exception):
@@ -34,6 +35,18 @@ class ConfigError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class Confidential(msgspec.Struct, frozen=True):
+    """A table some of whose values, the `HIDDEN` ones, must not reach a log."""
+
+    HIDDEN: ClassVar[tuple[str, ...]]
+
+    def __repr__(self) -> str:
+        """Every field but those."""
+        names = (name for name in self.__struct_fields__ if name not in self.HIDDEN)
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__name__}({shown})"
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -47,9 +60,11 @@ class Agent(msgspec.Struct, frozen=True):
     os_version: str | None
 
 
-class Api(msgspec.Struct, frozen=True):
+class Api(Confidential, frozen=True):
     """The HTTP API. `security_mode` is kept verbatim: an unknown one is the gateway's to refuse
     (spec 01 section 1.1)."""
+
+    HIDDEN: ClassVar = ("key",)
 
     host: str | None
     port: Annotated[int, Meta(ge=0, le=65535)]
@@ -57,11 +72,6 @@ class Api(msgspec.Struct, frozen=True):
     enable_auth: bool
     key: str | None
     request_timeout_ms: Milliseconds
-
-    def __repr__(self) -> str:
-        """Every field but the key, which must not reach a log."""
-        shown = [f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "key"]
-        return f"Api({', '.join(shown)})"
 
 
 class Storage(msgspec.Struct, frozen=True):
@@ -71,15 +81,55 @@ class Storage(msgspec.Struct, frozen=True):
 
 
 class Publish(msgspec.Struct, frozen=True):
-    """Delivery; `max_bytes`, `max_rows`, `memory_bytes` and `window` are per destination."""
+    """Delivery; `max_bytes`, `max_rows`, `memory_bytes` and `window` are per destination. `compression`
+    is that of subscriptions that name none."""
 
     durability: Literal["group", "strict"]
+    compression: Literal["json", "msgpack", "json+deflate", "msgpack+deflate", "cbor", "cbor+deflate"]
     commit_interval_ms: Annotated[int, Meta(ge=20, le=10_000)]
     ttl_hours: Annotated[int, Meta(ge=1, le=87_600)]
     max_bytes: Bytes
     max_rows: Count
     memory_bytes: Bytes
     window: Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class AzureIot(Confidential, frozen=True):
+    """What Azure destinations take that say nothing themselves (spec 02 section 8.4)."""
+
+    HIDDEN: ClassVar = ("connection_string",)
+
+    connection_string: str | None
+    token_ttl_seconds: Annotated[int, Meta(ge=5, le=31_536_000)]
+
+
+class AwsIot(Confidential, frozen=True):
+    """What AWS destinations take that say nothing themselves (spec 02 section 8.5)."""
+
+    HIDDEN: ClassVar = ("private_key",)
+
+    endpoint: str | None
+    port: Port
+    device_id: str | None
+    client_cert: str | None
+    private_key: str | None
+    ca_cert: str | None
+    topic_template: str | None
+
+
+class GcpIot(Confidential, frozen=True):
+    """What GCP destinations take that say nothing themselves (spec 02 section 8.6)."""
+
+    HIDDEN: ClassVar = ("jwt", "password")
+
+    endpoint: str
+    port: Port
+    client_id: str | None
+    username: str
+    jwt: str | None
+    password: str | None
+    ca_cert: str | None
+    topic_template: str | None
 
 
 class Endpoints(msgspec.Struct, frozen=True):
@@ -104,6 +154,9 @@ class Settings(msgspec.Struct, frozen=True):
     api: Api
     storage: Storage
     publish: Publish
+    azure_iot: AzureIot
+    aws_iot: AwsIot
+    gcp_iot: GcpIot
     endpoints: Endpoints
     actors: Actors
     health: Health
@@ -129,10 +182,33 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "DATABASE_PATH": "storage.database",
     "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
     "CALLBOARD_DURABILITY": "publish.durability",
+    "CALLBOARD_COMPRESSION": "publish.compression",
+    "AZURE_IOTHUB_CONNECTION_STRING": "azure_iot.connection_string",
+    "AZURE_SAS_TOKEN_TTL_SECONDS": "azure_iot.token_ttl_seconds",
+    "AWS_IOT_ENDPOINT": "aws_iot.endpoint",
+    "AWS_IOT_PORT": "aws_iot.port",
+    "AWS_IOT_DEVICE_ID": "aws_iot.device_id",
+    "AWS_IOT_CLIENT_CERT": "aws_iot.client_cert",
+    "AWS_IOT_PRIVATE_KEY": "aws_iot.private_key",
+    "AWS_IOT_CA_CERT": "aws_iot.ca_cert",
+    "AWS_IOT_PUBLISH_TOPIC_TEMPLATE": "aws_iot.topic_template",
+    "GCP_MQTT_ENDPOINT": "gcp_iot.endpoint",
+    "GCP_MQTT_PORT": "gcp_iot.port",
+    "GCP_MQTT_CLIENT_ID": "gcp_iot.client_id",
+    "GCP_MQTT_USERNAME": "gcp_iot.username",
+    "GCP_MQTT_JWT": "gcp_iot.jwt",
+    "GCP_MQTT_PASSWORD": "gcp_iot.password",
+    "GCP_MQTT_CA_CERT": "gcp_iot.ca_cert",
+    "GCP_MQTT_PUBLISH_TOPIC_TEMPLATE": "gcp_iot.topic_template",
     "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
 }
-SECRETS: Final = frozenset({"api.key"})
 TABLES: Final[Mapping[str, Any]] = {table.name: table.type for table in msgspec.structs.fields(Settings)}
+SECRETS: Final = frozenset(
+    f"{table}.{name}"
+    for table, struct in TABLES.items()
+    if issubclass(struct, Confidential)
+    for name in struct.HIDDEN
+)
 TYPES: Final[Mapping[str, Any]] = {
     f"{table}.{field.name}": field.type
     for table, struct in TABLES.items()
@@ -189,7 +265,7 @@ def _from_toml(text: str, name: str) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str], default_port: int) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = _compression_flags(environ)
     for variable, key in ENVIRONMENT.items():
         value = environ.get(variable, "")
         if not value:
@@ -201,6 +277,15 @@ def _from_environment(environ: Mapping[str, str], default_port: int) -> dict[str
             continue
         values[key] = _accept(variable, key, value, text=True)
     return values
+
+
+def _compression_flags(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The two flags of the original, which `CALLBOARD_COMPRESSION` overrides (spec 02 section 6)."""
+    packed = environ.get("USE_MSGPACK_POC") == "true"
+    deflated = environ.get("USE_DEFLATE_COMPRESSION") == "true"
+    if not packed and not deflated:
+        return {}
+    return {"publish.compression": ("msgpack" if packed else "json") + ("+deflate" if deflated else "")}
 
 
 def _from_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:

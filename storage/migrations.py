@@ -78,3 +78,45 @@ def first_tables(db: sqlite_utils.Database) -> None:
             PRIMARY KEY (destination_id, seq)
         )"""
     )
+
+
+@migrations(name="0002_dead_letters_and_drift")
+def dead_letters_and_drift(db: sqlite_utils.Database) -> None:
+    """Payloads that were rejected; what the fields of a device's readings usually are, and changes."""
+    db.execute(
+        """CREATE TABLE dead_letters (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            destination_id INTEGER NOT NULL REFERENCES target_state(id) ON DELETE CASCADE,
+            seq INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            rejected_at INTEGER NOT NULL,
+            topic TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            payload BLOB NOT NULL,
+            UNIQUE (destination_id, rejected_at, seq)
+        )"""
+    )
+    db.execute(
+        """CREATE TABLE drift_baselines (
+            protocol TEXT NOT NULL,
+            device_uuid TEXT NOT NULL,
+            device TEXT NOT NULL,
+            body BLOB NOT NULL,
+            updated_at TEXT NOT NULL,
+            PRIMARY KEY (protocol, device_uuid)
+        )"""
+    )
+    db.execute(
+        """CREATE TABLE drift_events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            protocol TEXT NOT NULL,
+            device_uuid TEXT NOT NULL,
+            device TEXT NOT NULL,
+            drift_type TEXT NOT NULL,
+            field TEXT NOT NULL,
+            severity TEXT NOT NULL,
+            detected_at TEXT NOT NULL,
+            details TEXT NOT NULL
+        )"""
+    )
+    db.execute("CREATE INDEX drift_events_protocol ON drift_events(protocol, id)")

@@ -6,8 +6,13 @@ from contextlib import closing
 
 import msgspec
 
+from storage import dead_letters
 from storage.database import Database
+from storage.dead_letters import DeadLetter
 from storage.errors import MissingParent
+
+DEAD_LETTERS = 1000
+"""How many a destination keeps; the oldest give way."""
 
 
 class OutboxRow(msgspec.Struct, frozen=True, gc=False):
@@ -20,27 +25,35 @@ class OutboxRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutboxSummary(msgspec.Struct, frozen=True):
-    """`bytes` counts payloads; `oldest` is the smallest `created_at`; `last_seq` the largest `seq`."""
+    """`bytes` counts payloads; `oldest` is the smallest `created_at`; `last_seq` the largest `seq`.
+
+    `dead_letters` counts what was rejected, which is no longer among the rows."""
 
     rows: int
     bytes: int
     oldest: int | None
     last_seq: int
+    dead_letters: int = 0
 
 
 def commit(
-    database: Database, destination_id: int, rows: Sequence[OutboxRow], delivered: Sequence[int]
-) -> None:
-    """Remove the `delivered` seqs and add `rows`, but for those delivered. Repeating a call changes nothing.
+    database: Database,
+    destination_id: int,
+    rows: Sequence[OutboxRow],
+    done: Sequence[int],
+    dead: Sequence[DeadLetter] = (),
+) -> int:
+    """Remove the seqs `done`, add `rows` but for those done, and keep the newest `DEAD_LETTERS` of what
+    was rejected. Repeating a call changes nothing. Returns how many dead letters there are.
 
     Raises `MissingParent` when the destination is gone.
     """
-    gone = set(delivered)
+    gone = set(done)
     with database.db.atomic():
         # Removed first: on a full disk the new rows fit where the old ones were.
         database.db.conn.executemany(
             "DELETE FROM outbox WHERE destination_id = ? AND seq = ?",
-            [(destination_id, seq) for seq in delivered],
+            [(destination_id, seq) for seq in done],
         )
         try:
             database.db.conn.executemany(
@@ -52,10 +65,26 @@ def commit(
                     if row.seq not in gone
                 ],
             )
+            if dead:
+                _bury(database, destination_id, dead)
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
                 raise MissingParent(destination_id) from error
             raise
+    return dead_letters.count(database, destination_id) if dead else 0
+
+
+def _bury(database: Database, destination_id: int, dead: Sequence[DeadLetter]) -> None:
+    database.db.conn.executemany(
+        "INSERT INTO dead_letters (destination_id, seq, created_at, rejected_at, topic, reason, payload)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (destination_id, rejected_at, seq) DO NOTHING",
+        [(destination_id, d.seq, d.created_at, d.rejected_at, d.topic, d.reason, d.payload) for d in dead],
+    )
+    database.db.conn.execute(
+        "DELETE FROM dead_letters WHERE destination_id = ?1 AND id <="
+        " (SELECT id FROM dead_letters WHERE destination_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        [destination_id, DEAD_LETTERS],
+    )
 
 
 def load(
@@ -79,14 +108,18 @@ def load(
 
 
 def summaries(database: Database) -> dict[int, OutboxSummary]:
-    """By destination id, those with rows."""
+    """By destination id, those with rows or dead letters."""
     found = database.db.execute(
         "SELECT destination_id, count(*), sum(length(payload)), min(created_at), max(seq)"
         " FROM outbox GROUP BY destination_id"
     )
-    return {destination_id: OutboxSummary(*values) for destination_id, *values in found}
+    dead = dead_letters.counts(database)
+    waiting = {
+        id: OutboxSummary(rows, size, oldest, last, dead.pop(id, 0)) for id, rows, size, oldest, last in found
+    }
+    return waiting | {id: OutboxSummary(0, 0, None, 0, count) for id, count in dead.items()}
 
 
 def summary(database: Database, destination_id: int) -> OutboxSummary | None:
-    """Of one destination; None without rows."""
+    """Of one destination; None without rows and dead letters."""
     return summaries(database).get(destination_id)

@@ -8,8 +8,11 @@ missing=()
 needs_command() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
 needs_file() { [[ -e $1 ]] || missing+=("${@:2}"); }
 
-had_mosquitto=$(command -v mosquitto || true)
-needs_command mosquitto mosquitto
+services=()
+needs_service() { command -v "$1" >/dev/null || { missing+=("$1"); services+=("$1"); }; }
+
+needs_service mosquitto
+needs_service victoria-metrics
 needs_command mosquitto_sub mosquitto-clients
 needs_command socat socat
 needs_command gcc gcc libc6-dev
@@ -18,8 +21,8 @@ needs_file /usr/include/modbus/modbus.h libmodbus-dev
 if [[ ${#missing[@]} -gt 0 ]]; then
     echo "The tests need ${missing[*]}; installing" >&2
     .ci/apt-install "${missing[@]}" >&2
-    if [[ -z $had_mosquitto && -d /run/systemd/system ]]; then
-        # The tests start brokers of their own; this machine did not ask for one at every boot.
-        if [[ $EUID -eq 0 ]]; then systemctl disable mosquitto; else sudo systemctl disable mosquitto; fi
+    if [[ ${#services[@]} -gt 0 && -d /run/systemd/system ]]; then
+        # The tests start servers of their own; this machine did not ask for any at every boot.
+        if [[ $EUID -eq 0 ]]; then systemctl disable "${services[@]}"; else sudo systemctl disable "${services[@]}"; fi
     fi
 fi

@@ -4,38 +4,33 @@ import logging
 import math
 import time
 from collections import deque
-from functools import partial
-from itertools import count
 from time import monotonic
-from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.failure import Refusal
 from actors.messages import Transacted
-from actors.publish import destinations, retry
-from actors.publish.destinations.driver import Driver, Permanent, Transient
+from actors.publish.connecting import Connecting, Wanted, numbers
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import Outbox
+from actors.publish.rows import lag
 from actors.publish.signals import (
-    Connect,
-    Connected,
-    ConnectFailed,
     Delivered,
     DrainOver,
+    Expiring,
     Flush,
     Flushed,
-    Lost,
+    ForgetDeadLetters,
     Publish,
+    Rejected,
     Reported,
     Retire,
     Retired,
     RunDestination,
     Tick,
 )
-from actors.publish.store_client import StoreClient
 from actors.publish.subscription import Subscription
+from actors.store_client import StoreClient
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
 from storage import outbox as stored
@@ -48,30 +43,19 @@ DRAIN_TIME = 2.0  # seconds that acknowledgements under way are waited for befor
 EARLY = 2000  # messages held until the outbox is known
 EPISODE = 60.0  # seconds without a drop that end an episode of drops
 
-# Never the same twice in a process: what was meant for an earlier life finds nobody in the next one.
-_numbers = count(1)
 
-
-class Destination(StoreClient):
+class Destination(StoreClient, Connecting):
     """At least once, in order; see `outbox`. While the broker is away it retries, for ever."""
 
     RESTART = Restart(keep_children=True)
 
     def __init__(self) -> None:
         super().__init__()
-        self.life = next(_numbers)
+        self.life = next(numbers)
         self.config: RunDestination | None = None
         self.outbox: Outbox | None = None
         self.early: deque[Publish] = deque()
         self.early_dropped = 0
-        # the connection
-        self.driver: Driver | None = None
-        self.driver_number = 0
-        self.driver_config: tuple[str, dict[str, Any]] | None = None
-        self.attempt = 0
-        self.connected = False
-        self.lost: str | None = None
-        self.down_since = monotonic()
         # letting go
         self.draining = False
         self.drain = 0
@@ -80,9 +64,9 @@ class Destination(StoreClient):
         self.flushing: set[int] = set()
         self.leaving: dict[int, int] = {}
         # reporting
-        self.connect_error: str | None = None
-        self.last_attempt: int | None = None
         self.last_success: int | None = None
+        self.latest_error: tuple[str, int] | None = None
+        self.dead_letters = 0
         self.dropped_at = -math.inf
         self.reported: OutboxReport | None = None
         self.report_at = 0.0
@@ -91,6 +75,8 @@ class Destination(StoreClient):
 
     def receiveMsg_RunDestination(self, message: RunDestination, sender: ActorAddress) -> None:
         before, self.config = self.config, message
+        self.peer = message.name
+        self.wanted = Wanted(message.type, message.config, message.identity)
         self.parent = sender
         self.store = message.store
         self.reported, self.report_at = None, 0.0  # a parent that has restarted knows nothing yet
@@ -99,11 +85,11 @@ class Destination(StoreClient):
         if before is None:
             self.ask_store("summary", stored.summary, self._id)
             self.wakeupAfter(message.limits.hold, Tick(self.life))
-            self._connect()
-        elif self.driver is not None and self.driver_config != (message.type, message.config):
-            self._drain()
+            self.connect()
         elif self.driver is None:
-            self._connect()
+            self.connect()
+        elif self.driver_for != self.wanted:
+            self._drain()
         else:
             self.draining = False
             self._pump()
@@ -117,7 +103,7 @@ class Destination(StoreClient):
             self.keep_only(self._subscription(id) for id in wanted)
         for id in running.keys() - wanted.keys():
             # It goes when it has published what it still holds.
-            self.leaving[id] = next(_numbers)
+            self.leaving[id] = next(numbers)
             self.send(self._subscription(id), Flush(self.leaving[id]))
         for id, start in wanted.items():
             returned = self.leaving.pop(id, None) is not None
@@ -135,6 +121,7 @@ class Destination(StoreClient):
         if message.error is not None:
             return  # the next tick asks again
         self.outbox = Outbox(self.config.limits, message.result)
+        self.dead_letters = message.result.dead_letters if message.result else 0
         self.outbox.drops.quota += self.early_dropped
         early, self.early = self.early, deque()
         for publish in early:
@@ -172,7 +159,8 @@ class Destination(StoreClient):
         assert self.config is not None
         if self.connected and not self.draining:
             assert self.driver is not None
-            for entry in outbox.take(self.config.window - outbox.in_flight):
+            window = self.driver.window or self.config.window
+            for entry in outbox.take(window - outbox.in_flight):
                 self.driver.send(entry.seq, entry.topic, entry.payload)
         wanted = outbox.read(self.connected)
         if wanted is not None:
@@ -182,7 +170,7 @@ class Destination(StoreClient):
         assert self.outbox is not None
         lost = self.outbox.was_read(message.result if message.error is None else None, monotonic())
         if lost:
-            log.error("%s: %d stored readings are gone from the database", self._name, lost)
+            log.error("%s: %d stored readings are gone from the database", self.peer, lost)
         if message.error is None:
             self._enforce(monotonic())
             self._pump()
@@ -190,24 +178,44 @@ class Destination(StoreClient):
     def receiveMsg_Delivered(self, message: Delivered, sender: ActorAddress) -> None:
         if message.number != self.driver_number or self.outbox is None:
             return
+        self.proven = True
         self.outbox.delivered(message.seqs)
         self.last_success = int(time.time() * 1000)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The window has room again."""
         if self.draining:
             self._drained()
         else:
             self._pump()
 
+    def receiveMsg_Rejected(self, message: Rejected, sender: ActorAddress) -> None:
+        if message.number != self.driver_number or self.outbox is None:
+            return
+        count = self.outbox.rejected(message.seqs, message.reason, int(time.time() * 1000))
+        if count:
+            log.warning("%s: %d payloads are rejected for good: %s", self.peer, count, message.reason)
+            self._note(f"rejected: {message.reason}")
+        self._go_on()
+
+    def receiveMsg_ForgetDeadLetters(self, message: ForgetDeadLetters, sender: ActorAddress) -> None:
+        self.dead_letters = 0
+        self.report_at = 0.0
+
     def _commit(self, force: bool = False) -> None:
         assert self.outbox is not None
         commit = self.outbox.commit(monotonic(), force)
         if commit is not None:
-            self.ask_store("commit", stored.commit, self._id, commit.rows(), commit.done)
+            self.ask_store("commit", stored.commit, self._id, commit.rows(), commit.done, commit.dead)
 
     def _commit_done(self, message: Transacted) -> None:
         assert self.outbox is not None
         self.outbox.committed(message.error is None)
         if message.error is not None:
             return  # the next tick tries again
+        # The store counts them when there are new ones only.
+        self.dead_letters = message.result or self.dead_letters
         if self.retire is not None and not self.draining:
             self._secure()
             return
@@ -239,86 +247,28 @@ class Destination(StoreClient):
         assert self.outbox is not None
         if self.outbox.enforce(int(time.time() * 1000)) + self.outbox.shed():
             if now - self.dropped_at > EPISODE:
-                log.warning("%s: outbox is over its limits, the oldest readings are dropped", self._name)
+                log.warning("%s: outbox is over its limits, the oldest readings are dropped", self.peer)
             self.dropped_at = now
 
     # The connection
 
-    def _connect(self) -> None:
-        """By the driver whose connection ended, or by a new one."""
-        assert self.config is not None
-        self.attempt = next(_numbers)
-        self.lost = None
-        self.last_attempt = int(time.time() * 1000)
-        if self.driver is None:
-            try:
-                self.driver = self._new_driver(self.config)
-            except Refusal as refusal:
-                self._away(refusal.message, permanent=True)
-                return
-        self.run(_open(self.attempt, self.driver), then=_as_is)
+    def connection_made(self) -> None:
+        self._say()
+        self._pump()
 
-    def _new_driver(self, config: RunDestination) -> Driver:
-        found = destinations.find(config.type)
-        self.driver_number = number = next(_numbers)
-        self.driver_config = config.type, config.config
-        return found.driver(
-            found.check(config.config),
-            f"{config.agent_uuid}-{config.id}",
-            partial(self._tell_delivered, number),
-            partial(self._tell_lost, number),
-        )
-
-    def _tell_delivered(self, number: int, seqs: list[int]) -> None:
-        self.send(self.myAddress, Delivered(number, seqs))
-
-    def _tell_lost(self, number: int, reason: str) -> None:
-        self.send(self.myAddress, Lost(number, reason))
-
-    def receiveMsg_Connected(self, message: Connected, sender: ActorAddress) -> None:
-        if message.number != self.attempt:
-            return
-        self.connected = True
-        self.health = "connected"
-        self.connect_error = None
-        log.info("%s: connected", self._name)
-        if self.lost is not None:
-            self._ended(self.lost)
-        else:
-            self._pump()
-
-    def receiveMsg_ConnectFailed(self, message: ConnectFailed, sender: ActorAddress) -> None:
-        if message.number == self.attempt:
-            self._away(message.reason, message.permanent)
-
-    def receiveMsg_Lost(self, message: Lost, sender: ActorAddress) -> None:
-        if message.number != self.driver_number:
-            return
-        if self.connected:
-            self._ended(message.reason)
-        else:
-            self.lost = message.reason  # it is quicker than `Connected`
-
-    def _ended(self, reason: str) -> None:
-        self.connected = False
-        self.down_since = monotonic()
+    def connection_ended(self) -> None:
         if self.outbox is not None:
             self.outbox.disconnected()
-        self._away(reason, permanent=False)
         self._drained()
 
-    def _away(self, reason: str, permanent: bool) -> None:
-        if self.connect_error != reason:
-            log.warning("%s: not connected: %s", self._name, reason)
-            self.report_at = 0.0
-        self.connect_error = reason
-        self.health = f"disconnected: {reason}"
-        delay = retry.delay(monotonic() - self.down_since, permanent)
-        self.wakeupAfter(delay, Connect(self.attempt))
+    def in_trouble(self, reason: str) -> None:
+        self._note(reason)
+        self._say()
 
-    def receiveMsg_Connect(self, message: Connect, sender: ActorAddress) -> None:
-        if message.number == self.attempt and not self.connected:
-            self._connect()
+    def receiveMsg_Expiring(self, message: Expiring, sender: ActorAddress) -> None:
+        """Credentials are renewed by a new connection, which repeats nothing."""
+        if message.number == self.driver_number and self.connected and not self.draining:
+            self._drain()
 
     # Letting go
 
@@ -326,7 +276,7 @@ class Destination(StoreClient):
         assert self.config is not None
         self.retire = message
         self.remember(msgspec.structs.replace(self.config, retire=message))
-        self.flush = next(_numbers)
+        self.flush = next(numbers)
         self.flushing = {start.id for start in self.config.subscriptions} | self.leaving.keys()
         for id in self.flushing:
             self.send(self._subscription(id), Flush(self.flush))
@@ -344,7 +294,7 @@ class Destination(StoreClient):
     def _drain(self) -> None:
         """Close the connection, but for acknowledgements and subscriptions' last payloads under way."""
         self.draining = True
-        self.drain = next(_numbers)
+        self.drain = next(numbers)
         self.wakeupAfter(DRAIN_TIME, DrainOver(self.drain))
         self._drained()
 
@@ -361,23 +311,15 @@ class Destination(StoreClient):
         """Close the connection; open the next, or if there is to be none, bring the outbox to disk."""
         self.draining = False
         self.flushing.clear()
-        self.connected = False
-        self.attempt = self.driver_number = next(_numbers)
         if self.outbox is not None:
             self.outbox.disconnected()
         self.abandon()
-        self._close_driver()
+        self.disconnect()
         if self.retire is None:
-            self.down_since = monotonic()
-            self._connect()
+            self.connect()
         else:
             self.health = "retiring"
             self._secure()
-
-    def _close_driver(self) -> None:
-        if self.driver is not None:
-            self.release(self.driver.close())
-            self.driver = None
 
     def _secure(self) -> None:
         """Put everything on disk, then say that it is there; until then it is called again."""
@@ -391,9 +333,6 @@ class Destination(StoreClient):
             self.health = "retired"
             self.send(self.parent, Retired(self.config.id, self.retire.number))
 
-    def stopped(self) -> None:
-        self._close_driver()
-
     # Reporting
 
     def storing_failed(self, error: Exception) -> None:
@@ -401,23 +340,31 @@ class Destination(StoreClient):
             return  # the destination has just been removed; its end is on its way here
         text = f"outbox cannot be stored: {error}"
         if self.store_error != text:
-            log.error("%s: %s", self._name, text)
+            log.error("%s: %s", self.peer, text)
         self.store_error = text
-        self.report_at = 0.0
+        self._note(text)
 
     @property
     def _id(self) -> int:
         assert self.config is not None
         return self.config.id
 
-    @property
-    def _name(self) -> str:
-        return self.config.name if self.config is not None else "destination"
+    def _note(self, error: str) -> None:
+        self.latest_error = error, int(time.time() * 1000)
+        self.report_at = 0.0
+
+    def _say(self) -> None:
+        """Health for the tree: the connection, and how far behind the destination is."""
+        state = "connected" if self.connected else f"disconnected: {self.trouble}"
+        self.health = state + (lag(self.outbox, self.dead_letters) if self.outbox is not None else "")
 
     def _report(self) -> None:
         assert self.outbox is not None
         assert self.config is not None
         outbox = self.outbox
+        error, error_at = self.latest_error or (None, None)
+        if self.retire is None:
+            self._say()
         report = OutboxReport(
             destination_id=self.config.id,
             destination=self.config.name,
@@ -426,24 +373,15 @@ class Destination(StoreClient):
             bytes=outbox.bytes,
             oldest=outbox.oldest,
             delivered=outbox.acknowledged,
+            rejected=self.dead_letters,
             dropped_quota=outbox.drops.quota,
             dropped_expired=outbox.drops.expired,
             last_flush_attempt=self.last_attempt,
             last_flush_success=self.last_success,
-            last_error=self.connect_error or self.store_error,
+            last_error=self.trouble or self.store_error,
+            latest_error=error,
+            latest_error_at=error_at,
         )
         if report != self.reported:
             self.reported = report
             self.send(self.parent, Reported(report))
-
-
-async def _open(number: int, driver: Driver) -> Connected | ConnectFailed:
-    try:
-        await driver.connect()
-    except (Transient, Permanent) as error:
-        return ConnectFailed(number, str(error), isinstance(error, Permanent))
-    return Connected(number)
-
-
-def _as_is(outcome: Connected | ConnectFailed) -> Connected | ConnectFailed:
-    return outcome

@@ -5,6 +5,26 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from storage.dead_letters import DeadLetter
+
+
+class DestinationStatus(msgspec.Struct, frozen=True):
+    """How a destination is doing: what it has not yet acknowledged, and what became of the rest.
+
+    `health` is `connected`, `disconnected`, or `disabled`. `delivered` and the `dropped` count payloads
+    since the start; `rejected` those in its dead-letter table. `oldest` is ISO-8601, `lag_ms` its age.
+    """
+
+    health: str
+    rows: int
+    bytes: int
+    oldest: str | None
+    lag_ms: int
+    delivered: int
+    rejected: int
+    dropped_quota: int
+    dropped_expired: int
+
 
 class DestinationRow(msgspec.Struct, frozen=True):
     """A destination as the API shows it (spec 01 section 8); secrets in `config_json` are masked."""
@@ -18,6 +38,7 @@ class DestinationRow(msgspec.Struct, frozen=True):
     last_error_at: str | None
     created_at: str
     updated_at: str
+    status: DestinationStatus
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True):
@@ -150,7 +171,8 @@ class ReportBuffers(msgspec.Struct, frozen=True):
 class OutboxReport(msgspec.Struct, frozen=True):
     """One destination's outbox: what is not yet acknowledged, in memory or on disk. Times are Unix ms.
 
-    `delivered` counts payloads acknowledged since the start."""
+    `delivered` counts payloads acknowledged since the start, `rejected` those in the dead-letter table.
+    `last_error` is what is wrong now, `latest_error` what went wrong last, rejections included."""
 
     destination_id: int
     destination: str
@@ -159,11 +181,14 @@ class OutboxReport(msgspec.Struct, frozen=True):
     bytes: int
     oldest: int | None
     delivered: int
+    rejected: int
     dropped_quota: int
     dropped_expired: int
     last_flush_attempt: int | None
     last_flush_success: int | None
     last_error: str | None
+    latest_error: str | None
+    latest_error_at: int | None
 
 
 class BuffersReported(msgspec.Struct, frozen=True):
@@ -171,3 +196,28 @@ class BuffersReported(msgspec.Struct, frozen=True):
 
     outboxes: list[OutboxReport]
     unrouted: int
+
+
+class ListDeadLetters(msgspec.Struct, frozen=True):
+    """To `publisher`: the latest `limit` payloads that a destination will never take; replies
+    `DeadLettersListed`."""
+
+    destination_id: int
+    limit: int
+
+
+class DeadLettersListed(msgspec.Struct, frozen=True):
+    """`total` counts all of them, also those beyond the limit."""
+
+    dead_letters: list[DeadLetter]
+    total: int
+
+
+class RemoveDeadLetters(msgspec.Struct, frozen=True):
+    """To `publisher`: all of a destination's; replies `DeadLettersRemoved`."""
+
+    destination_id: int
+
+
+class DeadLettersRemoved(msgspec.Struct, frozen=True):
+    removed: int

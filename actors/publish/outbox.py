@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
 
 READ_ROWS = 500
@@ -51,10 +52,12 @@ class Entry(msgspec.Struct, gc=False):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """What the next transaction writes: entries not yet on disk, and sequence numbers to delete."""
+    """What the next transaction writes: entries not yet on disk, sequence numbers to delete, and what
+    was rejected."""
 
     entries: list[Entry]
     done: list[int]
+    dead: list[DeadLetter]
 
     def rows(self) -> list[OutboxRow]:
         return [OutboxRow(e.seq, e.topic, e.payload, e.created_at) for e in self.entries]
@@ -89,6 +92,7 @@ class Outbox:
         self._inflight_bytes = 0
         self._unsaved: deque[Entry] = deque()
         self._done: list[int] = []
+        self._dead: list[DeadLetter] = []
         self._committing: Commit | None = None
         self._reading: int | None = None
 
@@ -153,6 +157,21 @@ class Outbox:
                 self._inflight_bytes -= len(entry.payload)
                 self._forget(entry)
 
+    def rejected(self, seqs: Iterable[int], reason: str, now_ms: int) -> int:
+        """The destination will never take these; they become dead letters with the next commit. Unknown
+        ones are ignored; returns how many were not."""
+        before = len(self._dead)
+        for seq in seqs:
+            entry = self._inflight.pop(seq, None)
+            if entry is not None:
+                self._inflight_bytes -= len(entry.payload)
+                self._forget(entry)
+                self._dead.append(
+                    DeadLetter(seq, entry.topic, entry.payload, reason, entry.created_at, now_ms)
+                )
+                self.memory += len(entry.payload)
+        return len(self._dead) - before
+
     def disconnected(self) -> None:
         """Nothing in flight will be acknowledged any more: it is to be sent again, in order."""
         self._ready.extendleft(reversed(self._inflight.values()))
@@ -186,9 +205,10 @@ class Outbox:
             if entry.live:
                 entry.written = True
                 entries.append(entry)
-        if not entries and not self._done:
+        if not entries and not self._done and not self._dead:
             return None
-        self._committing, self._done = Commit(entries, self._done), []
+        self._committing = Commit(entries, self._done, self._dead)
+        self._done, self._dead = [], []
         return self._committing
 
     def committed(self, ok: bool) -> None:
@@ -199,9 +219,11 @@ class Outbox:
         if not ok:
             self._unsaved.extendleft(reversed(commit.entries))
             self._done = commit.done + self._done
+            self._dead = commit.dead + self._dead
             return
         for entry in commit.entries:
             entry.saved = True
+        self.memory -= sum(len(letter.payload) for letter in commit.dead)
         self._spill()
 
     def _spill(self) -> None:
@@ -315,7 +337,10 @@ class Outbox:
 
     def shed(self) -> int:
         """Bring memory within its hard bound, which is exceeded only when the disk does not take what it
-        should; returns how many payloads, the oldest that are only in memory, were given up."""
+        should; returns how many payloads, the oldest that are only in memory, were given up. Dead letters
+        go first, uncounted."""
+        while self._dead and self._overfull():
+            self.memory -= len(self._dead.pop(0).payload)
         if not self._overfull():
             return 0
         if not self._on_disk:

@@ -1,5 +1,7 @@
 """The publisher: keeper of destinations and subscriptions, parent of the router and the destinations."""
 
+import secrets
+import time
 from collections import deque
 from typing import Any
 
@@ -10,21 +12,24 @@ from thespian.actors import ActorAddress, ChildActorExited
 from actors.failure import Refusal
 from actors.keeper import Keeper
 from actors.messages import Transacted
-from actors.publish import destinations
+from actors.publish import destinations, starts
 from actors.publish.destination import Destination
-from actors.publish.destinations.masks import masked, unmasked
+from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
     BuffersReported,
     ChangeDestination,
     ChangeSubscription,
+    DeadLettersListed,
+    DeadLettersRemoved,
     DestinationChanged,
     DestinationRemoved,
-    DestinationRow,
     DestinationsListed,
+    ListDeadLetters,
     ListDestinations,
     ListSubscriptions,
+    RemoveDeadLetters,
     RemoveDestination,
     RemoveSubscription,
     ReportBuffers,
@@ -38,12 +43,14 @@ from actors.publish.rows import (
     DestinationBody,
     SubscriptionBody,
     check_destination,
+    destination_row,
     found_report,
-    route_of,
     subscription_row,
 )
 from actors.publish.signals import (
     AllRetired,
+    ForgetDeadLetters,
+    JoinCloud,
     Reported,
     Retire,
     RetireAll,
@@ -51,21 +58,20 @@ from actors.publish.signals import (
     Route,
     Routing,
     RoutingReported,
-    RunDestination,
     RunPublisher,
-    RunSubscription,
     Settle,
     Settled,
 )
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
-from storage import target_state, timestamps
+from storage import dead_letters, target_state
 from storage.target_state import Row
 
 DESTINATION = "destination"
 SUBSCRIPTION = "subscription"
 ROUTER = "router"
 NAME_LENGTH = 200
+GAVE_UP = "gave up after repeated failures"
 
 
 _CHANGES = (
@@ -110,7 +116,6 @@ class Publisher(Keeper):
             id: found_report(id, row.name or "", message.outboxes.get(id))
             for id, row in self.destinations.items()
         }
-        self.errors: dict[int, tuple[str, str]] = {}
         self.unrouted = 0
         self.to_retire: set[int] = set()
         self.retiring: dict[int, int] = {}
@@ -121,13 +126,13 @@ class Publisher(Keeper):
     # Destinations
 
     def receiveMsg_ListDestinations(self, message: ListDestinations, sender: ActorAddress) -> None:
-        rows = [self._destination_row(row) for _, row in sorted(self.destinations.items())]
+        rows = [destination_row(row, self.reports[id]) for id, row in sorted(self.destinations.items())]
         chosen = [row for row in rows if row.enabled or message.include_disabled]
         self.send(sender, DestinationsListed(chosen))
 
     def receiveMsg_AddDestination(self, message: AddDestination, sender: ActorAddress) -> None:
         self._check_name(message.name, None)
-        body = check_destination(message.type, message.config_json, message.enabled)
+        body = check_destination(message.type, message.config_json, message.enabled, self.config.fallbacks)
         self.transact(
             sender,
             self._destination_stored,
@@ -149,9 +154,9 @@ class Publisher(Keeper):
         if message.config_json is not UNSET and config is not None:
             config = unmasked(config, before.config_json or {}, destinations.find(type).secrets)
         enabled = before.enabled if message.enabled is UNSET else message.enabled
-        body = check_destination(type, config, enabled)
+        body = check_destination(type, config, enabled, self.config.fallbacks)
         for subscription in self._of(row.id):
-            route_of(msgspec.convert(subscription.body, SubscriptionBody), body.type)
+            starts.subscription(subscription, row.id, body, self.config)
         self.transact(
             sender, self._destination_stored, target_state.update, row.id, msgspec.to_builtins(body), name
         )
@@ -161,16 +166,15 @@ class Publisher(Keeper):
         report = self.reports.get(row.id) or found_report(row.id, "", None)
         self.reports[row.id] = msgspec.structs.replace(report, destination=row.name or "")
         self._reconcile()
-        return DestinationChanged(self._destination_row(row))
+        return DestinationChanged(destination_row(row, self.reports[row.id]))
 
     def receiveMsg_RemoveDestination(self, message: RemoveDestination, sender: ActorAddress) -> None:
-        if message.id not in self.destinations:
-            raise Refusal(f"Destination not found: {message.id}", kind="not_found")
+        self._check_destination(message.id)
 
         def removed(_: int) -> DestinationRemoved:
             for subscription in self._of(message.id):
                 del self.subscriptions[subscription.id]
-            for known in (self.destinations, self.reports, self.errors):
+            for known in (self.destinations, self.reports):
                 known.pop(message.id, None)
             self._retained(message.id)
             self._reconcile()
@@ -179,7 +183,34 @@ class Publisher(Keeper):
         self.transact(sender, removed, target_state.delete, [message.id])
 
     def receiveMsg_TestDestination(self, message: TestDestination, sender: ActorAddress) -> None:
-        self.run(destinations.test(message.type, message.config_json or {}), reply_to=sender)
+        identity = starts.identity(self.config, f"callboard-test-{secrets.token_hex(4)}")
+        test = destinations.test(message.type, message.config_json, self.config.fallbacks, identity)
+        self.run(test, reply_to=sender)
+
+    def receiveMsg_ListDeadLetters(self, message: ListDeadLetters, sender: ActorAddress) -> None:
+        self._check_destination(message.destination_id)
+
+        def listed(found: list[dead_letters.DeadLetter]) -> DeadLettersListed:
+            report = self.reports.get(message.destination_id)
+            return DeadLettersListed(found, max(len(found), report.rejected if report else 0))
+
+        self.transact(sender, listed, dead_letters.newest, message.destination_id, message.limit)
+
+    def receiveMsg_RemoveDeadLetters(self, message: RemoveDeadLetters, sender: ActorAddress) -> None:
+        self._check_destination(message.destination_id)
+
+        def removed(count: int) -> DeadLettersRemoved:
+            self.send(child_address(self.myAddress, _child(message.destination_id)), ForgetDeadLetters())
+            report = self.reports.get(message.destination_id)
+            if report is not None:
+                self.reports[message.destination_id] = msgspec.structs.replace(report, rejected=0)
+            return DeadLettersRemoved(count)
+
+        self.transact(sender, removed, dead_letters.clear, message.destination_id)
+
+    def _check_destination(self, id: int | None, field: str | None = None) -> None:
+        if id not in self.destinations:
+            raise Refusal(f"Destination not found: {id}", field, "not_found")
 
     def _check_name(self, name: str, id: int | None) -> None:
         if not name.strip():
@@ -188,22 +219,6 @@ class Publisher(Keeper):
             raise Refusal(f"name is longer than {NAME_LENGTH} characters", "name")
         if any(row.name == name and row.id != id for row in self.destinations.values()):
             raise Refusal(f"Destination already exists: {name}", "name", "conflict")
-
-    def _destination_row(self, row: Row) -> DestinationRow:
-        body = msgspec.convert(row.body, DestinationBody)
-        error, at = self.errors.get(row.id, (None, None))
-        config = body.config_json
-        return DestinationRow(
-            id=row.id,
-            name=row.name or "",
-            type=body.type,
-            config_json=masked(config, destinations.find(body.type).secrets) if config else config,
-            enabled=body.enabled,
-            last_error=error,
-            last_error_at=at,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-        )
 
     # Subscriptions
 
@@ -279,10 +294,10 @@ class Publisher(Keeper):
         return self.subscriptions[id]
 
     def _check_route(self, body: SubscriptionBody, destination_id: int | None) -> None:
-        destination = self.destinations.get(destination_id or 0)
-        if destination is None:
-            raise Refusal(f"Destination not found: {destination_id}", "publish_destination_id", "not_found")
-        route_of(body, destination.body["type"])
+        self._check_destination(destination_id, "publish_destination_id")
+        owner = self.destinations[destination_id or 0]
+        row = Row(0, SUBSCRIPTION, "", None, owner.id, msgspec.to_builtins(body), "", "")
+        starts.subscription(row, owner.id, msgspec.convert(owner.body, DestinationBody), self.config)
 
     def _of(self, destination_id: int) -> list[Row]:
         return [row for row in self.subscriptions.values() if row.parent_id == destination_id]
@@ -303,10 +318,11 @@ class Publisher(Keeper):
             routings += self._reconcile_destination(id)
         router = child_address(self.myAddress, ROUTER)
         self.keep_only([router, *(child_address(self.myAddress, _child(id)) for id in self.destinations)])
+        route = Route(tuple(routings), self.config.observers)
         if self.running(router):
-            self.restate(router, Route(tuple(routings)))
+            self.restate(router, route)
         else:
-            self.spawn(Router, ROUTER, Route(tuple(routings)))
+            self.spawn(Router, ROUTER, route)
         if self.to_retire:
             self._settle()
 
@@ -320,28 +336,16 @@ class Publisher(Keeper):
                 self.to_retire.add(id)
             return []
         self._retained(id)
-        subscriptions = [s for s in self._of(id) if s.body["enabled"]]
-        starts = tuple(self._start_subscription(s, body.type) for s in subscriptions)
-        start = RunDestination(
-            id=id,
-            name=row.name or "",
-            type=body.type,
-            config=body.config_json or {},
-            subscriptions=starts,
-            limits=self.config.limits,
-            window=self.config.window,
-            agent_uuid=self.config.agent_uuid,
-            store=self.store,
-        )
+        start = starts.destination(row, [s for s in self._of(id) if s.body["enabled"]], self.config)
         if self.running(address):
             self.restate(address, start, label=row.name)
         else:
             self.spawn(Destination, _child(id), start, label=row.name)
-        return [Routing(child_address(address, f"subscription-{s.id}"), s.route.topics) for s in starts]
+        return [Routing(child_address(address, f"subscription-{s.id}"), s.route) for s in start.subscriptions]
 
-    def _start_subscription(self, row: Row, type: str) -> RunSubscription:
-        route = route_of(msgspec.convert(row.body, SubscriptionBody), type)
-        return RunSubscription(row.id, route, self.config.agent_uuid)
+    def receiveMsg_JoinCloud(self, message: JoinCloud, sender: ActorAddress) -> None:
+        self.config = msgspec.structs.replace(self.config, cloud=message.cloud)
+        self._reconcile()
 
     # Letting go
 
@@ -386,9 +390,12 @@ class Publisher(Keeper):
         super().receiveMsg_ChildActorExited(message, sender)
         for id in self.destinations:
             if message.childAddress == child_address(self.myAddress, _child(id)):
-                self.errors[id] = ("gave up after repeated failures", timestamps.now())
                 self.reports[id] = msgspec.structs.replace(
-                    self.reports[id], connected=False, last_error=self.errors[id][0]
+                    self.reports[id],
+                    connected=False,
+                    last_error=GAVE_UP,
+                    latest_error=GAVE_UP,
+                    latest_error_at=int(time.time() * 1000),
                 )
                 self._retained(id)
         self._all_retired()
@@ -396,13 +403,14 @@ class Publisher(Keeper):
     # What comes up from below
 
     def receiveMsg_Reported(self, message: Reported, sender: ActorAddress) -> None:
-        report = message.report
-        if report.destination_id not in self.destinations:
+        report, before = message.report, self.reports.get(message.report.destination_id)
+        if before is None:
             return
-        before = self.reports.get(report.destination_id)
+        if report.latest_error is None:  # an actor that has restarted knows nothing of its earlier life
+            report = msgspec.structs.replace(
+                report, latest_error=before.latest_error, latest_error_at=before.latest_error_at
+            )
         self.reports[report.destination_id] = report
-        if report.last_error and (before is None or before.last_error != report.last_error):
-            self.errors[report.destination_id] = (report.last_error, timestamps.now())
 
     def receiveMsg_RoutingReported(self, message: RoutingReported, sender: ActorAddress) -> None:
         self.unrouted = message.unrouted

@@ -1,13 +1,19 @@
 """The router: which subscriptions want which endpoint's batches."""
 
 import logging
+from time import monotonic
 
 import msgspec
 from thespian.actors import ActorAddress
 
 from actors.batch import Batch, Source
-from actors.publish import topics
+from actors.publish import selection, topics
 from actors.publish.signals import (
+    ForgetSource,
+    LatestReported,
+    Observe,
+    PublishEvent,
+    ReportLatest,
     Route,
     RoutingReported,
     Settle,
@@ -18,16 +24,25 @@ from actors.system.actor import Actor
 log = logging.getLogger(__name__)
 
 REPORT_INTERVAL = 1.0
+EVENTS = "events/"
 
 
 class ReportDue(msgspec.Struct, frozen=True):
     """To itself."""
 
 
-class Router(Actor):
-    """Sends each batch to the subscriptions that want any of its points.
+class Plan(msgspec.Struct, frozen=True):
+    """Where the batches of a source go. An `observer` is sent them too, but does not publish them."""
 
-    Filters are matched once per endpoint and change of either side, not per batch.
+    source: Source
+    subscriptions: tuple[ActorAddress, ...]
+    observer: ActorAddress | None
+
+
+class Router(Actor):
+    """Sends each batch to the subscriptions that want any of its points, and to who observes.
+
+    Routes are matched once per endpoint and change of either side, not per batch.
     """
 
     def __init__(self) -> None:
@@ -35,13 +50,16 @@ class Router(Actor):
         self.reported = 0
         self.warned = False
         self.ticking = False
+        self.latest: dict[str, Batch] = {}
+        self.leases: dict[str, tuple[ActorAddress, float]] = {}
 
     def receiveMsg_Route(self, message: Route, sender: ActorAddress) -> None:
         self.parent = sender
         self.reported = 0  # a parent that has restarted knows nothing yet
         self.routings = message.routings
+        self.observers = message.observers
         self.warned = False
-        self.plans: dict[str, tuple[Source, tuple[ActorAddress, ...]]] = {}
+        self.plans: dict[str, Plan] = {}
         self.health = f"{len(self.routings)} subscriptions"
         if not self.ticking:
             self.ticking = True
@@ -49,20 +67,55 @@ class Router(Actor):
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         source = message.source
-        known, subscriptions = self.plans.get(source.endpoint_uuid, (None, ()))
-        if known is not source:
-            subscriptions = self._plan(source)
-        if not subscriptions:
+        plan = self.plans.get(source.endpoint_uuid)
+        if plan is None or plan.source is not source:
+            plan = self._plan(source)
+        self.latest[source.endpoint_uuid] = message
+        if not plan.subscriptions:
             self.unrouted += 1
-        for subscription in subscriptions:
+        for subscription in plan.subscriptions:
             self.send(subscription, message)
+        if plan.observer is not None:
+            self.send(plan.observer, message)
+        for observer, _ in self.leases.values():
+            self.send(observer, message)
 
-    def _plan(self, source: Source) -> tuple[ActorAddress, ...]:
-        wanted = tuple(
-            routing.subscription for routing in self.routings if topics.select(routing.topics, source) != ()
+    def _plan(self, source: Source) -> Plan:
+        plan = self.plans[source.endpoint_uuid] = Plan(
+            source,
+            tuple(
+                routing.subscription
+                for routing in self.routings
+                if selection.select(routing.route, source) != ()
+            ),
+            self.observers.get(source.protocol),
         )
-        self.plans[source.endpoint_uuid] = (source, wanted)
-        return wanted
+        return plan
+
+    def receiveMsg_PublishEvent(self, message: PublishEvent, sender: ActorAddress) -> None:
+        """Only who asks for events by name gets them: they are not what other receivers expect."""
+        for routing in self.routings:
+            filters = (wanted for wanted in routing.route.topics if wanted.startswith(EVENTS))
+            if any(topics.matches(wanted, message.topic) for wanted in filters):
+                self.send(routing.subscription, message)
+
+    # Watching
+
+    def receiveMsg_Observe(self, message: Observe, sender: ActorAddress) -> None:
+        key = message.observer.addressDetails
+        if message.seconds > 0:
+            self.leases[key] = message.observer, monotonic() + message.seconds
+        else:
+            self.leases.pop(key, None)
+
+    def receiveMsg_ReportLatest(self, message: ReportLatest, sender: ActorAddress) -> None:
+        self.send(sender, LatestReported(list(self.latest.values())))
+
+    def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
+        self.latest.pop(message.endpoint_uuid, None)
+        self.plans.pop(message.endpoint_uuid, None)
+
+    # Reporting
 
     def receiveMsg_ReportDue(self, message: ReportDue, sender: ActorAddress) -> None:
         if self.unrouted != self.reported:
@@ -71,6 +124,8 @@ class Router(Actor):
                 self.warned = True
                 log.warning("readings that no enabled subscription wants are dropped")
             self.send(self.parent, RoutingReported(self.unrouted))
+        now = monotonic()
+        self.leases = {key: lease for key, lease in self.leases.items() if lease[1] > now}
         self.wakeupAfter(REPORT_INTERVAL, ReportDue())
 
     def receiveMsg_Settle(self, message: Settle, sender: ActorAddress) -> None:

@@ -7,20 +7,18 @@ import msgspec
 
 from actors.failure import Refusal
 from actors.publish import formats, topics
+from actors.publish.formats.compression import COMPRESSIONS
 
-COMPRESSIONS = ("json", "msgpack", "json+deflate", "msgpack+deflate")
 QUALITIES = ("GOOD", "BAD", "UNCERTAIN")
-
-# Destination types whose topics follow from the agent's own identity.
-_OWN_TOPICS = ("iotistica",)
 
 
 class Route(msgspec.Struct, frozen=True):
     """A checked subscription.
 
-    `topic` is trimmed; None only for a destination that has topics of its own. `buffer_size` polls of
-    one endpoint are published together, or fewer once the first has waited `buffer_time_ms` (0: no
-    limit). `max_points_per_message` and `min_interval_ms` are off at 0; an empty tuple filters nothing.
+    `topic` is trimmed; None when there is none. `buffer_size` polls of one endpoint are published
+    together, or fewer once the first has waited `buffer_time_ms` (0: no limit).
+    `max_points_per_message` and `min_interval_ms` are off at 0; an empty tuple filters nothing.
+    `compression` None is the agent's own default.
     """
 
     topics: tuple[str, ...]
@@ -38,12 +36,11 @@ class Route(msgspec.Struct, frozen=True):
     buffer_time_ms: int = 60_000
 
 
-def check_subscription(
-    filters: Any, route_json: Any, payload_format: Any, compression: Any, destination_type: str
-) -> Route:
+def check_subscription(filters: Any, route_json: Any, payload_format: Any, compression: Any) -> Route:
     """The route of a subscription as the client sent it; raises `Refusal`.
 
-    `destination_type` is a canonical one. Unknown keys of `route_json` are left alone.
+    Unknown keys of `route_json` are left alone. Whether the destination can do with that topic is the
+    destination type's to say.
     """
     if payload_format not in formats.NAMES:
         raise Refusal(f"Invalid payload_format: {payload_format}", "payload_format")
@@ -52,7 +49,7 @@ def check_subscription(
     route = route_json or {}
     return Route(
         topics=_filters(filters),
-        topic=_topic(route.get("topic"), destination_type),
+        topic=_topic(route.get("topic")),
         payload_format=payload_format,
         compression=_compression(compression),
         include_devices=_strings(route, "includeDevices"),
@@ -72,26 +69,18 @@ def _filters(filters: Any) -> tuple[str, ...]:
     return tuple(topics.check_filter(one, f"topics[{index}]") for index, one in enumerate(given))
 
 
-def _topic(topic: Any, destination_type: str) -> str | None:
-    field = "route_json.topic"
+def _topic(topic: Any) -> str | None:
     if topic is not None and not isinstance(topic, str):
-        raise Refusal(f"{field} must be a string", field)
-    if topic is not None and topic.strip():
-        return topics.check_topic(topic, field)
-    if destination_type not in _OWN_TOPICS:
-        raise Refusal("route_json.topic is required for external destinations", field)
-    return None
+        raise Refusal("route_json.topic must be a string", "route_json.topic")
+    return (topic or "").strip() or None
 
 
 def _compression(compression: Any) -> str | None:
-    if compression is None:
-        return None
-    if compression == "json":
-        return "json"
-    if compression not in COMPRESSIONS:
+    if compression is not None and compression not in COMPRESSIONS:
         supported = ", ".join(COMPRESSIONS)
         raise Refusal(f"Invalid compression: {compression}. Supported: {supported}", "compression")
-    raise Refusal(f"Compression {compression} is not supported by this version; use json", "compression")
+    found: str | None = compression
+    return found
 
 
 def _qualities(route: dict[str, Any]) -> tuple[str, ...]:

@@ -1,19 +1,27 @@
 """What the actors of publishing tell one another; what the API asks of them is in `messages`."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
 from thespian.actors import ActorAddress
 
+from actors.batch import Batch
 from actors.publish import routes
+from actors.publish.destinations.driver import Cloud, Identity
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import Limits
+from actors.publish.topics import Target
 from storage.outbox import OutboxSummary
 from storage.target_state import Row
 
 
 class RunPublisher(msgspec.Struct, frozen=True):
-    """Start: the stored destinations and subscriptions, what waits on disk, and the limits."""
+    """Start: the stored destinations and subscriptions, what waits on disk, and the limits.
+
+    `compression` is that of subscriptions that name none. `fallbacks` are, by destination type, what
+    `config_json` means where it says nothing. `observers` get every batch of their protocol.
+    """
 
     rows: list[Row]
     outboxes: dict[int, OutboxSummary]
@@ -21,6 +29,16 @@ class RunPublisher(msgspec.Struct, frozen=True):
     agent_uuid: str
     limits: Limits
     window: int
+    compression: str = "json"
+    fallbacks: Mapping[str, dict[str, Any]] = {}
+    observers: Mapping[str, ActorAddress] = {}
+    cloud: Cloud | None = None
+
+
+class JoinCloud(msgspec.Struct, frozen=True):
+    """To `publisher`: what provisioning has agreed, or None when the agent has left the cloud."""
+
+    cloud: Cloud | None
 
 
 class RetireAll(msgspec.Struct, frozen=True):
@@ -32,16 +50,48 @@ class AllRetired(msgspec.Struct, frozen=True):
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """One subscription: its actor and its topic filters."""
+    """One subscription: its actor and what it asks for."""
 
     subscription: ActorAddress
-    topics: tuple[str, ...]
+    route: routes.Route
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Start, and again whenever subscriptions change: all of them."""
+    """Start, and again whenever subscriptions change: all of them, and who observes each protocol."""
 
     routings: tuple[Routing, ...]
+    observers: Mapping[str, ActorAddress] = {}
+
+
+class Observe(msgspec.Struct, frozen=True):
+    """To the router: send every batch to `observer` too, for `seconds` from now; 0 ends it."""
+
+    observer: ActorAddress
+    seconds: float
+
+
+class ReportLatest(msgspec.Struct, frozen=True):
+    """To the router; answered by `LatestReported`."""
+
+
+class LatestReported(msgspec.Struct, frozen=True):
+    """The last batch of every endpoint that has sent one and is still there."""
+
+    batches: list[Batch]
+
+
+class ForgetSource(msgspec.Struct, frozen=True):
+    """To the router: that endpoint is no more."""
+
+    endpoint_uuid: str
+
+
+class PublishEvent(msgspec.Struct, frozen=True):
+    """To the router: something to publish that is no reading. It goes to the subscriptions with a topic
+    filter that begins with `events/` and selects `topic`; `body` is JSON's types, as published."""
+
+    topic: str
+    body: dict[str, Any]
 
 
 class RoutingReported(msgspec.Struct, frozen=True):
@@ -59,10 +109,11 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class RunSubscription(msgspec.Struct, frozen=True):
-    """Start, and again whenever it changes."""
+    """Start, and again whenever it changes. `route.compression` is never None here."""
 
     id: int
     route: routes.Route
+    target: Target
     agent_uuid: str
 
 
@@ -96,7 +147,8 @@ class Retire(msgspec.Struct, frozen=True):
 
 
 class RunDestination(msgspec.Struct, frozen=True):
-    """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear.
+    """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear,
+    fallbacks included.
 
     `retire` is what an earlier life was told and had not finished."""
 
@@ -107,7 +159,7 @@ class RunDestination(msgspec.Struct, frozen=True):
     subscriptions: tuple[RunSubscription, ...]
     limits: Limits
     window: int
-    agent_uuid: str
+    identity: Identity
     store: ActorAddress
     retire: Retire | None = None
 
@@ -117,6 +169,10 @@ class Retired(msgspec.Struct, frozen=True):
 
     id: int
     number: int
+
+
+class ForgetDeadLetters(msgspec.Struct, frozen=True):
+    """To the destination: its dead-letter table has been emptied."""
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -131,12 +187,19 @@ class Connected(msgspec.Struct, frozen=True):
     number: int
 
 
+class Trouble(msgspec.Struct, frozen=True):
+    """Why there is no connection; see `Transient` and `Permanent`."""
+
+    reason: str
+    permanent: bool
+    retry_after: float = 0.0
+
+
 class ConnectFailed(msgspec.Struct, frozen=True):
     """To itself; `number` is that of the attempt."""
 
     number: int
-    reason: str
-    permanent: bool
+    trouble: Trouble
 
 
 class Connect(msgspec.Struct, frozen=True):
@@ -149,7 +212,13 @@ class Lost(msgspec.Struct, frozen=True):
     """To itself: an established connection has ended; `number` is that of the driver."""
 
     number: int
-    reason: str
+    trouble: Trouble
+
+
+class Expiring(msgspec.Struct, frozen=True):
+    """To itself: the connection's credentials end soon; `number` is that of the driver."""
+
+    number: int
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
@@ -157,6 +226,14 @@ class Delivered(msgspec.Struct, frozen=True, gc=False):
 
     number: int
     seqs: list[int]
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """To itself: never to be delivered; `number` is that of the driver."""
+
+    number: int
+    seqs: list[int]
+    reason: str
 
 
 class Tick(msgspec.Struct, frozen=True):

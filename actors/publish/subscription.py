@@ -4,12 +4,15 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.batch import Batch, Source
-from actors.publish import formats, topics
-from actors.publish.formats import MessageIds
+from actors.publish import formats, selection, topics
+from actors.publish.by_source import BySource
+from actors.publish.formats import MessageIds, Points
+from actors.publish.selection import Throttle
 from actors.publish.signals import (
     Flush,
     Flushed,
     Publish,
+    PublishEvent,
     RunSubscription,
 )
 from actors.system.actor import Actor
@@ -20,6 +23,14 @@ class BatchDue(msgspec.Struct, frozen=True):
 
     endpoint_uuid: str
     number: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What becomes of a source's batches."""
+
+    points: Points
+    topic: str
+    throttle: Throttle | None
 
 
 class Buffer(msgspec.Struct):
@@ -41,26 +52,51 @@ class Subscription(Actor):
         self.destination = sender
         self.id = message.id
         self.route = message.route
-        self.topic = message.route.topic or ""
+        self.target = message.target
+        self.format = formats.find(message.route.payload_format)
+        self.compression = message.route.compression or "json"
         self.ids = MessageIds(message.agent_uuid)
-        self.selections: dict[str, tuple[Source, tuple[int, ...] | None]] = {}
-        self.health = f"{message.route.payload_format} to {self.topic}"
+        self.plans = BySource(self._plan)
+        compressed = "" if self.compression == "json" else f" {self.compression}"
+        self.health = f"{self.format.name}{compressed} to {self.target.topic}"
+
+    def _plan(self, source: Source) -> Plan:
+        interval = self.route.min_interval_ms
+        return Plan(
+            selection.select(self.route, source),
+            topics.fill(self.target, source.protocol, source.endpoint, source.device),
+            Throttle(interval) if interval else None,
+        )
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
+        plan = self.plans.get(message.source)
+        if plan.throttle is not None and not plan.throttle.admits(message.timestamp):
+            return
         if self.route.buffer_size == 1:
-            self._publish([message])
+            self._publish([message], plan)
         else:
             self._buffer(message)
 
-    def _publish(self, batches: list[Batch]) -> None:
-        source = batches[0].source
-        known, points = self.selections.get(source.endpoint_uuid, (None, None))
-        if known is not source:
-            points = topics.select(self.route.topics, source)
-            self.selections[source.endpoint_uuid] = (source, points)
-        payloads = formats.encode(self.route.payload_format, batches, points, self.ids)
+    def _publish(self, batches: list[Batch], plan: Plan) -> None:
+        payloads = []
+        for pieces in selection.messages(self.route, plan.points, batches, self.format.per_poll):
+            payload = formats.encode(self.format.name, self.compression, pieces, self.ids)
+            if payload is not None:
+                payloads.append(payload)
         if payloads:
-            self.send(self.destination, Publish(self.topic, payloads))
+            self.send(self.destination, Publish(plan.topic, payloads))
+
+    # Events
+
+    def receiveMsg_PublishEvent(self, message: PublishEvent, sender: ActorAddress) -> None:
+        if not self.format.internal:
+            payload = formats.encode_event(self.compression, message.body, self.ids)
+            self.send(self.destination, Publish(self._event_topic(message.topic), [payload]))
+
+    def _event_topic(self, topic: str) -> str:
+        return topic if self.target.events_by_name else topics.fill(self.target, topic.rpartition("/")[2])
+
+    # Buffering
 
     def _buffer(self, batch: Batch) -> None:
         key = batch.source.endpoint_uuid
@@ -91,4 +127,5 @@ class Subscription(Actor):
             self._publish_buffer(key)
 
     def _publish_buffer(self, key: str) -> None:
-        self._publish(self.buffers.pop(key).batches)
+        batches = self.buffers.pop(key).batches
+        self._publish(batches, self.plans.get(batches[0].source))

@@ -1,8 +1,9 @@
-"""MQTT topics and topic filters (MQTT 3.1.1 section 4.7), and which points a subscription wants."""
+"""Topics: filters that select readings (MQTT 3.1.1 section 4.7), and targets that payloads go to."""
 
-from collections.abc import Sequence
+import re
 
-from actors.batch import Source
+import msgspec
+
 from actors.failure import Refusal
 
 MAX_BYTES = 65_535
@@ -55,17 +56,29 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(levels) == len(parts)
 
 
-def select(filters: Sequence[str], source: Source) -> tuple[int, ...] | None:
-    """Indices of the source's points that a subscription with these filters wants; None is all of them.
+class Target(msgspec.Struct, frozen=True):
+    """Where payloads go: `topic` as it is, or, if `template`, with its placeholders filled per source.
 
-    No filter at all wants everything, and so does one that selects the protocol's name
-    (spec 02 section 4). Costs filters x points: once per subscription and endpoint, not per batch.
+    `{endpoint}` and `{protocol}` are the protocol's name (the last level of the source topic, spec 02
+    section 8.2), `{name}` the endpoint's and `{device}` the device's. With `events_by_name` an event goes
+    to its own topic, else to the same as readings.
     """
-    if not filters or any(matches(wanted, source.protocol) for wanted in filters):
-        return None
-    chosen = tuple(
-        index
-        for index, topics in enumerate(source.topics)
-        if any(matches(wanted, topic) for wanted in filters for topic in topics)
-    )
-    return None if len(chosen) == len(source.points) else chosen
+
+    topic: str
+    template: bool = False
+    events_by_name: bool = False
+
+
+def fill(target: Target, protocol: str, endpoint: str = "", device: str = "") -> str:
+    """The target's topic for readings of that source; names lose what a topic level cannot hold."""
+    if not target.template:
+        return target.topic
+    values = {"endpoint": protocol, "protocol": protocol, "name": endpoint, "device": device}
+    return _PLACEHOLDER.sub(lambda found: _level(values[found[1]]), target.topic)
+
+
+_PLACEHOLDER = re.compile(r"\{(endpoint|protocol|name|device)\}")
+
+
+def _level(name: str) -> str:
+    return re.sub(r"[/+#\0]", "_", name)

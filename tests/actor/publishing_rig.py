@@ -1,57 +1,18 @@
 """The publisher with a real store and destinations that a test drives instead of a broker."""
 
 import asyncio
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any
 
-import msgspec
 import pytest
-from thespian.actors import ActorAddress
+from publishing_system import PublishingSystem, hasten, numbers_of
 
-from actors.batch import Batch, Point, Source
-from actors.failure import Failed, Refusal
-from actors.messages import ActorNode, Transact, Transacted
+from actors.failure import Refusal
 from actors.publish import destination as destination_module
-from actors.publish import destinations, publisher, retry, router
-from actors.publish.destinations.driver import (
-    Delivered,
-    DestinationType,
-    Driver,
-    Lost,
-    Transient,
-)
-from actors.publish.messages import (
-    AddDestination,
-    AddSubscription,
-    BuffersReported,
-    ChangeDestination,
-    ChangeSubscription,
-    DestinationChanged,
-    DestinationRow,
-    DestinationTested,
-    OutboxReport,
-    ReportBuffers,
-    SubscriptionChanged,
-    SubscriptionRow,
-)
-from actors.publish.outbox import Limits
-from actors.publish.publisher import Publisher
-from actors.publish.signals import AllRetired, RetireAll, RunPublisher
-from actors.store import RunStore, Store
-from actors.system import tree
-from actors.system.addresses import child_address
-from actors.system.asyncio_base import AsyncioSystemBase
-from storage import outbox, target_state
-from storage.database import Database
-
-UUID = "7d0f2c5e-0000-4000-8000-000000000001"
-PATIENCE = 5.0
-
-T = TypeVar("T")
+from actors.publish import destinations
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Transient
+from actors.publish.messages import DestinationRow, DestinationTested
+from actors.publish.topics import Target
 
 
 class Site:
@@ -102,11 +63,10 @@ class Site:
 class SiteDriver(Driver):
     """Keeps the contract of `Driver` strictly."""
 
-    def __init__(self, site: Site, name: str, delivered: Delivered, lost: Lost) -> None:
+    def __init__(self, site: Site, identity: Identity, listener: Listener) -> None:
         self.site = site
-        self.name = name
-        self.delivered = delivered
-        self.lost = lost
+        self.identity = identity
+        self.listener = listener
         self.is_open = False
         self.unacknowledged: list[int] = []
         site.drivers.append(self)
@@ -138,11 +98,16 @@ class SiteDriver(Driver):
         if self.is_open and self.unacknowledged:
             count = len(self.unacknowledged) if count is None else count
             seqs, self.unacknowledged = self.unacknowledged[:count], self.unacknowledged[count:]
-            self.delivered(seqs)
+            self.listener.delivered(seqs)
 
-    def end(self, reason: str) -> None:
+    def reject(self, count: int, reason: str) -> None:
+        """The oldest `count` payloads that are not acknowledged."""
+        seqs, self.unacknowledged = self.unacknowledged[:count], self.unacknowledged[count:]
+        self.listener.rejected(seqs, reason)
+
+    def end(self, reason: str, retry_after: float = 0.0) -> None:
         self.is_open = False
-        asyncio.get_running_loop().call_soon(self.lost, reason)
+        asyncio.get_running_loop().call_soon(self.listener.lost, Transient(reason, retry_after))
 
     async def close(self) -> None:
         self.is_open = False
@@ -163,10 +128,12 @@ class Sites:
         if type_name not in self.TYPES:
             raise Refusal(f"Invalid type: {type_name}. Supported: {', '.join(self.TYPES)}", "type")
 
-        def driver(config: dict[str, Any], name: str, delivered: Delivered, lost: Lost) -> Driver:
-            return SiteDriver(self[config["host"]], name, delivered, lost)
+        def driver(config: dict[str, Any], identity: Identity, listener: Listener) -> Driver:
+            return SiteDriver(self[config["host"]], identity, listener)
 
-        return DestinationType(type_name, _check, driver, _test, ("password",))
+        return DestinationType(
+            name=type_name, check=_check, target=_target, driver=driver, test=_test, secrets=("password",)
+        )
 
 
 def _check(config: dict[str, Any]) -> dict[str, Any]:
@@ -175,92 +142,26 @@ def _check(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-async def _test(config: dict[str, Any]) -> DestinationTested:
+def _target(config: dict[str, Any], topic: str | None, identity: Identity) -> Target:
+    if topic is None:
+        raise Refusal("route_json.topic is required for external destinations", "route_json.topic")
+    return Target(topic)
+
+
+async def _test(config: dict[str, Any], identity: Identity) -> DestinationTested:
     return DestinationTested(True, message=f"{config.get('host')} answers")
 
 
-def limits(**changes: Any) -> Limits:
-    values: dict[str, Any] = {
-        "max_rows": 100_000,
-        "max_bytes": 100_000_000,
-        "ttl_ms": 3_600_000,
-        "memory_bytes": 1_000_000,
-        "hold": 0.03,
-        "strict": False,
-    }
-    return Limits(**(values | changes))
-
-
-class Rig:
-    """Store and publisher in an actor system of their own; a restart keeps the database."""
+class Rig(PublishingSystem):
+    """With the destination types of `sites`."""
 
     def __init__(self, directory: Path, sites: Sites) -> None:
-        self.path = directory / "agent.sqlite"
+        super().__init__(directory)
         self.sites = sites
-        self.limits = limits()
-        self.window = 100
-        self.sources: dict[str, Source] = {}
-
-    async def start(self) -> None:
-        await self.start_store()
-        await self.start_publisher()
-
-    async def start_store(self) -> None:
-        self.base = AsyncioSystemBase()
-        start = RunStore(self.path, self.path.parent, 5000, None, None, None)
-        self.store = self.base.spawn(None, Store, "store", start)
-        rows = (await self.transact(target_state.load)).result
-        found = (await self.transact(outbox.summaries)).result
-        self.run = RunPublisher(rows, found, self.store, UUID, self.limits, self.window)
-
-    async def start_publisher(self) -> None:
-        self.publisher = self.base.spawn(None, Publisher, "publisher", self.run)
-        self.router = child_address(self.publisher, publisher.ROUTER)
-        await self.until(lambda: self.router.addressDetails in self.base.mailboxes)
-
-    async def stop(self) -> None:
-        """As the agent stops."""
-        await self.ask(RetireAll(), AllRetired)
-        await self.end()
-
-    async def end(self) -> None:
-        """As a crash does, but that files are closed."""
-        self.base.shutdown()
-        await self.base.released()
-
-    async def transact(self, call: Callable[..., Any], *args: Any) -> Transacted:
-        answer = await self.base.ask(self.store, Transact("test", call, args), PATIENCE)
-        assert isinstance(answer, Transacted)
-        return answer
-
-    async def ask(self, message: Any, expected: type[T]) -> T:
-        answer = await self.base.ask(self.publisher, message, PATIENCE)
-        assert isinstance(answer, expected), answer
-        return answer
-
-    async def refused(self, message: Any) -> Failed:
-        return await self.ask(message, Failed)
-
-    # Configuring
 
     async def add_destination(self, name: str = "one", host: str = "a", **fields: Any) -> DestinationRow:
         body = {"type": "fake", "config_json": {"host": host}} | fields
-        changed = await self.ask(AddDestination(name=name, **body), DestinationChanged)
-        return changed.destination
-
-    async def change_destination(self, id: int, **fields: Any) -> DestinationRow:
-        changed = await self.ask(ChangeDestination(id, **fields), DestinationChanged)
-        return changed.destination
-
-    async def add_subscription(self, destination_id: int, **fields: Any) -> SubscriptionRow:
-        route = {"topic": "plant"} | fields.pop("route_json", {})
-        body: dict[str, Any] = {"payload_format": "tags", "route_json": route} | fields
-        changed = await self.ask(AddSubscription(destination_id, **body), SubscriptionChanged)
-        return changed.subscription
-
-    async def change_subscription(self, id: int, **fields: Any) -> SubscriptionRow:
-        changed = await self.ask(ChangeSubscription(id, **fields), SubscriptionChanged)
-        return changed.subscription
+        return await self.new_destination(name, **body)
 
     async def begin(self, host: str = "a", name: str = "one", **fields: Any) -> int:
         """A destination that is connected and gets everything."""
@@ -269,151 +170,13 @@ class Rig:
         await self.until(lambda: self.health(destination.id) == "connected")
         return destination.id
 
-    # Readings
-
-    def poll(self, *numbers: int, endpoint: str = "line-1") -> list[Batch]:
-        """Send one batch a number to the router, the number as value of the endpoint's metric `seq`.
-
-        At once: not more than its mailbox holds.
-        """
-        assert len(numbers) <= self.base.mailbox_size
-        source = self.sources.setdefault(endpoint, source_of(endpoint))
-        batches = [Batch(source, 1_700_000_000_000 + number, [number]) for number in numbers]
-        for batch in batches:
-            self.base.tell(self.router, batch)
-        return batches
-
-    # Looking
-
-    def destination(self, id: int) -> ActorAddress:
-        return child_address(self.publisher, f"destination-{id}")
-
-    def node(self, id: int) -> ActorNode | None:
-        """The destination's actor in the tree dump."""
-        cell: Any = self.base.mailboxes.get(self.destination(id).addressDetails)
-        return None if cell is None else tree.dump(cell).root
-
-    def health(self, id: int) -> str | None:
-        node = self.node(id)
-        return None if node is None else node.health
-
-    def instance(self, id: int) -> destination_module.Destination:
-        cell: Any = self.base.mailboxes[self.destination(id).addressDetails]
-        found: destination_module.Destination = cell.instance
-        return found
-
-    def held(self, id: int) -> int | None:
-        """How many payloads the outbox holds now; None when it is not there."""
-        cell: Any = self.base.mailboxes.get(self.destination(id).addressDetails)
-        outbox = getattr(cell and cell.instance, "outbox", None)
-        return outbox and outbox.rows + len(cell.mailbox or ())
-
-    async def report(self, id: int) -> OutboxReport:
-        reported = await self.ask(ReportBuffers(), BuffersReported)
-        return next(report for report in reported.outboxes if report.destination_id == id)
-
-    async def reported(self, id: int, accepted: Callable[[OutboxReport], Any]) -> OutboxReport:
-        """Wait for a report that is accepted."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                report = await self.report(id)
-                if accepted(report):
-                    return report
-                await asyncio.sleep(0.01)
-
-    def stored(self, id: int | None = None) -> list[int]:
-        """The sequence numbers on disk, in order."""
-        with closing(sqlite3.connect(self.path)) as connection:
-            rows = connection.execute("SELECT destination_id, payload FROM outbox ORDER BY seq").fetchall()
-        return [number for owner, payload in rows if id in (None, owner) for number in numbers_of(payload)]
-
-    async def until(self, happened: Callable[[], Any]) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                if happened():
-                    return
-                await asyncio.sleep(0.005)
-
-    async def settle(self, id: int) -> None:
-        """Wait until everything is acknowledged, and deleted from disk.
-
-        What was sent to the router before is counted: it has arrived by the next turns of the actors.
-        """
-        await self.ask(ReportBuffers(), BuffersReported)
-        await self.until(lambda: self.held(id) == 0 and self.stored(id) == [])
-
-    # Making trouble
-
-    @contextmanager
-    def busy_store(self) -> Iterator[None]:
-        """Nothing asked of the store is done or answered meanwhile."""
-        release = threading.Event()
-        self.base.tell(self.store, Transact("busy", _wait, (release,)))
-        try:
-            yield
-        finally:
-            release.set()
-
-    async def fill_disk(self) -> None:
-        await self.transact(_limit_pages)
-
-    async def free_disk(self) -> None:
-        await self.transact(_unlimit_pages)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.end()
-
-
-def _wait(database: Database, release: threading.Event) -> None:
-    release.wait(PATIENCE)
-
-
-def _limit_pages(database: Database) -> None:
-    pages = database.db.execute("PRAGMA page_count").fetchone()[0]
-    database.db.execute(f"PRAGMA max_page_count={pages}")
-
-
-def _unlimit_pages(database: Database) -> None:
-    database.db.execute("PRAGMA max_page_count=1000000")
-
-
-def source_of(endpoint: str, *metrics: str) -> Source:
-    names = metrics or ("seq",)
-    return Source(
-        endpoint_uuid=f"uuid-of-{endpoint}",
-        endpoint=endpoint,
-        protocol="modbus",
-        device_uuid=f"device-of-{endpoint}",
-        device=endpoint,
-        points=tuple(Point(name) for name in names),
-        topics=tuple(
-            (f"modbus/{endpoint}/{endpoint}/{name}", f"sensors/{endpoint}/{name}") for name in names
-        ),
-    )
-
-
-def numbers_of(payload: bytes) -> list[int]:
-    """The values of metric `seq` in a payload of format `tags` or `custom`."""
-    decoded = msgspec.json.decode(payload)
-    if "tags" in decoded:
-        return [tag["value"] for tag in decoded["tags"] if tag["name"] == "seq"]
-    return [message["value"] for message in decoded["messages"] if message["metric"] == "seq"]
-
 
 @pytest.fixture
 def sites(monkeypatch: pytest.MonkeyPatch) -> Sites:
-    """Also makes what takes its time in life quick."""
     found = Sites()
     monkeypatch.setattr(destinations, "find", found.find)
-    monkeypatch.setattr(retry, "SOONEST", 0.02)
-    monkeypatch.setattr(retry, "PERMANENT", 0.05)
-    monkeypatch.setattr(destination_module, "REPORT_INTERVAL", 0.02)
+    hasten(monkeypatch)
     monkeypatch.setattr(destination_module, "DRAIN_TIME", 0.4)
-    monkeypatch.setattr(router, "REPORT_INTERVAL", 0.02)
     return found
 
 

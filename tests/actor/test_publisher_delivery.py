@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from publishing_rig import Rig, Sites, limits, numbers_of
+from publishing_rig import Rig, Sites
+from publishing_system import limits, numbers_of
 
+from actors import store_client
 from actors.publish import destination as destination_module
-from actors.publish import store_client
+from actors.publish import retry
 from actors.publish.destination import Destination
-from actors.publish.destinations.driver import Permanent
+from actors.publish.destinations.driver import Permanent, Transient
 from actors.publish.messages import (
     DestinationRemoved,
     DestinationsListed,
@@ -103,7 +105,7 @@ async def test_one_destination_that_is_down_does_not_delay_another(rig: Rig, sit
     await rig.add_subscription(two.id)
     rig.poll(*range(50))
     await rig.reported(one, lambda report: report.delivered == 50)
-    assert (await rig.report(two.id)).rows == 50
+    await rig.reported(two.id, lambda report: report.rows == 50)
     sites["b"].come_back()
     await rig.settle(two.id)
     assert sites["b"].numbers == list(range(50))
@@ -243,8 +245,8 @@ async def test_a_driver_that_was_let_go_has_no_say_any_more(rig: Rig, sites: Sit
     await rig.until(lambda: len(sites["b"].connected) == 1)
     rig.poll(1, 2, 3)
     await rig.until(lambda: sites["b"].numbers == [1, 2, 3])
-    old.delivered([1, 2, 3])
-    old.lost("an old story")
+    old.listener.delivered([1, 2, 3])
+    old.listener.lost(Transient("an old story"))
     await rig.until(lambda: rig.stored() == [1, 2, 3])
     assert rig.health(id) == "connected"
     assert (await rig.report(id)).rows == 3
@@ -767,3 +769,30 @@ async def test_a_crash_of_the_publisher_costs_its_destinations_nothing(
     assert [row.name for row in (await rig.ask(ListDestinations(), DestinationsListed)).destinations] == [
         "one"
     ]
+
+
+async def test_a_destination_that_only_accepts_connections_is_tried_less_and_less(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away: list[float] = []
+
+    def delay(seconds: float, permanent: bool) -> float:
+        away.append(seconds)
+        return 0.01
+
+    monkeypatch.setattr(retry, "delay", delay)
+    sites["a"].leaves_at_once = True
+    destination = await rig.add_destination()
+    await rig.until(lambda: len(away) > 20)
+    assert away == sorted(away)
+    assert away[-1] > 0.15
+
+    sites["a"].leaves_at_once = False
+    await rig.add_subscription(destination.id)
+    await rig.until(lambda: rig.health(destination.id) == "connected")
+    rig.poll(1)
+    await rig.settle(destination.id)
+    away.clear()
+    sites["a"].leave()
+    await rig.until(lambda: away)
+    assert away[0] < 0.05

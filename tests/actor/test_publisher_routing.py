@@ -5,7 +5,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from publishing_rig import Rig, Sites, numbers_of, source_of
+from publishing_rig import Rig, Sites
+from publishing_system import numbers_of, source_of
 
 from actors.batch import Batch
 from actors.publish.messages import (

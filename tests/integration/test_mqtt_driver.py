@@ -1,71 +1,27 @@
 import asyncio
+import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
-import gmqtt
 import pytest
 import uvloop
-from gmqtt.mqtt.constants import MQTTv311
+from mqtt_owner import Owner, subscriber, tls_to, to_port, until
 from servers.certificates import Authority
 from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
 
-from actors.publish import destinations
+from actors.publish.destinations import mqtt_driver
+from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import Permanent, Transient
-from actors.publish.destinations.mqtt_config import check
-from actors.publish.destinations.mqtt_driver import MqttDriver, _transport
-from actors.publish.messages import DestinationTested
+from actors.publish.destinations.gmqtt_client import transport_of
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     with Mosquitto(tmp_path) as running:
         yield running
-
-
-class Owner:
-    """What a destination actor is to a driver: it takes the callbacks and keeps what they say."""
-
-    def __init__(self, config_json: dict[str, Any], **options: Any) -> None:
-        self.delivered: list[list[int]] = []
-        self.lost: list[str] = []
-        self.driver = MqttDriver(
-            check(config_json), "agent-1", self.delivered.append, self.lost.append, **options
-        )
-
-    @property
-    def seqs(self) -> list[int]:
-        return [seq for seqs in self.delivered for seq in seqs]
-
-
-def to_port(port: int, **config_json: Any) -> dict[str, Any]:
-    return {"host": "127.0.0.1", "port": port, **config_json}
-
-
-def tls_to(port: int, **config_json: Any) -> dict[str, Any]:
-    return {"brokerUrl": f"mqtts://127.0.0.1:{port}", **config_json}
-
-
-async def until(happened: Callable[[], Any], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            if happened():
-                return
-            await asyncio.sleep(0.005)
-
-
-async def subscriber(port: int, received: list[tuple[str, bytes, int]]) -> gmqtt.Client:
-    client = gmqtt.Client("subscriber")
-    subscribed = asyncio.Event()
-    client.on_subscribe = lambda *_: subscribed.set()
-    client.on_message = lambda _, topic, payload, qos, __: received.append((topic, payload, qos))
-    await client.connect("127.0.0.1", port, version=MQTTv311)
-    client.subscribe("#", qos=1)
-    await subscribed.wait()
-    return client
 
 
 @pytest.fixture
@@ -88,7 +44,7 @@ async def test_payloads_arrive_at_qos_1_and_are_acknowledged(
     await until(lambda: len(received) == 2)
     assert received == [("plant/é", b"\x00\xff", 1), ("plant/b", b"two", 1)]
     await owner.driver.close()
-    assert owner.lost == []
+    assert owner.losses == []
 
 
 async def test_5000_payloads_through_a_window_arrive_once_and_in_order(
@@ -117,8 +73,8 @@ async def test_acknowledgements_of_one_read_are_told_in_one_call() -> None:
             owner.driver.send(seq, "a", b"x")
         await until(lambda: len(broker.published) == 50)
         broker.acknowledge()
-        await until(lambda: owner.delivered)
-        assert owner.delivered == [list(range(50))]
+        await until(lambda: owner.all("delivered"))
+        assert owner.all("delivered") == [list(range(50))]
         await owner.driver.close()
 
 
@@ -130,11 +86,11 @@ async def test_a_broker_that_ends_is_told_once_and_not_connected_to_again(
     owner = Owner(to_port(broker.port))
     await owner.driver.connect()
     await asyncio.to_thread(getattr(broker, ending))
-    await until(lambda: owner.lost)
-    assert owner.lost == [f"127.0.0.1:{broker.port} closed the connection"]
+    await until(lambda: owner.losses)
+    assert owner.losses == [f"127.0.0.1:{broker.port} closed the connection"]
     # A library that reconnects does so from a task; none may be left, not even a sleeping one.
     await until(lambda: asyncio.all_tasks() <= before, 1)
-    assert len(owner.lost) == 1
+    assert len(owner.losses) == 1
     await owner.driver.close()
 
 
@@ -145,7 +101,7 @@ async def test_nobody_connects_behind_the_owners_back() -> None:
         assert owner.driver._client is not None
         owner.driver._client.set_config({"reconnect_delay": 0})
         broker.hang_up()
-        await until(lambda: owner.lost)
+        await until(lambda: owner.losses)
         second = Owner(to_port(broker.port))
         await second.driver.connect()
         assert broker.connections == 2
@@ -156,42 +112,39 @@ async def test_after_a_loss_a_new_connect_publishes_again(broker: Mosquitto) -> 
     owner = Owner(to_port(broker.port))
     await owner.driver.connect()
     await asyncio.to_thread(broker.stop)
-    await until(lambda: owner.lost)
+    await until(lambda: owner.losses)
     with pytest.raises(Transient, match="Connection refused"):
         await owner.driver.connect()
     await asyncio.to_thread(broker.start)
     await owner.driver.connect()
     owner.driver.send(1, "plant", b"again")
     await until(lambda: owner.seqs)
-    assert owner.delivered == [[1]]
-    assert len(owner.lost) == 1
+    assert owner.all("delivered") == [[1]]
+    assert len(owner.losses) == 1
     await owner.driver.close()
 
 
 async def test_sending_is_harmless_until_the_loss_is_told() -> None:
     async with ScriptedBroker() as broker:
-        ended: list[str] = []
-        driver = MqttDriver(check(to_port(broker.port)), "agent-1", ended.extend, ended.append)
-        await driver.connect()
+        owner = Owner(to_port(broker.port))
+        await owner.driver.connect()
         broker.hang_up()
-        while not ended:
-            driver.send(1, "a", b"x")
+        while not owner.told:
+            owner.driver.send(1, "a", b"x")
             await asyncio.sleep(0)
-        assert len(ended) == 1
+        assert [kind for kind, _ in owner.told] == ["lost"]
 
 
 async def test_acknowledgements_are_told_before_the_loss() -> None:
     async with ScriptedBroker() as broker:
-        said: list[Any] = []
-        driver = MqttDriver(check(to_port(broker.port)), "agent-1", said.append, said.append)
-        await driver.connect()
-        driver.send(5, "a", b"x")
+        owner = Owner(to_port(broker.port))
+        await owner.driver.connect()
+        owner.driver.send(5, "a", b"x")
         await until(lambda: broker.published)
         broker.acknowledge()
         broker.hang_up()
-        await until(lambda: len(said) == 2)
-        assert said[0] == [5]
-        assert "closed" in said[1]
+        await until(lambda: owner.losses)
+        assert [kind for kind, _ in owner.told] == ["delivered", "lost"]
 
 
 async def test_a_broker_that_falls_silent_is_given_up() -> None:
@@ -199,20 +152,20 @@ async def test_a_broker_that_falls_silent_is_given_up() -> None:
         owner = Owner(to_port(broker.port), acknowledge_seconds=0.2)
         await owner.driver.connect()
         await asyncio.sleep(0.3)
-        assert owner.lost == [], "an idle connection is not a silent one"
+        assert owner.losses == [], "an idle connection is not a silent one"
         owner.driver.send(1, "a", b"x")
-        await until(lambda: owner.lost)
-        assert owner.lost == ["no acknowledgement for 0.2 s"]
+        await until(lambda: owner.losses)
+        assert owner.losses == ["no acknowledgement for 0.2 s"]
         broker.acknowledge()
-        assert owner.delivered == []
+        assert owner.all("delivered") == []
 
 
 async def test_an_idle_connection_to_a_dead_broker_ends_by_keepalive() -> None:
     async with ScriptedBroker() as broker:
         owner = Owner(to_port(broker.port, keepalive=1))
         await owner.driver.connect()
-        await until(lambda: owner.lost)
-        assert len(owner.lost) == 1
+        await until(lambda: owner.losses)
+        assert len(owner.losses) == 1
 
 
 async def test_closing_does_not_wait_for_a_peer_that_takes_nothing() -> None:
@@ -223,7 +176,7 @@ async def test_closing_does_not_wait_for_a_peer_that_takes_nothing() -> None:
             owner.driver.send(seq, "a", bytes(1_000_000))
         async with asyncio.timeout(5):
             await owner.driver.close()
-        assert owner.lost == []
+        assert owner.losses == []
 
 
 async def test_no_callback_comes_after_close() -> None:
@@ -235,10 +188,10 @@ async def test_no_callback_comes_after_close() -> None:
         await until(lambda: len(broker.published) == 2)
         broker.acknowledge()
         await owner.driver.close()
-        told = list(owner.delivered)
+        told = list(owner.all("delivered"))
         broker.hang_up()
         await owner.driver.close()
-        assert (owner.delivered, owner.lost) == (told, [])
+        assert (owner.all("delivered"), owner.losses) == (told, [])
 
 
 async def test_a_loss_just_before_close_is_not_told_after_it() -> None:
@@ -248,14 +201,14 @@ async def test_a_loss_just_before_close_is_not_told_after_it() -> None:
         owner.driver._end("as if the connection had ended")
         await owner.driver.close()
         await asyncio.sleep(0)
-        assert owner.lost == []
+        assert owner.losses == []
 
 
 async def test_small_packets_are_not_held_back(broker: Mosquitto) -> None:
     owner = Owner(to_port(broker.port))
     await owner.driver.connect()
     assert owner.driver._client is not None
-    transport = _transport(owner.driver._client)
+    transport = transport_of(owner.driver._client)
     assert transport is not None
     assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     await owner.driver.close()
@@ -276,7 +229,7 @@ async def test_wrong_credentials_are_a_permanent_refusal(tmp_path: Path, credent
         with pytest.raises(Permanent, match="check user name and password"):
             await owner.driver.connect()
         await until(lambda: asyncio.all_tasks() <= before, 1)
-        assert owner.lost == []
+        assert owner.losses == []
 
 
 @pytest.mark.parametrize(
@@ -327,19 +280,8 @@ async def test_a_name_that_does_not_resolve_is_a_transient_failure() -> None:
         await Owner({"host": "no-such-host.invalid"}).driver.connect()
 
 
-async def test_tls_with_the_right_authority_publishes(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path, tls=True) as broker:
-        owner = Owner(tls_to(broker.port, ca=broker.ca_pem))
-        await owner.driver.connect()
-        owner.driver.send(1, "plant", b"x" * 100_000)
-        await until(lambda: owner.seqs == [1])
-        await asyncio.to_thread(broker.stop)
-        await until(lambda: owner.lost)
-        assert len(owner.lost) == 1
-
-
 @pytest.mark.parametrize(
-    ("other_ca", "hint"), [(True, "config_json.ca the authority"), (False, "set config_json.ca")]
+    ("other_ca", "hint"), [(True, "is the configured ca the authority"), (False, "configure its ca")]
 )
 async def test_an_untrusted_certificate_is_a_permanent_refusal(
     tmp_path: Path, other_ca: bool, hint: str
@@ -361,7 +303,7 @@ async def test_a_certificate_for_another_address_is_a_permanent_refusal(tmp_path
         url = f"mqtts://127.0.0.2:{server.sockets[0].getsockname()[1]}"
         with pytest.raises(Permanent, match="IP address mismatch") as refused:
             await Owner({"brokerUrl": url, "ca": authority.pem}).driver.connect()
-        assert "config_json.ca" not in str(refused.value)
+        assert "configure" not in str(refused.value)
 
 
 async def test_an_untrusted_certificate_is_accepted_on_demand(tmp_path: Path) -> None:
@@ -369,17 +311,6 @@ async def test_an_untrusted_certificate_is_accepted_on_demand(tmp_path: Path) ->
         owner = Owner(tls_to(broker.port, rejectUnauthorized=False))
         await owner.driver.connect()
         await owner.driver.close()
-
-
-async def test_a_client_certificate_identifies_the_agent(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path, tls=True, client_certificates=True) as broker:
-        assert broker.authority is not None
-        certificate, key = broker.authority.issue("agent")
-        owner = Owner(tls_to(broker.port, ca=broker.ca_pem, cert=certificate, key=key))
-        await owner.driver.connect()
-        await owner.driver.close()
-        with pytest.raises(Transient):
-            await Owner(tls_to(broker.port, ca=broker.ca_pem)).driver.connect()
 
 
 async def test_tls_to_a_port_without_tls_is_a_transient_failure(broker: Mosquitto) -> None:
@@ -403,46 +334,153 @@ def test_all_of_it_works_on_uvloop(tmp_path: Path) -> None:
                 owner.driver.send(seq, "plant", b"x")
             await until(lambda: owner.seqs == list(range(100)))
             await asyncio.to_thread(broker.kill)
-            await until(lambda: owner.lost)
-            assert len(owner.lost) == 1
+            await until(lambda: owner.losses)
+            assert len(owner.losses) == 1
             await owner.driver.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
 
 
-async def test_the_connection_test_logs_in(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path, username="user", password="right") as broker:
-        config = to_port(broker.port, username="user", password="right")
-        assert await destinations.test("mqtt", config) == DestinationTested(
-            True, message=f"TCP reachable at 127.0.0.1:{broker.port}"
-        )
-        refused = await destinations.test("mqtt", {**config, "password": "wrong"})
-        assert refused == DestinationTested(
-            False, error="Connection refused: not authorised, check user name and password"
-        )
-
-
-async def test_the_connection_test_does_not_end_the_running_connection(broker: Mosquitto) -> None:
-    config = to_port(broker.port, clientId="press")
-    owner = Owner(config)
+async def test_what_a_broker_would_hang_up_over_is_rejected_and_the_others_go_through(
+    broker: Mosquitto, received: list[tuple[str, bytes, int]]
+) -> None:
+    owner = Owner(to_port(broker.port, maxPayloadBytes=5))
     await owner.driver.connect()
-    assert (await destinations.test("mqtt", config)).ok
-    owner.driver.send(1, "plant", b"x")
-    await until(lambda: owner.seqs == [1])
-    assert owner.lost == []
+    topics = ["", "a/+", "#", "a\0b", "a\ud800b", "a" * 65_536, "é" * 32_768]
+    for seq, topic in enumerate(topics):
+        owner.driver.send(seq, topic, b"x")
+    owner.driver.send(100, "plant", b"123456")
+    assert owner.told == [], "not from within send"
+    owner.driver.send(101, "\ud7ff" + "é" * 32_766, b"12345")
+    await until(lambda: owner.seqs == [101])
+    rejected = owner.all("rejected")
+    assert [seqs for seqs, _ in rejected] == [[0], [1], [2], [3], [4], [5], [6], [100]]
+    assert rejected[1][1] == "Not a topic that can be published to: a/+"
+    assert rejected[5][1] == rejected[6][1] == "The topic is longer than MQTT's 65535 bytes"
+    assert rejected[7][1] == "The payload has 6 bytes; 5 is the most allowed"
+    assert owner.losses == []
+    await until(lambda: len(received) == 1)
     await owner.driver.close()
 
 
-async def test_the_connection_test_answers_in_words() -> None:
-    port = free_port()
-    assert await destinations.test("mqtt", {}) == DestinationTested(False, error="Host is required")
-    assert await destinations.test("mqtt", to_port(port)) == DestinationTested(
-        False, error=f"Connection refused (127.0.0.1:{port})"
-    )
-    masked = await destinations.test("mqtt", to_port(port, username="u", password="********"))
-    assert masked.error == "config_json.password is masked; send the secret itself"
-    for name in ("aws-iot", "kafka"):
-        assert await destinations.test(name, {}) == DestinationTested(
-            False, error=f'Connection test not supported for type "{name}"'
-        )
+async def test_rejections_are_told_before_the_loss() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port))
+        await owner.driver.connect()
+        owner.driver.send(1, "#", b"x")
+        owner.driver._end("as if the connection had ended")
+        await until(lambda: owner.losses)
+        assert [kind for kind, _ in owner.told] == ["rejected", "lost"]
+
+
+async def test_the_topic_on_the_wire_may_be_another(
+    broker: Mosquitto, received: list[tuple[str, bytes, int]]
+) -> None:
+    owner = Owner(to_port(broker.port), address=lambda topic, payload: f"{topic}/{len(payload)}")
+    await owner.driver.connect()
+    owner.driver.send(1, "plant", b"four")
+    await until(lambda: received)
+    assert received == [("plant/4", b"four", 1)]
+    await owner.driver.close()
+
+
+async def test_credentials_that_end_are_told_of_once_per_connection() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), lambda: Login("agent-1", renew_after=0.05))
+        for connections in (1, 2):
+            await owner.driver.connect()
+            assert len(owner.all("expiring")) < connections
+            await until(lambda seen=connections: len(owner.all("expiring")) == seen)
+            await owner.driver.close()
+        assert owner.losses == []
+
+
+@pytest.mark.parametrize("ending", ["close", "loss"])
+async def test_an_ended_connection_expires_no_more(ending: str) -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), lambda: Login("agent-1", renew_after=0.1))
+        await owner.driver.connect()
+        if ending == "loss":
+            broker.hang_up()
+            await until(lambda: owner.losses)
+        else:
+            await owner.driver.close()
+        await asyncio.sleep(0.2)
+        assert owner.all("expiring") == []
+
+
+async def test_a_login_is_made_for_each_connection(tmp_path: Path) -> None:
+    passwords = iter(["wrong", "right", "wrong again"])
+    with Mosquitto(tmp_path, username="user", password="right") as broker:
+        owner = Owner(to_port(broker.port), lambda: Login("agent-1", "user", next(passwords)))
+        with pytest.raises(Permanent):
+            await owner.driver.connect()
+        await owner.driver.connect()
+        await owner.driver.close()
+        with pytest.raises(Permanent):
+            await owner.driver.connect()
+
+
+async def test_a_login_that_cannot_be_made_touches_no_network() -> None:
+    def login() -> Login:
+        raise Permanent("no key")
+
+    async with ScriptedBroker() as broker:
+        with pytest.raises(Permanent, match="no key"):
+            await Owner(to_port(broker.port), login).driver.connect()
+        assert broker.connections == 0
+
+
+async def test_three_quick_losses_in_a_row_change_the_client_id() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), may_rename=True)
+        for losses in range(1, 6):
+            await owner.driver.connect()
+            broker.hang_up()
+            await until(lambda seen=losses: len(owner.losses) == seen)
+        first, fourth = broker.client_ids[0], broker.client_ids[3]
+        assert broker.client_ids == [first] * 3 + [fourth] * 2
+        assert first == "agent-1"
+        assert re.fullmatch("agent-1-[0-9a-f]{8}", fourth)
+
+
+async def test_a_longer_connection_in_between_keeps_the_client_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(mqtt_driver, "_now", lambda: now[0])
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), may_rename=True)
+        for losses, lasted in enumerate([2.9, 2.9, 3.1, 2.9, 2.9, 2.9, 2.9], 1):
+            await owner.driver.connect()
+            now[0] += lasted
+            broker.hang_up()
+            await until(lambda seen=losses: len(owner.losses) == seen)
+        assert broker.client_ids[:6] == ["agent-1"] * 6
+        assert broker.client_ids[6] != "agent-1"
+
+
+async def test_a_client_id_stays_where_it_is_the_identity() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port))
+        for losses in range(1, 5):
+            await owner.driver.connect()
+            broker.hang_up()
+            await until(lambda seen=losses: len(owner.losses) == seen)
+        assert broker.client_ids == ["agent-1"] * 4
+
+
+async def test_a_changed_client_id_that_is_refused_is_given_up() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), may_rename=True)
+        for losses in range(1, 4):
+            await owner.driver.connect()
+            broker.hang_up()
+            await until(lambda seen=losses: len(owner.losses) == seen)
+        broker.code = 2
+        with pytest.raises(Permanent, match="client id rejected"):
+            await owner.driver.connect()
+        broker.code = 0
+        await owner.driver.connect()
+        assert broker.client_ids[3] != "agent-1"
+        assert broker.client_ids[4] == "agent-1"
+        await owner.driver.close()

@@ -19,7 +19,9 @@ class Mosquitto:
 
     Without `username` anybody may connect. With `tls` the port speaks TLS only: `ca_pem` verifies the
     broker's certificate (for localhost and 127.0.0.1), and `authority` can issue client certificates,
-    which `client_certificates` demands. `options` are further lines of mosquitto.conf.
+    which `client_certificates` demands. With `websocket` it speaks MQTT over websockets, at any path.
+    `plain_port` speaks MQTT over TCP in any case, to the same people. `options` are further lines of
+    mosquitto.conf.
     """
 
     def __init__(
@@ -30,11 +32,13 @@ class Mosquitto:
         password: str | None = None,
         tls: bool = False,
         client_certificates: bool = False,
+        websocket: bool = False,
         options: tuple[str, ...] = (),
     ) -> None:
         if _BINARY is None:
             raise RuntimeError("These tests need a real MQTT broker: apt-get install mosquitto")
         self.port = port if port is not None else free_port()
+        self.plain_port = free_port() if tls or websocket else self.port
         self.authority = Authority() if tls else None
         self.ca_pem = self.authority.pem if self.authority else None
         self._directory = directory
@@ -43,7 +47,10 @@ class Mosquitto:
         self._configuration = directory / f"mosquitto-{self.port}.conf"
         directory.mkdir(parents=True, exist_ok=True)
         lines = [
+            # Else small packets of the broker wait for acknowledgements of the ones before.
+            "set_tcp_nodelay true",
             f"listener {self.port} 127.0.0.1",
+            *(["protocol websockets"] if websocket else []),
             "persistence false",
             # A subscriber of a test that is slower than the publisher must still get everything.
             "max_queued_messages 0",
@@ -52,6 +59,7 @@ class Mosquitto:
             *self._access(username, password),
             *self._tls(client_certificates),
             *options,
+            *([f"listener {self.plain_port} 127.0.0.1"] if self.plain_port != self.port else []),
         ]
         self._configuration.write_text("\n".join(lines) + "\n")
 
@@ -96,7 +104,8 @@ class Mosquitto:
 
     def _accepts(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            for port in {self.port, self.plain_port}:
+                socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             return False
         return True

@@ -12,13 +12,15 @@ _PUBLISH = 0x30
 
 class ScriptedBroker:
     """Answers CONNECT with `code` (None: not at all), and then is silent: it acknowledges nothing
-    until `acknowledge()`. `reads` False also stops reading after CONNECT, as a dead peer does."""
+    until `acknowledge()`. `reads` False also stops reading after CONNECT, as a dead peer does.
+    `client_ids` are those of the CONNECTs."""
 
     def __init__(self, code: int | None = 0, reads: bool = True) -> None:
         self.port = free_port()
         self.connections = 0
+        self.client_ids: list[str] = []
         self.published: list[int] = []
-        self._code = code
+        self.code = code
         self._reads = reads
         self._writers: list[asyncio.StreamWriter] = []
         self._handlers: set[asyncio.Task[None]] = set()
@@ -65,9 +67,12 @@ class ScriptedBroker:
         while True:
             kind = (await reader.readexactly(1))[0]
             body = await reader.readexactly(await _length(reader))
-            if kind == _CONNECT and self._code is not None:
-                writer.write(bytes([0x20, 2, 0, self._code]))
-                if self._code:
+            if kind == _CONNECT:
+                self.client_ids.append(body[12 : 12 + int.from_bytes(body[10:12], "big")].decode())
+                if self.code is None:
+                    continue
+                writer.write(bytes([0x20, 2, 0, self.code]))
+                if self.code:
                     await writer.drain()
                     writer.close()
                     return

@@ -5,10 +5,12 @@ import re
 import weakref
 from typing import Any
 
+import msgspec
 import pytest
 
-from actors.batch import Batch, Point, Source
-from actors.publish.formats import NAMES, MessageIds, encode, tags
+from actors.batch import Batch, Insight, Point, Source, TimeToThreshold
+from actors.publish.formats import NAMES, MessageIds, encode, encode_event, fragments, tags
+from actors.publish.formats.format import Piece, Points
 
 POLLED = 1741083325004
 PUBLISHED = 1741083330123
@@ -35,10 +37,15 @@ def ids() -> MessageIds:
     return MessageIds(AGENT, clock=lambda: PUBLISHED)
 
 
-def one(format_name: str, batch: Batch, ids: MessageIds, points: tuple[int, ...] | None = None) -> Any:
-    """The only payload, decoded by another library, without its checked message id."""
-    (payload,) = encode(format_name, [batch], points, ids)
-    decoded = json.loads(payload, parse_constant=_not_json)
+def json_of(format_name: str, ids: MessageIds, *pieces: Piece) -> bytes:
+    payload = encode(format_name, "json", pieces, ids)
+    assert payload is not None
+    return payload
+
+
+def one(format_name: str, batch: Batch, ids: MessageIds, points: Points = None) -> Any:
+    """The payload of one poll, decoded by another library, without its checked message id."""
+    decoded = json.loads(json_of(format_name, ids, (batch, points)), parse_constant=_not_json)
     assert re.fullmatch(rf"{AGENT}-\d{{13}}-\d+-[a-z0-9]{{1,5}}", decoded.pop("msgId"))
     return decoded
 
@@ -85,14 +92,89 @@ def test_custom_keeps_the_unit_of_a_bad_reading(ids: MessageIds) -> None:
 
 def test_custom_puts_all_batches_into_one_payload(ids: MessageIds) -> None:
     batches = [Batch(SOURCE, POLLED + 1000 * number, [number, True, 1, "A"]) for number in range(3)]
-    (payload,) = encode("custom", batches, None, ids)
-    messages = json.loads(payload)["messages"]
+    messages = json.loads(json_of("custom", ids, *((batch, None) for batch in batches)))["messages"]
     assert [message["value"] for message in messages if message["metric"] == "oil_temp"] == [0, 1, 2]
     assert [message["timestamp"] for message in messages[::4]] == [
         "2025-03-04T10:15:25.004Z",
         "2025-03-04T10:15:26.004Z",
         "2025-03-04T10:15:27.004Z",
     ]
+
+
+def test_custom_puts_pieces_of_different_points_into_one_payload(ids: MessageIds) -> None:
+    first = Batch(SOURCE, POLLED, [61.4, True, None, "A7"], [None, None, "ILLEGAL_ADDRESS", None])
+    payload = json_of("custom", ids, (first, (0, 2)), (good(1, False, 3, "B"), None))
+    assert [message["value"] for message in json.loads(payload)["messages"]] == [61.4, None, 1, False, 3, "B"]
+
+
+def test_custom_keeps_the_value_of_an_uncertain_reading(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [61.4, None, 3, False], ["STALE", "TIMEOUT", None, "STALE"])
+    told = [
+        (message["value"], message["quality"], message.get("qualityCode"))
+        for message in one("custom", batch, ids)["messages"]
+    ]
+    assert told == [
+        (61.4, "UNCERTAIN", "STALE"),
+        (None, "BAD", "TIMEOUT"),
+        (3, "GOOD", None),
+        (False, "UNCERTAIN", "STALE"),
+    ]
+
+
+KNOWN = Insight(
+    anomaly_score=0.53,
+    anomaly_threshold=0.7,
+    baseline_samples=240,
+    detection_methods=["zscore", "mad"],
+    predicted_next=61.6,
+    trend="increasing",
+    trend_strength=0.4,
+    forecast_confidence=0.8,
+    time_to_threshold=TimeToThreshold(80, 5400, 0.6),
+    device_state="running",
+    raw_device_state="RUN",
+    state_duration_seconds=930,
+)
+PUBLISHED_KEYS = {
+    "anomaly_score": 0.53,
+    "anomaly_threshold": 0.7,
+    "baseline_samples": 240,
+    "detection_methods": ["zscore", "mad"],
+    "predicted_next": 61.6,
+    "trend": "increasing",
+    "trend_strength": 0.4,
+    "forecast_confidence": 0.8,
+    "time_to_threshold": {"threshold": 80, "estimated_seconds": 5400, "confidence": 0.6},
+    "device_state": "running",
+    "raw_device_state": "RUN",
+    "state_duration_seconds": 930,
+}
+
+
+def test_custom_tells_what_the_detector_knows_of_a_reading(ids: MessageIds) -> None:
+    batch = Batch(
+        SOURCE, POLLED, [61.4, True, 3, "A7"], insights=[KNOWN, None, Insight(), Insight(trend="up")]
+    )
+    plain = one("custom", good(61.4, True, 3, "A7"), ids)["messages"]
+    messages = one("custom", batch, ids)["messages"]
+    assert messages[0] == plain[0] | PUBLISHED_KEYS
+    assert messages[1:3] == plain[1:3]
+    assert messages[3] == plain[3] | {"trend": "up"}
+
+
+def test_insights_stay_with_their_points(ids: MessageIds) -> None:
+    batch = Batch(
+        SOURCE, POLLED, [None, 5, 3, 4], ["TIMEOUT", "STALE", None, None], insights=[None, KNOWN, None, None]
+    )
+    first, second = one("custom", batch, ids, points=(1, 2))["messages"]
+    assert (first["quality"], first["qualityCode"], first["trend"]) == ("UNCERTAIN", "STALE", "increasing")
+    assert "trend" not in second
+
+
+@pytest.mark.parametrize("format_name", ["tags", "ecp"])
+def test_only_custom_tells_what_the_detector_knows(format_name: str, ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [61.4, True, 3, "A7"], insights=[KNOWN] * 4)
+    assert one(format_name, batch, ids) == one(format_name, good(61.4, True, 3, "A7"), ids)
 
 
 def test_tags_are_names_and_values_or_errors(ids: MessageIds) -> None:
@@ -111,7 +193,7 @@ def test_tags_are_names_and_values_or_errors(ids: MessageIds) -> None:
 
 
 def test_tags_bytes_have_the_documented_order_and_no_spaces(ids: MessageIds) -> None:
-    (payload,) = encode("tags", [good(61.4, True, 412, "A7")], None, ids)
+    payload = json_of("tags", ids, (good(61.4, True, 412, "A7"), None))
     text, _, message_id = payload.decode().partition(',"msgId":')
     assert text == (
         '{"timestamp":1741083325004,"node":"press-4-1a2b3c4d","group":"modbus","tags":['
@@ -119,6 +201,14 @@ def test_tags_bytes_have_the_documented_order_and_no_spaces(ids: MessageIds) -> 
         '{"name":"parts","value":412},{"name":"recipe","value":"A7"}]'
     )
     assert message_id.startswith(f'"{AGENT}-{PUBLISHED}-0-')
+
+
+def test_tags_tell_of_an_uncertain_reading_only_its_error(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [61.4, True, 3, "A7"], ["STALE", None, None, None])
+    assert one("tags", batch, ids)["tags"][:2] == [
+        {"name": "oil_temp", "error": "STALE"},
+        {"name": "running", "value": True},
+    ]
 
 
 def test_ecp_has_a_type_per_value(ids: MessageIds) -> None:
@@ -136,7 +226,7 @@ def test_ecp_has_a_type_per_value(ids: MessageIds) -> None:
 
 
 def test_ecp_writes_an_integer_valued_float_as_an_integer(ids: MessageIds) -> None:
-    (payload,) = encode("ecp", [good(61.0, -0.5, 1e16, 0)], None, ids)
+    payload = json_of("ecp", ids, (good(61.0, -0.5, 1e16, 0), None))
     assert b'"value":61,"type":2' in payload
     assert b'"value":-0.5,"type":3' in payload
     assert b'"value":1e16,"type":2' in payload
@@ -148,9 +238,16 @@ def test_ecp_leaves_out_bad_and_missing_values(ids: MessageIds) -> None:
     assert one("ecp", batch, ids)["tags"] == [{"name": "parts", "value": 412, "type": 2}]
 
 
+def test_ecp_keeps_uncertain_values(ids: MessageIds) -> None:
+    batch = Batch(SOURCE, POLLED, [None, None, 412, None], ["TIMEOUT", "STALE", "STALE", None])
+    assert one("ecp", batch, ids)["tags"] == [{"name": "parts", "value": 412, "type": 2}]
+
+
 def test_ecp_has_no_payload_for_a_poll_without_values(ids: MessageIds) -> None:
     batch = Batch(SOURCE, POLLED, [None] * 4, ["TIMEOUT"] * 4)
-    assert encode("ecp", [batch], None, ids) == []
+    for _ in range(2):
+        assert encode("ecp", "json", [(batch, None)], ids) is None
+        assert encode("ecp", "msgpack+deflate", [(batch, None)], ids) is None
 
 
 def test_ecp_keeps_the_last_value_of_equal_names(ids: MessageIds) -> None:
@@ -160,15 +257,6 @@ def test_ecp_keeps_the_last_value_of_equal_names(ids: MessageIds) -> None:
         {"name": "a", "value": 3, "type": 2},
         {"name": "b", "value": 2, "type": 2},
     ]
-
-
-@pytest.mark.parametrize("format_name", ["tags", "ecp"])
-def test_every_poll_is_a_payload_of_its_own(format_name: str, ids: MessageIds) -> None:
-    batches = [Batch(SOURCE, POLLED + number, [number, True, 1, "A"]) for number in range(3)]
-    decoded = [json.loads(payload) for payload in encode(format_name, batches, None, ids)]
-    assert [payload["timestamp"] for payload in decoded] == [POLLED, POLLED + 1, POLLED + 2]
-    assert [payload["tags"][0]["value"] for payload in decoded] == [0, 1, 2]
-    assert len({payload["msgId"] for payload in decoded}) == 3
 
 
 @pytest.mark.parametrize(("format_name", "key"), [("tags", "name"), ("ecp", "name"), ("custom", "metric")])
@@ -184,12 +272,6 @@ def test_chosen_points_keep_their_own_qualities(ids: MessageIds) -> None:
         {"name": "running", "value": True},
         {"name": "parts", "error": "ILLEGAL_ADDRESS"},
     ]
-
-
-@pytest.mark.parametrize("format_name", NAMES)
-def test_no_chosen_point_is_no_payload(format_name: str, ids: MessageIds) -> None:
-    assert encode(format_name, [good(1, 2, 3, 4)], (), ids) == []
-    assert encode(format_name, [], None, ids) == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -221,10 +303,49 @@ def test_numbers_survive_exactly(value: float, ids: MessageIds) -> None:
 
 def test_subscriptions_of_equal_format_and_points_share_a_payload(ids: MessageIds) -> None:
     batch = good(61.4, True, 412, "A7")
-    (first,) = encode("tags", [batch], None, ids)
-    assert encode("tags", [batch], None, ids)[0] is first
-    assert encode("tags", [batch], (0,), ids)[0] != first
-    assert encode("custom", [batch], None, ids)[0] != first
+    first = json_of("tags", ids, (batch, None))
+    assert json_of("tags", ids, (batch, None)) is first
+    assert json_of("tags", ids, (batch, (0,))) != first
+    assert json_of("custom", ids, (batch, None)) != first
+
+
+@pytest.mark.parametrize("compression", ["msgpack", "msgpack+deflate", "cbor"])
+def test_subscriptions_of_equal_compression_share_it_too(compression: str, ids: MessageIds) -> None:
+    batch = good(61.4, True, 412, "A7")
+    first = encode("tags", compression, [(batch, None)], ids)
+    assert encode("tags", compression, [(batch, None)], ids) is first
+    assert encode("tags", "json", [(batch, None)], ids) != first
+
+
+def test_compressions_share_the_json_and_so_the_message_id(ids: MessageIds) -> None:
+    batch = good(61.4, True, 412, "A7")
+    packed = encode("tags", "msgpack", [(batch, None)], ids)
+    assert packed is not None
+    assert msgspec.msgpack.decode(packed) == json.loads(json_of("tags", ids, (batch, None)))
+
+
+def test_several_polls_together_are_compressed_too(ids: MessageIds) -> None:
+    pieces = [(good(number, True, 412, "A7"), None) for number in range(3)]
+    packed = encode("custom", "msgpack", pieces, ids)
+    assert packed is not None
+    assert len(msgspec.msgpack.decode(packed)["messages"]) == 12
+
+
+def test_an_internal_format_is_not_compressed(ids: MessageIds) -> None:
+    pieces = [(good(61.4, True, 412, "A7"), None)]
+    plain = encode("line-protocol", "json", pieces, ids)
+    assert plain is not None
+    assert encode("line-protocol", "msgpack+deflate", pieces, ids) == plain
+    assert "line-protocol" not in NAMES
+
+
+def test_an_event_is_its_body_with_a_message_id(ids: MessageIds) -> None:
+    body = {"type": "new-field", "details": {"field": "oil_temp", "share": math.nan}}
+    event = json.loads(encode_event("json", body, ids))
+    assert event.pop("msgId").startswith(f"{AGENT}-{PUBLISHED}-0-")
+    assert event == {"type": "new-field", "details": {"field": "oil_temp", "share": None}}
+    assert msgspec.msgpack.decode(encode_event("msgpack", body, ids))["type"] == "new-field"
+    assert "msgId" not in body
 
 
 def test_two_sources_are_never_confused(ids: MessageIds) -> None:
@@ -244,6 +365,25 @@ def test_what_is_prepared_for_a_source_goes_with_it(ids: MessageIds) -> None:
     gc.collect()
     assert gone() is None
     assert len(tags._prepared) == before
+
+
+def test_what_is_prepared_for_the_selections_of_a_source_has_a_bound(ids: MessageIds) -> None:
+    wide = make_source(*(Point(f"p{number}") for number in range(10)))
+    batch = Batch(wide, POLLED, list(range(10)))
+    for left_out in range(1000):
+        chosen = tuple(index for index in range(10) if not left_out >> index & 1)
+        if chosen:
+            names = [tag["name"] for tag in one("tags", batch, ids, chosen)["tags"]]
+            assert names == [f"p{index}" for index in chosen]
+    kept = tags._prepared._kept.get(wide).built
+    assert fragments.ROOM * 9 < sum(len(points) for points in kept if points) <= fragments.ROOM * 10
+
+
+def test_the_parts_of_a_poll_that_is_split_are_all_remembered(ids: MessageIds) -> None:
+    wide = make_source(*(Point(f"p{number}") for number in range(100)))
+    for number in range(100):
+        one("tags", Batch(wide, POLLED, list(range(100))), ids, (number,))
+    assert len(tags._prepared._kept.get(wide).built) == 100
 
 
 def test_message_ids_count_within_a_millisecond() -> None:

@@ -16,11 +16,18 @@ from cryptography.hazmat.primitives.serialization import (
 from servers.certificates import Authority
 
 from actors.failure import Refusal
-from actors.publish.destinations import TYPES, canonical, find, mqtt_config
-from actors.publish.destinations.mqtt_config import SECRETS, Config, check, tls_context
+from actors.publish import topics
+from actors.publish.destinations import TYPES, broker, canonical, find
+from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, tls_context
+from actors.publish.destinations.driver import Cloud, Identity
+from actors.publish.destinations.mqtt import target
+from actors.publish.destinations.mqtt_config import SECRETS, Config, check
 
 AUTHORITY = Authority()
 CERTIFICATE, KEY = AUTHORITY.issue("client")
+
+IDENTITY = Identity("agent-uuid", "agent-uuid-line 1")
+CLOUD = Cloud("mqtts://cloud", "c", "00112233-4455-6677-8899-aabbccddeeff", "0123456789ab")
 
 
 def refusal(**config_json: Any) -> tuple[str, str | None]:
@@ -33,22 +40,28 @@ def refusal(**config_json: Any) -> tuple[str, str | None]:
 @pytest.mark.parametrize(
     ("config_json", "expected"),
     [
-        ({"host": "broker"}, Config("broker", 1883)),
-        ({"host": " broker ", "port": 1884}, Config("broker", 1884)),
-        ({"host": "10.0.0.1", "port": "1884"}, Config("10.0.0.1", 1884)),
-        ({"brokerUrl": "mqtt://broker"}, Config("broker", 1883)),
-        ({"url": "mqtt://broker:1884"}, Config("broker", 1884)),
-        ({"brokerUrl": "broker:1884"}, Config("broker", 1884)),
-        ({"brokerUrl": "broker"}, Config("broker", 1883)),
-        ({"brokerUrl": "mqtt://[::1]:1884/"}, Config("::1", 1884)),
-        ({"brokerUrl": "mqtts://broker"}, Config("broker", 8883, tls=True)),
-        ({"brokerUrl": "MQTTS://broker:8884"}, Config("broker", 8884, tls=True)),
-        ({"brokerUrl": "mqtt://a", "url": "mqtt://b", "host": "c"}, Config("a", 1883)),
-        ({"brokerUrl": "", "host": "c"}, Config("c", 1883)),
+        ({"host": "broker"}, Broker("broker", 1883)),
+        ({"host": " broker ", "port": 1884}, Broker("broker", 1884)),
+        ({"host": "10.0.0.1", "port": "1884"}, Broker("10.0.0.1", 1884)),
+        ({"brokerUrl": "mqtt://broker"}, Broker("broker", 1883)),
+        ({"url": "mqtt://broker:1884"}, Broker("broker", 1884)),
+        ({"brokerUrl": "broker:1884"}, Broker("broker", 1884)),
+        ({"brokerUrl": "broker"}, Broker("broker", 1883)),
+        ({"brokerUrl": "mqtt://[::1]:1884/"}, Broker("::1", 1884)),
+        ({"brokerUrl": "mqtts://broker"}, Broker("broker", 8883, tls=True)),
+        ({"brokerUrl": "MQTTS://broker:8884"}, Broker("broker", 8884, tls=True)),
+        ({"brokerUrl": "mqtt://a", "url": "mqtt://b", "host": "c"}, Broker("a", 1883)),
+        ({"brokerUrl": "", "host": "c"}, Broker("c", 1883)),
+        ({"brokerUrl": "mqtt://broker/not/a/websocket", "path": "/nor/this"}, Broker("broker", 1883)),
+        ({"url": "ws://broker"}, Broker("broker", 80, websocket=True, path="/mqtt")),
+        ({"url": "wss://broker"}, Broker("broker", 443, tls=True, websocket=True, path="/mqtt")),
+        ({"url": "ws://broker:9001/"}, Broker("broker", 9001, websocket=True, path="/mqtt")),
+        ({"url": "ws://[::1]:1/a/b?c=d"}, Broker("::1", 1, websocket=True, path="/a/b?c=d")),
+        ({"url": "ws://b/a", "path": "c/d"}, Broker("b", 80, websocket=True, path="/c/d")),
     ],
 )
 def test_a_broker_is_found_by_url_or_host(config_json: dict[str, Any], expected: Config) -> None:
-    assert check(config_json) == expected
+    assert check(config_json).broker == expected
 
 
 def test_credentials_come_from_the_url_decoded() -> None:
@@ -63,13 +76,17 @@ def test_credentials_of_their_own_win_over_those_in_the_url() -> None:
 
 def test_options_are_kept() -> None:
     config = check({"host": "b", "clientId": "press", "keepalive": 30, "rejectUnauthorized": False})
-    assert config == Config("b", 1883, client_id="press", keepalive=30, reject_unauthorized=False)
+    assert config == Config(Broker("b", 1883, keepalive=30, reject_unauthorized=False), client_id="press")
+    assert check({"host": "b", "maxPayloadBytes": "131072"}).max_payload == 131_072
+    assert check({"host": "b"}).max_payload == MAX_PAYLOAD
     assert check({"host": "b", "deviceId": "press"}).client_id == "press"
 
 
 def test_blank_options_of_a_form_are_as_good_as_none() -> None:
-    blank = dict.fromkeys(["username", "password", "clientId", "ca", "cert", "key", "port", "path"], "")
-    assert check({"host": "b", **blank, "topicPrefix": "x", "unknown": [1]}) == Config("b", 1883)
+    blank = dict.fromkeys(
+        ["username", "password", "clientId", "ca", "cert", "key", "port", "path", "topicTemplate"], ""
+    )
+    assert check({"host": "b", **blank, "topicPrefix": "x", "unknown": [1]}) == Config(Broker("b", 1883))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +120,13 @@ def test_blank_options_of_a_form_are_as_good_as_none() -> None:
         ({"host": "a", "keepalive": 65_536}, "keepalive"),
         ({"host": "a", "rejectUnauthorized": "false"}, "rejectUnauthorized"),
         ({"host": "a", "topicTemplate": 5}, "topicTemplate"),
+        ({"host": "a", "topicTemplate": "plant/{tenant}"}, "topicTemplate"),
+        ({"host": "a", "publishTopicTemplate": "plant/#"}, "publishTopicTemplate"),
+        ({"host": "a", "topicTemplate": "t" * 65_536}, "topicTemplate"),
+        ({"host": "a", "maxPayloadBytes": 0}, "maxPayloadBytes"),
+        ({"host": "a", "maxPayloadBytes": MAX_PAYLOAD + 1}, "maxPayloadBytes"),
+        ({"url": "ws://a", "path": 5}, "path"),
+        ({"url": "ws://a", "ca": AUTHORITY.pem}, "ca"),
         ({"host": "a", "ca": AUTHORITY.pem}, "ca"),
         ({"url": "mqtts://a", "ca": 5}, "ca"),
         ({"url": "mqtts://a", "ca": "nonsense"}, "ca"),
@@ -121,13 +145,6 @@ def test_a_missing_host_is_refused_in_the_documented_words(config_json: dict[str
     assert refusal(**config_json)[0] == "Host is required"
 
 
-@pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_websockets_are_refused_for_what_they_are(scheme: str) -> None:
-    message, field = refusal(brokerUrl=f"{scheme}://broker/mqtt")
-    assert "WebSocket is not supported by this version" in message
-    assert field == "config_json.brokerUrl"
-
-
 def test_a_bad_url_is_refused_without_repeating_its_password() -> None:
     with pytest.raises(Refusal) as refused:
         check({"brokerUrl": "mqtt://user:pass/secret@broker"})
@@ -141,8 +158,8 @@ def test_pem_texts_may_have_escaped_line_ends() -> None:
         for key, pem in {"ca": AUTHORITY.pem, "cert": CERTIFICATE, "key": KEY}.items()
     }
     config = check({"brokerUrl": "mqtts://broker", **escaped})
-    assert config.ca == AUTHORITY.pem
-    assert tls_context(config).get_ca_certs()
+    assert config.broker.ca == AUTHORITY.pem
+    assert tls_context(config.broker).get_ca_certs()
 
 
 def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password() -> None:
@@ -152,9 +169,9 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password() -> Non
 
 
 def test_a_broker_is_verified_unless_told_otherwise() -> None:
-    strict = tls_context(Config("b", 8883, tls=True))
+    strict = tls_context(Broker("b", 8883, tls=True))
     assert (strict.verify_mode, strict.check_hostname) == (ssl.CERT_REQUIRED, True)
-    lax = tls_context(Config("b", 8883, tls=True, reject_unauthorized=False))
+    lax = tls_context(Broker("b", 8883, tls=True, reject_unauthorized=False))
     assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
 
 
@@ -169,8 +186,8 @@ def test_a_private_key_is_on_disk_only_for_its_owner_and_only_while_it_is_read(
             seen.append(stat.S_IMODE(Path(certfile).stat().st_mode))
             super().load_cert_chain(certfile, *rest, **keywords)
 
-    monkeypatch.setattr(mqtt_config.ssl, "SSLContext", Context)
-    tls_context(Config("b", 8883, tls=True, cert=CERTIFICATE, key=KEY))
+    monkeypatch.setattr(broker.ssl, "SSLContext", Context)
+    tls_context(Broker("b", 8883, tls=True, cert=CERTIFICATE, key=KEY))
     assert seen == [0o600]
     assert list(tmp_path.iterdir()) == []
 
@@ -178,7 +195,7 @@ def test_a_private_key_is_on_disk_only_for_its_owner_and_only_while_it_is_read(
 def test_checking_a_configuration_does_not_import_the_mqtt_library() -> None:
     script = (
         "import sys; from actors.publish.destinations import find;"
-        "find('mqtt').check({'host': 'a'}); sys.exit('gmqtt' in sys.modules)"
+        "find('mqtt').check({'host': 'a'}); sys.exit(not sys.modules.keys().isdisjoint({'gmqtt', 'aiohttp'}))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
@@ -199,12 +216,54 @@ def test_an_unknown_type_is_refused(name: Any) -> None:
     assert (refused.value.field, refused.value.kind) == ("type", "invalid")
 
 
-@pytest.mark.parametrize("name", ["influxdb", "azure"])
-def test_a_type_that_is_not_built_yet_is_unavailable(name: str) -> None:
+@pytest.mark.parametrize("given", ["plant/line 1", "plant/{endpoint}", "$share/x"])
+def test_the_topic_of_a_route_is_taken_as_it_is(given: str) -> None:
+    config = check({"host": "b", "topicTemplate": "other/{topic}"})
+    assert topics.fill(target(config, given, IDENTITY), "modbus") == given
+
+
+@pytest.mark.parametrize("given", ["plant/#", "a\0b", "t" * 65_536])
+def test_a_topic_that_cannot_be_published_to_is_refused(given: str) -> None:
     with pytest.raises(Refusal) as refused:
-        find(name)
-    assert refused.value.message == f"Destination type {canonical(name)} is not available in this version"
-    assert (refused.value.field, refused.value.kind) == ("type", "invalid")
+        target(check({"host": "b"}), given, IDENTITY)
+    assert refused.value.field == "route_json.topic"
+
+
+def test_without_a_template_a_route_needs_its_topic() -> None:
+    with pytest.raises(Refusal) as refused:
+        target(check({"host": "b", "topicTemplate": " "}), None, IDENTITY)
+    assert refused.value.message == "route_json.topic is required for external destinations"
+    assert refused.value.field == "route_json.topic"
+
+
+@pytest.mark.parametrize(
+    ("template", "config_json", "expected"),
+    [
+        ("{topic}", {}, "local/agent-uuid/modbus"),
+        ("{deviceId}/{endpoint}", {}, "agent-uuid-line%201/modbus"),
+        ("{deviceId}/{protocol}", {"clientId": "a/b+#{topic}é"}, "a%2Fb%2B%23%7Btopic%7D%C3%A9/modbus"),
+        ("devices/{deviceId}/{name}/{device}", {"deviceId": "d"}, "devices/d/plc_1/press"),
+        ("plant", {}, "plant"),
+        ("a}{b", {}, "a}{b"),
+    ],
+)
+def test_a_template_is_filled(template: str, config_json: dict[str, Any], expected: str) -> None:
+    for key in ("topicTemplate", "publishTopicTemplate"):
+        found = target(check({"host": "b", key: template, **config_json}), None, IDENTITY)
+        assert topics.fill(found, "modbus", "plc/1", "press") == expected
+
+
+def test_the_agents_own_topic_is_the_clouds_once_it_is_provisioned() -> None:
+    config = check({"host": "b", "topicTemplate": "{topic}"})
+    found = target(config, None, Identity("agent-uuid", "name", CLOUD))
+    expected = "i/ABEiM0RVZneImaq7zN3u_w/a/ASNFZ4mr/endpoints/modbus"
+    assert topics.fill(found, "modbus") == expected
+
+
+def test_an_unknown_placeholder_is_refused_with_the_known_ones() -> None:
+    message, field = refusal(host="a", topicTemplate="a/{deviceid}")
+    assert message.startswith("Unknown placeholder: {deviceid}. Supported: {deviceId}, {topic}, {endpoint}")
+    assert field == "config_json.topicTemplate"
 
 
 def test_the_mqtt_type_hides_its_password_and_key() -> None:

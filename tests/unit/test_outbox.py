@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from actors.publish import outbox as module
 from actors.publish.outbox import CLOCK_SET, HARD_BOUND, Commit, Entry, Limits, Outbox
+from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
 
 HOLD = 0.1
@@ -38,13 +39,16 @@ class Disk:
 
     def __init__(self) -> None:
         self.rows: dict[int, OutboxRow] = {}
+        self.dead: dict[tuple[int, int], DeadLetter] = {}
 
-    def commit(self, rows: Sequence[OutboxRow], delivered: Sequence[int]) -> None:
-        for seq in delivered:
+    def commit(self, rows: Sequence[OutboxRow], done: Sequence[int], dead: Sequence[DeadLetter] = ()) -> None:
+        for seq in done:
             self.rows.pop(seq, None)
         for row in rows:
-            if row.seq not in set(delivered):
+            if row.seq not in set(done):
                 self.rows.setdefault(row.seq, row)
+        for letter in dead:
+            self.dead.setdefault((letter.rejected_at, letter.seq), letter)
 
     def load(self, after: int, max_rows: int, max_bytes: int) -> list[OutboxRow]:
         found: list[OutboxRow] = []
@@ -92,7 +96,7 @@ class Desk:
         commit = self.outbox.commit(self.now, force)
         if commit is None:
             return False
-        self.disk.commit(commit.rows(), commit.done)
+        self.disk.commit(commit.rows(), commit.done, commit.dead)
         self.outbox.committed(True)
         return True
 
@@ -199,6 +203,43 @@ def test_acknowledgements_of_what_is_not_in_flight_change_nothing() -> None:
     desk.add(2)
     desk.outbox.delivered([1, 99])
     assert (desk.outbox.rows, desk.outbox.acknowledged) == (2, 0)
+
+
+def test_what_is_rejected_becomes_a_dead_letter_and_leaves_the_outbox() -> None:
+    desk = Desk()
+    desk.add(3)
+    desk.commit()
+    desk.take()
+    assert desk.outbox.rejected([2, 2, 99], "not a number", NOW_MS + 5) == 1
+    assert (desk.outbox.rows, desk.outbox.in_flight) == (2, 2)
+    desk.commit()
+    assert list(desk.disk.dead.values()) == [
+        DeadLetter(2, "t", payload_of(2), "not a number", NOW_MS, NOW_MS + 5)
+    ]
+    assert desk.disk.numbers == [1, 3]
+    assert desk.outbox.memory == desk.outbox.bytes
+
+
+def test_a_dead_letter_is_due_again_when_its_commit_failed() -> None:
+    desk = Desk()
+    desk.add()
+    desk.take()
+    desk.outbox.rejected([1], "no", NOW_MS)
+    assert desk.outbox.commit(desk.now) is not None
+    desk.outbox.committed(False)
+    assert desk.commit()
+    assert len(desk.disk.dead) == 1
+    assert desk.outbox.memory == 0
+
+
+def test_dead_letters_give_way_first_while_the_disk_fails() -> None:
+    desk = Desk(memory_bytes=1024)
+    desk.add(size=1000)
+    desk.take()
+    desk.outbox.rejected([1], "no", NOW_MS)
+    desk.add(HARD_BOUND, size=1024)
+    assert desk.outbox.shed() == 0
+    assert desk.outbox.rows == HARD_BOUND
 
 
 def test_a_failed_commit_is_due_again_as_a_whole() -> None:
@@ -521,6 +562,7 @@ class World:
         *("execute",) * 5,
         *("answer",) * 5,
         *("acknowledge",) * 5,
+        "reject",
         *("connect",) * 3,
         "disconnect",
         *("leave_to_disk",) * 3,
@@ -538,7 +580,9 @@ class World:
         self.added = 0
         self.size_of: dict[int, int] = {}
         self.acknowledged: set[int] = set()
+        self.rejected: set[int] = set()
         self.lost: set[int] = set()
+        self.rejections = 0
         self.first_sent = 0
         self.sent: list[int] = []
         self.connected = False
@@ -613,6 +657,15 @@ class World:
         self.acknowledged |= {number_of(self.outbox._inflight[seq].payload) for seq in chosen}
         self.outbox.delivered(chosen)
 
+    def reject(self, number: int) -> None:
+        """One of what is in flight."""
+        inflight = list(self.outbox._inflight)
+        if inflight:
+            seq = inflight[number % len(inflight)]
+            self.rejected.add(number_of(self.outbox._inflight[seq].payload))
+            self.rejections += 1
+            assert self.outbox.rejected([seq], "no", self.rejections) == 1
+
     # What the store does
 
     def execute(self, number: int) -> None:
@@ -625,7 +678,7 @@ class World:
         if asked.failed:
             return
         if isinstance(asked.request, Commit):
-            self.disk.commit(asked.rows, asked.request.done)
+            self.disk.commit(asked.rows, asked.request.done, asked.request.dead)
         else:
             asked.result = self.disk.load(*asked.request)
 
@@ -676,6 +729,11 @@ class World:
         self.lost |= gone
         # Deleting comes after the acknowledgement: what was not deleted yet is sent again.
         self.acknowledged -= kept
+        buried = {number_of(letter.payload) for letter in self.disk.dead.values()}
+        forgotten = self.rejected - buried - kept
+        assert not forgotten & saved
+        self.lost |= forgotten
+        self.rejected -= forgotten | kept
         self.outbox = Outbox(self.limits, self.disk.summary())
         self.connected = False
 
@@ -683,14 +741,15 @@ class World:
 
     @property
     def held(self) -> set[int]:
-        return set(range(1, self.added + 1)) - self.acknowledged - self.lost
+        return set(range(1, self.added + 1)) - self.acknowledged - self.rejected - self.lost
 
     def check_counters(self) -> None:
         outbox, held = self.outbox, self.held
         assert outbox.rows == len(held)
         assert outbox.bytes == sum(self.size_of[number] for number in held)
         memory = [*outbox._inflight.values(), *outbox._ready, *outbox._tail]
-        assert outbox.memory == sum(len(entry.payload) for entry in memory)
+        dead = outbox._dead + (outbox._committing.dead if outbox._committing else [])
+        assert outbox.memory == sum(len(held.payload) for held in [*memory, *dead])
         assert outbox._inflight_bytes == sum(len(entry.payload) for entry in outbox._inflight.values())
         numbers = [number_of(entry.payload) for entry in memory]
         assert numbers == sorted(set(numbers))
@@ -712,6 +771,7 @@ class World:
         assert self.held == set()
         self.catch_up(0)
         assert self.disk.rows == {}
+        assert self.rejected <= {number_of(letter.payload) for letter in self.disk.dead.values()}
 
 
 def live(world: World, steps: Iterable[tuple[str, int]]) -> None:

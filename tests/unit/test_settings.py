@@ -4,10 +4,48 @@ from typing import Any
 
 import pytest
 
+from actors.publish.formats.compression import COMPRESSIONS
 from conf import settings as module
-from conf.settings import ENVIRONMENT, TABLES, TYPES, ConfigError, Settings, load
+from conf.settings import ENVIRONMENT, SECRETS, TABLES, TYPES, ConfigError, Settings, load
 
 UUID = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
+
+VARIABLES: list[tuple[str, str, object]] = [
+    ("DEVICE_UUID", UUID, UUID),
+    ("DEVICE_NAME", "null", "null"),
+    ("DEVICE_TYPE", "gateway", "gateway"),
+    ("LOG_LEVEL", "WARN", "warn"),
+    ("MAC_ADDRESS", "00:11:22:33:44:55", "00:11:22:33:44:55"),
+    ("OS_VERSION", "12", "12"),
+    ("DEVICE_API_HOST", "::1", "::1"),
+    ("DEVICE_API_PORT", "8080", 8080),
+    ("API_SECURITY_MODE", "Something-Else", "Something-Else"),
+    ("ENABLE_AUTH", "true", True),
+    ("API_KEY", "s3cret", "s3cret"),
+    ("DATA_DIR", "/srv/agent", Path("/srv/agent")),
+    ("DATABASE_PATH", "/srv/db.sqlite", Path("/srv/db.sqlite")),
+    ("SQLITE_BUSY_TIMEOUT_MS", "0", 0),
+    ("CALLBOARD_DURABILITY", "strict", "strict"),
+    ("CALLBOARD_COMPRESSION", "msgpack+deflate", "msgpack+deflate"),
+    ("AZURE_IOTHUB_CONNECTION_STRING", "HostName=a", "HostName=a"),
+    ("AZURE_SAS_TOKEN_TTL_SECONDS", "600", 600),
+    ("AWS_IOT_ENDPOINT", "aws.example", "aws.example"),
+    ("AWS_IOT_PORT", "443", 443),
+    ("AWS_IOT_DEVICE_ID", "press-4", "press-4"),
+    ("AWS_IOT_CLIENT_CERT", "a\\nb", "a\\nb"),
+    ("AWS_IOT_PRIVATE_KEY", "a\nb", "a\nb"),
+    ("AWS_IOT_CA_CERT", "ca", "ca"),
+    ("AWS_IOT_PUBLISH_TOPIC_TEMPLATE", "plant/{endpoint}", "plant/{endpoint}"),
+    ("GCP_MQTT_ENDPOINT", "gcp.example", "gcp.example"),
+    ("GCP_MQTT_PORT", "8884", 8884),
+    ("GCP_MQTT_CLIENT_ID", "projects/p/devices/d", "projects/p/devices/d"),
+    ("GCP_MQTT_USERNAME", "me", "me"),
+    ("GCP_MQTT_JWT", "a.b.c", "a.b.c"),
+    ("GCP_MQTT_PASSWORD", "d.e.f", "d.e.f"),
+    ("GCP_MQTT_CA_CERT", "ca", "ca"),
+    ("GCP_MQTT_PUBLISH_TOPIC_TEMPLATE", "plant/{endpoint}", "plant/{endpoint}"),
+    ("HEALTH_CHECK_INTERVAL_MS", "500", 500),
+]
 
 
 @pytest.fixture
@@ -75,29 +113,37 @@ def test_later_sources_win(user_file: Any) -> None:
     assert settings.agent.log_level == "info"
 
 
-@pytest.mark.parametrize(
-    ("variable", "text", "value"),
-    [
-        ("DEVICE_UUID", UUID, UUID),
-        ("DEVICE_NAME", "null", "null"),
-        ("DEVICE_TYPE", "gateway", "gateway"),
-        ("LOG_LEVEL", "WARN", "warn"),
-        ("MAC_ADDRESS", "00:11:22:33:44:55", "00:11:22:33:44:55"),
-        ("OS_VERSION", "12", "12"),
-        ("DEVICE_API_HOST", "::1", "::1"),
-        ("DEVICE_API_PORT", "8080", 8080),
-        ("API_SECURITY_MODE", "Something-Else", "Something-Else"),
-        ("ENABLE_AUTH", "true", True),
-        ("API_KEY", "s3cret", "s3cret"),
-        ("DATA_DIR", "/srv/agent", Path("/srv/agent")),
-        ("DATABASE_PATH", "/srv/db.sqlite", Path("/srv/db.sqlite")),
-        ("SQLITE_BUSY_TIMEOUT_MS", "0", 0),
-        ("CALLBOARD_DURABILITY", "strict", "strict"),
-        ("HEALTH_CHECK_INTERVAL_MS", "500", 500),
-    ],
-)
+@pytest.mark.parametrize(("variable", "text", "value"), VARIABLES)
 def test_environment_variable_sets_its_key(variable: str, text: str, value: object) -> None:
     assert value_of(load(None, {variable: text}), ENVIRONMENT[variable]) == value
+
+
+def test_every_environment_variable_has_been_tried() -> None:
+    assert {variable for variable, _, _ in VARIABLES} == set(ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("environ", "compression"),
+    [
+        ({"USE_MSGPACK_POC": "true"}, "msgpack"),
+        ({"USE_DEFLATE_COMPRESSION": "true"}, "json+deflate"),
+        ({"USE_MSGPACK_POC": "true", "USE_DEFLATE_COMPRESSION": "true"}, "msgpack+deflate"),
+        ({"USE_MSGPACK_POC": "false", "USE_DEFLATE_COMPRESSION": ""}, "cbor"),
+        ({"USE_MSGPACK_POC": "true", "CALLBOARD_COMPRESSION": "JSON"}, "json"),
+    ],
+)
+def test_flags_of_the_original_choose_the_compression(
+    user_file: Any, environ: dict[str, str], compression: str
+) -> None:
+    path = user_file("[publish]\ncompression = 'cbor'")
+    assert load(path, environ).publish.compression == compression
+
+
+def test_every_compression_there_is_can_be_the_default() -> None:
+    assert {load(None, {"CALLBOARD_COMPRESSION": name}).publish.compression for name in COMPRESSIONS} == set(
+        COMPRESSIONS
+    )
+    assert load(None, {}).publish.compression == "json"
 
 
 def test_empty_environment_variable_counts_as_absent() -> None:
@@ -153,6 +199,14 @@ def test_port_that_is_a_number_out_of_range_is_an_error(text: str) -> None:
         ("ENABLE_AUTH", "maybe", "true or false"),
         ("SQLITE_BUSY_TIMEOUT_MS", "1.5", "an integer from 0 to 600000"),
         ("CALLBOARD_DURABILITY", "none", "one of group, strict"),
+        (
+            "CALLBOARD_COMPRESSION",
+            "gzip",
+            "one of cbor, cbor+deflate, json, json+deflate, msgpack, msgpack+deflate",
+        ),
+        ("AZURE_SAS_TOKEN_TTL_SECONDS", "0", "an integer from 5 to 31536000"),
+        ("AWS_IOT_PORT", "0", "an integer from 1 to 65535"),
+        ("GCP_MQTT_PORT", "mqtt", "an integer from 1 to 65535"),
         ("HEALTH_CHECK_INTERVAL_MS", "soon", "an integer from 100 to 86400000"),
     ],
 )
@@ -186,7 +240,8 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         ),
         (
             "[apii]\nport = 5",
-            "apii: unknown table, expected one of agent, api, storage, publish, endpoints, actors, health",
+            "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
+            "endpoints, actors, health",
         ),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),
     ],
@@ -212,8 +267,23 @@ def test_unknown_override_is_an_error() -> None:
     assert error_of(None, {}, {"api.prot": 1}).startswith("api.prot: unknown key, expected one of")
 
 
-def test_api_key_is_never_shown(user_file: Any) -> None:
-    message = error_of(user_file("[api]\nkey = ['hunter2']"), {})
-    assert message == "api.key: the value (not shown) is not allowed, expected a non-empty text"
-    assert "hunter2" not in error_of(user_file("[api]\nkeyy = 'hunter2'"), {})
-    assert "hunter2" not in repr(load(None, {"API_KEY": "hunter2"}))
+def test_secrets_are_those_that_their_names_suggest() -> None:
+    telling = re.compile(r"\.(key|connection_string|private_key|jwt|password|token|secret)$")
+    assert {key for key in TYPES if telling.search(key)} == SECRETS
+
+
+@pytest.mark.parametrize("key", sorted(SECRETS))
+def test_secrets_are_never_shown(user_file: Any, key: str) -> None:
+    table, name = key.split(".")
+    message = error_of(user_file(f"[{table}]\n{name} = ['hunter2']"), {})
+    assert message == f"{key}: the value (not shown) is not allowed, expected a non-empty text"
+    assert "hunter2" not in error_of(user_file(f"[{table}]\n{name}y = 'hunter2'"), {})
+    settings = load(None, {}, {key: "hunter2"})
+    assert value_of(settings, key) == "hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    shown = repr(load(None, {"AWS_IOT_ENDPOINT": "aws.example"}))
+    assert "AwsIot(endpoint='aws.example', port=8883" in shown
+    assert "Api(host=None" in shown

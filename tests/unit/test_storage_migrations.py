@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import devices, identity, migrations, outbox, target_state
+from storage import dead_letters, devices, identity, migrations, outbox, target_state
 from storage.database import Database, open_database
-from storage.outbox import OutboxRow
+from storage.dead_letters import DeadLetter
+from storage.outbox import OutboxRow, OutboxSummary
 
 STORED = Path(__file__).with_name("stored_databases")
 KEY = bytes(range(32))
@@ -64,6 +65,22 @@ def test_version_1_keeps_its_rows(tmp_path: Path) -> None:
         OutboxRow(42, "plant/line-1", b"{}", 1767225601000),
     ]
     assert target_state.insert(database, "destination", "new", {}).id == 4
+    database.close()
+
+
+def test_version_2_keeps_its_dead_letters_and_drift(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0002_dead_letters_and_drift"))
+
+    assert dead_letters.newest(database, 2, 10) == [
+        DeadLetter(41, "plant/line-1", b"\x00\xff\x80{}", "not a number", 1767225600000, 1767225602000)
+    ]
+    assert outbox.summary(database, 2) == OutboxSummary(1, 2, 1767225601000, 42, dead_letters=1)
+    assert database.db.execute("SELECT device, body FROM drift_baselines").fetchall() == [
+        ("plc-line-1", b"{}")
+    ]
+    assert database.db.execute("SELECT drift_type, field FROM drift_events").fetchall() == [
+        ("new-field", "reading:oil_temp")
+    ]
     database.close()
 
 

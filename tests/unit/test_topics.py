@@ -1,20 +1,7 @@
 import pytest
 
-from actors.batch import Point, Source
 from actors.failure import Refusal
-from actors.publish.topics import check_filter, check_topic, matches, select
-
-
-def source(*names: str) -> Source:
-    return Source(
-        endpoint_uuid="e-1",
-        endpoint="line-1",
-        protocol="modbus",
-        device_uuid="d-1",
-        device="press-4",
-        points=tuple(Point(name) for name in names),
-        topics=tuple((f"modbus/line-1/press-4/{name}", f"sensors/line-1/{name}") for name in names),
-    )
+from actors.publish.topics import Target, check_filter, check_topic, fill, matches
 
 
 @pytest.mark.parametrize("good", ["#", "+", "a", "/", "a/#", "+/+", "a/+/b", "/a", "a//b", "$SYS/#", "é/b"])
@@ -95,20 +82,19 @@ def test_a_filter_does_not_match(topic_filter: str, topic: str) -> None:
     assert not matches(topic_filter, topic)
 
 
-@pytest.mark.parametrize(
-    "filters",
-    [[], ["modbus"], ["#"], ["+"], ["modbus/#"], ["modbus/line-1/#"], ["other", "sensors/#"]],
-)
-def test_everything_is_selected_as_none(filters: list[str]) -> None:
-    assert select(filters, source("oil_temp", "running")) is None
+PLAIN = Target("plant/{device}")
+TEMPLATE = Target("i/{name}/{device}/{endpoint}-{protocol}", template=True)
 
 
-def test_only_points_with_a_matching_topic_are_selected() -> None:
-    chosen = source("oil_temp", "running", "parts")
-    assert select(["sensors/+/running"], chosen) == (1,)
-    assert select(["sensors/+/parts", "modbus/line-1/press-4/oil_temp"], chosen) == (0, 2)
+def test_a_target_that_is_no_template_is_the_topic_itself() -> None:
+    assert fill(PLAIN, "modbus", "line-1", "press-4") == "plant/{device}"
 
 
-@pytest.mark.parametrize("filters", [["opcua"], ["sensors/line-2/#"], ["line-1"], ["$SYS/#"]])
-def test_a_subscription_to_something_else_selects_nothing(filters: list[str]) -> None:
-    assert select(filters, source("oil_temp")) == ()
+def test_a_template_is_filled_with_what_is_known_of_the_source() -> None:
+    assert fill(TEMPLATE, "modbus", "line-1", "press-4") == "i/line-1/press-4/modbus-modbus"
+    assert fill(Target("{other}/{device}", template=True), "modbus", "a", "b") == "{other}/b"
+
+
+def test_a_name_cannot_add_levels_or_wildcards_or_placeholders_to_a_topic() -> None:
+    filled = fill(TEMPLATE, "modbus", "a/b+c#d\0", "{protocol}")
+    assert filled == "i/a_b_c_d_/{protocol}/modbus-modbus"

@@ -1,16 +1,20 @@
-"""Destination types by name (spec 01 section 8). A type is a file here and a word in `_BUILT`."""
+"""Destination types by name (spec 01 section 8). A type is a file here and a word in `TYPES`."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from actors.failure import Refusal
-from actors.publish.destinations.driver import DestinationType
+from actors.publish.destinations.driver import DestinationType, Identity
+from actors.publish.destinations.fallbacks import merged
+from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import DestinationTested
 
 TYPES = ("iotistica", "mqtt", "influxdb", "azure-iot", "aws-iot", "gcp-iot")
 ALIASES = {"azure": "azure-iot", "aws": "aws-iot", "gcp": "gcp-iot"}
 
-_BUILT = ("mqtt",)
+Fallbacks = Mapping[str, dict[str, Any]]
+"""By type, what `config_json` means where it says nothing."""
 
 
 def canonical(type_name: Any) -> str:
@@ -23,21 +27,30 @@ def canonical(type_name: Any) -> str:
 
 
 def find(type_name: Any) -> DestinationType:
-    """The descriptor of a type, imported when first asked for.
-
-    Raises `Refusal`, for a type that this version cannot publish to as well.
-    """
+    """The descriptor of a type, imported when first asked for; raises `Refusal`."""
     name = canonical(type_name)
-    if name not in _BUILT:
-        raise Refusal(f"Destination type {name} is not available in this version", "type")
     found: DestinationType = import_module(f"{__name__}.{name.replace('-', '_')}").DESTINATION
     return found
 
 
-async def test(type_name: Any, config_json: dict[str, Any]) -> DestinationTested:
+def effective(
+    type: DestinationType, config_json: dict[str, Any] | None, fallbacks: Fallbacks
+) -> dict[str, Any]:
+    """What a destination's `config_json` amounts to: its own values, then the fallback's."""
+    return merged(config_json or {}, fallbacks.get(type.name, {}))
+
+
+async def test(
+    type_name: Any, config_json: dict[str, Any] | None, fallbacks: Fallbacks, identity: Identity
+) -> DestinationTested:
     """Try a destination out without storing anything; takes at most some seconds and never raises."""
     try:
         found = find(type_name)
     except Refusal:
         return DestinationTested(False, error=f'Connection test not supported for type "{type_name}"')
-    return await found.test(config_json)
+    try:
+        own = unmasked(config_json or {}, {}, found.secrets)
+        checked = found.check(effective(found, own, fallbacks))
+    except Refusal as refusal:
+        return DestinationTested(False, error=refusal.message)
+    return await found.test(checked, identity)

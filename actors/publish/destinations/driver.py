@@ -2,34 +2,57 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from actors.publish.messages import DestinationTested
-
-Delivered = Callable[[list[int]], None]
-Lost = Callable[[str], None]
+from actors.publish.topics import Target
 
 
 class Transient(Exception):
-    """Connecting failed; trying again soon may help. The text is for people."""
+    """The connection failed; trying again soon may help. The text is for people.
+
+    `retry_after` is the least number of seconds that the destination asked to be left alone for.
+    """
+
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class Permanent(Exception):
-    """Connecting was refused and will be until somebody changes the configuration, here or at the
+    """The connection was refused and will be until somebody changes the configuration, here or at the
     destination; trying again is worth it only now and then. The text is for people."""
+
+
+class Listener(Protocol):
+    """Who is told what becomes of payloads and of the connection."""
+
+    def delivered(self, seqs: list[int]) -> None:
+        """The destination has acknowledged these; at most once per turn of the event loop."""
+
+    def rejected(self, seqs: list[int], reason: str) -> None:
+        """The destination will never take these payloads, whoever sends them; the others it may."""
+
+    def lost(self, error: Transient | Permanent) -> None:
+        """An established connection has ended by itself; once per connection."""
+
+    def expiring(self) -> None:
+        """The credentials of this connection end soon: close it when it suits, and connect anew."""
 
 
 class Driver(ABC):
     """One destination's connection. Constructing it touches no network.
 
-    After `connect` it reports by two callbacks, never from within a call of its own methods:
-    `delivered(seqs)`, at most once per turn of the event loop, with what the destination has
-    acknowledged since; and `lost(reason)`, once, when an established connection has ended by itself.
-    What was not delivered by then may or may not have arrived. After `lost`, `connect` may be called
-    again. `lost` does not come once `close` is called; neither comes once it has returned.
+    After `connect` it tells its listener, never from within a call of its own methods. What was neither
+    delivered nor rejected when the connection is lost may or may not have arrived. After `lost`,
+    `connect` may be called again. `lost` does not come once `close` is called; nothing comes once it
+    has returned.
     """
+
+    window: int | None = None
+    """How many payloads it makes use of at a time, where that is not the configured window."""
 
     @abstractmethod
     async def connect(self) -> None:
@@ -39,7 +62,7 @@ class Driver(ABC):
     def send(self, seq: int, topic: str, payload: bytes) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.
 
-        `seq` is the caller's own number. The caller bounds how many are not yet delivered.
+        `seq` is the caller's own number, rising. The caller bounds how many are not yet delivered.
         """
 
     @abstractmethod
@@ -47,17 +70,49 @@ class Driver(ABC):
         """Give the connection up. Never raises."""
 
 
-class DestinationType(msgspec.Struct, frozen=True):
+class Cloud(msgspec.Struct, frozen=True):
+    """What provisioning has agreed with the Iotistica cloud (spec 06 section 3, spec 02 sections 8.1
+    and 9). `tenant` and `agent` are the ids in topics, as the cloud gave them; `ca`, `cert` and `key` are
+    PEM texts."""
+
+    broker_url: str
+    client_id: str
+    tenant: str
+    agent: str
+    username: str | None = None
+    password: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    verify_certificate: bool = True
+    keepalive: int = 60
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who connects. `connection` is the name that the connection goes by unless the configuration has
+    one; it is unique among the agent's connections. `cloud` is None while not provisioned."""
+
+    agent_uuid: str
+    connection: str
+    cloud: Cloud | None = None
+
+
+class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of destination.
 
-    `check` validates `config_json`, touches no network and raises `Refusal` naming the field.
-    `driver` takes what `check` returned, the name that the connection goes by unless the
-    configuration has one, and the two callbacks of `Driver`. `test` connects once and never raises.
-    `secrets` are the keys of `config_json`, at any depth, whose values are never shown.
+    `check` validates `config_json`, touches no network and raises `Refusal` naming the field
+    (`config_json.<key>`); the others get what it returned. `target` says where a subscription's payloads
+    go, given its `route_json.topic` (trimmed; None when there is none), and raises `Refusal` naming
+    `route_json.topic` when that cannot be; the driver gets the filled target as `topic`. `test` connects
+    once, takes 8 s at most, leaves nothing behind and never raises. `secrets` are the keys of
+    `config_json`, at any depth, whose values are never shown. `payload_format` is the one that this type
+    takes whatever a subscription asks for (it is not compressed then); None: what the subscription says.
     """
 
     name: str
     check: Callable[[dict[str, Any]], Any]
-    driver: Callable[[Any, str, Delivered, Lost], Driver]
-    test: Callable[[dict[str, Any]], Awaitable[DestinationTested]]
+    target: Callable[[Any, str | None, Identity], Target]
+    driver: Callable[[Any, Identity, Listener], Driver]
+    test: Callable[[Any, Identity], Awaitable[DestinationTested]]
     secrets: tuple[str, ...]
+    payload_format: str | None = None

@@ -1,54 +1,46 @@
-"""Destination `mqtt`: publishes with QoS 1.
+"""Destination `mqtt`: publishes with QoS 1, over TCP, TLS or a websocket.
 
 The library is imported by `mqtt_driver` alone, so that configuring costs no memory.
 """
 
 import secrets
-from typing import Any
 
-from actors.failure import Refusal
-from actors.publish.destinations.driver import (
-    Delivered,
-    DestinationType,
-    Driver,
-    Lost,
-    Permanent,
-    Transient,
-)
-from actors.publish.destinations.masks import unmasked
+from actors.publish.destinations import external
+from actors.publish.destinations.broker import Login
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.mqtt_config import SECRETS, Config, check
 from actors.publish.messages import DestinationTested
+from actors.publish.topics import Target
 
-TEST_SECONDS = 5.0
+
+def target(config: Config, topic: str | None, identity: Identity) -> Target:
+    return external.target(topic, config.topic_template, _client_id(config, identity), identity)
 
 
-def driver(config: Config, name: str, delivered: Delivered, lost: Lost) -> Driver:
+def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
     from actors.publish.destinations.mqtt_driver import MqttDriver
 
-    return MqttDriver(config, config.client_id or name, delivered, lost)
+    login = _login(config, _client_id(config, identity))
+    return MqttDriver(config.broker, lambda: login, listener, max_payload=config.max_payload, may_rename=True)
 
 
-async def test(config_json: dict[str, Any]) -> DestinationTested:
-    """Connect and log in once, within 5 s."""
-    from actors.publish.destinations.mqtt_driver import MqttDriver
+async def test(config: Config, _identity: Identity) -> DestinationTested:
+    from actors.publish.destinations.mqtt_driver import try_connect
 
-    try:
-        config = check(unmasked(config_json, {}, SECRETS))
-    except Refusal as refusal:
-        return DestinationTested(False, error=refusal.message)
     # Not the configured client id: a broker would end the running connection that has the same.
-    name = f"callboard-test-{secrets.token_hex(4)}"
-    attempt = MqttDriver(config, name, _nothing, _nothing, connect_seconds=TEST_SECONDS)
-    try:
-        await attempt.connect()
-    except (Transient, Permanent) as error:
-        return DestinationTested(False, error=str(error))
-    await attempt.close()
-    return DestinationTested(True, message=f"TCP reachable at {config.host}:{config.port}")
+    login = _login(config, f"callboard-test-{secrets.token_hex(4)}")
+    reachable = f"TCP reachable at {config.broker.host}:{config.broker.port}"
+    return await try_connect(config.broker, lambda: login, reachable)
 
 
-def _nothing(_: object) -> None:
-    """A test sends nothing and does not mind how its connection ends."""
+def _client_id(config: Config, identity: Identity) -> str:
+    return config.client_id or identity.connection
 
 
-DESTINATION = DestinationType("mqtt", check, driver, test, SECRETS)
+def _login(config: Config, client_id: str) -> Login:
+    return Login(client_id, config.username, config.password)
+
+
+DESTINATION = DestinationType(
+    name="mqtt", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+)

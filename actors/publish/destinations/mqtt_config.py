@@ -1,97 +1,119 @@
 """The `config_json` of an MQTT destination (spec 02 section 8.2)."""
 
-import ssl
-from tempfile import NamedTemporaryFile
+import re
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
 from actors.failure import Refusal
+from actors.publish import topics
+from actors.publish.destinations import fields
+from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, check_pems
 
 SECRETS = ("password", "key")
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
-_WEBSOCKETS = ("ws", "wss")
-_MAX_BYTES = 65_535
+PLACEHOLDERS = ("deviceId", "topic", "endpoint", "protocol", "name", "device")
+PATH = "/mqtt"  # where the websocket of most brokers is; mosquitto's answers at any path
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 class Config(msgspec.Struct, frozen=True):
-    """Where the broker is and how to log in; `ca`, `cert` and `key` are PEM texts, `keepalive` is in
-    seconds."""
+    """`topic_template` may hold `PLACEHOLDERS` in braces; `max_payload` is in bytes."""
 
-    host: str
-    port: int
-    tls: bool = False
+    broker: Broker
     username: str | None = None
     password: str | None = None
     client_id: str | None = None
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    reject_unauthorized: bool = True
-    keepalive: int = 60
+    topic_template: str | None = None
+    max_payload: int = MAX_PAYLOAD
 
 
 def check(config_json: dict[str, Any]) -> Config:
     """Validate `config_json`; raises `Refusal`. Unknown keys are left alone."""
-    url_key = next((key for key in ("brokerUrl", "url") if _text(config_json, key)), None)
+    url_key = next((key for key in ("brokerUrl", "url") if fields.text(config_json, key)), None)
     if url_key:
-        broker = _from_url(_text(config_json, url_key) or "", f"config_json.{url_key}")
+        found = _from_url(fields.text(config_json, url_key) or "", f"config_json.{url_key}")
     else:
-        broker = _from_host(config_json)
-    config = msgspec.structs.replace(
-        broker,
-        username=_text(config_json, "username") or broker.username,
-        password=_text(config_json, "password", strip=False) or broker.password,
-        client_id=_text(config_json, "clientId") or _text(config_json, "deviceId"),
-        ca=_pem(config_json, "ca"),
-        cert=_pem(config_json, "cert"),
-        key=_pem(config_json, "key"),
-        reject_unauthorized=_flag(config_json, "rejectUnauthorized", default=True),
-        keepalive=_integer(config_json, "keepalive", 1, 65_535, default=60),
+        found = Config(_from_host(config_json))
+    config = Config(
+        broker=_broker(found.broker, config_json),
+        username=fields.text(config_json, "username") or found.username,
+        password=fields.text(config_json, "password", strip=False) or found.password,
+        client_id=fields.first_text(config_json, "clientId", "deviceId"),
+        topic_template=_template(config_json),
+        max_payload=fields.integer(config_json, "maxPayloadBytes", 1, MAX_PAYLOAD, default=MAX_PAYLOAD),
     )
-    for key in ("topicTemplate", "publishTopicTemplate", "path", "topicPrefix"):
-        _text(config_json, key)
     _check_together(config)
     return config
 
 
+def _broker(found: Broker, config_json: dict[str, Any]) -> Broker:
+    """With what the URL does not say."""
+    path = fields.text(config_json, "path")
+    if path and not path.startswith("/"):
+        path = f"/{path}"
+    return msgspec.structs.replace(
+        found,
+        path=(path or found.path) if found.websocket else found.path,
+        ca=fields.pem(config_json, "ca"),
+        cert=fields.pem(config_json, "cert"),
+        key=fields.pem(config_json, "key"),
+        reject_unauthorized=fields.flag(config_json, "rejectUnauthorized", default=True),
+        keepalive=fields.integer(config_json, "keepalive", 1, 65_535, default=60),
+    )
+
+
 def _check_together(config: Config) -> None:
+    broker = config.broker
     if config.password and not config.username:
         raise Refusal("A password needs a username", "config_json.username")
-    if (config.cert is None) != (config.key is None):
-        missing = "cert" if config.cert is None else "key"
+    if (broker.cert is None) != (broker.key is None):
+        missing = "cert" if broker.cert is None else "key"
         raise Refusal("cert and key belong together", f"config_json.{missing}")
-    for key, pem in (("ca", config.ca), ("cert", config.cert)):
-        if pem is not None and not config.tls:
-            raise Refusal(f"{key} has no effect without TLS; use an mqtts:// URL", f"config_json.{key}")
+    for key, pem in (("ca", broker.ca), ("cert", broker.cert)):
+        if pem is not None and not broker.tls:
+            secure = "a wss" if broker.websocket else "an mqtts"
+            raise Refusal(f"{key} has no effect without TLS; use {secure}:// URL", f"config_json.{key}")
     for key, text in (("username", config.username), ("password", config.password)):
         _check_length(text, f"config_json.{key}")
     _check_length(config.client_id, "config_json.clientId")
-    _given_pems(config)
+    check_pems(broker)
 
 
 def _check_length(text: str | None, field: str) -> None:
-    if text and len(text.encode()) > _MAX_BYTES:
-        raise Refusal(f"Longer than MQTT's {_MAX_BYTES} bytes", field)
+    if text and len(text.encode()) > MAX_TEXT:
+        raise Refusal(f"Longer than MQTT's {MAX_TEXT} bytes", field)
 
 
 def _from_url(url: str, field: str) -> Config:
+    """The broker and what credentials its URL holds."""
     parts, port = _split(url if "://" in url else f"mqtt://{url}", field)
-    if parts.scheme in _WEBSOCKETS:
-        raise Refusal("MQTT over WebSocket is not supported by this version; use mqtt or mqtts", field)
     if parts.scheme not in _PORTS:
         raise Refusal(f"Invalid scheme: {parts.scheme}. Supported: {', '.join(_PORTS)}", field)
     if not parts.hostname:
         raise Refusal("Host is required", field)
-    return Config(
-        host=_host(parts.hostname, field),
+    websocket = parts.scheme in ("ws", "wss")
+    broker = Broker(
+        host=fields.host(parts.hostname, field),
         port=_PORTS[parts.scheme] if port is None else port,
-        tls=parts.scheme == "mqtts",
+        tls=parts.scheme in ("mqtts", "wss"),
+        websocket=websocket,
+        path=_path(parts) if websocket else "/",
+    )
+    return Config(
+        broker,
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
     )
+
+
+def _path(parts: SplitResult) -> str:
+    # A lone slash is how people and programs end a URL without a path.
+    path = parts.path if parts.path not in ("", "/") else PATH
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 def _split(url: str, field: str) -> tuple[SplitResult, int | None]:
@@ -106,94 +128,36 @@ def _split(url: str, field: str) -> tuple[SplitResult, int | None]:
     return parts, port
 
 
-def _from_host(config_json: dict[str, Any]) -> Config:
-    host = _text(config_json, "host")
+def _from_host(config_json: dict[str, Any]) -> Broker:
+    host = fields.text(config_json, "host")
     if not host:
         raise Refusal("Host is required", "config_json.host")
     if "/" in host or "@" in host:
         raise Refusal("host must be a host name or address; give a URL as brokerUrl", "config_json.host")
-    return Config(
-        host=_host(host, "config_json.host"), port=_integer(config_json, "port", 1, 65_535, default=1883)
+    return Broker(
+        host=fields.host(host, "config_json.host"),
+        port=fields.integer(config_json, "port", 1, 65_535, default=1883),
     )
 
 
-def _host(host: str, field: str) -> str:
-    try:
-        host.encode("idna")
-    except UnicodeError as error:
-        raise Refusal("Not a valid host name", field) from error
-    return host
+def _template(config_json: dict[str, Any]) -> str | None:
+    for key in ("topicTemplate", "publishTopicTemplate"):
+        template = fields.text(config_json, key)
+        if template is not None:
+            return check_template(template, f"config_json.{key}")
+    return None
 
 
-def _text(config_json: dict[str, Any], key: str, strip: bool = True) -> str | None:
-    """None for a blank one: forms send every field."""
-    value = config_json.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or "\0" in value:
-        raise Refusal(f"{key} must be a string", f"config_json.{key}")
-    return (value.strip() if strip else value) or None
+def check_template(template: str, field: str) -> str:
+    """The template itself; raises `Refusal` for an unknown placeholder, or when no topic comes of it."""
+    for name in _PLACEHOLDER.findall(template):
+        if name not in PLACEHOLDERS:
+            known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+            raise Refusal(f"Unknown placeholder: {{{name}}}. Supported: {known}", field)
+    topics.check_topic(_PLACEHOLDER.sub("x", template), field)
+    return template
 
 
-def _pem(config_json: dict[str, Any], key: str) -> str | None:
-    pem = _text(config_json, key)
-    return pem and pem.replace("\\n", "\n")
-
-
-def _flag(config_json: dict[str, Any], key: str, default: bool) -> bool:
-    value = config_json.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise Refusal(f"{key} must be true or false", f"config_json.{key}")
-    return value
-
-
-def _integer(config_json: dict[str, Any], key: str, lowest: int, highest: int, default: int) -> int:
-    value = config_json.get(key)
-    if value is None or value == "":
-        return default
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        raise Refusal(f"{key} must be an integer from {lowest} to {highest}", f"config_json.{key}")
-    return value
-
-
-def tls_context(config: Config) -> ssl.SSLContext:
-    """What verifies the broker and identifies this client. Without a `ca` the system's authorities are
-    trusted; reading those takes tens of ms."""
-    context = _given_pems(config)
-    if config.ca is None and config.reject_unauthorized:
-        context.load_default_certs()
-    return context
-
-
-def _given_pems(config: Config) -> ssl.SSLContext:
-    """Raises `Refusal` for unusable PEM texts."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if not config.reject_unauthorized:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if config.ca is not None:
-        try:
-            context.load_verify_locations(cadata=config.ca)
-        except (ssl.SSLError, ValueError) as error:
-            raise Refusal("ca is not a PEM certificate", "config_json.ca") from error
-    if config.cert is not None:
-        _load_identity(context, config)
-    return context
-
-
-def _load_identity(context: ssl.SSLContext, config: Config) -> None:
-    # ssl reads a private key from files only; this one only its owner may read, and it goes at once.
-    with NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(f"{config.cert}\n{config.key}\n")
-        file.flush()
-        try:
-            # The empty password makes an encrypted key fail; without one OpenSSL asks at the terminal.
-            context.load_cert_chain(file.name, password="")
-        except (ssl.SSLError, ValueError) as error:
-            raise Refusal(
-                "cert and key are not a PEM certificate and its unencrypted private key", "config_json.key"
-            ) from error
+def fill_template(template: str, client_id: str, own_topic: str) -> str:
+    """With what is known before a payload is; `own_topic` is the agent's own one for readings."""
+    return template.replace("{deviceId}", quote(client_id, safe="")).replace("{topic}", own_topic)

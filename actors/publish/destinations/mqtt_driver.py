@@ -1,23 +1,29 @@
-"""The connection of destination `mqtt`, on gmqtt 0.8."""
+"""The connection of every destination that speaks MQTT, on gmqtt 0.8."""
 
 import asyncio
 import logging
+import re
+import secrets
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import gmqtt
 from gmqtt.mqtt.constants import MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
-from gmqtt.storage import PersistentStorage
 
 from actors import os_errors
-from actors.publish.destinations.driver import Delivered, Driver, Lost, Permanent, Transient
-from actors.publish.destinations.mqtt_config import Config, tls_context
+from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, Login, tls_context
+from actors.publish.destinations.driver import Driver, Listener, Permanent, Transient
+from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of
+from actors.publish.messages import DestinationTested
 
 CONNECT_SECONDS = 10.0
 ACKNOWLEDGE_SECONDS = 20.0
+TEST_SECONDS = 5.0
+
+QUICK_SECONDS = 3.0
+QUICK_LOSSES = 3
 
 _BROKER_UNAVAILABLE = 3
 _REFUSALS = {
@@ -27,6 +33,9 @@ _REFUSALS = {
     4: "bad user name or password",
     5: "not authorised, check user name and password",
 }
+
+# Nothing, a wildcard, NUL, or a surrogate, which is not a character by itself.
+_NO_TOPIC = re.compile(rb"\A\Z|[+#\0]|\xed[\xa0-\xbf]")
 
 # OpenSSL's X509_V_ERR_ for a certificate that is self-signed or whose issuer is not known.
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
@@ -41,78 +50,104 @@ _log.addFilter(lambda record: bool(record.exc_info))
 
 class MqttDriver(Driver):
     """Publishes at QoS 1; PUBACK is delivery. A new gmqtt client per connection, so that nothing of an
-    old one, packet identifiers above all, is carried over."""
+    old one, packet identifiers above all, is carried over.
+
+    `login` is asked at each connect and may raise `Transient` or `Permanent`. `address` makes the topic
+    on the wire from the topic and payload handed to `send`. Payloads larger than `max_payload` bytes are
+    rejected. With `may_rename`, a client id whose connection has ended within 3 s three times in a row
+    gets a suffix: somebody else is using it (spec 02 section 8.2).
+    """
 
     def __init__(
         self,
-        config: Config,
-        client_id: str,
-        delivered: Delivered,
-        lost: Lost,
+        broker: Broker,
+        login: Callable[[], Login],
+        listener: Listener,
+        *,
+        address: Callable[[str, bytes], str] | None = None,
+        max_payload: int = MAX_PAYLOAD,
+        may_rename: bool = False,
         connect_seconds: float = CONNECT_SECONDS,
         acknowledge_seconds: float = ACKNOWLEDGE_SECONDS,
     ) -> None:
-        self._config = config
-        self._client_id = client_id
-        self._delivered = delivered
-        self._lost = lost
+        self._broker = broker
+        self._login = login
+        self._listener = listener
+        self._address = address
+        self._max_payload = max_payload
+        self._name = _Name(may_rename)
         self._connect_seconds = connect_seconds
         self._acknowledge_seconds = acknowledge_seconds
-        self._client: _Client | None = None
-        self._sent = _Sent(self._acknowledged)
+        self._client: Client | None = None
+        self._sent = Sent(self._acknowledged)
         self._acknowledgements: list[int] = []
+        self._rejections: list[tuple[int, str]] = []
         self._watch: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.TimerHandle | None = None
         self._ending: asyncio.Handle | None = None
         self._tls: ssl.SSLContext | None = None
 
     async def connect(self) -> None:
-        self._sent = _Sent(self._acknowledged)
-        client = self._new_client()
+        login = self._login()
+        self._sent = Sent(self._acknowledged)
+        client = self._new_client(login)
         try:
             await self._establish(client)
         except BaseException:
-            _abort(client)
+            abort(client)
             raise
         self._client = client
+        self._name.connected()
         self._schedule_watch()
+        if login.renew_after is not None:
+            loop = asyncio.get_running_loop()
+            self._renewal = loop.call_later(login.renew_after, self._listener.expiring)
 
     def send(self, seq: int, topic: str, payload: bytes) -> None:
         if self._client is None:
             # The connection has ended and `lost` comes later in this turn of the loop.
             return
+        if self._address is not None:
+            topic = self._address(topic, payload)
+        octets = topic.encode(errors="surrogatepass")
+        reason = self._unsendable(octets, payload)
+        if reason is not None:
+            self._reject(seq, reason)
+            return
         self._sent.sending = seq
-        self._client.publish(topic, payload, qos=1)
+        self._client.publish(octets, payload, qos=1)
 
     async def close(self) -> None:
         client = self._release()
         if self._ending is not None:
             self._ending.cancel()
         if client is not None:
-            await _hang_up(client)
+            await hang_up(client)
         self._acknowledgements.clear()
+        self._rejections.clear()
 
-    def _new_client(self) -> "_Client":
+    def _new_client(self, login: Login) -> Client:
         # Bytes: gmqtt counts the characters of a str where MQTT wants its bytes.
-        client = _Client(
-            self._client_id.encode(), clean_session=True, persistent_storage=self._sent, logger=_log
-        )
-        if self._config.username is not None:
-            client.set_auth_credentials(self._config.username, self._config.password)
+        client_id = self._name.of(login.client_id).encode()
+        client = Client(client_id, clean_session=True, persistent_storage=self._sent, logger=_log)
+        client.websocket = self._broker if self._broker.websocket else None
+        if login.username is not None:
+            client.set_auth_credentials(login.username, login.password)
         client.on_disconnect = self._disconnected
         return client
 
-    async def _establish(self, client: "_Client") -> None:
+    async def _establish(self, client: Client) -> None:
         """Connect and log in; gmqtt itself waits forever for a broker that does not answer."""
-        config = self._config
-        if config.tls and self._tls is None:
+        broker = self._broker
+        if broker.tls and self._tls is None:
             # Reading the system's authorities takes tens of ms.
-            self._tls = await asyncio.to_thread(tls_context, config)
+            self._tls = await asyncio.to_thread(tls_context, broker)
         attempt = asyncio.ensure_future(
             client.connect(
-                config.host,
-                config.port,
+                broker.host,
+                broker.port,
                 ssl=self._tls or False,
-                keepalive=config.keepalive,
+                keepalive=broker.keepalive,
                 # With version 5 the broker's Receive Maximum (mosquitto's is 20) would be the window;
                 # 3.1.1 has none, and the caller's own window applies.
                 version=MQTTv311,
@@ -145,14 +180,15 @@ class MqttDriver(Driver):
 
     @property
     def _where(self) -> str:
-        return f"{self._config.host}:{self._config.port}"
+        return f"{self._broker.host}:{self._broker.port}"
 
-    def _timed_out(self, client: "_Client") -> str:
-        if _transport(client) is None:
+    def _timed_out(self, client: Client) -> str:
+        if not client.reached and transport_of(client) is None:
             return "TCP connection timed out"
         return f"{self._where} did not answer the MQTT login within {self._connect_seconds:g} s"
 
     def _refused(self, error: MQTTConnectError) -> NoReturn:
+        self._name.refused()
         code = error._code
         kind = Permanent if code in _REFUSALS and code != _BROKER_UNAVAILABLE else Transient
         raise kind(f"Connection refused: {_REFUSALS.get(code, error.message)}") from error
@@ -161,7 +197,7 @@ class MqttDriver(Driver):
         text = f"The certificate of {self._where} is not trusted: {error.verify_message}"
         if error.verify_code not in _UNKNOWN_AUTHORITY:
             return text
-        hint = "is config_json.ca the authority that signed it?" if self._config.ca else "set config_json.ca"
+        hint = "is the configured ca the authority that signed it?" if self._broker.ca else "configure its ca"
         return f"{text}; {hint}"
 
     def _acknowledged(self, seq: int) -> None:
@@ -173,9 +209,29 @@ class MqttDriver(Driver):
     def _tell_delivered(self) -> None:
         if self._acknowledgements:
             seqs, self._acknowledgements = self._acknowledgements, []
-            self._delivered(seqs)
+            self._listener.delivered(seqs)
 
-    def _disconnected(self, client: "_Client", _packet: object) -> None:
+    def _unsendable(self, topic: bytes, payload: bytes) -> str | None:
+        """Why no broker takes this; most of them end the connection over it."""
+        if len(payload) > self._max_payload:
+            return f"The payload has {len(payload)} bytes; {self._max_payload} is the most allowed"
+        if len(topic) > MAX_TEXT:
+            return f"The topic is longer than MQTT's {MAX_TEXT} bytes"
+        if _NO_TOPIC.search(topic):
+            return f"Not a topic that can be published to: {topic.decode(errors='replace')}"
+        return None
+
+    def _reject(self, seq: int, reason: str) -> None:
+        if not self._rejections:
+            asyncio.get_running_loop().call_soon(self._tell_rejected)
+        self._rejections.append((seq, reason))
+
+    def _tell_rejected(self) -> None:
+        rejections, self._rejections = self._rejections, []
+        for seq, reason in rejections:
+            self._listener.rejected([seq], reason)
+
+    def _disconnected(self, client: Client, _packet: object) -> None:
         client.ended.set()
         if client is self._client:
             self._end(f"{self._where} closed the connection")
@@ -183,18 +239,21 @@ class MqttDriver(Driver):
     def _end(self, reason: str) -> None:
         client = self._release()
         if client is not None:
-            _abort(client)
-            self._ending = asyncio.get_running_loop().call_soon(self._tell_lost, reason)
+            self._name.lost()
+            abort(client)
+            self._ending = asyncio.get_running_loop().call_soon(self._tell_lost, Transient(reason))
 
-    def _tell_lost(self, reason: str) -> None:
+    def _tell_lost(self, error: Transient) -> None:
         self._tell_delivered()
-        self._lost(reason)
+        self._tell_rejected()
+        self._listener.lost(error)
 
-    def _release(self) -> "_Client | None":
+    def _release(self) -> Client | None:
         client, self._client = self._client, None
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        for timer in (self._watch, self._renewal):
+            if timer is not None:
+                timer.cancel()
+        self._watch = self._renewal = None
         return client
 
     def _schedule_watch(self) -> None:
@@ -211,65 +270,53 @@ class MqttDriver(Driver):
             self._schedule_watch()
 
 
-class _Client(gmqtt.Client):  # type: ignore[misc]  # gmqtt has no types
-    """`ended` is set when the connection is."""
-
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
-        self.ended = asyncio.Event()
-
-    async def reconnect(self, delay: bool = False) -> None:
-        """Never: when to connect again is the destination's to decide. gmqtt calls this whenever a
-        connection ends; its option `reconnect_retries` lets one retry through even at 0."""
-
-
-class _Sent(PersistentStorage):  # type: ignore[misc]  # gmqtt has no types
-    """Where gmqtt keeps a QoS 1 message from its PUBLISH to its PUBACK, which is the only place that
-    tells of the PUBACK. The messages themselves are dropped: their owner keeps them and sends them
-    again, and gmqtt, seeing none, replays none."""
-
-    def __init__(self, acknowledged: Callable[[int], None]) -> None:
-        super().__init__()
-        self.sending = 0
-        self._acknowledged = acknowledged
-        self._unacknowledged: dict[int, tuple[int, float]] = {}
-
-    def push_message(self, mid: int, raw_package: Any) -> None:
-        self._unacknowledged[mid] = (self.sending, _now())
-
-    def remove_message_by_mid(self, mid: int) -> None:
-        sent = self._unacknowledged.pop(mid, None)
-        if sent is not None:
-            self._acknowledged(sent[0])
-
-    def oldest(self) -> float | None:
-        """When the oldest unacknowledged message was sent, on the clock of `_now`."""
-        for _, sent_at in self._unacknowledged.values():
-            return sent_at
-        return None
-
-
-def _transport(client: _Client) -> asyncio.Transport | None:
-    """gmqtt has no public way to its socket."""
-    connection = client._connection
-    return None if connection is None else connection._transport
-
-
-async def _hang_up(client: _Client) -> None:
+async def try_connect(broker: Broker, login: Callable[[], Login], message: str) -> DestinationTested:
+    """Connect and log in once, within 5 s; `message` is what to answer when that worked."""
+    attempt = MqttDriver(broker, login, _Nobody(), connect_seconds=TEST_SECONDS)
     try:
-        async with asyncio.timeout(1):
-            await client.disconnect()
-    except (TimeoutError, OSError):
-        # The broker does not take what is still to be written; there is nobody to tell.
-        _abort(client)
+        await attempt.connect()
+    except (Transient, Permanent) as error:
+        return DestinationTested(False, error=str(error))
+    await attempt.close()
+    return DestinationTested(True, message=message)
 
 
-def _abort(client: _Client) -> None:
-    """Drop the connection with what is still to be written; waiting for a dead peer to take it would
-    keep the socket for as long as TCP retries."""
-    transport = _transport(client)
-    if transport is not None:
-        transport.abort()
+class _Nobody(Listener):
+    """A test sends nothing and does not mind how its connection ends."""
+
+    def delivered(self, seqs: list[int]) -> None: ...
+
+    def rejected(self, seqs: list[int], reason: str) -> None: ...
+
+    def lost(self, error: Transient | Permanent) -> None: ...
+
+    def expiring(self) -> None: ...
+
+
+class _Name:
+    """The client id over the connections of a driver."""
+
+    def __init__(self, may_change: bool) -> None:
+        self._may_change = may_change
+        self._suffix = ""
+        self._quick = 0
+        self._connected_at = 0.0
+
+    def of(self, client_id: str) -> str:
+        if self._may_change and self._quick >= QUICK_LOSSES and not self._suffix:
+            self._suffix = f"-{secrets.token_hex(4)}"
+        name = client_id + self._suffix
+        return name if len(name.encode()) <= MAX_TEXT else client_id
+
+    def connected(self) -> None:
+        self._connected_at = _now()
+
+    def lost(self) -> None:
+        self._quick = self._quick + 1 if _now() - self._connected_at < QUICK_SECONDS else 0
+
+    def refused(self) -> None:
+        """A broker may know its clients by their ids."""
+        self._suffix, self._quick = "", 0
 
 
 _now = time.monotonic

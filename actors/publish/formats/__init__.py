@@ -1,44 +1,61 @@
 """Payload formats by name (spec 02 section 5). A format is a file here and a word in `_FORMATS`."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from actors.batch import Batch
-from actors.publish.formats import custom, ecp, tags
-from actors.publish.formats.format import Format
+import msgspec
+
+from actors.publish.formats import custom, ecp, line_protocol, tags
+from actors.publish.formats.compression import compress
+from actors.publish.formats.format import Format, Piece, Points
 from actors.publish.formats.message_ids import MessageIds
 
-__all__ = ["NAMES", "MessageIds", "encode"]
+__all__ = ["NAMES", "MessageIds", "Piece", "Points", "encode", "encode_event", "find"]
 
-_FORMATS: dict[str, Format] = {known.name: known for known in (custom.FORMAT, tags.FORMAT, ecp.FORMAT)}
+_FORMATS: dict[str, Format] = {
+    known.name: known for known in (custom.FORMAT, tags.FORMAT, ecp.FORMAT, line_protocol.FORMAT)
+}
 
-NAMES = tuple(_FORMATS)
+NAMES = tuple(name for name, known in _FORMATS.items() if not known.internal)
+"""The formats that a subscription can ask for."""
 
 
-def encode(
-    format_name: str, batches: Sequence[Batch], points: tuple[int, ...] | None, ids: MessageIds
-) -> list[bytes]:
-    """The JSON payloads, oldest first, of batches that all have the same source.
+def find(format_name: str) -> Format:
+    return _FORMATS[format_name]
 
-    `points` chooses among the source's points as `topics.select` does. `tags` and `ecp` make one
-    payload per poll and none for a poll that has nothing to tell; `custom` makes one payload of all
-    batches. What a single batch encodes to is kept in `Batch.encoded` and so is shared, message id
-    included, by every subscription of the same format and points.
+
+def encode(format_name: str, compression: str, pieces: Sequence[Piece], ids: MessageIds) -> bytes | None:
+    """One message of pieces that all have the same source, one piece if the format is `per_poll`; None
+    when the format has nothing to tell of them.
+
+    What a single piece becomes is kept in its `Batch.encoded` and so is shared, message id included, by
+    every subscription of equal format, compression and points; its JSON also by other compressions.
     """
     chosen = _FORMATS[format_name]
-    if not batches or points == ():
-        return []
-    if chosen.per_poll or len(batches) == 1:
-        made = [_shared(chosen, batch, points, ids) for batch in batches]
-    else:
-        made = [chosen.payload(batches, points, ids)]
-    return [payload for payload in made if payload is not None]
-
-
-def _shared(chosen: Format, batch: Batch, points: tuple[int, ...] | None, ids: MessageIds) -> bytes | None:
-    key = (chosen.name, points)
+    if chosen.internal:
+        compression = "json"
+    if len(pieces) > 1:
+        payload = chosen.payload(pieces, ids)
+        return None if payload is None else compress(compression, payload)
+    ((batch, points),) = pieces
+    key = (format_name, compression, points)
     payload = batch.encoded.get(key)
     if payload is None:
-        payload = chosen.payload((batch,), points, ids)
-        if payload is not None:
-            batch.encoded[key] = payload
-    return payload
+        plain = _plain(chosen, pieces, ids)
+        payload = batch.encoded[key] = compress(compression, plain) if plain else plain
+    return payload or None
+
+
+def _plain(chosen: Format, pieces: Sequence[Piece], ids: MessageIds) -> bytes:
+    """The JSON of a single piece; empty when there is nothing to tell."""
+    ((batch, points),) = pieces
+    key = (chosen.name, "json", points)
+    plain = batch.encoded.get(key)
+    if plain is None:
+        plain = batch.encoded[key] = chosen.payload(pieces, ids) or b""
+    return plain
+
+
+def encode_event(compression: str, body: dict[str, Any], ids: MessageIds) -> bytes:
+    """An event, with a message id of its own."""
+    return compress(compression, msgspec.json.encode({**body, "msgId": ids.next().decode()}))

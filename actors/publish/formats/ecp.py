@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.batch import Batch, Source
-from actors.publish.formats.format import Format
+from actors.batch import Source
+from actors.publish.formats.format import Format, Piece, Points
 from actors.publish.formats.fragments import PerSource, choose, encode_each, text
 from actors.publish.formats.message_ids import MessageIds
 
@@ -15,13 +15,13 @@ _OTHER = b',"type":4}'
 _TAILS = {bool: _BOOLEAN, int: _INTEGER}
 
 
-def _payload(batches: Sequence[Batch], points: tuple[int, ...] | None, ids: MessageIds) -> bytes | None:
-    (batch,) = batches
+def _payload(pieces: Sequence[Piece], ids: MessageIds) -> bytes | None:
+    ((batch, points),) = pieces
     device, heads = _prepared.get(batch.source, points)
     values = choose(batch.values, points)
     encoded = encode_each(values)
     # Equal names have equal heads, so the last value of a name wins. NaN is null only once encoded;
-    # a BAD point has no value.
+    # a BAD point has no value, an UNCERTAIN one keeps its.
     tags = {
         head: _value(value, json)
         for head, value, json in zip(heads, values, encoded, strict=False)
@@ -40,7 +40,7 @@ def _value(value: Any, json: bytes) -> bytes:
     return json + _TAILS.get(type(value), _OTHER)
 
 
-def _prepare(source: Source, points: tuple[int, ...] | None) -> tuple[bytes, list[bytes]]:
+def _prepare(source: Source, points: Points) -> tuple[bytes, list[bytes]]:
     device = b',"node":%b,"group":%b,"tags":' % (text(source.device), text(source.protocol))
     chosen = choose(list(source.points), points)
     return device, [b'{"name":%b,"value":' % text(point.name) for point in chosen]

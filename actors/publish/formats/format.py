@@ -7,11 +7,22 @@ import msgspec
 from actors.batch import Batch
 from actors.publish.formats.message_ids import MessageIds
 
+Points = tuple[int, ...] | None
+"""Indices of a source's points, rising; None is all of them."""
+
+Piece = tuple[Batch, Points]
+"""The part of a poll that goes into a message: its batch and at least one of its points."""
+
 
 class Format(msgspec.Struct, frozen=True):
-    """One payload format. `payload` gets one or more batches of the same source, a single one when
-    `per_poll`, and the indices of the wanted points (None: all); None means nothing to publish."""
+    """One payload format. `payload` gets one or more pieces of the same source, a single one when
+    `per_poll`; None means nothing to publish.
+
+    An `internal` format is a destination type's own: no subscription can ask for it, it is never
+    compressed and cannot tell events.
+    """
 
     name: str
     per_poll: bool
-    payload: Callable[[Sequence[Batch], tuple[int, ...] | None, MessageIds], bytes | None]
+    payload: Callable[[Sequence[Piece], MessageIds], bytes | None]
+    internal: bool = False

@@ -5,17 +5,24 @@ values set 10-15 us, fragments with the values put between them 5-12 us. The mor
 entry has (`custom`: names and uuids), the more fragments win.
 """
 
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from actors.batch import Source
+from actors.publish.by_source import BySource
+from actors.publish.formats.format import Points
+
+ROOM = 16
+"""How many times the points of its source are remembered, in one selection or another."""
 
 _encoder = msgspec.json.Encoder()
 T = TypeVar("T")
+
+Frame = tuple[bytes, bytes]
+"""The constant text before and after a value."""
 
 
 def text(value: str) -> bytes:
@@ -29,41 +36,27 @@ def encode_each(values: Sequence[Any]) -> list[bytes]:
     return _encoder.encode_lines(values).split(b"\n")
 
 
-class Frame(msgspec.Struct, frozen=True):
-    """The constant text before and after a value."""
+def choose(values: list[Any], points: Points) -> list[Any]:
+    return values if points is None else [values[index] for index in points]
 
-    head: bytes
-    tail: bytes
+
+def join(frames: Iterable[Frame], values: Sequence[Any]) -> bytes:
+    """The values in these frames, as comma-separated JSON."""
+    encoded = encode_each(values)
+    return b",".join([head + json + tail for (head, tail), json in zip(frames, encoded, strict=False)])
 
 
 class Entries:
-    """The entries of a payload, one per chosen point, as comma-separated JSON.
+    """The entries of a payload, one per chosen point; like `join`, for frames that are used often."""
 
-    `good[i]` frames the value of chosen point i; `bad[i]` frames its quality code instead.
-    """
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._gaps = _gaps(frames)
 
-    def __init__(self, good: Sequence[Frame], bad: Sequence[Frame], points: tuple[int, ...] | None) -> None:
-        self._good = good
-        self._bad = bad
-        self._points = points
-        self._all_good = _gaps(good)
-
-    def render(self, values: list[Any], qualities: list[str | None] | None) -> bytes:
-        """`values` and `qualities` are those of the whole batch."""
-        values = choose(values, self._points)
-        if qualities is None:
-            pieces = self._all_good.copy()
-        else:
-            codes = choose(qualities, self._points)
-            values = [value if code is None else code for value, code in zip(values, codes, strict=True)]
-            frames = zip(self._good, self._bad, codes, strict=True)
-            pieces = _gaps([good if code is None else bad for good, bad, code in frames])
+    def render(self, values: Sequence[Any]) -> bytes:
+        """`values` are those of the chosen points."""
+        pieces = self._gaps.copy()
         pieces[1::2] = encode_each(values)
         return b"".join(pieces)
-
-
-def choose(values: list[Any], points: tuple[int, ...] | None) -> list[Any]:
-    return values if points is None else [values[index] for index in points]
 
 
 def _gaps(frames: Sequence[Frame]) -> list[bytes]:
@@ -71,32 +64,52 @@ def _gaps(frames: Sequence[Frame]) -> list[bytes]:
     piece with which `encode_each` ends."""
     pieces = [b""] * (2 * len(frames) + 2)
     if frames:
-        pieces[0] = frames[0].head
-        pieces[2:-2:2] = [b"%b,%b" % (before.tail, after.head) for before, after in pairwise(frames)]
-        pieces[-2] = frames[-1].tail
+        pieces[0] = frames[0][0]
+        pieces[2:-2:2] = [b"%b,%b" % (before[1], after[0]) for before, after in pairwise(frames)]
+        pieces[-2] = frames[-1][1]
     return pieces
 
 
-class PerSource(Generic[T]):
-    """`build(source, points)`, remembered for as long as the source lives.
+class _Kept(Generic[T]):
+    """What is remembered for the selections of one source, oldest first; `points` is their sum."""
 
-    Keyed by the source's identity: comparing sources costs as much as their number of points.
+    def __init__(self) -> None:
+        self.built: dict[Points, T] = {}
+        self.points = 0
+
+
+class PerSource(Generic[T]):
+    """`build(source, points)`, remembered for as long as the source lives and there is room.
+
+    Room is counted in points, so that the many small selections of one poll that is split are as
+    welcome as a few large ones.
     """
 
-    def __init__(self, build: Callable[[Source, tuple[int, ...] | None], T]) -> None:
+    def __init__(self, build: Callable[[Source, Points], T]) -> None:
         self._build = build
-        self._kept: dict[int, tuple[weakref.ref[Source], dict[tuple[int, ...] | None, T]]] = {}
+        self._kept: BySource[_Kept[T]] = BySource(lambda _: _Kept())
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, source: Source, points: tuple[int, ...] | None) -> T:
-        key = id(source)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = (weakref.ref(source, lambda _: self._kept.pop(key, None)), {})
-            self._kept[key] = kept
-        built = kept[1].get(points)
+    def get(self, source: Source, points: Points) -> T:
+        kept = self._kept.get(source)
+        built = kept.built.get(points)
         if built is None:
-            built = kept[1][points] = self._build(source, points)
+            built = self._build(source, points)
+            _make_room(kept, source, points)
+            kept.built[points] = built
         return built
+
+
+def _make_room(kept: _Kept[T], source: Source, points: Points) -> None:
+    whole = len(source.points)
+    kept.points += _size(points, whole)
+    while kept.built and kept.points > ROOM * whole:
+        oldest = next(iter(kept.built))
+        del kept.built[oldest]
+        kept.points -= _size(oldest, whole)
+
+
+def _size(points: Points, whole: int) -> int:
+    return whole if points is None else len(points)

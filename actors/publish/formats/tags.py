@@ -2,25 +2,50 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from actors.batch import Batch, Source
-from actors.publish.formats.format import Format
-from actors.publish.formats.fragments import Entries, Frame, PerSource, choose, text
+from actors.publish.formats.format import Format, Piece, Points
+from actors.publish.formats.fragments import Entries, Frame, PerSource, choose, join, text
 from actors.publish.formats.message_ids import MessageIds
 
 
-def _payload(batches: Sequence[Batch], points: tuple[int, ...] | None, ids: MessageIds) -> bytes:
-    (batch,) = batches
-    device, entries = _prepared.get(batch.source, points)
-    tags = entries.render(batch.values, batch.qualities)
-    return b'{"timestamp":%d%b[%b],"msgId":"%b"}' % (batch.timestamp, device, tags, ids.next())
+class _Prepared(msgspec.Struct, frozen=True):
+    device: bytes
+    entries: Entries
+    values: list[Frame]
+    errors: list[Frame]
 
 
-def _prepare(source: Source, points: tuple[int, ...] | None) -> tuple[bytes, Entries]:
-    device = b',"node":%b,"group":%b,"tags":' % (text(source.device), text(source.protocol))
+def _payload(pieces: Sequence[Piece], ids: MessageIds) -> bytes:
+    ((batch, points),) = pieces
+    prepared = _prepared.get(batch.source, points)
+    if batch.qualities is None:
+        tags = prepared.entries.render(choose(batch.values, points))
+    else:
+        tags = _with_errors(prepared, batch, batch.qualities, points)
+    return b'{"timestamp":%d%b[%b],"msgId":"%b"}' % (batch.timestamp, prepared.device, tags, ids.next())
+
+
+def _with_errors(prepared: _Prepared, batch: Batch, qualities: list[str | None], points: Points) -> bytes:
+    values = choose(batch.values, points)
+    codes = choose(qualities, points)
+    frames = zip(prepared.values, prepared.errors, codes, strict=True)
+    return join(
+        [value if code is None else error for value, error, code in frames],
+        [value if code is None else code for value, code in zip(values, codes, strict=True)],
+    )
+
+
+def _prepare(source: Source, points: Points) -> _Prepared:
     names = [text(point.name) for point in choose(list(source.points), points)]
-    good = [Frame(b'{"name":%b,"value":' % name, b"}") for name in names]
-    bad = [Frame(b'{"name":%b,"error":' % name, b"}") for name in names]
-    return device, Entries(good, bad, points)
+    values = [(b'{"name":%b,"value":' % name, b"}") for name in names]
+    return _Prepared(
+        device=b',"node":%b,"group":%b,"tags":' % (text(source.device), text(source.protocol)),
+        entries=Entries(values),
+        values=values,
+        errors=[(b'{"name":%b,"error":' % name, b"}") for name in names],
+    )
 
 
 _prepared = PerSource(_prepare)

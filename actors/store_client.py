@@ -25,6 +25,7 @@ class StoreClient(Actor):
     store: ActorAddress
 
     def __init__(self) -> None:
+        super().__init__()
         self.store_error: str | None = None
         self._asked: dict[str, tuple[int, float]] = {}
 

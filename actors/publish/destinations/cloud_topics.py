@@ -1,0 +1,35 @@
+"""Topics of the Iotistica cloud (spec 02 section 9), and what stands for them while not provisioned."""
+
+import re
+from base64 import urlsafe_b64encode
+from uuid import UUID
+
+from actors.publish.destinations.driver import Cloud, Identity
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TWELVE_HEX = re.compile(r"[0-9a-f]{12}", re.IGNORECASE)
+
+
+def short_id(id: str) -> str:
+    """The id as topics spell it: 22 characters for a UUID, 8 for 12 hex digits, others as they are."""
+    if _UUID.fullmatch(id):
+        return _base64(UUID(id).bytes)
+    if _TWELVE_HEX.fullmatch(id):
+        return _base64(bytes.fromhex(id))
+    return id
+
+
+def root(cloud: Cloud) -> str:
+    """What all topics of this agent begin with, without a slash at the end."""
+    return f"i/{short_id(cloud.tenant)}/a/{short_id(cloud.agent)}"
+
+
+def readings(identity: Identity) -> str:
+    """The agent's own topic for readings, a template with `{protocol}` for `topics.fill`."""
+    if identity.cloud is None:
+        return f"local/{identity.agent_uuid}/{{protocol}}"
+    return f"{root(identity.cloud)}/endpoints/{{protocol}}"
+
+
+def _base64(octets: bytes) -> str:
+    return urlsafe_b64encode(octets).rstrip(b"=").decode()

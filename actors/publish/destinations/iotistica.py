@@ -1,0 +1,92 @@
+"""Destination `iotistica`: the cloud's own broker, which provisioning says (spec 02 sections 8.1 and 9)."""
+
+import secrets
+from typing import Any
+
+import msgspec
+
+from actors.failure import Refusal
+from actors.publish.destinations import cloud_topics, mqtt_config
+from actors.publish.destinations.broker import Broker, Login, check_pems
+from actors.publish.destinations.driver import (
+    Cloud,
+    DestinationType,
+    Driver,
+    Identity,
+    Listener,
+    Permanent,
+)
+from actors.publish.messages import DestinationTested
+from actors.publish.topics import Target
+
+TARGET = Target("endpoints/{protocol}", template=True, events_by_name=True)
+NOT_PROVISIONED = (
+    "not provisioned: which broker to publish to is agreed with the Iotistica cloud, by POST /v1/provision"
+)
+
+
+class Unprovisioned(Driver):
+    """Stands in until the agent is provisioned; what is to be published waits."""
+
+    async def connect(self) -> None:
+        raise Permanent(NOT_PROVISIONED)
+
+    def send(self, seq: int, topic: str, payload: bytes) -> None:
+        raise AssertionError("never connected")
+
+    async def close(self) -> None: ...
+
+
+def check(config_json: dict[str, Any]) -> None:
+    """Anything goes: everything comes from provisioning."""
+
+
+def target(_config: None, _topic: str | None, _identity: Identity) -> Target:
+    """Relative, so that what is stored before the agent is provisioned finds its way later."""
+    return TARGET
+
+
+def driver(_config: None, identity: Identity, listener: Listener) -> Driver:
+    """Raises `Refusal` when what provisioning said is unusable."""
+    if identity.cloud is None:
+        return Unprovisioned()
+    from actors.publish.destinations.mqtt_driver import MqttDriver
+
+    broker, login = _connection(identity.cloud)
+    root = cloud_topics.root(identity.cloud)
+    return MqttDriver(broker, lambda: login, listener, address=lambda topic, _: f"{root}/{topic}")
+
+
+async def test(_config: None, identity: Identity) -> DestinationTested:
+    if identity.cloud is None:
+        return DestinationTested(False, error=NOT_PROVISIONED)
+    from actors.publish.destinations.mqtt_driver import try_connect
+
+    try:
+        broker, login = _connection(identity.cloud)
+    except Refusal as refusal:
+        return DestinationTested(False, error=refusal.message)
+    # Another client id: a broker would end the running connection that has the same.
+    other = msgspec.structs.replace(login, client_id=f"{login.client_id}-test-{secrets.token_hex(4)}")
+    return await try_connect(broker, lambda: other, f"Connected — {broker.host}:{broker.port}")
+
+
+def _connection(cloud: Cloud) -> tuple[Broker, Login]:
+    """Unlike the original's, the broker is verified also when no authority is given (spec 07 B)."""
+    found = mqtt_config.check({"brokerUrl": cloud.broker_url})
+    broker = msgspec.structs.replace(
+        found.broker,
+        ca=cloud.ca,
+        cert=cloud.cert,
+        key=cloud.key,
+        reject_unauthorized=cloud.verify_certificate,
+        keepalive=cloud.keepalive,
+    )
+    check_pems(broker, "cloud")
+    login = Login(cloud.client_id, cloud.username or found.username, cloud.password or found.password)
+    return broker, login
+
+
+DESTINATION = DestinationType(
+    name="iotistica", check=check, target=target, driver=driver, test=test, secrets=()
+)

@@ -1,0 +1,141 @@
+"""Payloads that a destination will never take, and what a destination says of itself."""
+
+from time import monotonic
+
+from publishing_rig import Rig, Sites
+from publishing_system import numbers_of
+
+from actors.publish import retry
+from actors.publish.destinations.driver import Cloud
+from actors.publish.messages import (
+    DeadLettersListed,
+    DeadLettersRemoved,
+    DestinationsListed,
+    ListDeadLetters,
+    ListDestinations,
+    RemoveDeadLetters,
+)
+from actors.publish.signals import JoinCloud
+
+
+async def dead_letters(rig: Rig, id: int) -> list[int]:
+    listed = await rig.ask(ListDeadLetters(id, 100), DeadLettersListed)
+    assert listed.total == len(listed.dead_letters)
+    return [number for letter in listed.dead_letters for number in numbers_of(letter.payload)]
+
+
+async def test_a_rejected_payload_is_kept_with_its_reason_and_others_go_on(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    site.acknowledging = False
+    rig.poll(1, 2, 3)
+    await rig.until(lambda: site.numbers == [1, 2, 3])
+
+    site.drivers[0].reject(1, "temperature is not a number")
+    site.acknowledging = True
+    site.acknowledge()
+    rig.poll(4)
+    await rig.settle(id)
+
+    report = await rig.reported(id, lambda report: report.rejected == 1)
+    assert (report.delivered, report.rows) == (3, 0)
+    assert (report.last_error, report.latest_error) == (None, "rejected: temperature is not a number")
+    listed = await rig.ask(ListDeadLetters(id, 100), DeadLettersListed)
+    (letter,) = listed.dead_letters
+    assert (letter.topic, letter.reason) == ("plant", "temperature is not a number")
+    assert numbers_of(letter.payload) == [1]
+    assert site.numbers == [1, 2, 3, 4]
+
+
+async def test_dead_letters_outlive_a_restart_and_can_be_removed(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    site.acknowledging = False
+    rig.poll(1, 2)
+    await rig.until(lambda: site.numbers == [1, 2])
+    site.drivers[0].reject(2, "no")
+    await rig.reported(id, lambda report: report.rejected == 2)
+
+    await rig.stop()
+    await rig.start()
+    await rig.reported(id, lambda report: report.rejected == 2)
+    assert await dead_letters(rig, id) == [2, 1]
+    site.acknowledging = True
+
+    assert (await rig.ask(RemoveDeadLetters(id), DeadLettersRemoved)).removed == 2
+    assert await dead_letters(rig, id) == []
+    await rig.reported(id, lambda report: report.rejected == 0)
+
+
+async def test_dead_letters_of_an_unknown_destination_are_refused(rig: Rig) -> None:
+    for message in (ListDeadLetters(9, 1), RemoveDeadLetters(9)):
+        refusal = await rig.refused(message)
+        assert (refusal.kind, refusal.message) == ("not_found", "Destination not found: 9")
+
+
+async def test_a_connection_whose_credentials_end_is_renewed_without_sending_twice(
+    rig: Rig, sites: Sites
+) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    site.acknowledging = False
+    rig.poll(1, 2)
+    await rig.until(lambda: site.numbers == [1, 2])
+
+    site.drivers[0].listener.expiring()
+    rig.poll(3)
+    await rig.until(lambda: rig.instance(id).draining)
+    site.acknowledging = True
+    site.acknowledge()
+    await rig.until(lambda: len(site.drivers) == 2 and site.drivers[1].is_open)
+    await rig.settle(id)
+    assert site.numbers == [1, 2, 3]
+    assert not site.drivers[0].is_open
+    report = await rig.report(id)
+    assert report.latest_error is None
+
+
+async def test_a_destination_that_asks_to_be_left_alone_is(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    assert retry.delay(0, permanent=False) < 0.1
+    site.drivers[0].end("too many requests", retry_after=0.6)
+    await rig.until(lambda: not rig.instance(id).connected)
+    began = rig.instance(id).down_since
+    attempts = site.attempts
+    await rig.until(lambda: site.attempts > attempts)
+    assert monotonic() - began >= 0.55
+
+
+async def test_lag_is_in_the_row_and_in_the_tree(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    site.leave("power cut")
+    rig.poll(1, 2)
+
+    await rig.until(lambda: "2 payloads (" in (rig.health(id) or ""))
+    health = rig.health(id)
+    assert health is not None
+    assert health.startswith("disconnected: ")
+    assert health.endswith("bytes) wait, the oldest 1 s")
+    listed = await rig.ask(ListDestinations(), DestinationsListed)
+    status = listed.destinations[0].status
+    assert (status.health, status.rows, status.rejected) == ("disconnected", 2, 0)
+    assert status.bytes > 0
+    assert status.oldest is not None
+    assert status.lag_ms >= 1000
+
+    site.come_back()
+    await rig.settle(id)
+    await rig.until(lambda: rig.health(id) == "connected")
+
+
+async def test_joining_the_cloud_is_told_to_the_drivers(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    cloud = Cloud("mqtts://cloud.example:8883", "device_1", "tenant", "agent")
+    rig.base.tell(rig.publisher, JoinCloud(cloud))
+    await rig.until(lambda: len(sites["a"].drivers) == 2 and sites["a"].drivers[1].is_open)
+    assert [driver.identity.cloud for driver in sites["a"].drivers] == [None, cloud]
+    rig.poll(1)
+    await rig.settle(id)
+    assert sites["a"].numbers == [1]

@@ -1,0 +1,279 @@
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from actors.batch import Batch, Point, Source
+from actors.publish.formats import Points
+from actors.publish.routes import Route
+from actors.publish.selection import Throttle, messages, select
+
+ROUTE = Route(topics=(), topic="plant/out", payload_format="custom", compression=None)
+
+
+def source(*names: str) -> Source:
+    return Source(
+        endpoint_uuid="e-1",
+        endpoint="line-1",
+        protocol="modbus",
+        device_uuid="d-1",
+        device="press-4",
+        points=tuple(Point(name) for name in names),
+        topics=tuple((f"modbus/line-1/press-4/{name}", f"sensors/line-1/{name}") for name in names),
+    )
+
+
+def route(**parts: Any) -> Route:
+    return Route(
+        topics=parts.pop("topics", ()), topic="out", payload_format="tags", compression=None, **parts
+    )
+
+
+PLAIN = source("oil_temp", "running", "parts", "recipe")
+
+
+# Topics
+
+
+@pytest.mark.parametrize(
+    "topics",
+    [(), ("modbus",), ("#",), ("+",), ("modbus/#",), ("modbus/line-1/#",), ("other", "sensors/#")],
+)
+def test_everything_is_selected_as_none(topics: tuple[str, ...]) -> None:
+    assert select(route(topics=topics), PLAIN) is None
+
+
+def test_only_points_with_a_matching_topic_are_selected() -> None:
+    assert select(route(topics=("sensors/+/running",)), PLAIN) == (1,)
+    assert select(route(topics=("sensors/+/parts", "modbus/line-1/press-4/oil_temp")), PLAIN) == (0, 2)
+
+
+@pytest.mark.parametrize("topic", ["opcua", "sensors/line-2/#", "line-1", "$SYS/#", "events/#"])
+def test_a_subscription_to_something_else_selects_nothing(topic: str) -> None:
+    assert select(route(topics=(topic,)), PLAIN) == ()
+    assert select(route(topics=(topic,)), source()) == ()
+
+
+# Devices and metrics
+
+
+@pytest.mark.parametrize("name", ["press-4", "line-1"])
+def test_a_device_is_meant_by_its_name_or_by_its_endpoints(name: str) -> None:
+    assert select(route(include_devices=("other", name)), PLAIN) is None
+    assert select(route(exclude_devices=("other", name)), PLAIN) == ()
+
+
+def test_other_devices_are_left_out_or_kept() -> None:
+    assert select(route(include_devices=("press-5",)), PLAIN) == ()
+    assert select(route(exclude_devices=("press-5", "modbus")), PLAIN) is None
+
+
+def test_a_device_both_included_and_excluded_is_left_out() -> None:
+    assert select(route(include_devices=("press-4",), exclude_devices=("line-1",)), PLAIN) == ()
+
+
+def test_metrics_are_meant_by_their_names() -> None:
+    assert select(route(include_metrics=("recipe", "running", "none such")), PLAIN) == (1, 3)
+    assert select(route(exclude_metrics=("recipe", "none such")), PLAIN) == (0, 1, 2)
+    assert select(route(include_metrics=("none such",)), PLAIN) == ()
+    assert select(route(exclude_metrics=("none such",)), PLAIN) is None
+    assert select(route(include_metrics=("oil_temp", "running", "parts", "recipe")), PLAIN) is None
+
+
+def test_a_metric_both_included_and_excluded_is_left_out() -> None:
+    assert select(route(include_metrics=("recipe", "parts"), exclude_metrics=("parts",)), PLAIN) == (3,)
+
+
+def test_filters_of_all_kinds_hold_together() -> None:
+    both = route(
+        topics=("sensors/+/running", "sensors/+/parts"),
+        include_devices=("line-1",),
+        include_metrics=("parts", "recipe"),
+    )
+    assert select(both, PLAIN) == (2,)
+
+
+def test_points_of_equal_name_are_selected_together() -> None:
+    assert select(route(include_metrics=("a",)), source("a", "b", "a")) == (0, 2)
+
+
+# Messages
+
+
+def poll(number: int = 0, of: Source = PLAIN, codes: list[str | None] | None = None) -> Batch:
+    """Its readings are numbers, but that those of the code TIMEOUT have none."""
+    codes_or_none = codes or [None] * len(of.points)
+    values = [None if code == "TIMEOUT" else number for code in codes_or_none]
+    return Batch(of, 1000 * number, values, codes)
+
+
+def made(
+    route: Route, *polls: Batch, selected: Points = None, per_poll: bool = False
+) -> list[list[tuple[int, Points]]]:
+    """Messages, a piece as the time of its poll in seconds and its points."""
+    return [
+        [(batch.timestamp // 1000, points) for batch, points in message]
+        for message in messages(route, selected, polls, per_poll)
+    ]
+
+
+def test_polls_make_one_message_or_one_each() -> None:
+    assert made(ROUTE, poll(1), poll(2)) == [[(1, None), (2, None)]]
+    assert made(ROUTE, poll(1), poll(2), per_poll=True) == [[(1, None)], [(2, None)]]
+    assert made(ROUTE, poll(1), selected=(1, 2)) == [[(1, (1, 2))]]
+
+
+@pytest.mark.parametrize("per_poll", [True, False])
+@pytest.mark.parametrize("parts", [{}, {"qualities": ("GOOD",)}, {"max_points_per_message": 2}])
+def test_no_point_or_no_poll_makes_no_message(per_poll: bool, parts: dict[str, Any]) -> None:
+    assert made(route(**parts), poll(1), poll(2), selected=(), per_poll=per_poll) == []
+    assert made(route(**parts), per_poll=per_poll) == []
+
+
+MIXED = poll(7, codes=[None, "TIMEOUT", "STALE", None])
+
+
+@pytest.mark.parametrize(
+    ("qualities", "passing"),
+    [
+        ((), None),
+        (("GOOD", "BAD", "UNCERTAIN"), None),
+        (("GOOD",), (0, 3)),
+        (("BAD",), (1,)),
+        (("UNCERTAIN",), (2,)),
+        (("BAD", "UNCERTAIN"), (1, 2)),
+        (("GOOD", "GOOD", "BAD"), (0, 1, 3)),
+    ],
+)
+@pytest.mark.parametrize("per_poll", [True, False])
+def test_only_readings_of_a_wanted_quality_pass(
+    qualities: tuple[str, ...], passing: Points, per_poll: bool
+) -> None:
+    assert made(route(qualities=qualities), MIXED, per_poll=per_poll) == [[(7, passing)]]
+
+
+def test_qualities_are_those_of_the_selected_points() -> None:
+    assert made(route(qualities=("GOOD",)), MIXED, selected=(1, 2, 3)) == [[(7, (3,))]]
+    assert made(route(qualities=("GOOD",)), MIXED, selected=(0, 3)) == [[(7, (0, 3))]]
+
+
+def test_a_poll_that_is_all_good_passes_whole_or_not_at_all() -> None:
+    assert made(route(qualities=("GOOD",)), poll(1)) == [[(1, None)]]
+    assert made(route(qualities=("BAD", "UNCERTAIN")), poll(1)) == []
+
+
+def test_a_poll_of_which_nothing_passes_is_not_in_the_message() -> None:
+    bad = poll(2, codes=["TIMEOUT"] * 4)
+    assert made(route(qualities=("GOOD",)), poll(1), bad, poll(3)) == [[(1, None), (3, None)]]
+    assert made(route(qualities=("GOOD",)), bad, bad) == []
+    assert made(route(qualities=("GOOD",)), poll(1), bad, per_poll=True) == [[(1, None)]]
+
+
+@pytest.mark.parametrize("per_poll", [True, False])
+def test_a_poll_with_more_points_than_a_message_may_have_is_divided(per_poll: bool) -> None:
+    ten = source(*(f"p{number}" for number in range(10)))
+    assert made(route(max_points_per_message=4), poll(1, ten), per_poll=per_poll) == [
+        [(1, (0, 1, 2, 3))],
+        [(1, (4, 5, 6, 7))],
+        [(1, (8, 9))],
+    ]
+    assert made(route(max_points_per_message=10), poll(1, ten), per_poll=per_poll) == [[(1, None)]]
+    assert made(route(max_points_per_message=2), poll(1, ten), selected=(1, 5, 9)) == [
+        [(1, (1, 5))],
+        [(1, (9,))],
+    ]
+
+
+def test_points_of_several_polls_count_together() -> None:
+    capped = route(max_points_per_message=8)
+    assert made(capped, poll(1), poll(2), poll(3)) == [[(1, None), (2, None)], [(3, None)]]
+
+
+def test_a_poll_that_fits_into_a_message_is_not_divided() -> None:
+    capped = route(max_points_per_message=6)
+    assert made(capped, poll(1), poll(2)) == [[(1, None)], [(2, None)]]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 29, 30, 31, 1000])
+def test_no_point_is_lost_or_doubled_whatever_the_limit(limit: int) -> None:
+    polls = [
+        poll(1, source(*"abcdefg")),
+        poll(2, source("a")),
+        *(poll(number, PLAIN) for number in (3, 4, 5)),
+    ]
+    told = messages(route(max_points_per_message=limit), None, polls, False)
+    points = [
+        (batch.timestamp, index)
+        for message in told
+        for batch, chosen in message
+        for index in (range(len(batch.values)) if chosen is None else chosen)
+    ]
+    assert points == [(one.timestamp, index) for one in polls for index in range(len(one.values))]
+    assert all(
+        sum(len(batch.values if chosen is None else chosen) for batch, chosen in message) <= limit
+        for message in told
+    )
+
+
+def test_the_limit_counts_readings_that_have_passed() -> None:
+    capped = route(max_points_per_message=2, qualities=("GOOD", "UNCERTAIN"))
+    assert made(capped, MIXED) == [[(7, (0, 2))], [(7, (3,))]]
+
+
+# Throttle
+
+
+def admitted(interval: int, *timestamps: int) -> list[int]:
+    throttle = Throttle(interval)
+    return [timestamp for timestamp in timestamps if throttle.admits(timestamp)]
+
+
+def test_polls_within_the_interval_are_left_out() -> None:
+    times = range(1_000_000, 1_060_000, 250)
+    assert admitted(10_000, *times) == [1_000_000, *(1_009_750 + 10_000 * number for number in range(6))]
+
+
+def test_the_first_poll_passes_whatever_its_time() -> None:
+    assert admitted(60_000, 0) == [0]
+    assert admitted(60_000, 1741083325004) == [1741083325004]
+
+
+@pytest.mark.parametrize("jitter", [[0, 1], [1, 0], [0, -1], [20, 0, 45, -40, 3], [0, 0, 90, 0]])
+def test_polls_as_frequent_as_the_interval_all_pass_in_spite_of_jitter(jitter: list[int]) -> None:
+    times = [1_000_000 + 1000 * number + jitter[number % len(jitter)] for number in range(500)]
+    assert admitted(1000, *times) == times
+
+
+def test_a_poll_that_is_very_late_does_not_cost_more_than_the_one_after_it() -> None:
+    times = [0, 1000, 2900, 3000, 4000, 5000, 6000]
+    assert admitted(1000, *times) == [0, 1000, 2900, 4000, 5000, 6000]
+
+
+@pytest.mark.parametrize("interval", [1, 5, 100, 1000])
+@pytest.mark.parametrize("period", [1, 7, 90, 95, 100, 130, 999, 1000])
+def test_in_the_long_run_there_is_at_most_one_poll_per_interval(interval: int, period: int) -> None:
+    times = list(range(0, 200 * interval, period))
+    passed = admitted(interval, *times)
+    assert (len(passed) - 1) * interval <= times[-1] + max(1, interval // 10)
+    assert all(later - sooner >= 0.9 * interval - 1 for sooner, later in pairwise(passed))
+
+
+def test_polls_slower_than_the_interval_all_pass() -> None:
+    times = list(range(0, 100_000, 1001))
+    assert admitted(1000, *times) == times
+
+
+@pytest.mark.parametrize("back", [500, 1500, 3_600_000, 10**12])
+def test_a_clock_that_is_set_back_blocks_for_little_more_than_an_interval(back: int) -> None:
+    before = list(range(2 * 10**12, 2 * 10**12 + 10_000, 100))
+    after = [time - back for time in range(before[-1] + 100, before[-1] + 10_000, 100)]
+    throttle = Throttle(1000)
+    for time in before:
+        throttle.admits(time)
+    passed = [time for time in after if throttle.admits(time)]
+    assert passed[0] - after[0] <= 1100
+    assert len(passed) >= 9
+
+
+def test_a_clock_that_is_set_forward_does_not_block() -> None:
+    assert admitted(1000, 0, 1000, 10**12, 10**12 + 1000) == [0, 1000, 10**12, 10**12 + 1000]
