@@ -19,6 +19,8 @@ from actors.messages import (
     Transact,
     Transacted,
 )
+from actors.outputs.outputs import PROTOCOLS, Outputs, RunOutputs
+from actors.publish.destinations.fallbacks import fallbacks
 from actors.publish.messages import BuffersReported, ReportBuffers
 from actors.publish.outbox import Limits
 from actors.publish.publisher import ROUTER, Publisher
@@ -50,6 +52,8 @@ class RunGateway(msgspec.Struct, frozen=True):
     agent: ActorAddress
     endpoints: ActorAddress
     publisher: ActorAddress
+    router: ActorAddress
+    outputs: ActorAddress
 
 
 class GatewayListening(msgspec.Struct, frozen=True):
@@ -118,10 +122,25 @@ class Agent(Actor):
             hold=publish.commit_interval_ms / 2000,
             strict=publish.durability == "strict",
         )
+        outputs = child_address(self.myAddress, "outputs")
         start = RunPublisher(
-            message.rows, message.outboxes, self.store, self.identity.uuid, limits, publish.window
+            rows=message.rows,
+            outboxes=message.outboxes,
+            store=self.store,
+            agent_uuid=self.identity.uuid,
+            limits=limits,
+            window=publish.window,
+            compression=publish.compression,
+            fallbacks=fallbacks(self.settings),
+            observers={protocol: child_address(outputs, protocol) for protocol in PROTOCOLS},
         )
         self.publisher = self.spawn(Publisher, "publisher", start)
+        router = child_address(self.publisher, ROUTER)
+        self.outputs = self.spawn(
+            Outputs,
+            "outputs",
+            RunOutputs(message.rows, self.store, router, self.identity.created_at),
+        )
         self.endpoints = self.spawn(
             Endpoints,
             "endpoints",
@@ -129,7 +148,7 @@ class Agent(Actor):
                 rows=message.rows,
                 devices=message.devices,
                 store=self.store,
-                router=child_address(self.publisher, ROUTER),
+                router=router,
                 reconnect_min_ms=self.settings.endpoints.reconnect_min_ms,
                 reconnect_max_ms=self.settings.endpoints.reconnect_max_ms,
             ),
@@ -138,7 +157,7 @@ class Agent(Actor):
         self.spawn(
             self.gateway,
             "gateway",
-            RunGateway(self.settings, self.myAddress, self.endpoints, self.publisher),
+            RunGateway(self.settings, self.myAddress, self.endpoints, self.publisher, router, outputs),
         )
 
     def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
@@ -169,6 +188,7 @@ class Agent(Actor):
             return
         self._enter("STOPPING")
         self.stop_child(self.endpoints)
+        self.stop_child(self.outputs)
         self.send(self.publisher, RetireAll())
 
     def receiveMsg_AllRetired(self, message: AllRetired, sender: ActorAddress) -> None:

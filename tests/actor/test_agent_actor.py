@@ -117,7 +117,13 @@ async def test_the_tree_has_every_part(base, tmp_path):
     await opened(base, agent)
     dumped = await base.ask(agent, DumpTree(), 5.0)
     assert isinstance(dumped, TreeDumped)
-    assert [child.name for child in dumped.root.children] == ["store", "publisher", "endpoints", "gateway"]
+    assert [child.name for child in dumped.root.children] == [
+        "store",
+        "publisher",
+        "outputs",
+        "endpoints",
+        "gateway",
+    ]
     assert (dumped.root.name, dumped.root.health) == ("agent", "RUNNING")
 
 
@@ -223,7 +229,7 @@ async def test_a_gateway_whose_port_is_taken_says_so_and_listens_when_it_is_free
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        start = RunGateway(settings(tmp_path, **{"api.port": port}), probe, probe, probe)
+        start = RunGateway(settings(tmp_path, **{"api.port": port}), probe, probe, probe, probe, probe)
         base.spawn(None, Gateway, "gateway", start)
         await until(lambda: len(told) >= 2)
         expected = GatewayFailed(f"the API cannot listen on 127.0.0.1:{port}: Address already in use")
@@ -241,7 +247,7 @@ async def test_a_gateway_whose_port_is_taken_says_so_and_listens_when_it_is_free
 async def test_a_gateway_that_ends_frees_its_port(base, tmp_path):
     told: list[Any] = []
     probe = base.spawn(None, Probe, "probe", told)
-    base.spawn(None, Gateway, "gateway", RunGateway(settings(tmp_path), probe, probe, probe))
+    base.spawn(None, Gateway, "gateway", RunGateway(settings(tmp_path), probe, probe, probe, probe, probe))
     await until(lambda: told)
     base.terminate(base.mailboxes["/gateway"])
     await base.released()
@@ -253,7 +259,7 @@ async def test_a_gateway_that_ends_frees_its_port(base, tmp_path):
 async def test_a_host_name_that_does_not_exist_is_said_plainly(base, tmp_path):
     told: list[Any] = []
     probe = base.spawn(None, Probe, "probe", told)
-    start = RunGateway(settings(tmp_path, **{"api.host": "no such host"}), probe, probe, probe)
+    start = RunGateway(settings(tmp_path, **{"api.host": "no such host"}), probe, probe, probe, probe, probe)
     base.spawn(None, Gateway, "gateway", start)
     await until(lambda: told)
     assert told[0].message.startswith("the API cannot listen on no such host:0: ")
