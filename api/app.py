@@ -34,6 +34,11 @@ def build_app(context: Context) -> web.Application:
     )
     for path in dict.fromkeys(declared.path for declared in routes):
         _add(app, context, [declared for declared in routes if declared.path == path])
+
+    async def end_streams(app: web.Application) -> None:
+        context.readings.close()
+
+    app.on_shutdown.append(end_streams)
     return app
 
 

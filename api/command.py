@@ -9,6 +9,7 @@ from pathlib import Path
 DEFAULT_PORT = 48484
 TIMEOUT_SECONDS = 5
 INTERRUPTED = 130
+FILTERS = ("endpoint", "device", "metric", "quality", "protocol")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return INTERRUPTED
     if arguments.command == "actors":
         return _actors(arguments.url or _default_url(), arguments.api_key or os.environ.get("API_KEY"))
+    if arguments.command == "tap":
+        try:
+            return _tap(arguments)
+        except KeyboardInterrupt:  # before there was anything to follow
+            return INTERRUPTED
     parser.print_usage(sys.stderr)
     return 2
 
@@ -42,9 +48,39 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--data-dir", type=Path, metavar="DIR", help="where the agent keeps its data")
     run.add_argument("--demo", action="store_true", help="with simulated devices and a broker")
     actors = commands.add_parser("actors", help="print the tree of actors of a running agent")
-    actors.add_argument("--url", help="the agent's base URL (default: http://localhost:48484)")
-    actors.add_argument("--api-key", metavar="KEY", help="the API key (default: the variable API_KEY)")
+    _add_agent(actors)
+    tap = commands.add_parser("tap", help="follow the readings of a running agent")
+    for name in FILTERS:
+        values = "GOOD, UNCERTAIN or BAD" if name == "quality" else "a `*` stands for any characters"
+        tap.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            type=str.upper if name == "quality" else str,
+            metavar=name.upper(),
+            help=f"only of this {name}: {values}; may be repeated, or separated by commas",
+        )
+    tap.add_argument("--json", action="store_true", help="one JSON object a line, as the agent sends it")
+    tap.add_argument("--latest", action="store_true", help="print the latest readings and exit")
+    _add_agent(tap)
     return parser
+
+
+def _add_agent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", help="the agent's base URL (default: http://localhost:48484)")
+    parser.add_argument("--api-key", metavar="KEY", help="the API key (default: the variable API_KEY)")
+
+
+def _tap(arguments: argparse.Namespace) -> int:
+    from api.tap import tap
+
+    return tap(
+        arguments.url or _default_url(),
+        arguments.api_key or os.environ.get("API_KEY"),
+        {name: getattr(arguments, name) for name in FILTERS},
+        as_json=arguments.json,
+        latest=arguments.latest,
+    )
 
 
 def _default_url() -> str:

@@ -1,4 +1,4 @@
-"""What route handlers are given: the security settings and a way to ask actors."""
+"""What route handlers are given: security settings, a way to ask actors, live readings."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,8 +9,9 @@ from thespian.actors import ActorAddress
 
 from actors.failure import Failed
 from api.errors import api_error
+from api.readings_hub import ReadingsHub
 
-Target: TypeAlias = Literal["agent", "endpoints", "publisher"] | ActorAddress
+Target: TypeAlias = Literal["agent", "endpoints", "publisher", "router", "outputs"] | ActorAddress
 Ask = Callable[[Target, Any], Awaitable[Any]]
 R = TypeVar("R")
 
@@ -25,6 +26,7 @@ class Context(msgspec.Struct, frozen=True):
     security_mode: str = "LOCALHOST_ONLY"
     enable_auth: bool = False
     key: str | None = None
+    readings: ReadingsHub = msgspec.field(default_factory=ReadingsHub)
 
     async def request(
         self,

@@ -4,12 +4,14 @@ Whatever cannot be decoded raises `Refusal` (400) naming the field, or `ApiError
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import inspect
+from multidict import MultiMapping
 
 from actors.failure import Refusal
 from api.errors import ApiError, Error
@@ -41,11 +43,17 @@ def decode_body(raw: bytes, media_type: str, charset: str | None, schema: type[T
     raise ApiError(415, Error("Unsupported media type", f"Send {JSON} or {FORM}, not {media_type}"))
 
 
-def decode_query(query: Mapping[str, str], schema: type[T]) -> T:
-    """The query string; of a repeated parameter the first counts."""
-    values = dict(query)
-    refuse_unstorable(values)
-    return _convert(values, schema, strict=False)
+def decode_query(query: MultiMapping[str], schema: type[T]) -> T:
+    """The query string; of a repeated parameter the first counts, but for lists, which may also be
+    separated by commas."""
+    values: dict[str, Any] = dict(query)
+    for name in _lists(schema) & values.keys():  # type: ignore[arg-type]
+        values[name] = [part for text in query.getall(name) for part in text.split(",") if part]
+    try:
+        refuse_unstorable(values)
+        return _convert(values, schema, strict=False)
+    except Refusal as refusal:
+        raise Refusal(refusal.message, _top(refusal.field or "") or None) from refusal
 
 
 def decode_number(text: str, message: str, field: str) -> int:
@@ -171,8 +179,9 @@ def _refusal(text: str, schema: type[Any]) -> Refusal:
 
 def _own_text(field: str, schema: type[Any]) -> str | None:
     """The text that a schema's field has for all its faults: `Meta(extra={"refusal": "..."})`."""
+    stem = field.partition("[")[0]
     for declared in _fields(schema):
-        if declared.encode_name == field:
+        if declared.encode_name == stem:
             for member in _wrapped(declared.type):
                 if isinstance(member, inspect.Metadata) and member.extra and "refusal" in member.extra:
                     return str(member.extra["refusal"])
@@ -183,6 +192,17 @@ def _fields(schema: type[Any]) -> tuple[inspect.Field, ...]:
     info = inspect.type_info(schema)
     assert isinstance(info, inspect.StructType), schema
     return info.fields
+
+
+@cache
+def _lists(schema: Any) -> frozenset[str]:
+    """The names of the fields that hold several values."""
+    kinds = (inspect.ListType, inspect.VarTupleType)
+    return frozenset(
+        field.encode_name
+        for field in _fields(schema)
+        if any(isinstance(member, kinds) for member in _members(field.type))
+    )
 
 
 def _wrapped(kind: inspect.Type) -> Iterable[inspect.Type]:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import math
-import os
 import shutil
 import time
 from collections import deque
@@ -11,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from api.terminal import discard_rest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -133,7 +134,7 @@ class LiveView:
             try:
                 await _write(_print_line, console, line(snapshot, self._rates))
             except _ReaderGone:
-                _discard_rest(console)
+                discard_rest(console.file)
                 raise
             await asyncio.sleep(PRINT_EVERY)
             snapshot = await self._look()
@@ -297,13 +298,3 @@ async def _write(write: Callable[..., None], *arguments: Any, **options: Any) ->
 def _print_line(console: "Console", text: str) -> None:
     console.file.write(f"{text}\n")
     console.file.flush()
-
-
-def _discard_rest(console: "Console") -> None:
-    """Point the output at /dev/null, so that flushing it at exit does not fail once more."""
-    with contextlib.suppress(OSError):  # not every file has a descriptor
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(descriptor, console.file.fileno())
-        finally:
-            os.close(descriptor)

@@ -19,6 +19,8 @@ KEY_SCHEMES = {
     "query": {"type": "apiKey", "in": "query", "name": "apiKey"},
 }
 
+EVENTS = "text/event-stream"
+
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
@@ -136,17 +138,19 @@ def _responses(route: Route, schemas: Schemas, context: Context) -> dict[str, An
     return {
         str(status): {
             "description": HTTPStatus(status).phrase,
-            "content": _content(body, schemas, text=route.text and status == route.status),
+            "content": _content(route, status, body, schemas),
         }
         for status, body in sorted(bodies.items())
     }
 
 
-def _content(body: Any, schemas: Schemas, *, text: bool) -> Mapping[str, Any]:
+def _content(route: Route, status: int, body: Any, schemas: Schemas) -> Mapping[str, Any]:
     plain = {"text/plain": {"schema": {"type": "string"}}}
     if body is str:
         return plain
-    return {JSON: {"schema": schemas.of(body)}, **(plain if text else {})}
+    if route.events and status == route.status:
+        return {EVENTS: {"schema": {"type": "string", "contentSchema": schemas.of(body)}}}
+    return {JSON: {"schema": schemas.of(body)}, **(plain if route.text and status == route.status else {})}
 
 
 def _error_statuses(route: Route, context: Context) -> set[int]:

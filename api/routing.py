@@ -36,6 +36,7 @@ class Call(msgspec.Struct, frozen=True):
     context: Context
     route: "Route"
     path: Mapping[str, str]
+    request: web.Request
 
     def text(self, name: str) -> str:
         """A path parameter. Raises `Refusal`."""
@@ -66,6 +67,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     access: Access
     numbers: Mapping[str, str]
     text: bool
+    events: bool
     hidden: bool
 
 
@@ -83,6 +85,7 @@ def route(
     access: Access = "key",
     numbers: Mapping[str, str] | None = None,
     text: bool = False,
+    events: bool = False,
     hidden: bool = False,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
@@ -91,7 +94,8 @@ def route(
     returns a `reply`, an `Answer`, or a ready `web.StreamResponse`. `errors` are the statuses with an
     error body that its actor may answer with, beyond those that every such route has; `also` are
     other bodies by status; `numbers` maps integer path parameters to the 400's text; `text` says
-    that a plain-text form exists; a `hidden` route is not in the OpenAPI document.
+    that a plain-text form exists; `events` that the reply is a stream of server-sent events whose data
+    is a `reply` each; a `hidden` route is not in the OpenAPI document.
     """
 
     def declare(handler: Handler) -> Route:
@@ -109,6 +113,7 @@ def route(
             access=access,
             numbers=numbers or {},
             text=text,
+            events=events,
             hidden=hidden,
         )
 
@@ -133,7 +138,7 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
             decoded["query"] = decode_query(request.query, declared.query)
         if declared.body is not None:
             decoded["body"] = await _read_body(request, declared.body)
-        call = Call(context, declared, request.match_info)
+        call = Call(context, declared, request.match_info, request)
         return _respond(await declared.handler(call, **decoded), declared.status)
 
     return handle

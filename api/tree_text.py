@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from actors.messages import ActorNode, TreeDumped
+from api.terminal import one_line
 
 HEADINGS = tuple(
     ["ACTOR", "STATE", "UP", "MAILBOX", "HIGH", "DROPPED", "HANDLED", "MEAN", "MAX", "RESTARTS", "NOTES"]
@@ -26,7 +27,7 @@ def _rows(node: ActorNode, branch: str, indent: str) -> Iterator[tuple[str, ...]
 
 def _row(node: ActorNode, branch: str) -> tuple[str, ...]:
     return (
-        branch + _one_line(node.name),
+        branch + one_line(node.name),
         node.state,
         _span(node.uptime),
         str(node.mailbox),
@@ -42,7 +43,7 @@ def _row(node: ActorNode, branch: str) -> tuple[str, ...]:
 
 def _notes(node: ActorNode) -> str:
     error = f"last error: {node.last_error}" if node.last_error else None
-    return _one_line("; ".join(note for note in (node.health, error) if note))
+    return one_line("; ".join(note for note in (node.health, error) if note))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -53,10 +54,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
             for cell, width, heading in zip(row, widths, HEADINGS, strict=True)
         ]
         yield "  ".join(cells).rstrip() + "\n"
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _ms(value: float) -> str:

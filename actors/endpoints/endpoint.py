@@ -27,6 +27,7 @@ from actors.endpoints.protocol import Endpoint as Checked
 from actors.endpoints.protocol import Misconfigured, Reader, Reading, Unreachable
 from actors.endpoints.schedule import Schedule, origin
 from actors.failure import Failed, Refusal
+from actors.publish.signals import ForgetSource
 from actors.system.actor import Actor
 
 log = logging.getLogger(__name__)
@@ -234,6 +235,7 @@ class Endpoint(Actor):
         if self.reader is not None:
             self.release(self.reader.close())
             self.reader = None
+            self.send(self.config.router, ForgetSource(self.config.uuid))
 
     def stopped(self) -> None:
         self._close()

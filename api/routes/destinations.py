@@ -8,17 +8,23 @@ from msgspec import UNSET, Meta, UnsetType
 from actors.publish.messages import (
     AddDestination,
     ChangeDestination,
+    DeadLettersListed,
+    DeadLettersRemoved,
     DestinationChanged,
     DestinationRemoved,
     DestinationRow,
     DestinationsListed,
     DestinationTested,
+    ListDeadLetters,
     ListDestinations,
+    RemoveDeadLetters,
     RemoveDestination,
     TestDestination,
 )
 from api.errors import ApiError
 from api.routing import Call, route
+from storage.dead_letters import DeadLetter
+from storage.timestamps import iso
 
 INVALID_ID = {"id": "Invalid destination id"}
 
@@ -79,6 +85,36 @@ class DestinationList(msgspec.Struct, frozen=True):
 
 class DestinationDeleted(msgspec.Struct, frozen=True):
     deleted: bool = True
+
+
+class DeadLetterQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=1000, extra={"refusal": "limit must be 1 to 1000"})] = 100
+
+
+class ShownDeadLetter(msgspec.Struct, frozen=True, rename="camel"):
+    """`payload` is there when it is text."""
+
+    seq: int
+    topic: str
+    reason: str
+    created_at: str | None
+    rejected_at: str | None
+    size: int = msgspec.field(name="bytes")
+    payload: str | None
+    payload_base64: bytes
+
+
+class DeadLetterList(msgspec.Struct, frozen=True, rename="camel"):
+    """The latest first; `total` counts also those beyond the limit."""
+
+    dead_letters: list[ShownDeadLetter]
+    total: int
+
+
+class DeadLettersDeleted(msgspec.Struct, frozen=True):
+    """How many there were."""
+
+    deleted: int
 
 
 @route(
@@ -154,5 +190,54 @@ async def remove_destination(call: Call) -> DestinationDeleted:
     return DestinationDeleted()
 
 
+@route(
+    "GET",
+    "/v1/publish/destinations/{id}/dead-letters",
+    reply=DeadLetterList,
+    query=DeadLetterQuery,
+    numbers=INVALID_ID,
+    errors=(404,),
+    summary="Payloads that a destination has rejected for good, with the reason",
+)
+async def list_dead_letters(call: Call, query: DeadLetterQuery) -> DeadLetterList:
+    message = ListDeadLetters(call.number("id"), query.limit)
+    listed = await call.context.request("publisher", message, DeadLettersListed)
+    return DeadLetterList([_shown(letter) for letter in listed.dead_letters], listed.total)
+
+
+@route(
+    "DELETE",
+    "/v1/publish/destinations/{id}/dead-letters",
+    reply=DeadLettersDeleted,
+    numbers=INVALID_ID,
+    errors=(404,),
+    summary="Remove a destination's rejected payloads",
+)
+async def remove_dead_letters(call: Call) -> DeadLettersDeleted:
+    message = RemoveDeadLetters(call.number("id"))
+    removed = await call.context.request("publisher", message, DeadLettersRemoved)
+    return DeadLettersDeleted(removed.removed)
+
+
 def _reply(row: DestinationRow) -> DestinationReply:
     return DestinationReply(**msgspec.structs.asdict(row), publisher=row)
+
+
+def _shown(letter: DeadLetter) -> ShownDeadLetter:
+    return ShownDeadLetter(
+        seq=letter.seq,
+        topic=letter.topic,
+        reason=letter.reason,
+        created_at=iso(letter.created_at),
+        rejected_at=iso(letter.rejected_at),
+        size=len(letter.payload),
+        payload=_text(letter.payload),
+        payload_base64=letter.payload,
+    )
+
+
+def _text(payload: bytes) -> str | None:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None

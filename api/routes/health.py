@@ -61,7 +61,11 @@ class HealthReport(msgspec.Struct, frozen=True):
 
 
 class DestinationBuffer(msgspec.Struct, frozen=True, rename="camel"):
-    """What one destination has not yet acknowledged, and what it lost."""
+    """What one destination has not yet acknowledged, and what became of the rest.
+
+    `lag_ms` is the age of the oldest; `delivered` and the `dropped` count since the start, `rejected`
+    what is in its dead-letter table.
+    """
 
     id: int
     name: str
@@ -69,6 +73,9 @@ class DestinationBuffer(msgspec.Struct, frozen=True, rename="camel"):
     message_count: int
     bytes: int
     oldest: str | None
+    lag_ms: int
+    delivered: int
+    rejected: int
     dropped_quota: int
     dropped_expired: int
     last_flush_attempt: str | None
@@ -84,6 +91,7 @@ class BufferStatus(msgspec.Struct, frozen=True, rename="camel"):
     mqtt_buffer_oldest_age: int | None
     last_flush_attempt: str | None
     last_flush_success: str | None
+    rejected: int
     unrouted_batches: int
     destinations: list[DestinationBuffer]
     mode: str = "standalone"
@@ -176,6 +184,7 @@ async def buffer_status(call: Call) -> BufferStatus:
         mqtt_buffer_oldest_age=_age_hours([outbox.oldest for outbox in outboxes]),
         last_flush_attempt=_latest([outbox.last_flush_attempt for outbox in outboxes]),
         last_flush_success=_latest([outbox.last_flush_success for outbox in outboxes]),
+        rejected=sum(outbox.rejected for outbox in outboxes),
         unrouted_batches=buffers.unrouted,
         destinations=[_destination(outbox) for outbox in outboxes],
     )
@@ -219,6 +228,9 @@ def _destination(outbox: OutboxReport) -> DestinationBuffer:
         message_count=outbox.rows,
         bytes=outbox.bytes,
         oldest=iso(outbox.oldest),
+        lag_ms=_age_ms(outbox.oldest) or 0,
+        delivered=outbox.delivered,
+        rejected=outbox.rejected,
         dropped_quota=outbox.dropped_quota,
         dropped_expired=outbox.dropped_expired,
         last_flush_attempt=iso(outbox.last_flush_attempt),
@@ -232,5 +244,9 @@ def _latest(times: list[int | None]) -> str | None:
 
 
 def _age_hours(times: list[int | None]) -> int | None:
-    oldest = min((time for time in times if time is not None), default=None)
-    return None if oldest is None else max(0, int(time_ns() // 1_000_000 - oldest) // HOUR_MS)
+    age = _age_ms(min((time for time in times if time is not None), default=None))
+    return None if age is None else age // HOUR_MS
+
+
+def _age_ms(time: int | None) -> int | None:
+    return None if time is None else max(0, time_ns() // 1_000_000 - time)

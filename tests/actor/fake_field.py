@@ -14,6 +14,7 @@ from actors.endpoints import protocols
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.protocol import Endpoint, Protocol, Reader, Reading
 from actors.failure import Refusal
+from actors.publish.signals import ForgetSource
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 
@@ -132,13 +133,20 @@ class Field:
 
 
 class Sink(Actor):
-    """Stands for the router: keeps the batches. Its start message is the list to keep them in."""
+    """Stands for the router: keeps the batches, and the uuids to forget. Its start message is the list to
+    keep the batches in."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
 
     def receiveMsg_list(self, message: list[Batch], sender: ActorAddress) -> None:
         self.batches = message
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         self.batches.append(message)
+
+    def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
+        self.forgotten.append(message.endpoint_uuid)
 
 
 class Stage:
@@ -148,6 +156,13 @@ class Stage:
         self.base = base
         self.batches: list[Batch] = []
         self.router = base.spawn(None, Sink, "router", self.batches)
+
+    @property
+    def forgotten(self) -> list[str]:
+        """The uuids of endpoints that are no more, as the router was told."""
+        sink: Any = self.base.mailboxes[self.router.addressDetails].instance
+        uuids: list[str] = sink.forgotten
+        return uuids
 
     def start_of(self, name: str = "plc", **changes: Any) -> RunEndpoint:
         start = RunEndpoint(

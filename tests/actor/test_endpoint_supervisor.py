@@ -296,3 +296,36 @@ async def test_protocols_have_adapters_of_their_own(agent):
     assert [adapter.name for adapter in agent.tree().children] == ["fake", "other"]
     await agent.ask(RemoveEndpoint(reply.endpoint.uuid))
     assert [adapter.name for adapter in agent.tree().children] == ["fake"]
+
+
+async def test_the_router_forgets_endpoints_that_are_removed_or_disabled(agent, stage):
+    rows = {name: await agent.added(name) for name in ("removed", "disabled", "kept", "last")}
+    await until(lambda: len(agent.polled()) == 4)
+    assert stage.forgotten == []
+    await agent.ask(RemoveEndpoint(rows["removed"].uuid))
+    await agent.ask(ChangeEndpoint("disabled", enabled=False))
+    gone = [rows["removed"].uuid, rows["disabled"].uuid]
+    await until(lambda: stage.forgotten == gone)
+    await agent.ask(RemoveAllEndpoints())
+    await until(lambda: set(stage.forgotten) == {row.uuid for row in rows.values()})
+    assert len(stage.forgotten) == 4
+
+
+async def test_the_router_forgets_an_endpoint_after_its_last_batch(agent, stage):
+    row = await agent.added()
+    await until(lambda: agent.polled())
+    await agent.ask(RemoveEndpoint(row.uuid))
+    await until(lambda: stage.forgotten)
+    batches = len(stage.batches)
+    await agent.added("other")
+    await until(lambda: "other" in agent.polled())
+    assert {batch.source.endpoint for batch in stage.batches[batches:]} == {"other"}
+
+
+async def test_the_router_forgets_nothing_of_an_endpoint_that_only_polls_at_another_pace(agent, stage):
+    await agent.added()
+    await until(lambda: agent.polled())
+    await agent.ask(ChangeEndpoint("plc", poll_interval=30))
+    stage.batches.clear()
+    await until(lambda: agent.polled())
+    assert stage.forgotten == []

@@ -9,9 +9,11 @@ from uuid import uuid4
 import msgspec
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from fake_outputs import FakeOutputs
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
+from actors.batch import Batch
 from actors.endpoints import messages as field
 from actors.failure import Failed, Refusal
 from actors.messages import (
@@ -25,27 +27,33 @@ from actors.messages import (
     TreeDumped,
 )
 from actors.publish import messages as publishing
+from actors.publish.signals import LatestReported, ReportLatest
 from api.app import build_app
 from api.context import Context
+from storage.dead_letters import DeadLetter
 
 NOW = "2024-01-15T10:30:00.000Z"
 NOW_MS = 1_705_314_600_000
+STATUS = publishing.DestinationStatus("connected", 0, 0, None, 0, 0, 0, 0, 0)
 SILENT = object()
 """An answer that never comes: `ask` returns None."""
 
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent:
+class FakeAgent(FakeOutputs):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.answers: dict[type, Any] = {}
         self.asked: list[Any] = []
         self.endpoints: dict[str, field.EndpointRow] = {}
         self.destinations: dict[int, publishing.DestinationRow] = {}
         self.subscriptions: dict[int, publishing.SubscriptionRow] = {}
+        self.dead_letters: dict[int, list[DeadLetter]] = {}
+        self.latest: list[Batch] = []
         self.registers: dict[str, Any] = {"setpoint": 0, "holding:10": 0}
 
     async def ask(self, target: Any, message: Any) -> Any:
@@ -60,10 +68,14 @@ class FakeAgent:
             return answer
         try:
             if isinstance(target, ActorAddress):
-                return answer(message, self.endpoints[target.addressDetails])
+                return answer(message, self._owner(target.addressDetails))
             return answer(message)
         except Refusal as refusal:
             return refusal.failed()
+
+    def _owner(self, address: str) -> field.EndpointRow | str:
+        """The endpoint, or the protocol of the drift detector, at an address."""
+        return self.endpoints.get(address) or address.rpartition("/")[2]
 
     # agent
 
@@ -167,6 +179,7 @@ class FakeAgent:
             last_error_at=None,
             created_at=NOW,
             updated_at=NOW,
+            status=STATUS,
             **msgspec.structs.asdict(message),
         )
         self.destinations[row.id] = row
@@ -199,6 +212,20 @@ class FakeAgent:
             raise Refusal(f"Invalid type: {type_name}", "type")
         if any(row.name == name and row.id != own_id for row in self.destinations.values()):
             raise Refusal(f"Destination already exists: {name}", "name", "conflict")
+
+    def on_ListDeadLetters(self, message: publishing.ListDeadLetters) -> publishing.DeadLettersListed:
+        letters = self._dead_letters(message.destination_id)
+        return publishing.DeadLettersListed(letters[: message.limit], len(letters))
+
+    def on_RemoveDeadLetters(self, message: publishing.RemoveDeadLetters) -> publishing.DeadLettersRemoved:
+        letters = self._dead_letters(message.destination_id)
+        self.dead_letters[message.destination_id] = []
+        return publishing.DeadLettersRemoved(len(letters))
+
+    def _dead_letters(self, destination_id: int) -> list[DeadLetter]:
+        if destination_id not in self.destinations:
+            raise Refusal(f"Destination not found: {destination_id}", kind="not_found")
+        return self.dead_letters.get(destination_id, [])
 
     def on_ListSubscriptions(self, message: publishing.ListSubscriptions) -> publishing.SubscriptionsListed:
         return publishing.SubscriptionsListed(
@@ -245,6 +272,11 @@ class FakeAgent:
 
     def on_ReportBuffers(self, message: publishing.ReportBuffers) -> publishing.BuffersReported:
         return publishing.BuffersReported([], 0)
+
+    # router
+
+    def on_ReportLatest(self, message: ReportLatest) -> LatestReported:
+        return LatestReported(list(self.latest))
 
 
 def node(name: str, *, children: list[ActorNode] | None = None, **changes: Any) -> ActorNode:

@@ -16,6 +16,7 @@ ENDPOINT = {
     "connection": {"host": "127.0.0.1", "port": 1},
     "data_points": [POINT],
 }
+INFLUX = {"url": "http://127.0.0.1:1", "org": "o", "bucket": "b", "token": "t"}
 DESTINATION = {"name": "new", "type": "mqtt", "config_json": {"host": "127.0.0.1", "port": 1}}
 
 
@@ -164,7 +165,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ),
     *(
         ("POST", DESTINATIONS, DESTINATION | {"type": bad}, 400, "type")
-        for bad in ("", "kafka", 7, None, "influxdb", "iotistica", "azure", "aws-iot", "gcp-iot")
+        for bad in ("", "kafka", 7, None, "MQTT", "timescaledb")
     ),
     *(
         ("POST", DESTINATIONS, DESTINATION | {"config_json": bad}, 400, "config_json")
@@ -179,7 +180,31 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ("POST", DESTINATIONS, DESTINATION | {"name": "kept"}, 409, "name"),
     *(("PATCH", f"{DESTINATIONS}/{bad}", {}, 400, "id") for bad in ("x", "1.5", "0x1", str(10**20), "-")),
     ("PATCH", f"{DESTINATIONS}/999999", {}, 404, None),
-    *(("PATCH", f"{DESTINATIONS}/KEPT", {"type": bad}, 400, "type") for bad in ("kafka", "", "influxdb")),
+    *(("PATCH", f"{DESTINATIONS}/KEPT", {"type": bad}, 400, "type") for bad in ("kafka", "")),
+    # What is configured for one type is not enough for another
+    *(
+        ("PATCH", f"{DESTINATIONS}/KEPT", {"type": type}, 400, f"config_json.{field}")
+        for type, field in (
+            ("influxdb", "url"),
+            ("azure", "hostName"),
+            ("aws-iot", "endpoint"),
+            ("gcp-iot", "clientId"),
+        )
+    ),
+    *(
+        ("POST", DESTINATIONS, {"name": "new", "type": "influxdb", "config_json": bad}, 400, field)
+        for bad, field in (
+            (INFLUX | {"url": "influx"}, "config_json.url"),
+            (INFLUX | {"token": ""}, "config_json.token"),
+            (INFLUX | {"precision": "min"}, "config_json.precision"),
+            (INFLUX | {"batchSize": 0}, "config_json.batchSize"),
+        )
+    ),
+    ("POST", DESTINATIONS, config(topicTemplate="a/{b}"), 400, "config_json.topicTemplate"),
+    ("POST", DESTINATIONS, config(maxPayloadBytes=0), 400, "config_json.maxPayloadBytes"),
+    ("GET", f"{DESTINATIONS}/999999/dead-letters", None, 404, None),
+    ("GET", f"{DESTINATIONS}/KEPT/dead-letters?limit=0", None, 400, "limit"),
+    ("DELETE", f"{DESTINATIONS}/999999/dead-letters", None, 404, None),
     ("PATCH", f"{DESTINATIONS}/KEPT", {"name": ""}, 400, "name"),
     ("PATCH", f"{DESTINATIONS}/KEPT", {"name": "other"}, 409, "name"),
     ("PATCH", f"{DESTINATIONS}/KEPT", {"config_json": {"host": "h", "port": 0}}, 400, "config_json.port"),
@@ -205,6 +230,17 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         for bad in (None, {}, {"topic": ""}, {"topic": " "}, {"topic": 7})
     ),
     ("POST", SUBSCRIPTIONS, subscription(route_json="t"), 400, "route_json"),
+    *(
+        ("POST", SUBSCRIPTIONS, subscription(route_json={"topic": "t"} | bad), 400, f"route_json.{field}")
+        for bad, field in (
+            ({"topic": "a/#"}, "topic"),
+            ({"includeMetrics": "speed"}, "includeMetrics"),
+            ({"excludeDevices": [7]}, "excludeDevices"),
+            ({"qualities": ["GOOD", "FINE"]}, "qualities[1]"),
+            ({"minIntervalMs": -1}, "minIntervalMs"),
+            ({"maxPointsPerMessage": 1001}, "maxPointsPerMessage"),
+        )
+    ),
     ("POST", SUBSCRIPTIONS, subscription(enabled="yes"), 400, "enabled"),
     ("PATCH", f"{SUBSCRIPTIONS}/x", {}, 400, "id"),
     ("PATCH", f"{SUBSCRIPTIONS}/999999", {}, 404, None),
@@ -213,6 +249,19 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"publish_destination_id": 999_999}, 404, "publish_destination_id"),
     ("DELETE", f"{SUBSCRIPTIONS}/999999", None, 404, None),
     ("GET", f"{SUBSCRIPTIONS}?publish_destination_id=x", None, 400, "publish_destination_id"),
+    # Outputs and readings
+    ("PATCH", "/v1/protocol-outputs/carrier-pigeon/drift", {"drift_options": {}}, 404, None),
+    *(
+        ("PATCH", "/v1/protocol-outputs/modbus/drift", bad, 400, field)
+        for bad, field in (
+            ({}, "drift_options"),
+            ({"drift_options": []}, "drift_options"),
+            ({"drift_options": {"enabled": "yes"}}, "drift_options.enabled"),
+            ({"drift_options": {"warmupBatches": -1}}, "drift_options.warmupBatches"),
+        )
+    ),
+    ("GET", "/v1/readings/latest?quality=FINE", None, 400, "quality"),
+    ("GET", "/v1/readings/stream?quality=FINE", None, 400, "quality"),
     # Elsewhere
     ("GET", "/v1/actors?format=xml", None, 400, "format"),
     ("GET", "/v1/nothing", None, 404, None),
@@ -247,9 +296,10 @@ def listing(agent: AgentProcess) -> list[Any]:
         *agent.get("/v1/devices")["devices"],
         *agent.get(DESTINATIONS)["publishers"],
         *agent.get(SUBSCRIPTIONS)["subscriptions"],
+        *agent.get("/v1/protocol-outputs")["outputs"],
     ]
     for row in listed:
-        for live in ("health", "lastSeenAt", "last_error", "last_error_at"):
+        for live in ("health", "lastSeenAt", "last_error", "last_error_at", "status"):
             row.pop(live, None)
     return listed
 

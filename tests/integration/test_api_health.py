@@ -1,5 +1,6 @@
 import time
 
+import msgspec
 import pytest
 from fake_agent import SILENT, FakeAgent, serving
 
@@ -7,6 +8,23 @@ from actors.messages import ReportState, StateReported, Subsystem
 from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
 
 DATABASE = Subsystem("database", False, True, 1000, 3, "SQLite", "disk full")
+OUTBOX = OutboxReport(
+    destination_id=1,
+    destination="broker",
+    connected=True,
+    rows=1,
+    bytes=50,
+    oldest=None,
+    delivered=99,
+    rejected=1,
+    dropped_quota=0,
+    dropped_expired=0,
+    last_flush_attempt=1_705_314_000_000,
+    last_flush_success=1_705_314_000_000,
+    last_error=None,
+    latest_error=None,
+    latest_error_at=None,
+)
 MQTT = Subsystem("mqtt", False, False, 1000)
 
 
@@ -117,6 +135,7 @@ async def test_empty_buffers():
             "lastFlushAttempt": None,
             "lastFlushSuccess": None,
             "agentLogBufferEnabled": False,
+            "rejected": 0,
             "unroutedBatches": 0,
             "destinations": [],
         }
@@ -127,10 +146,20 @@ async def test_buffers_are_summed_and_listed():
     agent = FakeAgent()
     agent.answers[ReportBuffers] = BuffersReported(
         [
-            OutboxReport(
-                1, "broker", False, 10, 1000, three_hours_ago, 99, 5, 2, 1_705_314_600_000, None, "refused"
+            msgspec.structs.replace(
+                OUTBOX,
+                connected=False,
+                rows=10,
+                bytes=1000,
+                oldest=three_hours_ago,
+                rejected=4,
+                dropped_quota=5,
+                dropped_expired=2,
+                last_flush_attempt=1_705_314_600_000,
+                last_flush_success=None,
+                last_error="refused",
             ),
-            OutboxReport(2, "other", True, 1, 50, None, 9, 0, 0, 1_705_314_000_000, 1_705_314_000_000, None),
+            msgspec.structs.replace(OUTBOX, destination_id=2, destination="other"),
         ],
         7,
     )
@@ -153,7 +182,9 @@ async def test_buffers_are_summed_and_listed():
         "bytes": 1000,
     }
     assert (broker["droppedQuota"], broker["droppedExpired"], broker["lastError"]) == (5, 2, "refused")
-    assert other["oldest"] is None
+    assert (broker["delivered"], broker["rejected"], body["rejected"]) == (99, 4, 5)
+    assert 0 <= broker["lagMs"] - (3 * 3_600_000 + 60_000) < 60_000
+    assert (other["oldest"], other["lagMs"]) == (None, 0)
 
 
 async def test_buffers_of_a_silent_publisher_are_503():

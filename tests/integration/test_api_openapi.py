@@ -71,6 +71,22 @@ async def test_bodies_and_queries_are_described():
     }
 
 
+async def test_a_stream_of_events_is_described():
+    document = await _document()
+    stream = document["paths"]["/v1/readings/stream"]["get"]
+    assert stream["responses"]["200"]["content"] == {
+        "text/event-stream": {
+            "schema": {
+                "type": "string",
+                "contentSchema": {"$ref": "#/components/schemas/ReadingsEvent"},
+            }
+        }
+    }
+    assert stream["responses"].keys() == {"200", "400", "403", "500", "503"}
+    quality = next(item for item in stream["parameters"] if item["name"] == "quality")
+    assert quality["schema"]["items"]["enum"] == ["BAD", "GOOD", "UNCERTAIN"]
+
+
 async def test_the_key_is_described_only_where_it_is_needed():
     plain = await _document()
     assert "securitySchemes" not in plain["components"]

@@ -1,3 +1,5 @@
+from base64 import b64decode
+
 import pytest
 from fake_agent import FakeAgent, serving
 from msgspec import UNSET
@@ -6,10 +8,12 @@ from actors.publish.messages import (
     ChangeDestination,
     ChangeSubscription,
     DestinationTested,
+    ListDeadLetters,
     ListDestinations,
     ListSubscriptions,
     TestDestination,
 )
+from storage.dead_letters import DeadLetter
 
 DESTINATIONS = "/v1/publish/destinations"
 SUBSCRIPTIONS = "/v1/publish/subscriptions"
@@ -36,6 +40,17 @@ async def test_an_added_destination_is_answered_flat_and_wrapped():
             "last_error_at": None,
             "created_at": body["created_at"],
             "updated_at": body["updated_at"],
+            "status": {
+                "health": "connected",
+                "rows": 0,
+                "bytes": 0,
+                "oldest": None,
+                "lag_ms": 0,
+                "delivered": 0,
+                "rejected": 0,
+                "dropped_quota": 0,
+                "dropped_expired": 0,
+            },
         }
         assert await _call(client, "GET", DESTINATIONS) == (200, {"publishers": [body]})
 
@@ -211,6 +226,68 @@ async def test_subscriptions_are_filtered_by_destination():
             assert reply.status == 400
             assert (await reply.json())["message"] == "Invalid publish_destination_id"
     assert agent.asked == [ListSubscriptions(2), ListSubscriptions(None)]
+
+
+LETTERS = f"{DESTINATIONS}/1/dead-letters"
+
+
+def _rejecting() -> FakeAgent:
+    agent = FakeAgent()
+    agent.dead_letters[1] = [
+        DeadLetter(12, "t/2", b"\xff\xd8\x00", "field type conflict", 1_705_314_600_000, 1_705_314_601_500),
+        DeadLetter(7, "t/1", '{"t":"°C"}'.encode(), "too large", 1_705_314_600_000, 1_705_314_600_000),
+    ]
+    return agent
+
+
+async def test_dead_letters_are_listed_with_text_where_they_are_text():
+    async with serving(_rejecting()) as client:
+        await _call(client, "POST", DESTINATIONS, BROKER)
+        first = {
+            "seq": 12,
+            "topic": "t/2",
+            "reason": "field type conflict",
+            "createdAt": "2024-01-15T10:30:00.000Z",
+            "rejectedAt": "2024-01-15T10:30:01.500Z",
+            "bytes": 3,
+            "payload": None,
+            "payloadBase64": "/9gA",
+        }
+        status, body = await _call(client, "GET", LETTERS)
+        assert (status, body["total"], body["deadLetters"][0]) == (200, 2, first)
+        second = body["deadLetters"][1]
+        assert (second["payload"], second["bytes"]) == ('{"t":"°C"}', 11)
+        assert b64decode(second["payloadBase64"]).decode() == second["payload"]
+        assert await _call(client, "GET", f"{LETTERS}?limit=1") == (200, {"deadLetters": [first], "total": 2})
+
+
+async def test_the_limit_of_dead_letters():
+    agent = _rejecting()
+    async with serving(agent) as client:
+        await _call(client, "POST", DESTINATIONS, BROKER)
+        for query, limit in (("", 100), ("?limit=1000", 1000)):
+            assert (await _call(client, "GET", f"{LETTERS}{query}"))[0] == 200
+            assert agent.asked[-1] == ListDeadLetters(1, limit)
+        for wrong in ("0", "1001", "-1", "x", "1.5", ""):
+            status, body = await _call(client, "GET", f"{LETTERS}?limit={wrong}")
+            assert (status, body["message"], body["field"]) == (400, "limit must be 1 to 1000", "limit")
+
+
+async def test_dead_letters_are_removed():
+    async with serving(_rejecting()) as client:
+        await _call(client, "POST", DESTINATIONS, BROKER)
+        assert await _call(client, "DELETE", LETTERS) == (200, {"deleted": 2})
+        assert await _call(client, "GET", LETTERS) == (200, {"deadLetters": [], "total": 0})
+        assert await _call(client, "DELETE", LETTERS) == (200, {"deleted": 0})
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_dead_letters_of_what_is_no_destination(method):
+    async with serving(FakeAgent()) as client:
+        expected = (404, {"error": "Not found", "message": "Destination not found: 9"})
+        assert await _call(client, method, f"{DESTINATIONS}/9/dead-letters") == expected
+        status, body = await _call(client, method, f"{DESTINATIONS}/x/dead-letters")
+        assert (status, body["message"]) == (400, "Invalid destination id")
 
 
 async def test_lists_ask_the_publisher_once():

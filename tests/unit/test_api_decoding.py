@@ -1,9 +1,10 @@
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import msgspec
 import pytest
 from msgspec import UNSET, Meta, UnsetType
+from multidict import MultiDict
 
 from actors.failure import Refusal
 from api.decoding import decode_body, decode_number, decode_query
@@ -200,3 +201,31 @@ def test_a_path_number_that_does_not_parse_is_refused(text):
 def test_path_numbers():
     assert decode_number("12", "", "id") == 12
     assert decode_number("-1", "", "id") == -1
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    name: str = ""
+    metric: tuple[str, ...] = ()
+    limits: list[int] = []
+    colour: Annotated[
+        tuple[Literal["red", "blue"], ...], Meta(extra={"refusal": "colour must be red or blue"})
+    ] = ()
+
+
+def test_a_list_in_a_query_is_repeated_or_separated_by_commas():
+    pairs = [("metric", "a"), ("name", "x,y"), ("metric", "b,,c"), ("name", "z"), ("limits", "1,2")]
+    assert decode_query(MultiDict(pairs), Chosen) == Chosen("x,y", ("a", "b", "c"), [1, 2])
+    assert decode_query(MultiDict([("metric", "")]), Chosen) == Chosen()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("colour", "red,green", "colour must be red or blue"),
+        ("limits", "1,x", "limits[1]: expected `int`, got `str`"),
+        ("metric", "a,b\0", "metric[1]: NUL characters are not allowed"),
+    ],
+)
+def test_a_wrong_item_of_a_list_in_a_query_is_refused_with_the_parameters_name(name, value, message):
+    refusal = _refusal(decode_query, MultiDict([(name, value)]), Chosen)
+    assert (refusal.message, refusal.field) == (message, name)

@@ -1,0 +1,52 @@
+"""The latest readings, and readings as they come."""
+
+from aiohttp import web
+
+from actors.publish.signals import LatestReported, ReportLatest
+from api.readings import LatestReadings, ReadingFilter, ReadingsEvent, latest_of
+from api.readings_hub import Client
+from api.routing import Call, route
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # a proxy between is not to wait for more
+}
+
+
+@route(
+    "GET",
+    "/v1/readings/latest",
+    reply=LatestReadings,
+    query=ReadingFilter,
+    summary="The latest reading of every metric of the endpoints that run",
+)
+async def latest_readings(call: Call, query: ReadingFilter) -> LatestReadings:
+    reported = await call.context.request("router", ReportLatest(), LatestReported)
+    return latest_of(query, reported.batches)
+
+
+@route(
+    "GET",
+    "/v1/readings/stream",
+    reply=ReadingsEvent,
+    query=ReadingFilter,
+    events=True,
+    summary="Readings as they come, one event a poll",
+)
+async def stream_readings(call: Call, query: ReadingFilter) -> web.StreamResponse:
+    """Events are `readings`, and `dropped` with a `count` of polls left out for a client that is slow."""
+    response = web.StreamResponse(headers=HEADERS)
+    transport = call.request.transport
+    if transport is None or call.request.method == "HEAD":
+        return response
+    client = Client(query, response.write, transport.is_closing, transport.abort)
+    call.context.readings.join(client)
+    try:
+        await response.prepare(call.request)
+        await client.serve()
+    except ConnectionError:
+        pass  # the client has left, as they do
+    finally:
+        call.context.readings.leave(client)
+    return response
