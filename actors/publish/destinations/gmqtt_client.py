@@ -1,4 +1,4 @@
-"""gmqtt 0.8 with its connection, its retries and its memory of messages in our hands."""
+"""gmqtt 0.8 with its writes, its retries and its memory of messages in our hands."""
 
 import asyncio
 import time
@@ -27,7 +27,10 @@ class Client(gmqtt.Client):  # type: ignore[misc]  # gmqtt has no types
         self, host: str, port: int, ssl: Any, clean_session: bool, keepalive: int
     ) -> MQTTConnection:
         if self.websocket is None:
-            return await super()._create_connection(host, port, ssl, clean_session, keepalive)
+            connection = await super()._create_connection(host, port, ssl, clean_session, keepalive)
+            protocol = connection._protocol
+            protocol._transport = connection._transport = Corked(protocol._transport)
+            return connection
         from actors.publish.destinations.mqtt_websocket import open_websocket
 
         state, handler = self._connection_state, self._package_handler
@@ -41,6 +44,41 @@ class Client(gmqtt.Client):  # type: ignore[misc]  # gmqtt has no types
     async def reconnect(self, delay: bool = False) -> None:
         """Never: when to connect again is the destination's to decide. gmqtt calls this whenever a
         connection ends; its option `reconnect_retries` lets one retry through even at 0."""
+
+
+class Corked:
+    """What gmqtt uses of a transport; what is written within a turn of the loop goes out together.
+
+    gmqtt writes every packet by itself, and a system call costs several times what making a packet does.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._packets: list[bytes | bytearray] = []
+
+    def write(self, data: bytes | bytearray) -> None:
+        if not self._packets:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._packets.append(data)
+
+    def _flush(self) -> None:
+        packets, self._packets = self._packets, []
+        if packets and not self._transport.is_closing():
+            self._transport.write(packets[0] if len(packets) == 1 else b"".join(packets))
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._packets.clear()
+        self._transport.abort()
 
 
 class Sent(PersistentStorage):  # type: ignore[misc]  # gmqtt has no types
@@ -69,7 +107,7 @@ class Sent(PersistentStorage):  # type: ignore[misc]  # gmqtt has no types
         return None
 
 
-def transport_of(client: Client) -> asyncio.Transport | None:
+def transport_of(client: Client) -> Corked | asyncio.Transport | None:
     """gmqtt has no public way to its socket."""
     connection = client._connection
     return None if connection is None else connection._transport
