@@ -5,11 +5,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from processes import Process
 from servers.agent import AgentApi
 from servers.mosquitto import free_port
 
 START_S = 30
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A subscription: to which of the brokers, on which topic, and as what."""
+
+    broker: int
+    topic: str
+    format: str
+    compression: str
 
 
 class Agent(Process):
@@ -18,6 +28,8 @@ class Agent(Process):
     def __init__(self, directory: Path, command: Sequence[str]) -> None:
         port = free_port()
         self.api = AgentApi(f"http://127.0.0.1:{port}")
+        self.subscriptions: list[int] = []
+        """Their ids."""
         self.exec_at = time.monotonic()
         super().__init__(
             [*command, "--data-dir", str(directory / "data")],
@@ -54,19 +66,34 @@ class Agent(Process):
             }
             self.api.post("/v1/endpoints", body)
 
-    def publish_to(self, broker_port: int) -> None:
-        """All readings to topic `bench` of the broker, in format `tags`."""
-        config = {"host": "127.0.0.1", "port": broker_port}
-        destination = self.api.post(
-            "/v1/publish/destinations", {"name": "bench", "type": "mqtt", "config_json": config}
-        )
+    def publish(self, broker_ports: Sequence[int], wanted: Sequence[Wanted]) -> None:
+        """All readings, once for each of `wanted`; a destination for each broker."""
+        destinations = [
+            self.api.post(
+                "/v1/publish/destinations",
+                {
+                    "name": f"bench-{port}",
+                    "type": "mqtt",
+                    "config_json": {"host": "127.0.0.1", "port": port},
+                },
+            )
+            for port in broker_ports
+        ]
+        self.subscriptions = [self._subscribe(destinations[each.broker]["id"], each) for each in wanted]
+
+    def _subscribe(self, destination: int, wanted: Wanted) -> int:
         body = {
-            "publish_destination_id": destination["id"],
+            "publish_destination_id": destination,
             "topics": [],
-            "payload_format": "tags",
-            "route_json": {"topic": "bench"},
+            "payload_format": wanted.format,
+            "compression": wanted.compression,
+            "route_json": {"topic": wanted.topic},
         }
-        self.api.post("/v1/publish/subscriptions", body)
+        id: int = self.api.post("/v1/publish/subscriptions", body)["id"]
+        return id
+
+    def enable(self, subscription: int, enabled: bool) -> None:
+        self.api.patch(f"/v1/publish/subscriptions/{subscription}", {"enabled": enabled})
 
 
 def default_command() -> list[str]:

@@ -19,6 +19,11 @@ class Target(msgspec.Struct, frozen=True):
 
 
 LOADS = ("w1", "w2", "w3", "w4")
+OUTAGES = ("outage", "outage-w3")
+RUNS = (*LOADS, "w2x5", *OUTAGES)
+TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
+SHARED = ("second", "sharing tags", "sharing custom")
+FORMATS = ("custom", "tags", "ecp", "line-protocol")
 RINGS = ("actors 10", "actors 1,000", "actors 10,000")
 # The edges of a window of 20 s may cut off 0.5 % of the polls: of 5,000 points/s, 4,975 must be seen.
 TARGETS = {
@@ -31,10 +36,16 @@ TARGETS = {
     ("w3", "CPU s/1,000 points"): Target(0.0039),
     ("w3", "RSS MB"): Target(100),
     ("w4", "points/s"): Target(400_000, at_least=True),
-    **{(load, "sequence numbers missing"): Target(0) for load in (*LOADS, "outage")},
-    **{(load, "devices silent"): Target(0) for load in (*LOADS, "outage")},
-    **{(load, "messages unreadable"): Target(0) for load in (*LOADS, "outage")},
-    ("outage", "back after s"): Target(2),
+    ("w2x5", "points/s"): Target(4_975, at_least=True),
+    **{("w2x5", f"{topic} messages/s"): Target(99.5, at_least=True) for topic in TOPICS},
+    **{(run, "sequence numbers missing"): Target(0) for run in RUNS},
+    **{(run, "devices silent"): Target(0) for run in RUNS},
+    **{(run, "messages unreadable"): Target(0) for run in RUNS},
+    **{(run, "back after s"): Target(2) for run in OUTAGES},
+    **{(run, "drain/fill speed"): Target(5, at_least=True) for run in OUTAGES},
+    **{(run, "RSS growth MB"): Target(15) for run in OUTAGES},
+    **{(run, "second / first"): Target(0.33) for run in SHARED},
+    **{(f"format {format}", "second / first"): Target(0.33) for format in FORMATS},
     **{(ring, "messages/s"): Target(300_000, at_least=True) for ring in RINGS},
     **{(ring, "bytes/idle actor"): Target(3_072) for ring in RINGS},
     ("idle", "RSS MB"): Target(80),

@@ -1,4 +1,4 @@
-"""Counting subscriber: what reached a topic of an MQTT broker, how late, and what is missing.
+"""Counting subscriber: what reached topics of an MQTT broker, how late, and what is missing.
 
 A process of its own, told what to do by lines on stdin: `reset` starts a measurement, `report` answers
 with one JSON line (`Report`), end of file ends the process.
@@ -10,8 +10,9 @@ before the publisher's PUBACK, and is dropped only when the socket buffers (mega
 full. Without TCP_QUICKACK mosquitto's Nagle timer would wait for the delayed ACK of a receiver that sends
 nothing, and the latency shown would be this process's own.
 
-Payloads are of format `tags`; the tags `seq` and `clock` hold a device's sequence number and its clock
-(ms since the epoch modulo 2**32, whole ms: latency reads up to 1 ms too long, 0.5 on average).
+Payloads of the first topic are of format `tags`; their tags `seq` and `clock` hold a device's sequence
+number and its clock (ms since the epoch modulo 2**32, whole ms: latency reads up to 1 ms too long, 0.5 on
+average). Of other topics the messages are counted and not looked into.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import uvloop
@@ -41,7 +42,7 @@ class Report(msgspec.Struct, frozen=True):
     `missing` are gaps between each device's first and last sequence number; `duplicates` are not in
     `messages`; `unreadable` messages had no sequence number or clock. `silent` devices were heard once, but
     not within SILENT_S. `connected_at` is the latest connect, `first_at` the first reading after it,
-    `late_at` the last reading that was over LATE_MS old.
+    `late_at` the last reading that was over LATE_MS old. `counted` are messages of the other topics.
     """
 
     devices: int
@@ -56,6 +57,7 @@ class Report(msgspec.Struct, frozen=True):
     connected_at: float | None
     first_at: float | None
     late_at: float | None
+    counted: dict[str, int]
 
 
 class Tag(msgspec.Struct):
@@ -77,6 +79,7 @@ class Measurement:
         self.seen: dict[str, set[int]] = {}
         self.heard: dict[str, float] = {}
         self.delays: Counter[int] = Counter()
+        self.counted: Counter[bytes] = Counter()
         self.tags = self.duplicates = self.unreadable = 0
         self.connected_at: float | None = None
         self.first_at: float | None = None
@@ -134,6 +137,7 @@ class Measurement:
             connected_at=self.connected_at,
             first_at=self.first_at,
             late_at=self.late_at,
+            counted={topic.decode(): count for topic, count in self.counted.items()},
         )
 
     def _percentile(self, share: float) -> float | None:
@@ -145,14 +149,14 @@ class Measurement:
         return None
 
 
-def connect_and_subscribe(topic: str) -> bytes:
+def connect_and_subscribe(topics: Sequence[str]) -> bytes:
     """CONNECT (clean session, no keep-alive) and SUBSCRIBE (QoS 0) of MQTT 3.1.1, sent in one go."""
 
     def text(value: bytes) -> bytes:
         return len(value).to_bytes(2) + value
 
     connect = text(b"MQTT") + b"\x04\x02\x00\x00" + text(b"bench-subscriber-%d" % os.getpid())
-    subscribe = b"\x00\x01" + text(topic.encode()) + b"\x00"
+    subscribe = b"\x00\x01" + b"".join(text(topic.encode()) + b"\x00" for topic in topics)
     return bytes([0x10, len(connect)]) + connect + bytes([0x82, len(subscribe)]) + subscribe
 
 
@@ -194,21 +198,28 @@ class Subscription(asyncio.Protocol):
         for kind, start, end in packets(view):
             done = end
             if kind == PUBLISH_QOS_0:
-                topic = int.from_bytes(view[start : start + 2])
-                self.subscriber.measurement.count(view[start + 2 + topic : end], now)
+                payload = start + 2 + int.from_bytes(view[start : start + 2])
+                self.subscriber.count(view[start + 2 : payload], view[payload:end], now)
             elif kind == SUBACK:
                 self.subscriber.subscribed.set()
         self.rest = bytes(view[done:])
 
 
 class Subscriber:
-    """Stays subscribed to `topic`, over any restart of the broker."""
+    """Stays subscribed to `topic` and `others`, over any restart of the broker."""
 
-    def __init__(self, port: int, topic: str) -> None:
+    def __init__(self, port: int, topic: str, others: Sequence[str]) -> None:
         self.port = port
-        self.greeting = connect_and_subscribe(topic)
+        self.topic = topic.encode()
+        self.greeting = connect_and_subscribe([topic, *others])
         self.measurement = Measurement()
         self.subscribed = asyncio.Event()
+
+    def count(self, topic: memoryview, payload: memoryview, now: float) -> None:
+        if topic == self.topic:
+            self.measurement.count(payload, now)
+        else:
+            self.measurement.counted[bytes(topic)] += 1
 
     async def run(self) -> None:
         while True:
@@ -232,9 +243,9 @@ class Subscriber:
         await subscription.lost.wait()
 
 
-async def serve(port: int, topic: str) -> None:
+async def serve(port: int, topic: str, others: Sequence[str]) -> None:
     """Print `ready` once subscribed, then obey stdin until its end."""
-    subscriber = Subscriber(port, topic)
+    subscriber = Subscriber(port, topic, others)
     following = asyncio.create_task(subscriber.run())
     await subscriber.subscribed.wait()
     print("ready", flush=True)
@@ -249,6 +260,7 @@ async def serve(port: int, topic: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, required=True, help="of the broker on 127.0.0.1")
-    parser.add_argument("--topic", default="bench")
+    parser.add_argument("--topic", default="bench", help="whose payloads are looked into")
+    parser.add_argument("--count", nargs="*", default=[], help="other topics, whose messages are counted")
     arguments = parser.parse_args()
-    uvloop.run(serve(arguments.port, arguments.topic))
+    uvloop.run(serve(arguments.port, arguments.topic, arguments.count))

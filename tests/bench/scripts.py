@@ -1,0 +1,69 @@
+"""Benchmarks that are scripts: each in a fresh interpreter, so that none inherits another's heap."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from actors_bench import Ring
+from figures import Figure
+from formats_bench import Encoding
+from processes import Process, python
+from sharing_bench import Costs
+
+ACTORS = (10, 1_000, 10_000)
+ANSWER_S = 120
+
+T = TypeVar("T")
+
+
+def ask(expected: type[T], script: str, *arguments: object) -> T:
+    """The JSON line that it prints. Raises RuntimeError without one."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        log = Path(directory) / "script.log"
+        with Process(python(script, *arguments), log) as process:
+            return msgspec.json.decode(process.line(ANSWER_S), type=expected)
+
+
+def measure_actors() -> list[Figure]:
+    figures = []
+    for size in ACTORS:
+        ring = ask(Ring, "actors_bench.py", "--actors", size)
+        figures.append(Figure(f"actors {size:,}", "messages/s", ring.messages_per_s))
+        figures.append(Figure(f"actors {size:,}", "bytes/idle actor", ring.bytes_per_actor))
+    return figures
+
+
+def measure_formats() -> list[Figure]:
+    encodings = ask(list[Encoding], "formats_bench.py")
+    figures = []
+    for format in dict.fromkeys(each.format for each in encodings):
+        figures += _format_figures(format, [each for each in encodings if each.format == format])
+    return figures
+
+
+def _format_figures(format: str, encodings: Sequence[Encoding]) -> list[Figure]:
+    run = f"format {format}"
+    figures = []
+    for each in encodings:
+        figures.append(Figure(run, f"{each.compression} points/s", each.points_per_s))
+        figures.append(Figure(run, f"{each.compression} B/point", each.bytes_per_point))
+    figures.append(Figure(run, "second / first", max(each.equal for each in encodings)))
+    others = [each.other for each in encodings if each.other is not None]
+    if others:
+        figures.append(Figure(run, "beside json / alone", max(others)))
+    return figures
+
+
+def measure_sharing() -> list[Figure]:
+    figures = []
+    for costs in ask(list[Costs], "sharing_bench.py"):
+        run = f"sharing {costs.format}"
+        figures += [
+            Figure(run, "CPU us/poll without", costs.none),
+            Figure(run, "CPU us/poll first", costs.first),
+            Figure(run, "CPU us/poll second", costs.second),
+            Figure(run, "second / first", costs.second / costs.first),
+        ]
+    return figures
