@@ -159,6 +159,7 @@ def suggestions(api: str, mqtt_port: int | None = None) -> list[str]:
         f"curl -s {api}/v1/endpoints",
         f"curl -s '{api}/v1/actors?format=text'",
         f"curl -s {api}/v1/buffer/status",
+        f"curl -sN '{api}/v1/readings/stream?metric=*temp'",
         f"curl -s {api}/v1/adapters/modbus/devices/boiler/write \\",
         """  -H 'Content-Type: application/json' -d '{"register":"holding:10","value":95}'""",
     ]

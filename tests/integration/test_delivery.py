@@ -17,8 +17,10 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import psutil
 import pytest
+from line_protocol_parser import parse_line
 from servers.agent import AgentProcess
 from servers.field import field
+from servers.influxdb import InfluxDB
 from servers.mosquitto import Mosquitto
 
 COMMIT_INTERVAL = 0.2
@@ -90,12 +92,33 @@ class Subscriber:
         return self._readings
 
 
+class Points:
+    """What an InfluxDB has, as a `Subscriber` has it but for the time of arrival."""
+
+    def __init__(self, server: InfluxDB) -> None:
+        self._server = server
+
+    @property
+    def readings(self) -> list[Reading]:
+        return [
+            Reading(_unit(point.tags["device"]), int(point.fields["seq"]), 0.0)
+            for point in self._server.points
+        ]
+
+
 def reading_in(payload: bytes) -> tuple[int, int]:
-    """Unit and sequence number in a payload of format `tags`."""
+    """Unit and sequence number in a payload of format `tags` or `line-protocol`."""
+    if not payload.startswith(b"{"):
+        point = parse_line(f"m,{payload.decode()}")
+        return _unit(point["tags"]["device"]), int(point["fields"]["seq"])
     message = msgspec.json.decode(payload)
-    unit = re.match(r"line-(\d+)", message["node"])
-    assert unit is not None
-    return int(unit[1]), next(tag["value"] for tag in message["tags"] if tag["name"] == "seq")
+    return _unit(message["node"]), next(tag["value"] for tag in message["tags"] if tag["name"] == "seq")
+
+
+def _unit(device: str) -> int:
+    found = re.match(r"line-(\d+)", device)
+    assert found is not None
+    return int(found[1])
 
 
 def wait_for(happened: Callable[[], Any], seconds: float = 10) -> None:
@@ -134,7 +157,7 @@ class Line:
 class Delivery:
     """What was read and what arrived."""
 
-    def __init__(self, line: Line, subscriber: Subscriber) -> None:
+    def __init__(self, line: Line, subscriber: Subscriber | Points) -> None:
         self.line = line
         self.subscriber = subscriber
 
@@ -172,16 +195,20 @@ class Delivery:
                 seen.add((unit, seq))
 
 
-def configure(agent: AgentProcess, line: Line, *broker_ports: int, poll_ms: int = POLL_MS) -> None:
-    """Everything to every broker; endpoints last, so that the first reading has somewhere to go."""
-    for broker_port in broker_ports:
+def configure(
+    agent: AgentProcess,
+    line: Line,
+    *broker_ports: int,
+    others: dict[str, dict[str, Any]] | None = None,
+    poll_ms: int = POLL_MS,
+) -> None:
+    """Everything to every broker and to the `others`, `config_json` by type; endpoints last, so that the
+    first reading has somewhere to go."""
+    wanted = [("mqtt", {"host": "127.0.0.1", "port": port}) for port in broker_ports]
+    for number, (type, config_json) in enumerate([*wanted, *(others or {}).items()]):
         destination = agent.post(
             "/v1/publish/destinations",
-            {
-                "name": f"to-{broker_port}",
-                "type": "mqtt",
-                "config_json": {"host": "127.0.0.1", "port": broker_port},
-            },
+            {"name": f"{type}-{number}", "type": type, "config_json": config_json},
         )
         agent.post(
             "/v1/publish/subscriptions",
@@ -209,10 +236,12 @@ def buffer(agent: AgentProcess) -> Any:
     return agent.get("/v1/buffer/status")
 
 
-def stored(agent: AgentProcess) -> set[tuple[int, int]]:
-    """Unit and count of what is on the disk of an agent that is not running."""
+def stored(agent: AgentProcess, destination: str = "%") -> set[tuple[int, int]]:
+    """Unit and count of what is on the disk of an agent that is not running, for destinations whose name
+    is LIKE that."""
+    query = "SELECT payload FROM outbox JOIN target_state ON id = destination_id WHERE name LIKE ?"
     with closing(sqlite3.connect(agent.data_dir / "agent.sqlite")) as connection:
-        return {reading_in(payload) for (payload,) in connection.execute("SELECT payload FROM outbox")}
+        return {reading_in(payload) for (payload,) in connection.execute(query, (destination,))}
 
 
 class Plant:
@@ -230,6 +259,10 @@ class Plant:
         options = ("persistence true", f"persistence_location {folder}/", "set_tcp_nodelay true")
         broker = self.stack.enter_context(Mosquitto(folder, options=options))
         return broker, Delivery(self.line, self.stack.enter_context(Subscriber(broker.port, folder)))
+
+    def add_influxdb(self) -> tuple[InfluxDB, Delivery]:
+        server = self.stack.enter_context(InfluxDB())
+        return server, Delivery(self.line, Points(server))
 
     def agent(self, config: str = "", **env: str) -> AgentProcess:
         file = self.directory / "agent.toml"
@@ -290,6 +323,33 @@ def test_kill_9_costs_at_most_one_commit_interval_and_strict_at_most_the_poll_in
         units = [unit for unit, _ in missing]
         assert len(units) == len(set(units)), f"more than the poll in flight: {missing}"
     plant.delivery.check_order()
+
+
+@pytest.mark.parametrize("away", ["mqtt", "influxdb"])
+def test_kill_9_while_one_of_two_destinations_is_away_costs_each_at_most_one_commit_interval(
+    plant: Plant, away: str
+) -> None:
+    influxdb, points = plant.add_influxdb()
+    agent = plant.agent(SMALL_MEMORY)
+    others = {"influxdb": influxdb.config_json()}
+    configure(agent, plant.line, plant.broker.port, others=others, poll_ms=20)
+    deliveries = {"mqtt": plant.delivery, "influxdb": points}
+    wait_for(lambda: all(len(each.subscriber.readings) > 50 for each in deliveries.values()))
+    server = plant.broker if away == "mqtt" else influxdb
+    server.stop()
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 100)
+    killed_at = time.monotonic()
+    agent.kill()
+    on_disk = {type: stored(agent, f"{type}-%") for type in deliveries}
+    assert len(on_disk[away]) > 50
+    agent.start()
+    server.start()
+    for type, delivery in deliveries.items():
+        delivery.settle()
+        missing = delivery.missing()
+        assert not missing.keys() & on_disk[type]
+        assert all(read_at > killed_at - COMMIT_INTERVAL - SLACK for read_at in missing.values())
+        delivery.check_order()
 
 
 def test_a_destination_that_is_down_does_not_delay_another_and_loses_nothing(plant: Plant) -> None:
