@@ -10,6 +10,7 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.messages import Transacted
+from actors.publish import suspicion
 from actors.publish.connecting import Connecting, Wanted, numbers
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import Outbox
@@ -30,6 +31,7 @@ from actors.publish.signals import (
     Tick,
 )
 from actors.publish.subscription import Subscription
+from actors.publish.suspicion import Suspicion
 from actors.store_client import StoreClient
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
@@ -56,6 +58,10 @@ class Destination(StoreClient, Connecting):
         self.outbox: Outbox | None = None
         self.early: deque[Publish] = deque()
         self.early_dropped = 0
+        # payloads that a destination closes the connection over
+        self.suspicion = Suspicion()
+        self.oldest_since = 0.0
+        self.idle_until = 0.0
         # letting go
         self.draining = False
         self.drain = 0
@@ -158,13 +164,24 @@ class Destination(StoreClient, Connecting):
             return
         assert self.config is not None
         if self.connected and not self.draining:
-            assert self.driver is not None
-            window = self.driver.window or self.config.window
-            for entry in outbox.take(window - outbox.in_flight):
-                self.driver.send(entry.seq, entry.topic, entry.payload)
+            self._send(outbox, self.config.window)
         wanted = outbox.read(self.connected)
         if wanted is not None:
             self.ask_store("read", stored.load, self._id, *wanted)
+
+    def _send(self, outbox: Outbox, window: int) -> None:
+        """A suspect goes alone, and on a connection that has stood for a while."""
+        assert self.driver is not None
+        now = monotonic()
+        if now < self.idle_until:
+            return
+        if not outbox.in_flight:
+            self.oldest_since = now
+        window = self.driver.window or window
+        if self.suspicion.suspected is not None:
+            window = 1
+        for entry in outbox.take(window - outbox.in_flight):
+            self.driver.send(entry.seq, entry.topic, entry.payload)
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
@@ -179,6 +196,8 @@ class Destination(StoreClient, Connecting):
         if message.number != self.driver_number or self.outbox is None:
             return
         self.proven = True
+        self.oldest_since = monotonic()
+        self.suspicion.delivered()
         self.outbox.delivered(message.seqs)
         self.last_success = int(time.time() * 1000)
         self._go_on()
@@ -193,11 +212,14 @@ class Destination(StoreClient, Connecting):
     def receiveMsg_Rejected(self, message: Rejected, sender: ActorAddress) -> None:
         if message.number != self.driver_number or self.outbox is None:
             return
-        count = self.outbox.rejected(message.seqs, message.reason, int(time.time() * 1000))
-        if count:
-            log.warning("%s: %d payloads are rejected for good: %s", self.peer, count, message.reason)
-            self._note(f"rejected: {message.reason}")
+        self._reject(self.outbox, message.seqs, message.reason)
         self._go_on()
+
+    def _reject(self, outbox: Outbox, seqs: list[int], reason: str) -> None:
+        count = outbox.rejected(seqs, reason, int(time.time() * 1000))
+        if count:
+            log.warning("%s: %d payloads are rejected for good: %s", self.peer, count, reason)
+            self._note(f"rejected: {reason}")
 
     def receiveMsg_ForgetDeadLetters(self, message: ForgetDeadLetters, sender: ActorAddress) -> None:
         self.dead_letters = 0
@@ -253,13 +275,21 @@ class Destination(StoreClient, Connecting):
     # The connection
 
     def connection_made(self) -> None:
+        self.idle_until = monotonic() + suspicion.IDLE if self.suspicion.suspected is not None else 0.0
         self._say()
         self._pump()
 
     def connection_ended(self) -> None:
         if self.outbox is not None:
+            if self.driver is not None and self.driver.refuses_by_closing:
+                self._suspect(self.outbox)
             self.outbox.disconnected()
         self._drained()
+
+    def _suspect(self, outbox: Outbox) -> None:
+        convicted = self.suspicion.ended(outbox.first_in_flight, monotonic() - self.oldest_since)
+        if convicted is not None:
+            self._reject(outbox, [convicted], "the connection was closed whenever it was sent")
 
     def in_trouble(self, reason: str) -> None:
         self._note(reason)
@@ -274,6 +304,8 @@ class Destination(StoreClient, Connecting):
 
     def receiveMsg_Retire(self, message: Retire, sender: ActorAddress) -> None:
         assert self.config is not None
+        if message.number <= self.config.retained:
+            return
         self.retire = message
         self.remember(msgspec.structs.replace(self.config, retire=message))
         self.flush = next(numbers)

@@ -101,6 +101,11 @@ class Outbox:
         return len(self._inflight)
 
     @property
+    def first_in_flight(self) -> int | None:
+        """The oldest payload in flight."""
+        return next(iter(self._inflight), None)
+
+    @property
     def committing(self) -> bool:
         return self._committing is not None
 

@@ -13,6 +13,7 @@ from actors.failure import Refusal
 from actors.keeper import Keeper
 from actors.messages import Transacted
 from actors.publish import destinations, starts
+from actors.publish.connecting import numbers
 from actors.publish.destination import Destination
 from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import (
@@ -119,7 +120,6 @@ class Publisher(Keeper):
         self.unrouted = 0
         self.to_retire: set[int] = set()
         self.retiring: dict[int, int] = {}
-        self.number = 0
         self.retire_to: ActorAddress | None = None
         self._reconcile()
 
@@ -336,7 +336,10 @@ class Publisher(Keeper):
                 self.to_retire.add(id)
             return []
         self._retained(id)
-        start = starts.destination(row, [s for s in self._of(id) if s.body["enabled"]], self.config)
+        start = msgspec.structs.replace(
+            starts.destination(row, [s for s in self._of(id) if s.body["enabled"]], self.config),
+            retained=next(numbers),
+        )
         if self.running(address):
             self.restate(address, start, label=row.name)
         else:
@@ -360,9 +363,8 @@ class Publisher(Keeper):
 
     def receiveMsg_Settled(self, message: Settled, sender: ActorAddress) -> None:
         for id in self.to_retire:
-            self.number += 1
-            self.retiring[id] = self.number
-            self.send(child_address(self.myAddress, _child(id)), Retire(self.number))
+            self.retiring[id] = next(numbers)
+            self.send(child_address(self.myAddress, _child(id)), Retire(self.retiring[id]))
         self.to_retire.clear()
         self._all_retired()
 

@@ -150,7 +150,8 @@ class RunDestination(msgspec.Struct, frozen=True):
     """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear,
     fallbacks included.
 
-    `retire` is what an earlier life was told and had not finished."""
+    `retire` is what an earlier life was told and had not finished. Those up to number `retained` do not
+    count any more, even if they come later: who restarts begins with the newest `RunDestination`."""
 
     id: int
     name: str
@@ -162,6 +163,7 @@ class RunDestination(msgspec.Struct, frozen=True):
     identity: Identity
     store: ActorAddress
     retire: Retire | None = None
+    retained: int = 0
 
 
 class Retired(msgspec.Struct, frozen=True):

@@ -28,6 +28,8 @@ class Site:
         """What attempts to connect raise."""
         self.leaves_at_once = False
         """Connections end in the moment they are made."""
+        self.closes_over: set[int] = set()
+        """Sequence numbers at which it ends the connection."""
         self.drivers: list[SiteDriver] = []
         self.attempts = 0
         self.received: list[tuple[str, bytes]] = []
@@ -68,6 +70,7 @@ class SiteDriver(Driver):
         self.identity = identity
         self.listener = listener
         self.is_open = False
+        self.refuses_by_closing = bool(site.closes_over)
         self.unacknowledged: list[int] = []
         site.drivers.append(self)
 
@@ -89,6 +92,9 @@ class SiteDriver(Driver):
     def send(self, seq: int, topic: str, payload: bytes) -> None:
         if not self.is_open:
             return  # `lost` is on its way
+        if self.site.closes_over.intersection(numbers_of(payload)):
+            self.end(f"{self.site.name} will not have that")
+            return
         self.site.received.append((topic, payload))
         if not self.unacknowledged and self.site.acknowledging:
             asyncio.get_running_loop().call_soon(self.acknowledge)

@@ -498,6 +498,18 @@ async def test_answers_to_the_life_before_a_crash_do_no_harm(rig: Rig, sites: Si
     assert node.restarts == 1
 
 
+async def test_disabled_and_enabled_while_it_restarts_it_goes_on(
+    rig: Rig, sites: Sites, fragile: None
+) -> None:
+    id = await rig.begin()
+    rig.base.tell(rig.destination(id), Boom())
+    await rig.until(lambda: rig.instance(id) is None)
+    await rig.change_destination(id, enabled=False)
+    await rig.change_destination(id, enabled=True)
+    rig.poll(1)
+    await rig.reported(id, lambda report: report.delivered == 1)
+
+
 async def test_a_connection_dies_with_the_life_that_made_it(rig: Rig, sites: Sites, fragile: None) -> None:
     id = await rig.begin()
     rig.base.tell(rig.destination(id), Boom())

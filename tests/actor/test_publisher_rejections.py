@@ -2,10 +2,11 @@
 
 from time import monotonic
 
+import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import numbers_of
 
-from actors.publish import retry
+from actors.publish import retry, suspicion
 from actors.publish.destinations.driver import Cloud
 from actors.publish.messages import (
     DeadLettersListed,
@@ -139,3 +140,36 @@ async def test_joining_the_cloud_is_told_to_the_drivers(rig: Rig, sites: Sites) 
     rig.poll(1)
     await rig.settle(id)
     assert sites["a"].numbers == [1]
+
+
+async def test_a_payload_over_which_connections_are_closed_is_given_up_and_the_others_go_on(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspicion, "IDLE", 0.05)
+    site = sites["a"]
+    site.closes_over = {3, 5}
+    id = await rig.begin()
+    rig.poll(*range(1, 9))
+    await rig.settle(id)
+    assert sorted(set(site.numbers)) == [1, 2, 4, 6, 7, 8]
+    assert await dead_letters(rig, id) == [5, 3]
+    report = await rig.reported(id, lambda report: report.rejected == 2)
+    assert report.latest_error == "rejected: the connection was closed whenever it was sent"
+
+
+async def test_a_destination_that_closes_every_connection_has_nothing_given_up(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspicion, "IDLE", 0.05)
+    site = sites["a"]
+    site.closes_over = {99}
+    id = await rig.begin()
+    site.leaves_at_once = True
+    site.drivers[0].end("trouble")
+    rig.poll(1, 2)
+    attempts = site.attempts
+    await rig.until(lambda: site.attempts > attempts + 20)
+    site.leaves_at_once = False
+    await rig.settle(id)
+    assert await dead_letters(rig, id) == []
+    assert site.numbers[-2:] == [1, 2]

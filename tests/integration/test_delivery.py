@@ -337,7 +337,7 @@ def test_kill_9_while_one_of_two_destinations_is_away_costs_each_at_most_one_com
     wait_for(lambda: all(len(each.subscriber.readings) > 50 for each in deliveries.values()))
     server = plant.broker if away == "mqtt" else influxdb
     server.stop()
-    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 100)
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 300)
     killed_at = time.monotonic()
     agent.kill()
     on_disk = {type: stored(agent, f"{type}-%") for type in deliveries}

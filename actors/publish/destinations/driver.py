@@ -54,6 +54,9 @@ class Driver(ABC):
     window: int | None = None
     """How many payloads it makes use of at a time, where that is not the configured window."""
 
+    refuses_by_closing = False
+    """Whether the destination has no other way to refuse a payload than to end the connection."""
+
     @abstractmethod
     async def connect(self) -> None:
         """Connect anew. Raises `Transient` or `Permanent`."""

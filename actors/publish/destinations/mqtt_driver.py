@@ -58,6 +58,8 @@ class MqttDriver(Driver):
     gets a suffix: somebody else is using it (spec 02 section 8.2).
     """
 
+    refuses_by_closing = True
+
     def __init__(
         self,
         broker: Broker,

@@ -1,0 +1,338 @@
+"""For every destination type the other end: a server, the relay in front of it, and what has arrived."""
+
+import asyncio
+import base64
+import functools
+import hashlib
+import hmac
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+from urllib.parse import parse_qs, quote_plus
+
+import gmqtt
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from gmqtt.mqtt.constants import MQTTv311
+
+from actors.publish.destinations.driver import Cloud
+from servers.certificates import Authority
+from servers.influxdb import InfluxDB
+from servers.login_relay import LoginRelay, SeenLogin
+from servers.mosquitto import Mosquitto
+from servers.relay import Relay
+
+Reading = tuple[str, int]
+"""Endpoint, and the value of its metric `seq`."""
+
+TOKEN_SECONDS = 5
+_BROKER_WINDOW = 20
+"""How many messages mosquitto sends a subscriber before they are acknowledged."""
+
+
+class Counterpart(ABC):
+    """A server in `directory`, behind `relay`; `detour` is another relay to the same.
+
+    A destination of `type` gets there with `config_json`, or, where provisioning says where, with
+    `cloud`; both can be made with credentials that the server refuses.
+    """
+
+    type: ClassVar[str]
+    route_json: ClassVar[dict[str, Any]] = {"topic": "plant"}
+    spoilt_text: ClassVar[str] = ""
+    """As metric `text` in a reading it has that rejected."""
+    spoilt_name: ClassVar[str] = "spoilt"
+    """As endpoint and protocol of a reading it has that rejected."""
+    rejection: ClassVar[str]
+    """Words of the reason."""
+    replaces: ClassVar[bool] = False
+    """A reading that it gets again replaces itself."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.relay: Relay
+        self.detour: Relay
+        self._stack = AsyncExitStack()
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any] | None:
+        return None
+
+    def cloud(self, relay: Relay, right: bool = True) -> Cloud | None:
+        return None
+
+    @property
+    @abstractmethod
+    def received(self) -> list[Reading]:
+        """In the order of arrival, repetitions included."""
+
+    @abstractmethod
+    async def _run(self, stack: AsyncExitStack) -> int:
+        """Start the server; returns the port where clients connect."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """The server goes down; what it has acknowledged it keeps."""
+
+    @abstractmethod
+    async def start(self) -> None: ...
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            port = await self._run(stack)
+            self.relay = await stack.enter_async_context(Relay(port))
+            self.detour = await stack.enter_async_context(Relay(port))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+
+class Subscriber:
+    """Gets everything from a broker, which keeps it from `pause` to `resume`, over a restart too."""
+
+    def __init__(self, port: int, username: str | None, password: str | None) -> None:
+        self.readings: list[Reading] = []
+        self._port = port
+        self._client = gmqtt.Client("subscriber", clean_session=False)
+        if username is not None:
+            self._client.set_auth_credentials(username, password)
+        self._subscribed = asyncio.Event()
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = self._take
+        self._latest: deque[bytes] = deque(maxlen=_BROKER_WINDOW)
+
+    async def resume(self) -> None:
+        await self._client.connect("127.0.0.1", self._port, version=MQTTv311)
+        self._subscribed.clear()
+        self._client.subscribe("#", qos=1)
+        await self._subscribed.wait()
+
+    async def pause(self) -> None:
+        await self._client.disconnect()
+
+    def _take(
+        self, _client: object, _topic: str, payload: bytes, _qos: int, properties: dict[str, Any]
+    ) -> None:
+        # The broker may go down before it has our acknowledgement; the flag is for its own repetitions,
+        # not for the publisher's.
+        if not (properties["dup"] and payload in self._latest):
+            self._latest.append(payload)
+            self.readings.append(reading_in(payload))
+
+
+def reading_in(payload: bytes) -> Reading:
+    """That in a payload of format `tags`."""
+    decoded = msgspec.json.decode(payload)
+    found = {tag["name"]: tag["value"] for tag in decoded["tags"]}
+    return decoded["node"], found["seq"]
+
+
+class BrokerCounterpart(Counterpart):
+    """mosquitto, with a subscriber at its plain port."""
+
+    access: ClassVar[dict[str, Any]] = {}
+    """How the broker is accessed, in the words of `Mosquitto`."""
+
+    def __init__(self, directory: Path, options: tuple[str, ...] = ()) -> None:
+        super().__init__(directory)
+        kept = ("persistence true", f"persistence_location {directory}/")
+        self.broker = Mosquitto(directory, options=(*kept, *options), **self.access)
+        username, password = self.access.get("username"), self.access.get("password")
+        self.subscriber = Subscriber(self.broker.plain_port, username, password)
+
+    @property
+    def received(self) -> list[Reading]:
+        return self.subscriber.readings
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        await asyncio.to_thread(stack.enter_context, self.broker)
+        await self.subscriber.resume()
+        stack.push_async_callback(self.subscriber.pause)
+        return self.broker.port
+
+    async def stop(self) -> None:
+        await self.subscriber.pause()
+        await asyncio.to_thread(self.broker.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.broker.start)
+        await self.subscriber.resume()
+
+
+class MqttBroker(BrokerCounterpart):
+    type = "mqtt"
+    access = {"username": "agent", "password": "hush"}
+    spoilt_text = "x" * 50_000
+    rejection = "50000 is the most allowed"
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": relay.port,
+            "username": "agent",
+            "password": "hush" if right else "wrong",
+            "maxPayloadBytes": 50_000,
+        }
+
+
+class IotisticaCloud(BrokerCounterpart):
+    type = "iotistica"
+    access = {"username": "agent", "password": "hush", "tls": True}
+    spoilt_name = "n" * 70_000
+    rejection = "The topic is longer than"
+
+    def cloud(self, relay: Relay, right: bool = True) -> Cloud:
+        return Cloud(
+            broker_url=f"mqtts://127.0.0.1:{relay.port}",
+            client_id="device_1",
+            tenant="0123456789ab",
+            agent="ba9876543210",
+            username="agent",
+            password="hush" if right else "wrong",
+            ca=self.broker.ca_pem,
+        )
+
+
+class AwsIotCore(BrokerCounterpart):
+    type = "aws-iot"
+    access = {"tls": True, "client_certificates": True}
+    spoilt_text = "x" * 131_072
+    rejection = "131072 is the most allowed"
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        assert self.broker.authority is not None
+        certificate, key = (self.broker.authority if right else Authority()).issue("press-4")
+        return {
+            "endpoint": "127.0.0.1",
+            "port": relay.port,
+            "deviceId": "press-4",
+            "auth": {"cert": certificate, "key": key, "ca": self.broker.ca_pem},
+        }
+
+
+class TokenCounterpart(BrokerCounterpart):
+    """In front of the broker `gate` looks at the tokens, and ends connections whose tokens do."""
+
+    gate: LoginRelay
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        port = await super()._run(stack)
+        self.gate = await stack.enter_async_context(LoginRelay(port, self._lifetime))
+        return self.gate.port
+
+    def _lifetime(self, login: SeenLogin) -> float:
+        raise NotImplementedError
+
+
+class AzureIotHub(TokenCounterpart):
+    type = "azure-iot"
+    spoilt_text = "x" * 262_144
+    rejection = "262144 is the most allowed"
+
+    _KEY = b"the key of press-4"
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        key = base64.b64encode(self._KEY if right else b"another key").decode()
+        return {
+            "connectionString": f"HostName=127.0.0.1;DeviceId=press-4;SharedAccessKey={key}",
+            "port": relay.port,
+            "ca": self.gate.ca_pem,
+            "auth": {"tokenTtlSeconds": TOKEN_SECONDS},
+        }
+
+    def _lifetime(self, login: SeenLogin) -> float:
+        assert (login.client_id, login.username) == ("press-4", "127.0.0.1/press-4/?api-version=2021-04-12")
+        assert login.password is not None
+        [expires] = parse_qs(login.password.partition(" ")[2])["se"]
+        resource = quote_plus("127.0.0.1/devices/press-4")
+        digest = hmac.new(self._KEY, f"{resource}\n{expires}".encode(), hashlib.sha256).digest()
+        signature = quote_plus(base64.b64encode(digest))
+        right = login.password == f"SharedAccessSignature sr={resource}&sig={signature}&se={expires}"
+        return int(expires) - time.time() if right else 0.0
+
+
+class GcpBroker(TokenCounterpart):
+    type = "gcp-iot"
+    route_json = {"topic": None}
+    spoilt_name = "n" * 70_000
+    rejection = "The topic is longer than"
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        return {
+            "endpoint": "127.0.0.1",
+            "port": relay.port,
+            "clientId": "projects/plant/locations/here/registries/all/devices/press-4",
+            "topicTemplate": "/devices/{deviceId}/events/{name}",
+            "ca": self.gate.ca_pem,
+            "auth": {
+                "privateKey": _pem(_private_key("press-4" if right else "press-5")),
+                "tokenTtlSeconds": TOKEN_SECONDS,
+            },
+        }
+
+    def _lifetime(self, login: SeenLogin) -> float:
+        key = _private_key("press-4").public_key()
+        required = {"require": ["aud", "iat", "exp"]}
+        try:
+            claims = jwt.decode(
+                login.password or "", key, algorithms=["RS256"], audience="plant", options=required
+            )
+        except jwt.PyJWTError:
+            return 0.0
+        expires: int = claims["exp"]
+        return expires - time.time()
+
+
+@functools.cache
+def _private_key(_of: str) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65_537, 2048)
+
+
+def _pem(key: rsa.RSAPrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+class InfluxCounterpart(Counterpart):
+    type = "influxdb"
+    spoilt_text = "this server takes no texts"
+    rejection = "no texts here"
+    replaces = True
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.server = InfluxDB()
+        self.server.refuse_line = lambda point: "no texts here" if "text" in point.fields else None
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        token = self.server.token if right else "wrong"
+        url = f"http://127.0.0.1:{relay.port}"
+        return self.server.config_json(url=url, token=token, batchSize=20, flushInterval=5)
+
+    @property
+    def received(self) -> list[Reading]:
+        return [(point.tags["endpoint"], int(point.fields["seq"])) for point in self.server.points]
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        await asyncio.to_thread(stack.enter_context, self.server)
+        return self.server.port
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.server.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.server.start)
+
+
+COUNTERPARTS: dict[str, type[Counterpart]] = {
+    each.type: each
+    for each in (IotisticaCloud, MqttBroker, InfluxCounterpart, AzureIotHub, AwsIotCore, GcpBroker)
+}

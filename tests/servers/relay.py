@@ -1,0 +1,129 @@
+"""A TCP relay in front of a server, for the troubles that lie between: cut, refused, held back, slow."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from servers.mosquitto import free_port
+
+_CHUNK = 65_536
+
+
+class Way:
+    """One direction of all connections: `delay` is seconds before each piece of at most `chunk` bytes."""
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+        self.chunk = _CHUNK
+        self._open = asyncio.Event()
+        self._open.set()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it nothing passes; what came passes afterwards if its connection is still there."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    async def copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while octets := await reader.read(self.chunk):
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            await self._open.wait()
+            writer.write(octets)
+            await writer.drain()
+
+
+class Relay:
+    """From a free port of 127.0.0.1 to `target`, another one. Runs on the loop that entered it.
+
+    `requests` is the way to the server, `answers` the way back. `accepted` counts connections so far.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.target = target
+        self.requests = Way()
+        self.answers = Way()
+        self.accepted = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._tasks)
+
+    async def __aenter__(self) -> Self:
+        await self.admit()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.refuse()
+
+    async def cut(self) -> None:
+        """End every connection, both sides at once, with what was held back; new ones are accepted."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def refuse(self) -> None:
+        """Cut, and let nobody connect; does nothing when it is so already."""
+        if self._server is not None:
+            self._server.close()
+            await self.cut()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def admit(self) -> None:
+        """Let connect again."""
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+            try:
+                await self._between(reader, back, there, writer)
+            finally:
+                back.close()
+        except OSError:
+            return  # The server is not there.
+        except asyncio.CancelledError:
+            return  # It was cut, which is no failure of this handler.
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _between(
+        self,
+        reader: asyncio.StreamReader,
+        back: asyncio.StreamWriter,
+        there: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        copies = [
+            asyncio.ensure_future(self.requests.copy(reader, back)),
+            asyncio.ensure_future(self.answers.copy(there, writer)),
+        ]
+        try:
+            # Whichever side hangs up, the other is told when it has got what was sent before.
+            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            for end in (back, writer):
+                end.transport.abort()
+            raise
+        finally:
+            for copy in copies:
+                copy.cancel()
+            await asyncio.gather(*copies, return_exceptions=True)
