@@ -43,6 +43,7 @@ class Mosquitto:
         self.ca_pem = self.authority.pem if self.authority else None
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
+        self._kept: list[socket.socket] = []
         self._log = directory / f"mosquitto-{self.port}.log"
         self._configuration = directory / f"mosquitto-{self.port}.conf"
         directory.mkdir(parents=True, exist_ok=True)
@@ -66,6 +67,7 @@ class Mosquitto:
     def start(self) -> None:
         """Start the broker and wait until it accepts connections."""
         assert _BINARY is not None
+        self._let_go()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([_BINARY, "-c", self._configuration], stdout=log, stderr=log)
         deadline = time.monotonic() + 10
@@ -76,11 +78,13 @@ class Mosquitto:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Let the broker end by itself (SIGTERM); does nothing when it is not running."""
+        """Let the broker end by itself (SIGTERM), and keep its ports for its return; does nothing when it
+        is not running."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
+            self._kept = [_reserved(port) for port in {self.port, self.plain_port}]
 
     def kill(self) -> None:
         """End the broker at once (SIGKILL); does nothing when it is not running."""
@@ -101,6 +105,12 @@ class Mosquitto:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for kept in self._kept:
+            kept.close()
+        self._kept.clear()
 
     def _accepts(self) -> bool:
         try:
@@ -129,6 +139,14 @@ class Mosquitto:
             path.write_text(pem)
             lines.append(f"{option} {path}")
         return lines
+
+
+def _reserved(port: int) -> socket.socket:
+    """Nobody else gets the port until it is closed; connecting to it is refused."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", port))
+    return kept
 
 
 def free_port() -> int:
