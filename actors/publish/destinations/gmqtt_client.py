@@ -11,6 +11,7 @@ from gmqtt.mqtt.protocol import MQTTProtocol
 from gmqtt.storage import PersistentStorage
 
 from actors.publish.destinations.broker import Broker
+from actors.publish.destinations.transports import sever
 
 
 class Client(gmqtt.Client):  # type: ignore[misc]  # gmqtt has no types
@@ -78,7 +79,7 @@ class Corked:
 
     def abort(self) -> None:
         self._packets.clear()
-        self._transport.abort()
+        sever(self._transport)
 
 
 class Sent(PersistentStorage):  # type: ignore[misc]  # gmqtt has no types

@@ -15,6 +15,7 @@ from yarl import URL
 
 from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Permanent, Transient
+from actors.publish.destinations.transports import sever
 
 _FRAME_BYTES = 65_536  # at least so many of the waiting bytes go out as one frame
 _GOODBYE_SECONDS = 1.0
@@ -162,7 +163,7 @@ class WebSocketTransport(asyncio.Transport):
 
     def abort(self) -> None:
         self._waiting.clear()
-        self._below.abort()
+        sever(self._below)
         self.close()
 
     async def _run(self) -> None:
@@ -178,7 +179,7 @@ class WebSocketTransport(asyncio.Transport):
             self._closing = True
             reading.cancel()
             writing.cancel()
-            self._below.abort()
+            sever(self._below)
             await asyncio.wait({reading, writing})
             self._response.close()
             await self._session.close()
