@@ -6,7 +6,7 @@ import contextlib
 
 def sever(transport: asyncio.WriteTransport) -> None:
     """Abort a connection, however often it was closed before."""
-    # Before Python 3.11.4 a TLS transport that was closed twice has let go of what it would abort, and
-    # says so with an AttributeError.
+    # In Python 3.11.2 a TLS transport that was closed twice has let go of what it would abort, and says so
+    # with an AttributeError.
     with contextlib.suppress(AttributeError):
         transport.abort()
