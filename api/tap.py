@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -167,14 +168,16 @@ def events(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
             name, data = "message", []
 
 
-class Lines:
+class Lines(ABC):
     """What is printed of an event's data and of all latest readings."""
 
+    @abstractmethod
     def event(self, data: bytes) -> Iterator[str]:
-        raise NotImplementedError
+        """The lines of the data of a `readings` event."""
 
+    @abstractmethod
     def latest(self, body: bytes) -> Iterator[str]:
-        raise NotImplementedError
+        """The lines of the body that `/v1/readings/latest` answers."""
 
 
 class JsonLines(Lines):

@@ -229,8 +229,9 @@ class TokenCounterpart(BrokerCounterpart):
         self.gate = await stack.enter_async_context(LoginRelay(port, self._lifetime))
         return self.gate.port
 
+    @abstractmethod
     def _lifetime(self, login: SeenLogin) -> float:
-        raise NotImplementedError
+        """Seconds that the token is good for; 0 when it is not the device's."""
 
 
 class AzureIotHub(TokenCounterpart):
