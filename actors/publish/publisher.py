@@ -155,8 +155,9 @@ class Publisher(Keeper):
             config = unmasked(config, before.config_json or {}, destinations.find(type).secrets)
         enabled = before.enabled if message.enabled is UNSET else message.enabled
         body = check_destination(type, config, enabled, self.config.fallbacks)
+        owner = starts.owner(row.id, body, self.config)
         for subscription in self._of(row.id):
-            starts.subscription(subscription, row.id, body, self.config)
+            starts.subscription(subscription, owner, self.config)
         self.transact(
             sender, self._destination_stored, target_state.update, row.id, msgspec.to_builtins(body), name
         )
@@ -295,9 +296,10 @@ class Publisher(Keeper):
 
     def _check_route(self, body: SubscriptionBody, destination_id: int | None) -> None:
         self._check_destination(destination_id, "publish_destination_id")
-        owner = self.destinations[destination_id or 0]
-        row = Row(0, SUBSCRIPTION, "", None, owner.id, msgspec.to_builtins(body), "", "")
-        starts.subscription(row, owner.id, msgspec.convert(owner.body, DestinationBody), self.config)
+        owned_by = self.destinations[destination_id or 0]
+        owner = starts.owner(owned_by.id, msgspec.convert(owned_by.body, DestinationBody), self.config)
+        row = Row(0, SUBSCRIPTION, "", None, owned_by.id, msgspec.to_builtins(body), "", "")
+        starts.subscription(row, owner, self.config)
 
     def _of(self, destination_id: int) -> list[Row]:
         return [row for row in self.subscriptions.values() if row.parent_id == destination_id]

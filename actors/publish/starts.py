@@ -1,18 +1,35 @@
 """What the actors below the publisher are started with, from stored rows. Plain functions."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
 from actors.failure import Refusal
 from actors.publish import destinations
-from actors.publish.destinations.driver import Identity
+from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.rows import DestinationBody, SubscriptionBody, route_of
 from actors.publish.signals import RunDestination, RunPublisher, RunSubscription
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A destination as its subscriptions need it: `config` is what its type's `check` returned, which may
+    take some ms (certificates, keys), so it is made once for all of them."""
+
+    type: DestinationType
+    config: Any
+    identity: Identity
+
+
+def owner(id: int, body: DestinationBody, publisher: RunPublisher) -> Owner:
+    """Raises `Refusal` when the destination cannot be as `body` has it."""
+    found = destinations.find(body.type)
+    config = found.check(destinations.effective(found, body.config_json, publisher.fallbacks))
+    return Owner(found, config, _identity(id, publisher))
 
 
 def identity(publisher: RunPublisher, connection: str) -> Identity:
@@ -21,38 +38,42 @@ def identity(publisher: RunPublisher, connection: str) -> Identity:
 
 
 def destination(row: Row, subscriptions: Iterable[Row], publisher: RunPublisher) -> RunDestination:
-    """The start of a destination with those of its subscriptions that can run.
-
-    What was stored was accepted, but the settings that it falls back on may have changed since.
-    """
+    """The start of a destination with those of its subscriptions that can run."""
     body = msgspec.convert(row.body, DestinationBody)
-    starts = []
-    for one in subscriptions:
-        try:
-            starts.append(subscription(one, row.id, body, publisher))
-        except Refusal as refusal:
-            log.error("subscription %d of %s cannot run: %s", one.id, row.name, refusal.message)
     found = destinations.find(body.type)
     return RunDestination(
         id=row.id,
         name=row.name or "",
         type=body.type,
         config=destinations.effective(found, body.config_json, publisher.fallbacks),
-        subscriptions=tuple(starts),
+        subscriptions=tuple(_running(row, body, subscriptions, publisher)),
         limits=publisher.limits,
         window=publisher.window,
-        identity=identity(publisher, connection_name(publisher, row.id)),
+        identity=_identity(row.id, publisher),
         store=publisher.store,
     )
 
 
-def subscription(row: Row, owner_id: int, owner: DestinationBody, publisher: RunPublisher) -> RunSubscription:
-    """The start of a subscription; raises `Refusal` when its destination, as `owner` has it, cannot do
-    with it."""
-    found = destinations.find(owner.type)
-    checked = found.check(destinations.effective(found, owner.config_json, publisher.fallbacks))
+def _running(
+    row: Row, body: DestinationBody, subscriptions: Iterable[Row], publisher: RunPublisher
+) -> Iterator[RunSubscription]:
+    """What was stored was accepted, but the settings that it falls back on may have changed since."""
+    try:
+        found = owner(row.id, body, publisher)
+    except Refusal as refusal:
+        log.error("%s cannot run: %s", row.name, refusal.message)
+        return
+    for one in subscriptions:
+        try:
+            yield subscription(one, found, publisher)
+        except Refusal as refusal:
+            log.error("subscription %d of %s cannot run: %s", one.id, row.name, refusal.message)
+
+
+def subscription(row: Row, owner: Owner, publisher: RunPublisher) -> RunSubscription:
+    """The start of a subscription; raises `Refusal` when its destination cannot do with it."""
     route = route_of(msgspec.convert(row.body, SubscriptionBody))
-    own = found.payload_format
+    own = owner.type.payload_format
     return RunSubscription(
         id=row.id,
         route=msgspec.structs.replace(
@@ -60,10 +81,10 @@ def subscription(row: Row, owner_id: int, owner: DestinationBody, publisher: Run
             payload_format=own or route.payload_format,
             compression="json" if own else route.compression or publisher.compression,
         ),
-        target=found.target(checked, route.topic, identity(publisher, connection_name(publisher, owner_id))),
+        target=owner.type.target(owner.config, route.topic, owner.identity),
         agent_uuid=publisher.agent_uuid,
     )
 
 
-def connection_name(publisher: RunPublisher, id: int) -> str:
-    return f"{publisher.agent_uuid}-{id}"
+def _identity(id: int, publisher: RunPublisher) -> Identity:
+    return identity(publisher, f"{publisher.agent_uuid}-{id}")
