@@ -112,12 +112,17 @@ class Subscriber:
 
     async def resume(self) -> None:
         await self._client.connect("127.0.0.1", self._port, version=MQTTv311)
+        await self._subscribe()
+
+    async def pause(self) -> None:
+        # The answer comes after the broker has got our acknowledgements: it has nothing to repeat.
+        await self._subscribe()
+        await self._client.disconnect()
+
+    async def _subscribe(self) -> None:
         self._subscribed.clear()
         self._client.subscribe("#", qos=1)
         await self._subscribed.wait()
-
-    async def pause(self) -> None:
-        await self._client.disconnect()
 
     def _take(
         self, _client: object, _topic: str, payload: bytes, _qos: int, properties: dict[str, Any]
