@@ -9,26 +9,19 @@ import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from actors.endpoints.supervisor import Endpoints, RunEndpoints
-from actors.messages import (
-    AgentDescribed,
-    DescribeAgent,
-    DumpTree,
-    ReportState,
-    StateReported,
-    Subsystem,
-    Transact,
-    Transacted,
-)
 from actors.outputs.outputs import PROTOCOLS, Outputs, RunOutputs
 from actors.publish.destinations.fallbacks import fallbacks
-from actors.publish.messages import BuffersReported, ReportBuffers
+from actors.publish.messages import AllRetired, BuffersReported, ReportBuffers, RetireAll
 from actors.publish.outbox import Limits
 from actors.publish.publisher import ROUTER, Publisher
-from actors.publish.signals import AllRetired, RetireAll, RunPublisher
-from actors.store import RunStore, Store, StoreFailed, StoreOpened
+from actors.publish.starts import RunPublisher
+from actors.state.messages import Transact, Transacted
+from actors.state.store import RunStore, Store, StoreFailed, StoreOpened
+from actors.subsystems.messages import AgentDescribed, DescribeAgent, ReportState, StateReported, Subsystem
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
+from actors.system.messages import DumpTree
 from conf.settings import Settings
 from storage import database
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.failure import Failed
+from actors.system.failure import Failed
 from api.errors import api_error
 from api.readings_hub import ReadingsHub
 

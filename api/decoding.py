@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 from multidict import MultiMapping
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 from api.errors import ApiError, Error
 
 T = TypeVar("T")

@@ -15,8 +15,6 @@ from actors.endpoints.messages import (
     ListEndpoints,
     RemoveEndpoint,
 )
-from actors.failure import Failed
-from actors.messages import DumpTree, ReportState, StateReported, TreeDumped
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
@@ -29,8 +27,11 @@ from actors.publish.messages import (
 )
 from actors.simulation.broker import EmbeddedBroker
 from actors.simulation.plant import Plant, PlantDevice
+from actors.subsystems.messages import ReportState, StateReported
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.failure import Failed
+from actors.system.messages import DumpTree, TreeDumped
 from api.live_view import LiveDestination, LiveDevice, LiveSnapshot, LiveView, suggestions
 from conf.settings import Settings
 

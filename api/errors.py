@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from actors.failure import Failed, Kind
+from actors.system.failure import Failed, Kind
 
 STATUS: dict[Kind, int] = {
     "invalid": 400,

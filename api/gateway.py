@@ -7,10 +7,10 @@ import msgspec
 from aiohttp import web
 from thespian.actors import ActorAddress
 
-from actors import os_errors
 from actors.agent import GatewayFailed, GatewayListening, RunGateway
-from actors.batch import Batch
-from actors.publish.signals import Observe
+from actors.connections import os_errors
+from actors.readings.batch import Batch
+from actors.readings.messages import Observe
 from actors.system.actor import Actor
 from api.access import bind_host
 from api.app import build_app

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 from api import access
 from api.context import Context
 from api.errors import TITLE, ApiError, Error, api_error

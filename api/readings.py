@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from actors.batch import Batch, Insight, Point, Quality, Source, quality
+from actors.readings.batch import Batch, Insight, Point, Quality, Source, quality
 from storage.timestamps import iso
 
 Names = Annotated[

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from actors.batch import Batch, Source
-from actors.failure import Refusal
+from actors.readings.batch import Batch, Source
+from actors.system.failure import Refusal
 from api.readings import Reading, ReadingFilter, choose, event_of, readings_of, wanted_points
 
 MAX_CLIENTS = 32

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from actors.messages import ActorNode, TreeDumped
+from actors.system.messages import ActorNode, TreeDumped
 from api.terminal import one_line
 
 HEADINGS = tuple(

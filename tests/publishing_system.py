@@ -12,14 +12,13 @@ import msgspec
 import pytest
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch, Point, Source
-from actors.failure import Failed
-from actors.messages import ActorNode, Transact, Transacted
+from actors.connections import retry
 from actors.publish import destination as destination_module
-from actors.publish import publisher, retry, router
+from actors.publish import publisher
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
+    AllRetired,
     BuffersReported,
     ChangeDestination,
     ChangeSubscription,
@@ -27,16 +26,22 @@ from actors.publish.messages import (
     DestinationRow,
     OutboxReport,
     ReportBuffers,
+    RetireAll,
     SubscriptionChanged,
     SubscriptionRow,
 )
 from actors.publish.outbox import Limits
 from actors.publish.publisher import Publisher
-from actors.publish.signals import AllRetired, RetireAll, RunPublisher
-from actors.store import RunStore, Store
+from actors.publish.starts import RunPublisher
+from actors.readings import router
+from actors.readings.batch import Batch, Point, Source
+from actors.state.messages import Transact, Transacted
+from actors.state.store import RunStore, Store
 from actors.system import tree
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.failure import Failed
+from actors.system.messages import ActorNode
 from storage import outbox, target_state
 from storage.database import Database
 

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch, Point, Source
 from actors.endpoints import protocols
 from actors.endpoints.health import Health
 from actors.endpoints.messages import (
@@ -26,9 +25,10 @@ from actors.endpoints.messages import (
 from actors.endpoints.protocol import Endpoint as Checked
 from actors.endpoints.protocol import Misconfigured, Reader, Reading, Unreachable
 from actors.endpoints.schedule import Schedule, origin
-from actors.failure import Failed, Refusal
-from actors.publish.signals import ForgetSource
+from actors.readings.batch import Batch, Point, Source
+from actors.readings.messages import ForgetSource
 from actors.system.actor import Actor
+from actors.system.failure import Failed, Refusal
 
 log = logging.getLogger(__name__)
 

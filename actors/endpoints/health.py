@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from actors.batch import Source
 from actors.endpoints.messages import HealthReported
 from actors.endpoints.protocol import Reading
+from actors.readings.batch import Source
 from storage.timestamps import iso
 
 HISTORY = 100

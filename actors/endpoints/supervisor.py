@@ -24,9 +24,9 @@ from actors.endpoints.messages import (
     RemoveEndpoint,
 )
 from actors.endpoints.protocol import Protocol
-from actors.failure import Refusal
-from actors.keeper import Keeper
+from actors.state.keeper import Keeper
 from actors.system.addresses import child_address
+from actors.system.failure import Refusal
 from actors.system.supervision import Restart
 from storage import endpoints as stored
 from storage import target_state

@@ -9,16 +9,16 @@ from typing import Final
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch, Source
-from actors.failure import Failed
-from actors.messages import Transact, Transacted
 from actors.outputs import baseline, reports
 from actors.outputs.baseline import Baseline
 from actors.outputs.drift import Drift, Watch
 from actors.outputs.messages import BaselinesListed, BaselinesRemoved, ListBaselines, RemoveBaselines
 from actors.outputs.options import DriftOptions
-from actors.publish.signals import PublishEvent
-from actors.store_client import StoreClient
+from actors.readings.batch import Batch, Source
+from actors.readings.messages import PublishEvent
+from actors.state.client import StoreClient
+from actors.state.messages import Transact, Transacted
+from actors.system.failure import Failed
 from storage import drift as stored
 from storage.drift import DriftEvent, StoredBaseline
 

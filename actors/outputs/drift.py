@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 
-from actors.batch import Batch
 from actors.outputs import renames
 from actors.outputs.baseline import Baseline, Field, Suspicion
 from actors.outputs.fields import FieldReader
 from actors.outputs.options import DriftOptions, DriftType
+from actors.readings.batch import Batch
 
 MEMORY: Final = 1000
 """Every so many batches the counts of types are halved: what counts is the latest thousand or two."""

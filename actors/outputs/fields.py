@@ -6,7 +6,7 @@ from sys import intern
 from types import NoneType
 from typing import Any, Final
 
-from actors.batch import Batch, Source
+from actors.readings.batch import Batch, Source
 
 TYPES: Final = ("number", "string", "boolean", "object", "array", "null")
 NUMBER, STRING, BOOLEAN, OBJECT, ARRAY, NULL = range(len(TYPES))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 DriftType = Literal["missing-field", "type-drift", "new-field", "rename-candidate"]
 

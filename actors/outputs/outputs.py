@@ -6,8 +6,6 @@ from typing import Any, Final
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.failure import Refusal
-from actors.keeper import Keeper
 from actors.outputs import options
 from actors.outputs.detector import DriftDetector, RunDetector
 from actors.outputs.messages import (
@@ -20,7 +18,9 @@ from actors.outputs.messages import (
     OutputsListed,
 )
 from actors.outputs.options import DriftOptions
+from actors.state.keeper import Keeper
 from actors.system.addresses import child_address
+from actors.system.failure import Refusal
 from actors.system.supervision import Restart
 from storage import drift as stored
 from storage.target_state import Row

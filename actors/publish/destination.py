@@ -5,34 +5,21 @@ import math
 import time
 from collections import deque
 from time import monotonic
+from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.messages import Transacted
+from actors.connections.connecting import Connecting, Delivered, Expiring, Rejected, Wanted, numbers
 from actors.publish import suspicion
-from actors.publish.connecting import Connecting, Wanted, numbers
+from actors.publish.destinations.driver import Identity
 from actors.publish.messages import OutboxReport
-from actors.publish.outbox import Outbox
+from actors.publish.outbox import Limits, Outbox
 from actors.publish.rows import lag
-from actors.publish.signals import (
-    Delivered,
-    DrainOver,
-    Expiring,
-    Flush,
-    Flushed,
-    ForgetDeadLetters,
-    Publish,
-    Rejected,
-    Reported,
-    Retire,
-    Retired,
-    RunDestination,
-    Tick,
-)
-from actors.publish.subscription import Subscription
+from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
 from actors.publish.suspicion import Suspicion
-from actors.store_client import StoreClient
+from actors.state.client import StoreClient
+from actors.state.messages import Transacted
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
 from storage import outbox as stored
@@ -44,6 +31,62 @@ REPORT_INTERVAL = 1.0
 DRAIN_TIME = 2.0  # seconds that acknowledgements under way are waited for before a connection is closed
 EARLY = 2000  # messages held until the outbox is known
 EPISODE = 60.0  # seconds without a drop that end an episode of drops
+
+
+class Retire(msgspec.Struct, frozen=True):
+    """To the destination: bring everything to safety and let go; answered by `Retired`. A later
+    `RunDestination` takes it back."""
+
+    number: int
+
+
+class RunDestination(msgspec.Struct, frozen=True):
+    """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear,
+    fallbacks included.
+
+    `retire` is what an earlier life was told and had not finished. Those up to number `retained` do not
+    count any more, even if they come later: who restarts begins with the newest `RunDestination`."""
+
+    id: int
+    name: str
+    type: str
+    config: dict[str, Any]
+    subscriptions: tuple[RunSubscription, ...]
+    limits: Limits
+    window: int
+    identity: Identity
+    store: ActorAddress
+    retire: Retire | None = None
+    retained: int = 0
+
+
+class Retired(msgspec.Struct, frozen=True):
+    """`number` is that of the `Retire`."""
+
+    id: int
+    number: int
+
+
+class ForgetDeadLetters(msgspec.Struct, frozen=True):
+    """To the destination: its dead-letter table has been emptied."""
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """To the parent, at most once a second: the outbox and the connection as they are."""
+
+    report: OutboxReport
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """To itself: time to look at age, quota and commit; `number` is that of the life."""
+
+    number: int
+
+
+class DrainOver(msgspec.Struct, frozen=True):
+    """To itself: acknowledgements have been waited for long enough."""
+
+    number: int
 
 
 class Destination(StoreClient, Connecting):

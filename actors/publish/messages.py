@@ -221,3 +221,35 @@ class RemoveDeadLetters(msgspec.Struct, frozen=True):
 
 class DeadLettersRemoved(msgspec.Struct, frozen=True):
     removed: int
+
+
+class Cloud(msgspec.Struct, frozen=True):
+    """What provisioning has agreed with the Iotistica cloud (spec 06 section 3, spec 02 sections 8.1
+    and 9). `tenant` and `agent` are the ids in topics, as the cloud gave them; `ca`, `cert` and `key` are
+    PEM texts."""
+
+    broker_url: str
+    client_id: str
+    tenant: str
+    agent: str
+    username: str | None = None
+    password: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    verify_certificate: bool = True
+    keepalive: int = 60
+
+
+class JoinCloud(msgspec.Struct, frozen=True):
+    """To `publisher`: what provisioning has agreed, or None when the agent has left the cloud."""
+
+    cloud: Cloud | None
+
+
+class RetireAll(msgspec.Struct, frozen=True):
+    """To `publisher`: bring every outbox to safety; answered by `AllRetired`."""
+
+
+class AllRetired(msgspec.Struct, frozen=True):
+    pass

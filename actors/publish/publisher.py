@@ -9,16 +9,14 @@ import msgspec
 from msgspec import UNSET
 from thespian.actors import ActorAddress, ChildActorExited
 
-from actors.failure import Refusal
-from actors.keeper import Keeper
-from actors.messages import Transacted
+from actors.connections.connecting import numbers
 from actors.publish import destinations, starts
-from actors.publish.connecting import numbers
-from actors.publish.destination import Destination
+from actors.publish.destination import Destination, ForgetDeadLetters, Reported, Retire, Retired
 from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
+    AllRetired,
     BuffersReported,
     ChangeDestination,
     ChangeSubscription,
@@ -27,6 +25,7 @@ from actors.publish.messages import (
     DestinationChanged,
     DestinationRemoved,
     DestinationsListed,
+    JoinCloud,
     ListDeadLetters,
     ListDestinations,
     ListSubscriptions,
@@ -34,12 +33,12 @@ from actors.publish.messages import (
     RemoveDestination,
     RemoveSubscription,
     ReportBuffers,
+    RetireAll,
     SubscriptionChanged,
     SubscriptionRemoved,
     SubscriptionsListed,
     TestDestination,
 )
-from actors.publish.router import Router
 from actors.publish.rows import (
     DestinationBody,
     SubscriptionBody,
@@ -48,22 +47,13 @@ from actors.publish.rows import (
     found_report,
     subscription_row,
 )
-from actors.publish.signals import (
-    AllRetired,
-    ForgetDeadLetters,
-    JoinCloud,
-    Reported,
-    Retire,
-    RetireAll,
-    Retired,
-    Route,
-    Routing,
-    RoutingReported,
-    RunPublisher,
-    Settle,
-    Settled,
-)
+from actors.publish.starts import RunPublisher
+from actors.readings.messages import Route, Routing, RoutingReported, Settle, Settled
+from actors.readings.router import Router
+from actors.state.keeper import Keeper
+from actors.state.messages import Transacted
 from actors.system.addresses import child_address
+from actors.system.failure import Refusal
 from actors.system.supervision import Restart
 from storage import dead_letters, target_state
 from storage.target_state import Row

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from actors.failure import Refusal
 from actors.publish import formats, topics
 from actors.publish.formats.compression import COMPRESSIONS
+from actors.system.failure import Refusal
 
 QUALITIES = ("GOOD", "BAD", "UNCERTAIN")
 

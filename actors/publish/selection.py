@@ -6,10 +6,10 @@ change from poll to poll (`select`) is worked out once per source.
 
 from collections.abc import Iterator, Sequence
 
-from actors.batch import Batch, Source, quality
 from actors.publish import topics
 from actors.publish.formats import Piece, Points
 from actors.publish.routes import QUALITIES, Route
+from actors.readings.batch import Batch, Source, quality
 
 JITTER = 250
 """How many ms a poll may be early or late, at intervals long enough for that."""

@@ -1,19 +1,43 @@
 """What the actors below the publisher are started with, from stored rows. Plain functions."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
+from thespian.actors import ActorAddress
 
-from actors.failure import Refusal
 from actors.publish import destinations
+from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
+from actors.publish.messages import Cloud
+from actors.publish.outbox import Limits
 from actors.publish.rows import DestinationBody, SubscriptionBody, route_of
-from actors.publish.signals import RunDestination, RunPublisher, RunSubscription
+from actors.publish.subscription import RunSubscription
+from actors.system.failure import Refusal
+from storage.outbox import OutboxSummary
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
+
+
+class RunPublisher(msgspec.Struct, frozen=True):
+    """Start: the stored destinations and subscriptions, what waits on disk, and the limits.
+
+    `compression` is that of subscriptions that name none. `fallbacks` are, by destination type, what
+    `config_json` means where it says nothing. `observers` get every batch of their protocol.
+    """
+
+    rows: list[Row]
+    outboxes: dict[int, OutboxSummary]
+    store: ActorAddress
+    agent_uuid: str
+    limits: Limits
+    window: int
+    compression: str = "json"
+    fallbacks: Mapping[str, dict[str, Any]] = {}
+    observers: Mapping[str, ActorAddress] = {}
+    cloud: Cloud | None = None
 
 
 class Owner(msgspec.Struct, frozen=True):

@@ -1,21 +1,49 @@
 """A subscription: selects points, formats batches, hands payloads to its destination."""
 
+from typing import ClassVar
+
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch, Source
-from actors.publish import formats, selection, topics
-from actors.publish.by_source import BySource
+from actors.publish import formats, routes, selection, topics
 from actors.publish.formats import MessageIds, Points
 from actors.publish.selection import Throttle
-from actors.publish.signals import (
-    Flush,
-    Flushed,
-    Publish,
-    PublishEvent,
-    RunSubscription,
-)
+from actors.publish.topics import Target
+from actors.readings.batch import Batch, Source
+from actors.readings.by_source import BySource
+from actors.readings.messages import PublishEvent
 from actors.system.actor import Actor
+
+
+class RunSubscription(msgspec.Struct, frozen=True):
+    """Start, and again whenever it changes. `route.compression` is never None here."""
+
+    id: int
+    route: routes.Route
+    target: Target
+    agent_uuid: str
+
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    """To the destination: payloads in order, of one topic."""
+
+    TELEMETRY: ClassVar[bool] = True
+
+    topic: str
+    payloads: list[bytes]
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """To the subscription: publish what waits for its batch now; answered by `Flushed`."""
+
+    number: int
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """`number` is that of the `Flush`."""
+
+    id: int
+    number: int
 
 
 class BatchDue(msgspec.Struct, frozen=True):

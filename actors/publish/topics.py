@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 MAX_BYTES = 65_535
 

@@ -13,7 +13,7 @@ from thespian.actors import (
     WakeupMessage,
 )
 
-from actors.failure import Failed
+from actors.system.failure import Failed
 from actors.system.supervision import Restart
 
 T = TypeVar("T")

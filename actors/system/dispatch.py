@@ -18,7 +18,7 @@ from thespian.actors import (
 )
 from thespian.system.timing import timePeriodSeconds
 
-from actors.failure import Failed, Kind
+from actors.system.failure import Failed, Kind
 from actors.system.mailboxes import Asker, Cell, Mailbox
 
 SLICE = 0.005  # seconds of actor turns before the loop looks at its sockets again

@@ -19,7 +19,7 @@ from thespian.actors import (
 from thespian.system import isInternalActorSystemMessage
 from thespian.system.messages.status import Thespian_StatusReq
 
-from actors.failure import Failed
+from actors.system.failure import Failed
 from actors.system.supervision import Crashes
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
-from actors.failure import Refusal
 from actors.system.dispatch import Dispatch
+from actors.system.failure import Refusal
 from actors.system.mailboxes import Cell
 
 log = logging.getLogger(__name__)

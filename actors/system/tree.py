@@ -2,8 +2,8 @@
 
 from time import perf_counter
 
-from actors.messages import ActorNode, TreeDumped
 from actors.system.mailboxes import Cell
+from actors.system.messages import ActorNode, TreeDumped
 
 
 def dump(root: Cell) -> TreeDumped:

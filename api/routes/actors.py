@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from actors.messages import ActorNode, DumpTree, TreeDumped
+from actors.system.messages import ActorNode, DumpTree, TreeDumped
 from api.routing import Call, route
 from api.tree_text import render
 

@@ -18,7 +18,7 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
-from actors.failure import Failed, Refusal
+from actors.system.failure import Failed, Refusal
 from api.device_status import DeviceStatus, ask_health, silent_status, status_of
 from api.errors import api_error, not_found
 from api.routing import Call, route

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from actors.messages import AgentDescribed, DescribeAgent
+from actors.subsystems.messages import AgentDescribed, DescribeAgent
 from api.routing import Call, route
 
 

@@ -5,8 +5,8 @@ from time import time_ns
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from actors.messages import ReportState, StateReported, Subsystem
 from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
+from actors.subsystems.messages import ReportState, StateReported, Subsystem
 from api.routing import Answer, Call, route
 from storage.timestamps import iso
 

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from actors.publish.signals import LatestReported, ReportLatest
+from actors.readings.messages import LatestReported, ReportLatest
 from api.readings import LatestReadings, ReadingFilter, ReadingsEvent, latest_of
 from api.readings_hub import Client
 from api.routing import Call, route

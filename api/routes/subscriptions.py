@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from actors.failure import Refusal
 from actors.publish.messages import (
     AddSubscription,
     ChangeSubscription,
@@ -16,6 +15,7 @@ from actors.publish.messages import (
     SubscriptionRow,
     SubscriptionsListed,
 )
+from actors.system.failure import Refusal
 from api.decoding import INT64
 from api.routing import Call, route
 

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.protocol import Endpoint, Protocol, Reader, Reading
-from actors.failure import Refusal
-from actors.publish.signals import ForgetSource
+from actors.readings.batch import Batch
+from actors.readings.messages import ForgetSource
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.failure import Refusal
 
 INTERVAL_MS = 20
 

@@ -7,9 +7,6 @@ from puppets import SECONDS, Lives, Puppet, until
 from shelf import Gate
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch, Point, Source
-from actors.failure import Failed
-from actors.messages import Transact, Transacted
 from actors.outputs.detector import DriftDetector
 from actors.outputs.messages import (
     BaselineRow,
@@ -24,10 +21,13 @@ from actors.outputs.messages import (
     OutputsListed,
 )
 from actors.outputs.outputs import Outputs, RunOutputs
-from actors.publish.signals import PublishEvent
-from actors.store import RunStore, Store
+from actors.readings.batch import Batch, Point, Source
+from actors.readings.messages import PublishEvent
+from actors.state.messages import Transact, Transacted
+from actors.state.store import RunStore, Store
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.failure import Failed
 from storage import target_state
 from storage.drift import StoredDriftEvent
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from publishing_system import PublishingSystem, hasten, numbers_of
 
-from actors.failure import Refusal
 from actors.publish import destination as destination_module
 from actors.publish import destinations
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Transient
 from actors.publish.messages import DestinationRow, DestinationTested
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 
 class Site:

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.messages import ActorNode
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.messages import ActorNode
 from actors.system.supervision import Restart
 
 SECONDS = 5.0

@@ -8,9 +8,9 @@ import msgspec
 from puppets import SECONDS, SOON, Puppet
 from thespian.actors import ActorAddress
 
-from actors.failure import Refusal
-from actors.keeper import Keeper
-from actors.store import RunStore, Store, StoreFailed, StoreOpened
+from actors.state.keeper import Keeper
+from actors.state.store import RunStore, Store, StoreFailed, StoreOpened
+from actors.system.failure import Refusal
 from storage import target_state
 from storage.database import Database
 from storage.target_state import Row

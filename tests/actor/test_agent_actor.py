@@ -17,18 +17,11 @@ from actors.agent import (
     Stop,
     Stopped,
 )
-from actors.messages import (
-    AgentDescribed,
-    DescribeAgent,
-    DumpTree,
-    ReportState,
-    StateReported,
-    Subsystem,
-    Transact,
-    TreeDumped,
-)
+from actors.state.messages import Transact
+from actors.subsystems.messages import AgentDescribed, DescribeAgent, ReportState, StateReported, Subsystem
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.messages import DumpTree, TreeDumped
 from actors.system.supervision import Restart
 from api import gateway
 from api.gateway import Gateway

@@ -6,8 +6,8 @@ from datetime import timedelta
 from puppets import SECONDS, Ask, Do, Puppet, Tell, spawn, until
 from thespian.actors import ActorAddress, ActorSystem, PoisonMessage
 
-from actors.failure import Failed
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.failure import Failed
 
 
 async def test_hundreds_of_asks_at_once_each_get_their_own_reply():

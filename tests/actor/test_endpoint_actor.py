@@ -19,8 +19,8 @@ from actors.endpoints.messages import (
     WriteRegister,
 )
 from actors.endpoints.protocol import Misconfigured, Reading, Unreachable
-from actors.failure import Failed, Refusal
 from actors.system import tree
+from actors.system.failure import Failed, Refusal
 
 REFUSED = Unreachable("CONNECTION_REFUSED", "nobody listens")
 

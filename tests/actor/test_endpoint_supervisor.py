@@ -19,11 +19,11 @@ from actors.endpoints.messages import (
     ReportHealth,
 )
 from actors.endpoints.supervisor import Endpoints, RunEndpoints
-from actors.failure import Failed
-from actors.messages import Transact
-from actors.store import RunStore, Store, StoreOpened
+from actors.state.messages import Transact
+from actors.state.store import RunStore, Store, StoreOpened
 from actors.system import tree
 from actors.system.actor import Actor
+from actors.system.failure import Failed
 from storage.database import Database
 
 

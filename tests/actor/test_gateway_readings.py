@@ -11,10 +11,10 @@ from fake_field import until
 from thespian.actors import ActorAddress
 
 from actors.agent import GatewayListening, RunGateway
-from actors.batch import Batch, Point, Source
 from actors.publish.publisher import ROUTER
-from actors.publish.router import Router
-from actors.publish.signals import Observe, Route
+from actors.readings.batch import Batch, Point, Source
+from actors.readings.messages import Observe, Route
+from actors.readings.router import Router
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.supervision import Restart

@@ -10,10 +10,10 @@ from puppets import SECONDS, SOON, node, until
 from shelf import Gate, List, Owner, Put, Remove, RunOwner, RunShelf, Shelf, configured, fill_disk
 from thespian.actors import ActorAddress
 
-from actors.failure import Failed, Refusal
-from actors.messages import Transact, Transacted
+from actors.state.messages import Transact, Transacted
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.failure import Failed, Refusal
 from storage.target_state import Row
 
 

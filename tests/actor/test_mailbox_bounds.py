@@ -7,7 +7,7 @@ import pytest
 from puppets import CRASH, SECONDS, Ask, Do, Puppet, Reading, Tell, below, node, spawn, until, with_child
 from thespian.actors import ActorExitRequest, ChildActorExited, DeadEnvelope, PoisonMessage
 
-from actors.failure import Failed
+from actors.system.failure import Failed
 from actors.system.supervision import Restart
 
 ROOM = 10

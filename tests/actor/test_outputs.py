@@ -10,7 +10,6 @@ from outputs_rig import CREATED, LEARNING, START, OutputsRig
 from puppets import until
 from shelf import Gate, fill_disk
 
-from actors.messages import Transact
 from actors.outputs import detector as detector_module
 from actors.outputs.messages import (
     BaselinesRemoved,
@@ -21,6 +20,7 @@ from actors.outputs.messages import (
     RemoveBaselines,
 )
 from actors.outputs.outputs import PROTOCOLS
+from actors.state.messages import Transact
 from storage.timestamps import iso
 
 

@@ -10,20 +10,21 @@ import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import limits, numbers_of
 
-from actors import store_client
+from actors.connections import retry
 from actors.publish import destination as destination_module
-from actors.publish import retry
 from actors.publish.destination import Destination
 from actors.publish.destinations.driver import Permanent, Transient
 from actors.publish.messages import (
+    AllRetired,
     DestinationRemoved,
     DestinationsListed,
     ListDestinations,
     RemoveDestination,
+    RetireAll,
 )
 from actors.publish.outbox import HARD_BOUND
 from actors.publish.publisher import Publisher
-from actors.publish.signals import AllRetired, RetireAll
+from actors.state import client as store_client
 
 
 class Boom(msgspec.Struct, frozen=True):

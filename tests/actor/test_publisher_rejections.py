@@ -6,17 +6,18 @@ import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import numbers_of
 
-from actors.publish import retry, suspicion
-from actors.publish.destinations.driver import Cloud
+from actors.connections import retry
+from actors.publish import suspicion
 from actors.publish.messages import (
+    Cloud,
     DeadLettersListed,
     DeadLettersRemoved,
     DestinationsListed,
+    JoinCloud,
     ListDeadLetters,
     ListDestinations,
     RemoveDeadLetters,
 )
-from actors.publish.signals import JoinCloud
 
 
 async def dead_letters(rig: Rig, id: int) -> list[int]:

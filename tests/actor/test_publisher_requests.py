@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from publishing_rig import Rig, Sites
 
-from actors.failure import Failed
 from actors.publish.destinations.driver import Transient
 from actors.publish.formats.compression import COMPRESSIONS
 from actors.publish.messages import (
@@ -29,6 +28,7 @@ from actors.publish.messages import (
     TestDestination,
 )
 from actors.publish.publisher import Publisher
+from actors.system.failure import Failed
 
 MASK = "********"
 

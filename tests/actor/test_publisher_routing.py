@@ -8,13 +8,13 @@ import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import numbers_of, source_of
 
-from actors.batch import Batch
 from actors.publish.messages import (
     BuffersReported,
     RemoveSubscription,
     ReportBuffers,
     SubscriptionRemoved,
 )
+from actors.readings.batch import Batch
 
 
 async def subscribed(rig: Rig, *filters: str) -> int:

@@ -9,9 +9,9 @@ import pytest
 from puppets import SECONDS, node, until
 from shelf import THING, Gate, Owner, RunOwner, configured
 
-from actors import store as store_module
-from actors.messages import Transact, Transacted
-from actors.store import StoreFailed, StoreOpened
+from actors.state import store as store_module
+from actors.state.messages import Transact, Transacted
+from actors.state.store import StoreFailed, StoreOpened
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from storage import database as storage_database

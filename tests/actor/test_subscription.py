@@ -12,11 +12,11 @@ import pytest
 from puppets import SECONDS, SOON, Lives, Puppet, below, node, until
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch, Insight, Point, Source
 from actors.publish.routes import Route
-from actors.publish.signals import Flush, Flushed, Publish, PublishEvent, RunSubscription
-from actors.publish.subscription import Subscription
+from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
 from actors.publish.topics import Target
+from actors.readings.batch import Batch, Insight, Point, Source
+from actors.readings.messages import PublishEvent
 from actors.system.asyncio_base import AsyncioSystemBase
 
 UUID = "7d0f2c5e-0000-4000-8000-000000000001"

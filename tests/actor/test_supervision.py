@@ -24,7 +24,7 @@ from puppets import (
 )
 from thespian.actors import ActorExitRequest
 
-from actors.failure import Failed
+from actors.system.failure import Failed
 from actors.system.supervision import Restart
 
 LATER = Restart(backoff=30.0)

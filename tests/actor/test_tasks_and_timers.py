@@ -9,7 +9,7 @@ import pytest
 from puppets import CRASH, SECONDS, Ask, Do, Puppet, Tell, node, spawn, until
 from thespian.actors import ActorAddress, ActorExitRequest
 
-from actors.failure import Failed, Refusal
+from actors.system.failure import Failed, Refusal
 from actors.system.supervision import Restart
 
 

@@ -12,11 +12,11 @@ from time import perf_counter_ns
 
 import msgspec
 
-from actors.batch import Batch, Point, Source
 from actors.publish import formats, selection
 from actors.publish.formats import MessageIds
 from actors.publish.formats.compression import COMPRESSIONS
 from actors.publish.routes import Route
+from actors.readings.batch import Batch, Point, Source
 
 POINTS = 100
 SOURCES = 20

@@ -17,18 +17,19 @@ import uvloop
 from formats_bench import UUID, polls, sources
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch
-from actors.messages import Transact, Transacted
 from actors.publish import destinations
-from actors.publish.destination import Destination
+from actors.publish.destination import Destination, RunDestination
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import DestinationTested
 from actors.publish.outbox import Limits
-from actors.publish.router import Router
 from actors.publish.routes import Route
-from actors.publish.signals import Route as RunRouter
-from actors.publish.signals import Routing, RunDestination, RunSubscription
+from actors.publish.subscription import RunSubscription
 from actors.publish.topics import Target
+from actors.readings.batch import Batch
+from actors.readings.messages import Route as RunRouter
+from actors.readings.messages import Routing
+from actors.readings.router import Router
+from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase

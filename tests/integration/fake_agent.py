@@ -13,21 +13,13 @@ from fake_outputs import FakeOutputs
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch
 from actors.endpoints import messages as field
-from actors.failure import Failed, Refusal
-from actors.messages import (
-    ActorNode,
-    AgentDescribed,
-    DescribeAgent,
-    DumpTree,
-    ReportState,
-    StateReported,
-    Subsystem,
-    TreeDumped,
-)
 from actors.publish import messages as publishing
-from actors.publish.signals import LatestReported, ReportLatest
+from actors.readings.batch import Batch
+from actors.readings.messages import LatestReported, ReportLatest
+from actors.subsystems.messages import AgentDescribed, DescribeAgent, ReportState, StateReported, Subsystem
+from actors.system.failure import Failed, Refusal
+from actors.system.messages import ActorNode, DumpTree, TreeDumped
 from api.app import build_app
 from api.context import Context
 from storage.dead_letters import DeadLetter

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.failure import Refusal
 from actors.outputs import messages as outputs
 from actors.outputs import options
 from actors.outputs.outputs import PROTOCOLS
+from actors.system.failure import Refusal
 from storage.drift import StoredDriftEvent
 
 CREATED = "2024-01-15T10:30:00.000Z"

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from fake_agent import FakeAgent, node, serving
 
-from actors.messages import DumpTree, TreeDumped
+from actors.system.messages import DumpTree, TreeDumped
 from api.command import main
 
 HEAVY = {"aiohttp", "thespian", "msgspec", "sqlite_utils", "asyncio", "urllib.request"}

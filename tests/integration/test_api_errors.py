@@ -6,8 +6,8 @@ import pytest
 from fake_agent import SILENT, FakeAgent, failing, serving
 
 from actors.endpoints.messages import AddEndpoint, ListEndpoints
-from actors.failure import Failed
-from actors.messages import DescribeAgent
+from actors.subsystems.messages import DescribeAgent
+from actors.system.failure import Failed
 from api import context
 
 ENDPOINT = {"name": "plc", "protocol": "modbus", "connection": {}}

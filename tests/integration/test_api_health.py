@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from fake_agent import SILENT, FakeAgent, serving
 
-from actors.messages import ReportState, StateReported, Subsystem
 from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
+from actors.subsystems.messages import ReportState, StateReported, Subsystem
 
 DATABASE = Subsystem("database", False, True, 1000, 3, "SQLite", "disk full")
 OUTBOX = OutboxReport(

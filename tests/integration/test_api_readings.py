@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 from fake_agent import SILENT, Client, FakeAgent, serving
 
-from actors.batch import Batch, Insight, Point, Source
-from actors.publish.signals import ReportLatest
+from actors.readings.batch import Batch, Insight, Point, Source
+from actors.readings.messages import ReportLatest
 from api import readings_hub
 from api.readings_hub import ReadingsHub
 

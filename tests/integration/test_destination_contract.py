@@ -22,18 +22,18 @@ from publishing_system import PATIENCE, PublishingSystem, hasten, limits, source
 from servers.counterparts import COUNTERPARTS, Counterpart, MqttBroker, Reading, TokenCounterpart, reading_in
 from servers.relay import Relay
 
-from actors.batch import Batch
 from actors.publish import destinations
 from actors.publish.destination import Destination
 from actors.publish.destinations import azure_iot, gcp_iot
 from actors.publish.messages import (
     DeadLettersListed,
     DestinationRemoved,
+    JoinCloud,
     ListDeadLetters,
     RemoveDestination,
 )
 from actors.publish.outbox import Outbox
-from actors.publish.signals import JoinCloud
+from actors.readings.batch import Batch
 
 LINES = ("line-1", "line-2", "line-3")
 BOUND = 20_000

@@ -14,14 +14,14 @@ from servers.influxdb import BUCKET, ORG, READ_ONLY_TOKEN, TOKEN, InfluxDB, Poin
 from servers.mosquitto import free_port
 from servers.victoria_metrics import VictoriaMetrics
 
-from actors.batch import Batch, Source
-from actors.batch import Point as DataPoint
 from actors.publish import destinations, formats
 from actors.publish.destinations.driver import Identity, Permanent, Transient
 from actors.publish.destinations.influxdb_config import check
 from actors.publish.destinations.influxdb_driver import InfluxDriver
 from actors.publish.formats import MessageIds
 from actors.publish.messages import DestinationTested
+from actors.readings.batch import Batch, Source
+from actors.readings.batch import Point as DataPoint
 
 IDENTITY = Identity("agent", "connection")
 MS = 1741083325004

@@ -21,7 +21,7 @@ from servers.modbus import (
 
 from actors.endpoints.protocol import Misconfigured, Reader, Reading, Unreachable
 from actors.endpoints.protocols import find
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 SERVERS = ("libmodbus tcp", "libmodbus rtu", "pymodbus tcp", "pymodbus rtu", "pymodbus ascii")
 

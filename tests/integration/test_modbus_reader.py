@@ -11,7 +11,7 @@ from bench.modbus_server import Fault, ModbusServer
 from actors.endpoints.protocol import Endpoint, Reader, Unreachable
 from actors.endpoints.protocols import find
 from actors.endpoints.protocols.modbus import link
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 Open = Callable[..., Reader]
 

@@ -6,9 +6,9 @@ import pytest
 from publishing_system import PublishingSystem, hasten, numbers_of, source_of
 from servers.counterparts import MqttBroker
 
-from actors.batch import Batch
 from actors.publish import suspicion
 from actors.publish.messages import DeadLettersListed, ListDeadLetters
+from actors.readings.batch import Batch
 
 
 async def test_a_payload_that_mosquitto_closes_the_connection_over_does_not_hold_up_the_rest(

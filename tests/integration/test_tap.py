@@ -22,8 +22,8 @@ from fake_agent import FakeAgent, serving
 from servers.agent import AgentProcess, callboard
 from servers.field import field
 
-from actors.batch import Batch, Point, Source
-from actors.publish.signals import ReportLatest
+from actors.readings.batch import Batch, Point, Source
+from actors.readings.messages import ReportLatest
 from api import readings_hub
 from api.command import main
 from api.readings_hub import ReadingsHub

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from gmqtt.mqtt.constants import MQTTv311
 
-from actors.publish.destinations.driver import Cloud
+from actors.publish.messages import Cloud
 from servers.certificates import Authority
 from servers.influxdb import InfluxDB
 from servers.login_relay import LoginRelay, SeenLogin

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from actors.batch import Batch, Point, Source
 from actors.outputs.baseline import Baseline, Field
 from actors.outputs.drift import Drift, Watch
 from actors.outputs.options import DriftOptions, read
+from actors.readings.batch import Batch, Point, Source
 
 START = 1_700_000_000_000
 SECOND = 1000

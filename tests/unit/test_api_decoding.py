@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET, Meta, UnsetType
 from multidict import MultiDict
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 from api.decoding import decode_body, decode_number, decode_query
 from api.errors import ApiError
 

@@ -1,6 +1,6 @@
 import msgspec
 
-from actors.messages import ActorNode, TreeDumped
+from actors.system.messages import ActorNode, TreeDumped
 from api.masking import masked
 from api.tree_text import render
 from storage.timestamps import iso

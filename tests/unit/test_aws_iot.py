@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 from servers.certificates import Authority
 
-from actors.failure import Refusal
 from actors.publish.destinations import find
 from actors.publish.destinations.aws_iot import check, target
 from actors.publish.destinations.broker import Broker, tls_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.masks import masked
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 AUTHORITY = Authority()
 CA = AUTHORITY.pem.strip()

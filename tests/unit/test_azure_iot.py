@@ -6,13 +6,13 @@ from urllib.parse import parse_qs, quote_plus
 
 import pytest
 
-from actors.failure import Refusal
 from actors.publish.destinations import azure_iot, find, sas
 from actors.publish.destinations.azure_iot import address, check, login, target
 from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.masks import masked
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 KEY = "YSBkZXZpY2Uga2V5IG9mIDMyIGJ5dGVzLCByZWFsbHkh"
 CONNECTION = f"HostName=plant.azure-devices.net;DeviceId=press-4;SharedAccessKey={KEY}"

@@ -1,7 +1,8 @@
 import pytest
 
 from actors.publish.destinations import cloud_topics
-from actors.publish.destinations.driver import Cloud, Identity
+from actors.publish.destinations.driver import Identity
+from actors.publish.messages import Cloud
 
 
 @pytest.mark.parametrize(

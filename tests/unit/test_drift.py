@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 from drifting_device import BAD, SECOND, Device, options, told
 
-from actors.batch import Batch
 from actors.outputs import baseline
 from actors.outputs.drift import MEMORY, Drift, Watch
 from actors.outputs.fields import ARRAY, NUMBER, STRING
 from actors.outputs.options import DriftOptions
+from actors.readings.batch import Batch
 
 # Warm-up
 

@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 
-from actors.batch import Batch, Point, Source
 from actors.outputs.fields import (
     ARRAY,
     BOOLEAN,
@@ -14,6 +13,7 @@ from actors.outputs.fields import (
     FieldReader,
     normalised,
 )
+from actors.readings.batch import Batch, Point, Source
 
 
 def source(*names: str) -> Source:

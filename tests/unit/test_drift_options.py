@@ -4,8 +4,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.failure import Refusal
 from actors.outputs.options import KNOWN, Change, DriftOptions, check, read
+from actors.system.failure import Refusal
 
 
 def test_without_options_the_defaults_hold() -> None:

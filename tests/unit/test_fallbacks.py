@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from actors.failure import Refusal
 from actors.publish import destinations
 from actors.publish.destinations.fallbacks import fallbacks, merged
+from actors.system.failure import Refusal
 from conf.settings import load
 
 CONNECTION = "HostName=hub.example;DeviceId=press-4;SharedAccessKey=a2V5"

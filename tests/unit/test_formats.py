@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.batch import Batch, Insight, Point, Source, TimeToThreshold
 from actors.publish.formats import NAMES, MessageIds, encode, encode_event, fragments, tags
 from actors.publish.formats.format import Piece, Points
+from actors.readings.batch import Batch, Insight, Point, Source, TimeToThreshold
 
 POLLED = 1741083325004
 PUBLISHED = 1741083330123

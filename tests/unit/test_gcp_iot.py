@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from actors.failure import Refusal
 from actors.publish.destinations import find, gcp_iot
 from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Identity, Permanent
 from actors.publish.destinations.gcp_iot import check, login, target
 from actors.publish.destinations.masks import masked
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 CLIENT_ID = "projects/plant/locations/here/registries/all/devices/press-4"
 IDENTITY = Identity("3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10", "agent-1")

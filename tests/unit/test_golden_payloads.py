@@ -21,9 +21,9 @@ import pytest
 from line_protocol_parser import parse_line
 from receiver import receive
 
-from actors.batch import Batch, Insight, Point, Source
 from actors.publish.formats import NAMES, MessageIds, encode
 from actors.publish.formats.compression import COMPRESSIONS, THRESHOLD
+from actors.readings.batch import Batch, Insight, Point, Source
 
 GOLDEN = Path(__file__).parent / "golden"
 POLLED = 1741083325004

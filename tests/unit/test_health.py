@@ -1,8 +1,8 @@
 import pytest
 
-from actors.batch import Point, Source
 from actors.endpoints.health import DURATIONS, ERRORS, Health
 from actors.endpoints.protocol import Reading
+from actors.readings.batch import Point, Source
 
 T0 = 1_705_314_600_000
 """2024-01-15T10:30:00.000Z"""

@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 from servers.certificates import Authority
 
-from actors.failure import Refusal
 from actors.publish import destinations
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.influxdb_config import Config, check, target, tls_context
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 GIVEN = {"url": "http://10.0.0.5:8086", "org": "plant", "bucket": "raw", "token": "s3cret"}
 IDENTITY = Identity("agent", "connection")

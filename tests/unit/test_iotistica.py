@@ -3,12 +3,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.failure import Refusal
 from actors.publish.destinations import find
-from actors.publish.destinations.driver import Cloud, Driver, Identity, Listener, Permanent, Transient
+from actors.publish.destinations.driver import Driver, Identity, Listener, Permanent, Transient
 from actors.publish.destinations.iotistica import check, target
 from actors.publish.destinations.iotistica import test as try_out
+from actors.publish.messages import Cloud
 from actors.publish.topics import fill
+from actors.system.failure import Refusal
 
 AGENT = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
 CLOUD = Cloud("mqtts://127.0.0.1:8883", f"device_{AGENT}", "0123456789ab", AGENT)

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from actors.failure import Refusal
 from actors.publish.destinations.masks import masked, unmasked
+from actors.system.failure import Refusal
 
 SECRETS = ("password", "sharedAccessKey")
 STORED = {

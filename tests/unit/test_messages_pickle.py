@@ -3,7 +3,7 @@
 import pickle
 import pkgutil
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -13,7 +13,8 @@ import pytest
 from thespian.actors import ActorAddress
 
 import actors
-from actors.messages import ActorNode, Transact
+from actors.state.messages import Transact
+from actors.system.messages import ActorNode
 from storage import database
 from storage.errors import Duplicate
 
@@ -45,7 +46,7 @@ def sample(hint: Any) -> Any:
         return [] if arguments[0] is ActorNode else [sample(arguments[0])]
     if origin is tuple:
         return tuple(sample(argument) for argument in arguments if argument is not Ellipsis)
-    if origin is dict:
+    if origin in (dict, Mapping):
         return {sample(arguments[0]): sample(arguments[1])}
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return example(hint)
@@ -60,7 +61,7 @@ def example(message: type[msgspec.Struct]) -> msgspec.Struct:
 def messages() -> Iterator[type[msgspec.Struct]]:
     names = {module.name for module in pkgutil.walk_packages(actors.__path__, "actors.")}
     for name in sorted(names):
-        if name.endswith(".messages") or name in ("actors.batch", "actors.failure"):
+        if name.endswith(".messages") or name in ("actors.readings.batch", "actors.system.failure"):
             module = import_module(name)
             for value in vars(module).values():
                 if getattr(value, "__module__", None) == name and hasattr(value, "__struct_fields__"):

@@ -5,7 +5,7 @@ import pytest
 from actors.endpoints.protocols import find
 from actors.endpoints.protocols.modbus import PROTOCOL
 from actors.endpoints.protocols.modbus.connection import Connection, read_connection
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 
 def test_the_example_of_the_api_reference_is_a_tcp_connection():

@@ -4,7 +4,7 @@ import pytest
 
 from actors.endpoints.protocols.modbus.encode import encode
 from actors.endpoints.protocols.modbus.points import read_points
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 
 def write(value: Any, **point: Any) -> tuple[int, str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from actors.endpoints.protocols.modbus.points import DataPoint, Table, read_points
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 
 def point(**given: Any) -> DataPoint:

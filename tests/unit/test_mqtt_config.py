@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from servers.certificates import Authority
 
-from actors.failure import Refusal
 from actors.publish import topics
 from actors.publish.destinations import TYPES, broker, canonical, find
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, tls_context
-from actors.publish.destinations.driver import Cloud, Identity
+from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.mqtt import target
 from actors.publish.destinations.mqtt_config import SECRETS, Config, check
+from actors.publish.messages import Cloud
+from actors.system.failure import Refusal
 
 AUTHORITY = Authority()
 CERTIFICATE, KEY = AUTHORITY.issue("client")

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from actors.endpoints import protocols
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 
 @pytest.fixture(autouse=True)

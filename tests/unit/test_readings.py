@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from actors.batch import Batch, Insight, Point, Source
+from actors.readings.batch import Batch, Insight, Point, Source
 from api.readings import ReadingFilter, choose, event_of, latest_of, readings_of, wanted_points
 
 AT = 1_705_314_600_042

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from actors.batch import Batch, Point, Source
-from actors.failure import Refusal
+from actors.readings.batch import Batch, Point, Source
+from actors.system.failure import Refusal
 from api import readings, readings_hub
 from api.readings import ReadingFilter
 from api.readings_hub import Client, Dropped, ReadingsHub

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.publish import retry
+from actors.connections import retry
 
 
 @pytest.mark.parametrize(

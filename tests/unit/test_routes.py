@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from actors.failure import Refusal
 from actors.publish.formats.compression import COMPRESSIONS
 from actors.publish.routes import Route, check_subscription
+from actors.system.failure import Refusal
 
 
 def check(

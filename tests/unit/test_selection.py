@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from actors.batch import Batch, Point, Source
 from actors.publish.formats import Points
 from actors.publish.routes import Route
 from actors.publish.selection import Throttle, messages, select
+from actors.readings.batch import Batch, Point, Source
 
 ROUTE = Route(topics=(), topic="plant/out", payload_format="custom", compression=None)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 import pytest
 
-from actors.batch import Batch, Point, Source
+from actors.readings.batch import Batch, Point, Source
 from api.readings import ReadingFilter, event_of, latest_of, readings_of
 from api.tap import JsonLines, TextLines, events
 

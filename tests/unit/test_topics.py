@@ -1,7 +1,7 @@
 import pytest
 
-from actors.failure import Refusal
 from actors.publish.topics import Target, check_filter, check_topic, fill, matches
+from actors.system.failure import Refusal
 
 
 @pytest.mark.parametrize("good", ["#", "+", "a", "/", "a/#", "+/+", "a/+/b", "/a", "a//b", "$SYS/#", "é/b"])

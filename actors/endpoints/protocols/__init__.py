@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from actors.endpoints.protocol import Protocol
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 _NAMES = ("modbus",)
 

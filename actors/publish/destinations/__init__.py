@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from actors.failure import Refusal
 from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.destinations.fallbacks import merged
 from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import DestinationTested
+from actors.system.failure import Refusal
 
 TYPES = ("iotistica", "mqtt", "influxdb", "azure-iot", "aws-iot", "gcp-iot")
 ALIASES = {"azure": "azure-iot", "aws": "aws-iot", "gcp": "gcp-iot"}

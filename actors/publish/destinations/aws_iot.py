@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 
-from actors.failure import Refusal
 from actors.publish.destinations import external, fields
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 SECRETS = ("key",)
 MAX_PAYLOAD = 131_072

@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from actors.failure import Refusal
 from actors.publish.destinations import external, fields, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"

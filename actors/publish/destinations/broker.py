@@ -5,7 +5,7 @@ from tempfile import NamedTemporaryFile
 
 import msgspec
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 MAX_TEXT = 65_535
 """Bytes that MQTT has room for in a client id, user name, password or topic."""

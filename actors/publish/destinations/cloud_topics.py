@@ -4,7 +4,8 @@ import re
 from base64 import urlsafe_b64encode
 from uuid import UUID
 
-from actors.publish.destinations.driver import Cloud, Identity
+from actors.publish.destinations.driver import Identity
+from actors.publish.messages import Cloud
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TWELVE_HEX = re.compile(r"[0-9a-f]{12}", re.IGNORECASE)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from actors.publish.messages import DestinationTested
+from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
 
 
@@ -71,24 +71,6 @@ class Driver(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Give the connection up. Never raises."""
-
-
-class Cloud(msgspec.Struct, frozen=True):
-    """What provisioning has agreed with the Iotistica cloud (spec 06 section 3, spec 02 sections 8.1
-    and 9). `tenant` and `agent` are the ids in topics, as the cloud gave them; `ca`, `cert` and `key` are
-    PEM texts."""
-
-    broker_url: str
-    client_id: str
-    tenant: str
-    agent: str
-    username: str | None = None
-    password: str | None = None
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    verify_certificate: bool = True
-    keepalive: int = 60
 
 
 class Identity(msgspec.Struct, frozen=True):

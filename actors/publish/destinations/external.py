@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from actors.failure import Refusal
 from actors.publish.destinations import cloud_topics, fields
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.mqtt_config import check_template, fill_template
 from actors.publish.topics import Target, check_topic
+from actors.system.failure import Refusal
 
 TLS_PORT = 8883
 

@@ -5,7 +5,7 @@ Forms send every field, so a blank one counts as absent. `path` is where `config
 
 from typing import Any
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 ROOT = "config_json"
 

@@ -7,10 +7,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from actors.failure import Refusal
 from actors.publish.destinations import fields
 from actors.publish.destinations.driver import Identity
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 SECRETS = ("token",)
 PRECISIONS = ("ms", "s", "us", "ns")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from actors import os_errors
+from actors.connections import os_errors
 from actors.publish.destinations.driver import Permanent, Transient
 from actors.publish.destinations.influxdb_config import Config, tls_context
 

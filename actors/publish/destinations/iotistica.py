@@ -5,19 +5,12 @@ from typing import Any
 
 import msgspec
 
-from actors.failure import Refusal
 from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
-from actors.publish.destinations.driver import (
-    Cloud,
-    DestinationType,
-    Driver,
-    Identity,
-    Listener,
-    Permanent,
-)
-from actors.publish.messages import DestinationTested
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Permanent
+from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
+from actors.system.failure import Refusal
 
 TARGET = Target("endpoints/{protocol}", template=True, events_by_name=True)
 NOT_PROVISIONED = (

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 MASK = "********"
 

@@ -6,10 +6,10 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
-from actors.failure import Refusal
 from actors.publish import topics
 from actors.publish.destinations import fields
 from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, check_pems
+from actors.system.failure import Refusal
 
 SECRETS = ("password", "key")
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 from gmqtt.mqtt.constants import MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 
-from actors import os_errors
+from actors.connections import os_errors
 from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, Login, tls_context
 from actors.publish.destinations.driver import Driver, Listener, Permanent, Transient
 from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from actors.batch import Batch
 from actors.publish.formats.message_ids import MessageIds
+from actors.readings.batch import Batch
 
 Points = tuple[int, ...] | None
 """Indices of a source's points, rising; None is all of them."""

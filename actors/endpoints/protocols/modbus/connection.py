@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 Transport = Literal["tcp", "rtu", "ascii"]
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import isfinite
 from typing import Any, NamedTuple
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 from .decode import Decoder, letter_of, order_of, swap
 from .points import DataPoint, Table

@@ -16,7 +16,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerType
 from pymodbus.pdu import ModbusPDU
 
-from actors import os_errors
+from actors.connections import os_errors
 from actors.endpoints.protocol import Misconfigured, Unreachable
 
 from . import quality

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 
 class Table(IntEnum):

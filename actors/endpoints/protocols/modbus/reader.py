@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from actors.endpoints.protocol import Endpoint, Reader, Reading, Unreachable
-from actors.failure import Refusal
+from actors.system.failure import Refusal
 
 from . import quality
 from .connection import Connection

@@ -7,9 +7,9 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
-from actors.failure import Failed, Refusal
-from actors.messages import Transact, Transacted
+from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
+from actors.system.failure import Failed, Refusal
 from storage.errors import Duplicate, MissingParent, MissingRow, StorageError
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.messages import Transact, Transacted
+from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
 from storage import devices, identity, outbox, target_state
 from storage.database import Database, open_database

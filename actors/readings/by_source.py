@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from actors.batch import Source
+from actors.readings.batch import Source
 
 T = TypeVar("T")
 

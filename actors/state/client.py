@@ -6,7 +6,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
-from actors.messages import Transact, Transacted
+from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
 from storage.errors import StorageError
 

@@ -10,20 +10,11 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.failure import Refusal
-from actors.publish import destinations, retry
+from actors.connections import retry
+from actors.publish import destinations
 from actors.publish.destinations.driver import Driver, Identity, Permanent, Transient
-from actors.publish.signals import (
-    Connect,
-    Connected,
-    ConnectFailed,
-    Delivered,
-    Expiring,
-    Lost,
-    Rejected,
-    Trouble,
-)
 from actors.system.actor import Actor
+from actors.system.failure import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +23,61 @@ STEADY = 10.0
 
 # Never the same twice in a process: what was meant for an earlier life finds nobody in the next one.
 numbers = count(1)
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """To itself; `number` is that of the attempt."""
+
+    number: int
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why there is no connection; see `Transient` and `Permanent`."""
+
+    reason: str
+    permanent: bool
+    retry_after: float = 0.0
+
+
+class ConnectFailed(msgspec.Struct, frozen=True):
+    """To itself; `number` is that of the attempt."""
+
+    number: int
+    trouble: Trouble
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """To itself: try again after the attempt `number`."""
+
+    number: int
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """To itself: an established connection has ended; `number` is that of the driver."""
+
+    number: int
+    trouble: Trouble
+
+
+class Expiring(msgspec.Struct, frozen=True):
+    """To itself: the connection's credentials end soon; `number` is that of the driver."""
+
+    number: int
+
+
+class Delivered(msgspec.Struct, frozen=True, gc=False):
+    """To itself: acknowledged; `number` is that of the driver."""
+
+    number: int
+    seqs: list[int]
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """To itself: never to be delivered; `number` is that of the driver."""
+
+    number: int
+    seqs: list[int]
+    reason: str
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ from time import monotonic
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.batch import Batch, Source
 from actors.publish import selection, topics
-from actors.publish.signals import (
+from actors.readings.batch import Batch, Source
+from actors.readings.messages import (
     ForgetSource,
     LatestReported,
     Observe,
