@@ -1,60 +1,50 @@
-"""The root actor: builds the tree, goes through the lifecycle, checks health."""
+"""The root actor: goes through the subsystems in order, and watches the tree."""
 
 import logging
 import platform
-import time
 import uuid
+from typing import Any
 
 import msgspec
-from thespian.actors import ActorAddress, ActorExitRequest
+from thespian.actors import ActorAddress, ActorExitRequest, ChildActorExited
 
-from actors.endpoints.supervisor import Endpoints, RunEndpoints
-from actors.outputs.outputs import PROTOCOLS, Outputs, RunOutputs
-from actors.publish.destinations.fallbacks import fallbacks
-from actors.publish.messages import AllRetired, BuffersReported, ReportBuffers, RetireAll
-from actors.publish.outbox import Limits
-from actors.publish.publisher import ROUTER, Publisher
-from actors.publish.starts import RunPublisher
-from actors.state.messages import Transact, Transacted
-from actors.state.store import RunStore, Store, StoreFailed, StoreOpened
-from actors.subsystems.messages import AgentDescribed, DescribeAgent, ReportState, StateReported, Subsystem
+from actors.state.messages import StoreOpened
+from actors.subsystems.descriptor import Phase, Subsystem, Surroundings
+from actors.subsystems.health import HealthBook
+from actors.subsystems.messages import (
+    AgentDescribed,
+    CheckSubsystem,
+    DescribeAgent,
+    ReportState,
+    StateReported,
+    StopSubsystem,
+    SubsystemChecked,
+    SubsystemFailed,
+    SubsystemStarted,
+    SubsystemStopped,
+)
 from actors.system import tree
 from actors.system.actor import Actor
-from actors.system.addresses import child_address
+from actors.system.ailments import STUCK, Examination
+from actors.system.failure import described
 from actors.system.messages import DumpTree
+from actors.system.supervision import Restart
 from conf.settings import Settings
-from storage import database
 
 log = logging.getLogger(__name__)
 
-MILLISECONDS_AN_HOUR = 3_600_000
+START_PATIENCE = 10.0  # seconds that a phase may take to start before the next one begins all the same
+STOP_PATIENCE = 8.0  # seconds that a phase may take to stop
+
+STARTING = ("BOOT", "INIT", "READY")
 
 
 class RunAgent(msgspec.Struct, frozen=True):
-    """Start. `gateway` is the class of the gateway actor; its start message is `RunGateway`."""
+    """Start."""
 
     settings: Settings
     version: str
-    gateway: type[Actor]
-
-
-class RunGateway(msgspec.Struct, frozen=True):
-    """Start of the gateway; it answers its parent `GatewayListening` or `GatewayFailed`."""
-
-    settings: Settings
-    agent: ActorAddress
-    endpoints: ActorAddress
-    publisher: ActorAddress
-    router: ActorAddress
-    outputs: ActorAddress
-
-
-class GatewayListening(msgspec.Struct, frozen=True):
-    port: int
-
-
-class GatewayFailed(msgspec.Struct, frozen=True):
-    message: str
+    subsystems: tuple[Subsystem, ...]
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -65,132 +55,192 @@ class Stopped(msgspec.Struct, frozen=True):
     pass
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """To its next life: how far this one was."""
+
+    running: bool = False
+    started: frozenset[str] = frozenset()
+    opened: StoreOpened | None = None
+    stop_to: ActorAddress | None = None
+
+
+class BeginPhase(msgspec.Struct, frozen=True):
+    """To itself."""
+
+    phase: Phase
+
+
+class PhaseOver(msgspec.Struct, frozen=True):
+    """To itself: that phase has been waited for long enough; `number` tells it from others."""
+
+    number: int
+
+
 class CheckHealth(msgspec.Struct, frozen=True):
     """To itself."""
 
 
+class LookAgain(msgspec.Struct, frozen=True):
+    """To itself: see whether those that had mail have handled any of it."""
+
+
 class Agent(Actor):
-    """Store first, then publishing, endpoints and the gateway; stops in the opposite order."""
+    """Starts phase after phase, each when the one before has started; stops them the other way round.
+
+    A restart finds the tree running, starts what is missing and goes on. Before RUNNING there is nothing to
+    keep: what is critical and fails then ends the agent, so that whoever started it sees it.
+    """
+
+    RESTART = Restart("transient", period=600.0, keep_children=True)
 
     def __init__(self) -> None:
         self.state = "BOOT"
-        self.checks: dict[str, Subsystem] = {}
-        self.port: int | None = None
-        self.stop_to: ActorAddress | None = None
-        self.store_asked = False
-        self.database_note: str | None = None
+        self.progress = Progress()
+        self.phase = Phase.STATE
+        self.waiting: set[str] = set()
+        self.number = 0
+        self.examination = Examination()
 
-    # Lifecycle
+    # Starting
 
     def receiveMsg_RunAgent(self, message: RunAgent, sender: ActorAddress) -> None:
-        self.settings = message.settings
-        self.version = message.version
-        self.gateway = message.gateway
-        log.info("callboard %s starts, its data is in %s", self.version, self.settings.storage.data_dir)
+        self.surroundings = Surroundings(message.settings, message.version, self.myAddress)
+        self.subsystems = message.subsystems
+        self.names = {self.surroundings.at(one.name).addressDetails: one.name for one in self.subsystems}
+        self.book = HealthBook(self.subsystems)
+        log.info("callboard %s starts, its data is in %s", message.version, message.settings.storage.data_dir)
         self._enter("INIT")
-        agent = self.settings.agent
-        start = RunStore(
-            path=self.settings.database_path,
-            data_dir=self.settings.storage.data_dir,
-            busy_timeout_ms=self.settings.storage.busy_timeout_ms,
-            uuid=agent.uuid,
-            name=agent.name,
-            type=agent.type,
-        )
-        self.store = self.spawn(Store, "store", start)
+        self.send(self.myAddress, BeginPhase(Phase.STATE))  # what an earlier life left comes before it
+
+    def receiveMsg_Progress(self, message: Progress, sender: ActorAddress) -> None:
+        self.progress = message
+        for name in message.started:
+            self.book.started(name)
+        if message.opened is not None:
+            self.receiveMsg_StoreOpened(message.opened, sender)
+        if message.running:
+            self._enter("RUNNING")
+            self.receiveMsg_CheckHealth(CheckHealth(), sender)
+        if message.stop_to is not None:
+            self.receiveMsg_Stop(Stop(), message.stop_to)
+
+    def _advance(self, **changes: Any) -> None:
+        self.progress = msgspec.structs.replace(self.progress, **changes)
+        self.remember(self.progress)
 
     def receiveMsg_StoreOpened(self, message: StoreOpened, sender: ActorAddress) -> None:
-        if self.state != "INIT":
-            return  # the store came back after a crash; the tree stands
-        self.identity = message.identity
-        if message.set_aside is not None:
-            self.database_note = f"started clean; the corrupt database is {message.set_aside.name}"
-        self._note("database", True, critical=True)
-        publish = self.settings.publish
-        limits = Limits(
-            max_rows=publish.max_rows,
-            max_bytes=publish.max_bytes,
-            ttl_ms=publish.ttl_hours * MILLISECONDS_AN_HOUR,
-            memory_bytes=publish.memory_bytes,
-            hold=publish.commit_interval_ms / 2000,
-            strict=publish.durability == "strict",
-        )
-        outputs = child_address(self.myAddress, "outputs")
-        start = RunPublisher(
-            rows=message.rows,
-            outboxes=message.outboxes,
-            store=self.store,
-            agent_uuid=self.identity.uuid,
-            limits=limits,
-            window=publish.window,
-            compression=publish.compression,
-            fallbacks=fallbacks(self.settings),
-            observers={protocol: child_address(outputs, protocol) for protocol in PROTOCOLS},
-        )
-        self.publisher = self.spawn(Publisher, "publisher", start)
-        router = child_address(self.publisher, ROUTER)
-        self.outputs = self.spawn(
-            Outputs,
-            "outputs",
-            RunOutputs(message.rows, self.store, router, self.identity.created_at),
-        )
-        self.endpoints = self.spawn(
-            Endpoints,
-            "endpoints",
-            RunEndpoints(
-                rows=message.rows,
-                devices=message.devices,
-                store=self.store,
-                router=router,
-                reconnect_min_ms=self.settings.endpoints.reconnect_min_ms,
-                reconnect_max_ms=self.settings.endpoints.reconnect_max_ms,
-            ),
-        )
-        self._enter("READY")
-        self.spawn(
-            self.gateway,
-            "gateway",
-            RunGateway(self.settings, self.myAddress, self.endpoints, self.publisher, router, outputs),
-        )
+        self.surroundings = msgspec.structs.replace(self.surroundings, identity=message.identity)
+        self.book.stored(message.kinds)
+        self._advance(opened=message)
 
-    def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
-        self.port = message.port
-        self._note("agent-api", True, critical=True)
-        if self.state == "READY":
+    def receiveMsg_BeginPhase(self, message: BeginPhase, sender: ActorAddress) -> None:
+        if self.state == "STOPPING":
+            return
+        self.phase = message.phase
+        if message.phase is Phase.GATEWAY and self.state in STARTING:
+            self._enter("READY")
+        mine = [one for one in self.subsystems if one.phase is message.phase]
+        for subsystem in mine:
+            if not self.running(self.surroundings.at(subsystem.name)):
+                self._spawn(subsystem)
+        self._wait({one.name for one in mine if self._runs(one)} - self.progress.started, START_PATIENCE)
+
+    def _spawn(self, subsystem: Subsystem) -> None:
+        policy = msgspec.structs.replace(subsystem.actor.RESTART, escalate=subsystem.critical)
+        self._advance(started=self.progress.started - {subsystem.name})
+        try:
+            start = subsystem.start(self.surroundings)
+        except Exception as error:  # one subsystem that cannot be configured is no reason to lose the others
+            log.exception("%s cannot be started", subsystem.name)
+            self._failed(subsystem.name, described(error))
+            return
+        self.spawn(subsystem.actor, subsystem.name, start, policy)
+
+    def _runs(self, subsystem: Subsystem) -> bool:
+        return self.running(self.surroundings.at(subsystem.name))
+
+    def _wait(self, names: set[str], patience: float) -> None:
+        self.number += 1
+        self.waiting = names
+        if names:
+            self.wakeupAfter(patience, PhaseOver(self.number))
+        else:
+            self._phase_over()
+
+    def receiveMsg_PhaseOver(self, message: PhaseOver, sender: ActorAddress) -> None:
+        if message.number == self.number and self.waiting:
+            log.error("%s did not do so in time: %s", self.state.lower(), ", ".join(sorted(self.waiting)))
+            self._phase_over()
+
+    def _phase_over(self) -> None:
+        self.waiting = set()
+        if self.state == "STOPPING":
+            self._stop_before(self.phase)
+        elif self.phase < max(Phase):
+            self.send(self.myAddress, BeginPhase(Phase(self.phase + 1)))
+        elif self.state in STARTING:
             self._enter("RUNNING")
+            self._advance(running=True)
             self.receiveMsg_CheckHealth(CheckHealth(), self.myAddress)
 
-    def receiveMsg_StoreFailed(self, message: StoreFailed, sender: ActorAddress) -> None:
-        self._failed("database", message.message)
+    def _no_longer(self, name: str) -> None:
+        """The phase waits for it no more."""
+        if name in self.waiting:
+            self.waiting.discard(name)
+            if not self.waiting:
+                self._phase_over()
 
-    def receiveMsg_GatewayFailed(self, message: GatewayFailed, sender: ActorAddress) -> None:
-        self._failed("agent-api", message.message)
+    def receiveMsg_SubsystemStarted(self, message: SubsystemStarted, sender: ActorAddress) -> None:
+        name = self.names[sender.addressDetails]
+        self.book.started(name)
+        if name not in self.progress.started:
+            self._advance(started=self.progress.started | {name})
+        if self.state != "STOPPING":
+            self._no_longer(name)
+        elif name in self.waiting:
+            self.send(sender, StopSubsystem())  # the one that was asked has crashed over it
 
-    def _failed(self, subsystem: str, message: str) -> None:
-        """Before RUNNING there is nothing to keep: end, so that whoever started the agent sees it."""
-        self._note(subsystem, False, critical=True, error=message)
-        if self.state in ("INIT", "READY"):
-            log.critical("cannot start: %s", message)
+    def receiveMsg_SubsystemFailed(self, message: SubsystemFailed, sender: ActorAddress) -> None:
+        self._failed(self.names[sender.addressDetails], message.message)
+
+    def _failed(self, name: str, error: str) -> None:
+        self.book.failed(name, error)
+        critical = any(one.critical for one in self.subsystems if one.name == name)
+        if critical and self.state in STARTING:
+            log.critical("cannot start: %s", error)
             self.state = self.health = "ERROR"
             self.send(self.myAddress, ActorExitRequest())
 
+    def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
+        name = self.names.get(message.childAddress.addressDetails)
+        if name is not None:
+            self._no_longer(name)
+
+    # Stopping
+
     def receiveMsg_Stop(self, message: Stop, sender: ActorAddress) -> None:
-        self.stop_to = sender
-        if self.state != "RUNNING":
-            self._stopped()
-            return
+        self._advance(stop_to=sender)
         self._enter("STOPPING")
-        self.stop_child(self.endpoints)
-        self.stop_child(self.outputs)
-        self.send(self.publisher, RetireAll())
+        self._stop_before(None)
 
-    def receiveMsg_AllRetired(self, message: AllRetired, sender: ActorAddress) -> None:
-        self._stopped()
+    def _stop_before(self, phase: Phase | None) -> None:
+        """Stop the phase before this one; None: the last there is."""
+        earlier = [one for one in Phase if phase is None or one < phase]
+        if not earlier:
+            self._enter("STOPPED")
+            self.send(self.progress.stop_to, Stopped())
+            return
+        self.phase = max(earlier)
+        mine = [one for one in self.subsystems if one.phase is self.phase and self._runs(one)]
+        for subsystem in mine:
+            self.send(self.surroundings.at(subsystem.name), StopSubsystem())
+        self._wait({one.name for one in mine}, STOP_PATIENCE)
 
-    def _stopped(self) -> None:
-        self._enter("STOPPED")
-        assert self.stop_to is not None
-        self.send(self.stop_to, Stopped())
+    def receiveMsg_SubsystemStopped(self, message: SubsystemStopped, sender: ActorAddress) -> None:
+        name = self.names[sender.addressDetails]
+        if not any(one.stays for one in self.subsystems if one.name == name):
+            self.stop_child(sender)
+        self._no_longer(name)
 
     def _enter(self, state: str) -> None:
         log.info("lifecycle: %s", state)
@@ -201,41 +251,31 @@ class Agent(Actor):
 
     def receiveMsg_CheckHealth(self, message: CheckHealth, sender: ActorAddress) -> None:
         """Ask; the answers are noted as they come. One that is missing at the next check is a failure."""
-        if self.store_asked:
-            self._note("database", False, critical=True, error="no answer")
-        self.store_asked = True
-        self.send(self.store, Transact("ping", database.ping))
-        self.send(self.publisher, ReportBuffers())
-        self.wakeupAfter(self.settings.health.check_interval_ms / 1000, CheckHealth())
+        self.book.tally()
+        for subsystem in self.subsystems:
+            if self._runs(subsystem):
+                self.book.asked(subsystem.name)
+                self.send(self.surroundings.at(subsystem.name), CheckSubsystem())
+        self._look()
+        if self.examination.suspects:
+            self.wakeupAfter(STUCK, LookAgain())
+        self.wakeupAfter(self.surroundings.settings.health.check_interval_ms / 1000, CheckHealth())
 
-    def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:
-        self.store_asked = False
-        error = None if message.error is None else str(message.error)
-        self._note("database", error is None, critical=True, error=error)
+    def receiveMsg_LookAgain(self, message: LookAgain, sender: ActorAddress) -> None:
+        self._look()
 
-    def receiveMsg_BuffersReported(self, message: BuffersReported, sender: ActorAddress) -> None:
-        away = [box for box in message.outboxes if not box.connected and box.last_error]
-        error = "; ".join(f"{box.destination}: {box.last_error}" for box in away) or None
-        self._note("mqtt", not away, critical=False, error=error)
+    def _look(self) -> None:
+        system = self._myRef.system
+        self.book.examined(self.examination.look(self._myRef, system.loop.time()), system.lag)
 
-    def _note(self, name: str, healthy: bool, critical: bool, error: str | None = None) -> None:
-        before = self.checks.get(name)
-        failures = 0 if healthy else (before.consecutive_failures if before else 0) + 1
-        self.checks[name] = Subsystem(
-            name=name,
-            healthy=healthy,
-            critical=critical,
-            last_check=int(time.time() * 1000),
-            consecutive_failures=failures,
-            description=self.database_note if name == "database" else None,
-            last_error=error if not healthy else (before.last_error if before else None),
-        )
+    def receiveMsg_SubsystemChecked(self, message: SubsystemChecked, sender: ActorAddress) -> None:
+        self.book.answered(self.names[sender.addressDetails], message)
 
     def receiveMsg_ReportState(self, message: ReportState, sender: ActorAddress) -> None:
-        self._note("lifecycle", self.state == "RUNNING", critical=True)
-        failed = any(check.critical and not check.healthy for check in self.checks.values())
-        ready = self.state == "RUNNING" and not failed
-        self.send(sender, StateReported(self.state, ready, list(self.checks.values())))
+        self._look()
+        checks = self.book.report(self.state)
+        failed = any(check.critical and not check.healthy for check in checks)
+        self.send(sender, StateReported(self.state, self.state == "RUNNING" and not failed, checks))
 
     # Answering
 
@@ -243,17 +283,17 @@ class Agent(Actor):
         self.send(sender, tree.dump(self._myRef))
 
     def receiveMsg_DescribeAgent(self, message: DescribeAgent, sender: ActorAddress) -> None:
-        agent = self.settings.agent
+        agent, identity = self.surroundings.settings.agent, self.surroundings.known
         self.send(
             sender,
             AgentDescribed(
-                uuid=self.identity.uuid,
-                name=self.identity.name,
-                type=self.identity.type,
-                version=self.version,
+                uuid=identity.uuid,
+                name=identity.name,
+                type=identity.type,
+                version=self.surroundings.version,
                 mac_address=agent.mac_address or _mac_address(),
                 os_version=agent.os_version or platform.platform(),
-                created_at=self.identity.created_at,
+                created_at=identity.created_at,
             ),
         )
 

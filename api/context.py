@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from thespian.actors import ActorAddress
@@ -11,7 +11,9 @@ from actors.system.failure import Failed
 from api.errors import api_error
 from api.readings_hub import ReadingsHub
 
-Target: TypeAlias = Literal["agent", "endpoints", "publisher", "router", "outputs"] | ActorAddress
+Target: TypeAlias = str | ActorAddress
+"""`agent`, the path of a subsystem or of an actor below it (`publisher`, `outputs/modbus`), or an address."""
+
 Ask = Callable[[Target, Any], Awaitable[Any]]
 R = TypeVar("R")
 

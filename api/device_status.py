@@ -57,6 +57,11 @@ DISABLED = Health(
 )
 
 
+def broken(error: str) -> Health:
+    """Of an endpoint that cannot run as it is stored."""
+    return msgspec.structs.replace(DISABLED, status="error", quality="offline", last_error=error)
+
+
 async def ask_health(
     context: Context, rows: Sequence[EndpointRow] | Sequence[DeviceRow]
 ) -> list[HealthReported | None]:

@@ -7,57 +7,73 @@ import msgspec
 from aiohttp import web
 from thespian.actors import ActorAddress
 
-from actors.agent import GatewayFailed, GatewayListening, RunGateway
 from actors.connections import os_errors
 from actors.readings.batch import Batch
-from actors.readings.messages import Observe
-from actors.system.actor import Actor
+from actors.readings.messages import Observe, Unobserve
+from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor, Surroundings
+from actors.subsystems.messages import SubsystemFailed, SubsystemStarted
+from actors.system.addresses import child_address
 from api.access import bind_host
 from api.app import build_app
 from api.context import Context, Target
 from api.readings_hub import ReadingsHub
+from conf.settings import Settings
 
 log = logging.getLogger(__name__)
 
 RETRY = 5.0  # seconds until the next attempt to listen
 CLOSE_TIMEOUT = 2.0  # seconds that requests under way may take when the gateway ends
-LEASE = 10.0  # seconds that the router goes on sending readings after it has last been asked to
-RENEW_EVERY = 2.0  # seconds; so long a router that has restarted sends none
 
 
 class FollowersChanged(msgspec.Struct, frozen=True):
     """To itself: the first client follows the readings, or the last has left."""
 
 
-class RenewLease(msgspec.Struct, frozen=True):
+class RunGateway(msgspec.Struct, frozen=True):
+    """Start; `agent` is the root, and `router` where readings come from."""
+
+    settings: Settings
+    agent: ActorAddress
+    router: ActorAddress
+
+
+class Listen(msgspec.Struct, frozen=True):
     """To itself."""
 
 
-class Gateway(Actor):
+class GatewayListening(msgspec.Struct, frozen=True):
+    """To itself."""
+
+    port: int
+
+
+class GatewayFailed(msgspec.Struct, frozen=True):
+    """To itself."""
+
+    message: str
+
+
+class Gateway(SubsystemActor):
     """The one actor that asks: handlers wait for replies at one-shot addresses."""
 
     def __init__(self) -> None:
         self.runner: web.AppRunner | None = None
         self.hub = ReadingsHub()
-        self.renewing = False
 
     def receiveMsg_RunGateway(self, message: RunGateway, sender: ActorAddress) -> None:
-        self.agent = message.agent
+        self.parent = sender
         self.start = message
-        api = message.settings.api
-        targets = {
-            "agent": message.agent,
-            "endpoints": message.endpoints,
-            "publisher": message.publisher,
-            "router": message.router,
-            "outputs": message.outputs,
-        }
+        self.send(message.router, Unobserve(self.myAddress))  # who followed an earlier life has left
+        self.receiveMsg_Listen(Listen(), sender)
+
+    def receiveMsg_Listen(self, message: Listen, sender: ActorAddress) -> None:
+        start = self.start
+        api = start.settings.api
         system = self._myRef.system
         deadline = api.request_timeout_ms / 1000
 
         async def ask(target: Target, request: Any) -> Any:
-            address = targets[target] if isinstance(target, str) else target
-            return await system.ask(address, request, deadline)
+            return await system.ask(_address(start.agent, target), request, deadline)
 
         def followers_changed() -> None:
             system.deliver(self.myAddress, FollowersChanged(), self.myAddress)
@@ -73,13 +89,13 @@ class Gateway(Actor):
     def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
         log.info("the API listens on http://%s:%d", self.host, message.port)
         self.health = f"listening on port {message.port}"
-        self.send(self.agent, message)
+        self.send(self.parent, SubsystemStarted())
 
     def receiveMsg_GatewayFailed(self, message: GatewayFailed, sender: ActorAddress) -> None:
         self.health = f"degraded: {message.message}"
-        self.send(self.agent, message)
+        self.send(self.parent, SubsystemFailed(message.message))
         self._close()
-        self.wakeupAfter(RETRY, self.start)
+        self.wakeupAfter(RETRY, Listen())
 
     def _close(self) -> None:
         if self.runner is not None:
@@ -96,16 +112,18 @@ class Gateway(Actor):
 
     def receiveMsg_FollowersChanged(self, message: FollowersChanged, sender: ActorAddress) -> None:
         """The router is asked for readings only while somebody wants them."""
-        self.send(self.start.router, Observe(self.myAddress, LEASE if self.hub.clients else 0))
-        if self.hub.clients and not self.renewing:
-            self.renewing = True
-            self.wakeupAfter(RENEW_EVERY, RenewLease())
+        news = Observe(self.myAddress) if self.hub.clients else Unobserve(self.myAddress)
+        self.send(self.start.router, news)
 
-    def receiveMsg_RenewLease(self, message: RenewLease, sender: ActorAddress) -> None:
-        self.renewing = self.hub.clients > 0
-        if self.renewing:
-            self.send(self.start.router, Observe(self.myAddress, LEASE))
-            self.wakeupAfter(RENEW_EVERY, RenewLease())
+
+def _address(agent: ActorAddress, target: Target) -> ActorAddress:
+    """A target's actor: `agent` is the root, another name or path is below it."""
+    if not isinstance(target, str):
+        return target
+    address = agent
+    for name in target.split("/") if target != "agent" else ():
+        address = child_address(address, name)
+    return address
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> GatewayListening | GatewayFailed:
@@ -119,3 +137,18 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> GatewayListeni
 
 def _as_is(message: Any) -> Any:
     return message
+
+
+def _start(where: Surroundings) -> RunGateway:
+    return RunGateway(where.settings, where.agent, where.at("readings"))
+
+
+SUBSYSTEM = Subsystem(
+    name="gateway",
+    actor=Gateway,
+    start=_start,
+    phase=Phase.GATEWAY,
+    critical=True,
+    stays=True,
+    reported_as="agent-api",
+)

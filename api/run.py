@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.agent import Agent, RunAgent, Stop
+from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
-from actors.system.supervision import Restart
-from api.gateway import Gateway
+from api import gateway
 from api.version import version
 from conf.settings import ConfigError, Settings, load
 
@@ -49,7 +49,8 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
 
 async def _main(settings: Settings, demo: bool) -> int:
     base = AsyncioSystemBase(mailbox_size=settings.actors.mailbox_size)
-    agent = base.spawn(None, Agent, "agent", RunAgent(settings, version(), Gateway), Restart("transient"))
+    start = RunAgent(settings, version(), (*subsystems(), gateway.SUBSYSTEM))
+    agent = base.spawn(None, Agent, "agent", start)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         base.loop.add_signal_handler(number, stop.set)

@@ -40,6 +40,9 @@ class Database:
         self.secrets = secrets
         self.path = path
         self.set_aside = set_aside
+        self.notes: tuple[str, ...] = (
+            (f"started clean; the corrupt database is {set_aside.name}",) if set_aside else ()
+        )
         self._resources: ExitStack | None = resources
 
     def close(self) -> None:

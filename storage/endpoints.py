@@ -11,6 +11,11 @@ ENDPOINT: Final = "endpoint"
 """`target_state.kind` of an endpoint; `body["enabled"]` is its switch."""
 
 
+def load(database: Database) -> tuple[list[Row], list[Device]]:
+    """Every endpoint, oldest first, and every device."""
+    return target_state.load(database, (ENDPOINT,)), devices.load(database)
+
+
 def add_endpoint(
     database: Database,
     name: str,

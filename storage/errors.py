@@ -4,7 +4,18 @@ import sqlite3
 from typing import Literal
 
 Kind = Literal[
-    "full", "busy", "locked", "corrupt", "newer", "unusable", "closed", "duplicate", "missing", "failed"
+    "full",
+    "busy",
+    "locked",
+    "corrupt",
+    "newer",
+    "unusable",
+    "closed",
+    "silent",
+    "duplicate",
+    "missing",
+    "unreadable",
+    "failed",
 ]
 
 _KINDS: dict[int, Kind] = {
@@ -24,7 +35,8 @@ class StorageError(Exception):
 
     `kind`: full (disk or quota), busy (another program holds the database), locked (another agent
     runs on it), corrupt, newer (written by a newer version), unusable (folder or file cannot be
-    written), closed (the writer has ended), duplicate, missing, failed (anything else).
+    written), closed (the writer has ended), silent (no answer), duplicate, missing, unreadable (cannot be
+    decrypted or understood), failed (anything else).
     """
 
     def __init__(self, message: str, kind: Kind = "failed") -> None:
@@ -63,6 +75,16 @@ class MissingRow(StorageError):
         super().__init__(f"row {row_id} does not exist", "missing")
         self.row_id = row_id
         self.args = (row_id,)
+
+
+class Unreadable(StorageError):
+    """The row (target_state.id) cannot be decrypted or understood, and so cannot be changed in part."""
+
+    def __init__(self, row_id: int, reason: str) -> None:
+        super().__init__(f"row {row_id} cannot be read: {reason}", "unreadable")
+        self.row_id = row_id
+        self.reason = reason
+        self.args = (row_id, reason)
 
 
 def kind_of(error: sqlite3.Error) -> Kind:

@@ -74,6 +74,21 @@ def commit(
     return dead_letters.count(database, destination_id) if dead else 0
 
 
+def append(
+    database: Database,
+    destination_id: int,
+    payloads: Sequence[tuple[str, bytes, int]],
+    max_rows: int,
+    max_bytes: int,
+) -> int:
+    """Add payloads (topic, payload, created_at) behind all others, whose destination is away."""
+    found = summary(database, destination_id)
+    last = found.last_seq if found else 0
+    rows = [OutboxRow(last + n, *payload) for n, payload in enumerate(payloads, 1)]
+    commit(database, destination_id, rows, ())
+    return 0
+
+
 def _bury(database: Database, destination_id: int, dead: Sequence[DeadLetter]) -> None:
     database.db.conn.executemany(
         "INSERT INTO dead_letters (destination_id, seq, created_at, rejected_at, topic, reason, payload)"

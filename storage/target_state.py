@@ -6,7 +6,7 @@ Functions run in the caller's transaction if there is one, else each in its own.
 
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 from uuid import uuid4
 
@@ -37,18 +37,27 @@ class Row(msgspec.Struct, frozen=True):
     body: dict[str, Any]
     created_at: str
     updated_at: str
+    error: str | None = None
 
 
-def load(database: Database) -> list[Row]:
-    """Every readable row, by id. One that cannot be decrypted (lost key) is logged and left out."""
+def load(database: Database, kinds: Collection[str] | None = None) -> list[Row]:
+    """Every row of those kinds (None: of all), by id; what cannot be read has an `error` instead of a
+    body."""
     rows = []
     for stored in database.db.execute(f"SELECT {_COLUMNS} FROM target_state ORDER BY id"):
+        id, kind, uuid, name, parent_id, _, created_at, updated_at = stored
+        if kinds is not None and kind not in kinds:
+            continue
         try:
             rows.append(_read(database, stored))
         except (Undecipherable, msgspec.MsgspecError) as error:
-            id, kind, _, name = stored[:4]
-            logger.error("%s %r (row %d) cannot be read and is left out: %s", kind, name, id, error)
+            rows.append(Row(id, kind, uuid, name, parent_id, {}, created_at, updated_at, str(error)))
     return rows
+
+
+def kinds(database: Database) -> dict[str, int]:
+    """How many rows there are of each kind."""
+    return dict(database.db.execute("SELECT kind, count(*) FROM target_state GROUP BY kind").fetchall())
 
 
 def get(database: Database, id: int) -> Row:

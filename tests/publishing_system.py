@@ -14,11 +14,9 @@ from thespian.actors import ActorAddress
 
 from actors.connections import retry
 from actors.publish import destination as destination_module
-from actors.publish import publisher
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
-    AllRetired,
     BuffersReported,
     ChangeDestination,
     ChangeSubscription,
@@ -26,23 +24,23 @@ from actors.publish.messages import (
     DestinationRow,
     OutboxReport,
     ReportBuffers,
-    RetireAll,
     SubscriptionChanged,
     SubscriptionRow,
 )
 from actors.publish.outbox import Limits
-from actors.publish.publisher import Publisher
-from actors.publish.starts import RunPublisher
-from actors.readings import router
+from actors.publish.publisher import Publisher, RunPublisher
+from actors.publish.starts import Terms
 from actors.readings.batch import Batch, Point, Source
+from actors.readings.messages import ReportRouting, RoutingReported
+from actors.readings.router import Router, RunRouter
 from actors.state.messages import Transact, Transacted
 from actors.state.store import RunStore, Store
+from actors.subsystems.messages import StopSubsystem, SubsystemStopped
 from actors.system import tree
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Failed
 from actors.system.messages import ActorNode
-from storage import outbox, target_state
 from storage.database import Database
 
 UUID = "7d0f2c5e-0000-4000-8000-000000000001"
@@ -80,25 +78,22 @@ class PublishingSystem:
         self.base = AsyncioSystemBase()
         start = RunStore(self.path, self.path.parent, 5000, None, None, None)
         self.store = self.base.spawn(None, Store, "store", start)
-        rows = (await self.transact(target_state.load)).result
-        found = (await self.transact(outbox.summaries)).result
-        self.run = RunPublisher(
-            rows=rows,
-            outboxes=found,
+        self.router = self.base.spawn(None, Router, "readings", RunRouter())
+        self.terms = Terms(
             store=self.store,
+            router=self.router,
             agent_uuid=UUID,
             limits=self.limits,
             window=self.window,
         )
 
     async def start_publisher(self) -> None:
-        self.publisher = self.base.spawn(None, Publisher, "publisher", self.run)
-        self.router = child_address(self.publisher, publisher.ROUTER)
-        await self.until(lambda: self.router.addressDetails in self.base.mailboxes)
+        self.publisher = self.base.spawn(None, Publisher, "publisher", RunPublisher(self.terms))
+        await self.ask(ReportBuffers(), BuffersReported)
 
     async def stop(self) -> None:
         """As the agent stops."""
-        await self.ask(RetireAll(), AllRetired)
+        await self.ask(StopSubsystem(), SubsystemStopped)
         await self.end()
 
     async def end(self) -> None:
@@ -214,7 +209,7 @@ class PublishingSystem:
 
         What was sent to the router before is counted: it has arrived by the next turns of the actors.
         """
-        await self.ask(ReportBuffers(), BuffersReported)
+        assert isinstance(await self.base.ask(self.router, ReportRouting(), PATIENCE), RoutingReported)
         await self.until(lambda: self.held(id) == 0 and self.stored_payloads(id) == [])
 
     # Making trouble
@@ -284,4 +279,3 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "SOONEST", 0.02)
     monkeypatch.setattr(retry, "PERMANENT", 0.05)
     monkeypatch.setattr(destination_module, "REPORT_INTERVAL", 0.02)
-    monkeypatch.setattr(router, "REPORT_INTERVAL", 0.02)

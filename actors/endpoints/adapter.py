@@ -29,7 +29,6 @@ class Adapter(Actor):
         self.positions = count()
 
     def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
-        self.health = None
         wanted = {endpoint.name: endpoint for endpoint in message.endpoints}
         self.keep_only(child_address(self.myAddress, name) for name in wanted)
         for name in self.wanted.keys() - wanted.keys():
@@ -45,5 +44,5 @@ class Adapter(Actor):
         address = child_address(self.myAddress, name)
         if not self.running(address):
             self.spawn(Endpoint, name, start)
-        elif endpoint != self.wanted.get(name):
+        elif endpoint is not (before := self.wanted.get(name)) and endpoint != before:
             self.restate(address, start)

@@ -8,7 +8,8 @@ from thespian.actors import ActorAddress
 
 
 class EndpointRow(msgspec.Struct, frozen=True):
-    """An endpoint as the API shows it (spec 01 section 6); `address` is its actor while it runs."""
+    """An endpoint as the API shows it (spec 01 section 6); `address` is its actor while it runs, `error` why
+    it cannot."""
 
     id: int
     uuid: str
@@ -23,6 +24,7 @@ class EndpointRow(msgspec.Struct, frozen=True):
     created_at: str
     updated_at: str
     address: ActorAddress | None = None
+    error: str | None = None
 
 
 class DeviceRow(msgspec.Struct, frozen=True):

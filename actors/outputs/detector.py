@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
-from time import monotonic
 from typing import Final
 
 import msgspec
@@ -15,7 +14,8 @@ from actors.outputs.drift import Drift, Watch
 from actors.outputs.messages import BaselinesListed, BaselinesRemoved, ListBaselines, RemoveBaselines
 from actors.outputs.options import DriftOptions
 from actors.readings.batch import Batch, Source
-from actors.readings.messages import PublishEvent
+from actors.readings.interest import Interest
+from actors.readings.messages import EventRaised, Observe
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.failure import Failed
@@ -68,6 +68,7 @@ class DriftDetector(StoreClient):
             watch.adopt(message.options)
         if not self.started:
             self.started = True
+            self.send(self.router, Observe(self.myAddress, Interest(topics=(self.protocol,))))
             self.ask_store("load", stored.load, self.protocol)
             self.wakeupAfter(SAVE_INTERVAL, SaveDue())
         self._ready()
@@ -116,7 +117,7 @@ class DriftDetector(StoreClient):
         for event in events:
             if event.drift_type in self.options.alert_on_drift_types:
                 body = {"type": "schema-drift", **msgspec.to_builtins(event)}
-                self.send(self.router, PublishEvent(f"events/drift/{self.protocol}", body))
+                self.send(self.router, EventRaised(f"events/drift/{self.protocol}", body))
         self.unsaved.extend(events)
         self._store_events()
 
@@ -160,7 +161,6 @@ class DriftDetector(StoreClient):
     # Storing
 
     def receiveMsg_SaveDue(self, message: SaveDue, sender: ActorAddress) -> None:
-        self.give_up_waiting(monotonic())
         if not self.loaded:
             if not self.is_asked("load"):
                 self.ask_store("load", stored.load, self.protocol)

@@ -19,10 +19,13 @@ from actors.outputs.messages import (
 )
 from actors.outputs.options import DriftOptions
 from actors.state.keeper import Keeper
+from actors.state.rows import summary
+from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
 from storage import drift as stored
+from storage import target_state
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
@@ -34,10 +37,8 @@ BUFFER_CAPACITY: Final = {"opcua": 1_048_576}
 
 
 class RunOutputs(msgspec.Struct, frozen=True):
-    """Start. Of `rows` those of the kind `storage.drift.OUTPUT` count; an output that was never changed is as
-    old as the agent: `created_at`, ISO-8601."""
+    """Start. An output that was never changed is as old as the agent: `created_at`, ISO-8601."""
 
-    rows: list[Row]
     store: ActorAddress
     router: ActorAddress
     created_at: str
@@ -47,12 +48,26 @@ class Outputs(Keeper):
     """Answers for the outputs; every change is stored before it takes effect."""
 
     RESTART = Restart(keep_children=True)
+    CHANGES = (ChangeDriftOptions,)
+    REQUESTS = (*CHANGES, ListOutputs, ListDriftEvents)
 
     def receiveMsg_RunOutputs(self, message: RunOutputs, sender: ActorAddress) -> None:
         self.config = message
         self.store = message.store
-        self.rows = {row.name: row for row in message.rows if row.kind == stored.OUTPUT}
-        self._reconcile()
+        self.begin()
+
+    def load(self) -> tuple[Any, ...]:
+        return target_state.load, (stored.OUTPUT,)
+
+    def take(self, stored: list[Row]) -> None:
+        self.rows = {row.name: row for row in stored}
+        for protocol in PROTOCOLS:
+            self._reconcile(protocol)
+
+    def checked(self) -> SubsystemChecked:
+        errors = {name or "": row.error for name, row in self.rows.items() if row.error is not None}
+        broken = summary("drift options", errors)
+        return SubsystemChecked(checks=[Check("outputs-rows", False, last_error=broken)] if broken else [])
 
     def receiveMsg_ListOutputs(self, message: ListOutputs, sender: ActorAddress) -> None:
         detectors = {protocol: child_address(self.myAddress, protocol) for protocol in PROTOCOLS}
@@ -66,14 +81,15 @@ class Outputs(Keeper):
 
         def changed(rows: list[Row]) -> OutputsChanged:
             self.rows |= {row.name: row for row in rows}
-            self._reconcile()
+            for protocol in protocols:
+                self._reconcile(protocol)
             return OutputsChanged([self._row(protocol) for protocol in protocols])
 
         put, drop = (None, ()) if change is None else (change.put, change.drop)
         self.transact(sender, changed, stored.change_options, protocols, put, drop)
 
     def receiveMsg_ListDriftEvents(self, message: ListDriftEvents, sender: ActorAddress) -> None:
-        self.transact(sender, DriftEventsListed, stored.newest, message.protocol, message.limit)
+        self.look_up(sender, DriftEventsListed, stored.newest, message.protocol, message.limit)
 
     def _row(self, protocol: str) -> OutputRow:
         row = self.rows.get(protocol)
@@ -88,20 +104,22 @@ class Outputs(Keeper):
 
     def _stored(self, protocol: str) -> dict[str, Any] | None:
         row = self.rows.get(protocol)
-        return None if row is None else row.body.get("drift_options")
+        options = None if row is None else row.body.get("drift_options")
+        return options if isinstance(options, dict) else None
 
-    def _reconcile(self) -> None:
-        self.remember(msgspec.structs.replace(self.config, rows=list(self.rows.values())))
-        for protocol in PROTOCOLS:
-            address = child_address(self.myAddress, protocol)
-            start = RunDetector(protocol, self._options(protocol), self.store, self.config.router)
-            if self.running(address):
-                self.restate(address, start)
-            else:
-                self.spawn(DriftDetector, protocol, start)
+    def _reconcile(self, protocol: str) -> None:
+        address = child_address(self.myAddress, protocol)
+        start = RunDetector(protocol, self._options(protocol), self.store, self.config.router)
+        if self.running(address):
+            self.restate(address, start)
+        else:
+            self.spawn(DriftDetector, protocol, start)
 
     def _options(self, protocol: str) -> DriftOptions:
         """Only what passed the checks is stored; but another version may have had other checks."""
+        row = self.rows.get(protocol)
+        if row is not None and row.error is not None:
+            log.error("%s: its drift options count as not set: %s", protocol, row.error)
         try:
             return options.read(self._stored(protocol))
         except Refusal as refusal:

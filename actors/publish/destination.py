@@ -18,8 +18,9 @@ from actors.publish.outbox import Limits, Outbox
 from actors.publish.rows import lag
 from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
 from actors.publish.suspicion import Suspicion
+from actors.readings.messages import Observe, ReportRouting, RoutingReported, Unobserve
 from actors.state.client import StoreClient
-from actors.state.messages import Transacted
+from actors.state.messages import Transact, Transacted
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
 from storage import outbox as stored
@@ -44,8 +45,8 @@ class RunDestination(msgspec.Struct, frozen=True):
     """Start, and again whenever configuration or subscriptions change. `config` is checked, in clear,
     fallbacks included.
 
-    `retire` is what an earlier life was told and had not finished. Those up to number `retained` do not
-    count any more, even if they come later: who restarts begins with the newest `RunDestination`."""
+    `Retire`s up to number `retained` do not count any more, even if they come later: who restarts begins with
+    the newest `RunDestination`."""
 
     id: int
     name: str
@@ -56,7 +57,7 @@ class RunDestination(msgspec.Struct, frozen=True):
     window: int
     identity: Identity
     store: ActorAddress
-    retire: Retire | None = None
+    router: ActorAddress
     retained: int = 0
 
 
@@ -89,10 +90,18 @@ class DrainOver(msgspec.Struct, frozen=True):
     number: int
 
 
+class Spilled(msgspec.Struct, frozen=True):
+    """Token of a transaction that stores payloads while the destination is away."""
+
+    count: int
+
+
 class Destination(StoreClient, Connecting):
     """At least once, in order; see `outbox`. While the broker is away it retries, for ever."""
 
-    RESTART = Restart(keep_children=True)
+    RESTART = Restart(max_restarts=None, keep_children=True)
+    """It never gives up: there would be nobody to keep its readings."""
+    SPILLS = (Publish,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,8 +138,8 @@ class Destination(StoreClient, Connecting):
         self.parent = sender
         self.store = message.store
         self.reported, self.report_at = None, 0.0  # a parent that has restarted knows nothing yet
-        self.retire = None
         self._run_subscriptions(before, message)
+        self.retire = None
         if before is None:
             self.ask_store("summary", stored.summary, self._id)
             self.wakeupAfter(message.limits.hold, Tick(self.life))
@@ -142,8 +151,6 @@ class Destination(StoreClient, Connecting):
         else:
             self.draining = False
             self._pump()
-        if message.retire is not None:
-            self.receiveMsg_Retire(message.retire, sender)
 
     def _run_subscriptions(self, before: RunDestination | None, now: RunDestination) -> None:
         running = {start.id: start for start in (before.subscriptions if before else ())}
@@ -153,14 +160,19 @@ class Destination(StoreClient, Connecting):
         for id in running.keys() - wanted.keys():
             # It goes when it has published what it still holds.
             self.leaving[id] = next(numbers)
+            self.send(now.router, Unobserve(self._subscription(id)))
             self.send(self._subscription(id), Flush(self.leaving[id]))
         for id, start in wanted.items():
             returned = self.leaving.pop(id, None) is not None
-            address = self._subscription(id)
+            address, known = self._subscription(id), running.get(id)
             if not self.running(address):
                 self.spawn(Subscription, f"subscription-{id}", start)
-            elif returned or start != running.get(id):
+            elif returned or (start is not known and start != known):
                 self.restate(address, start)
+            elif self.retire is None:
+                continue
+            route = start.route
+            self.send(now.router, Observe(address, route.interest, route.events, delivers=True))
 
     def _subscription(self, id: int) -> ActorAddress:
         return child_address(self.myAddress, f"subscription-{id}")
@@ -293,7 +305,6 @@ class Destination(StoreClient, Connecting):
         if message.number != self.life:
             return
         now = monotonic()
-        self.give_up_waiting(now)
         if self.outbox is not None:
             self._look_after(now)
         elif not self.is_asked("summary"):
@@ -350,12 +361,19 @@ class Destination(StoreClient, Connecting):
         if message.number <= self.config.retained:
             return
         self.retire = message
-        self.remember(msgspec.structs.replace(self.config, retire=message))
+        self.remember(message)
+        for start in self.config.subscriptions:
+            self.send(self.config.router, Unobserve(self._subscription(start.id)))
         self.flush = next(numbers)
         self.flushing = {start.id for start in self.config.subscriptions} | self.leaving.keys()
-        for id in self.flushing:
-            self.send(self._subscription(id), Flush(self.flush))
         self._drain()
+        self.send(self.config.router, ReportRouting())
+
+    def receiveMsg_RoutingReported(self, message: RoutingReported, sender: ActorAddress) -> None:
+        """The router has sent on what it had: subscriptions can publish the last of it."""
+        if self.retire is not None:
+            for id in self.flushing:
+                self.send(self._subscription(id), Flush(self.flush))
 
     def receiveMsg_Flushed(self, message: Flushed, sender: ActorAddress) -> None:
         if self.leaving.get(message.id) == message.number:
@@ -407,6 +425,32 @@ class Destination(StoreClient, Connecting):
             self._report()
             self.health = "retired"
             self.send(self.parent, Retired(self.config.id, self.retire.number))
+
+    # While it is away
+
+    @classmethod
+    def spill(cls, start: RunDestination, waiting: list[Publish]) -> tuple[ActorAddress, Any]:
+        """To disk, behind all others."""
+        now = int(time.time() * 1000)
+        payloads = [(one.topic, payload, now) for one in waiting for payload in one.payloads]
+        limits = start.limits
+        call = (start.id, payloads, limits.max_rows, limits.max_bytes)
+        return start.store, Transact(Spilled(len(payloads)), stored.append, call)
+
+    def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:
+        if not isinstance(message.token, Spilled):
+            super().receiveMsg_Transacted(message, sender)
+        elif message.error is not None:
+            self.storing_failed(message.error)
+            self._dropped(message.token.count)
+        else:
+            self._dropped(message.result)
+
+    def _dropped(self, count: int) -> None:
+        if self.outbox is None:
+            self.early_dropped += count
+        else:
+            self.outbox.drops.quota += count
 
     # Reporting
 

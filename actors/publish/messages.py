@@ -11,8 +11,9 @@ from storage.dead_letters import DeadLetter
 class DestinationStatus(msgspec.Struct, frozen=True):
     """How a destination is doing: what it has not yet acknowledged, and what became of the rest.
 
-    `health` is `connected`, `disconnected`, or `disabled`. `delivered` and the `dropped` count payloads
-    since the start; `rejected` those in its dead-letter table. `oldest` is ISO-8601, `lag_ms` its age.
+    `health` is `connected`, `disconnected`, `disabled`, or `error` (it cannot run). `delivered` and the
+    `dropped` count payloads since the start; `rejected` those in its dead-letter table. `oldest` is ISO-8601,
+    `lag_ms` its age.
     """
 
     health: str
@@ -41,8 +42,8 @@ class DestinationRow(msgspec.Struct, frozen=True):
     status: DestinationStatus
 
 
-class SubscriptionRow(msgspec.Struct, frozen=True):
-    """A subscription as the API shows it (spec 01 section 9)."""
+class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as the API shows it (spec 01 section 9); `last_error` is why it cannot run."""
 
     id: int
     publish_destination_id: int
@@ -53,6 +54,7 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     enabled: bool
     created_at: str
     updated_at: str
+    last_error: str | UnsetType = UNSET
 
 
 class ListDestinations(msgspec.Struct, frozen=True):
@@ -192,10 +194,7 @@ class OutboxReport(msgspec.Struct, frozen=True):
 
 
 class BuffersReported(msgspec.Struct, frozen=True):
-    """`unrouted` counts batches that no enabled subscription wanted."""
-
     outboxes: list[OutboxReport]
-    unrouted: int
 
 
 class ListDeadLetters(msgspec.Struct, frozen=True):
@@ -245,11 +244,3 @@ class JoinCloud(msgspec.Struct, frozen=True):
     """To `publisher`: what provisioning has agreed, or None when the agent has left the cloud."""
 
     cloud: Cloud | None
-
-
-class RetireAll(msgspec.Struct, frozen=True):
-    """To `publisher`: bring every outbox to safety; answered by `AllRetired`."""
-
-
-class AllRetired(msgspec.Struct, frozen=True):
-    pass

@@ -5,10 +5,13 @@ from typing import Any
 
 import msgspec
 
-from actors.publish import formats, topics
+from actors.publish import formats
 from actors.publish.formats.compression import COMPRESSIONS
+from actors.readings.filters import check_filter
+from actors.readings.interest import Interest
 from actors.system.failure import Refusal
 
+EVENTS = "events/"
 QUALITIES = ("GOOD", "BAD", "UNCERTAIN")
 
 
@@ -34,6 +37,22 @@ class Route(msgspec.Struct, frozen=True):
     max_points_per_message: int = 0
     buffer_size: int = 1
     buffer_time_ms: int = 60_000
+
+    @property
+    def interest(self) -> Interest:
+        """What of it the router goes by."""
+        return Interest(
+            self.topics,
+            self.include_devices,
+            self.exclude_devices,
+            self.include_metrics,
+            self.exclude_metrics,
+        )
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Only who asks for events by name gets them: they are not what other receivers expect."""
+        return tuple(wanted for wanted in self.topics if wanted.startswith(EVENTS))
 
 
 def check_subscription(filters: Any, route_json: Any, payload_format: Any, compression: Any) -> Route:
@@ -66,7 +85,7 @@ def check_subscription(filters: Any, route_json: Any, payload_format: Any, compr
 
 def _filters(filters: Any) -> tuple[str, ...]:
     given = _list_of_strings(filters, "topics")
-    return tuple(topics.check_filter(one, f"topics[{index}]") for index, one in enumerate(given))
+    return tuple(check_filter(one, f"topics[{index}]") for index, one in enumerate(given))
 
 
 def _topic(topic: Any) -> str | None:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from actors.publish import destinations
 from actors.publish.destinations import Fallbacks
@@ -11,9 +12,10 @@ from actors.publish.destinations.masks import masked
 from actors.publish.messages import DestinationRow, DestinationStatus, OutboxReport, SubscriptionRow
 from actors.publish.outbox import Outbox
 from actors.publish.routes import Route, check_subscription
+from actors.state.rows import Kept
+from actors.system.failure import Refusal
 from storage import timestamps
 from storage.outbox import OutboxSummary
-from storage.target_state import Row
 
 LATE_MS = 1000
 """Age of an outbox's oldest payload from which on the tree speaks of it."""
@@ -51,26 +53,38 @@ def route_of(body: SubscriptionBody) -> Route:
     return check_subscription(body.topics, body.route_json, body.payload_format, body.compression)
 
 
-def destination_row(row: Row, report: OutboxReport) -> DestinationRow:
-    """A stored destination as the API shows it."""
-    body = msgspec.convert(row.body, DestinationBody)
-    config = body.config_json
+def destination_row(
+    kept: Kept[DestinationBody], report: OutboxReport, error: str | None = None
+) -> DestinationRow:
+    """A stored destination as the API shows it; `error` is why it cannot run."""
+    row, body = kept.row, kept.body
+    type_name = body.type if body else str(row.body.get("type", "unknown"))
+    enabled = body.enabled if body else row.body.get("enabled") is True
     return DestinationRow(
         id=row.id,
         name=row.name or "",
-        type=body.type,
-        config_json=masked(config, destinations.find(body.type).secrets) if config else config,
-        enabled=body.enabled,
-        last_error=report.latest_error,
-        last_error_at=timestamps.iso(report.latest_error_at),
+        type=type_name,
+        config_json=_shown(body) if body else None,
+        enabled=enabled,
+        last_error=error or report.latest_error,
+        last_error_at=None if error else timestamps.iso(report.latest_error_at),
         created_at=row.created_at,
         updated_at=row.updated_at,
-        status=_status(body.enabled, report),
+        status=_status(enabled, report, error),
     )
 
 
-def _status(enabled: bool, report: OutboxReport) -> DestinationStatus:
-    health = "disconnected" if enabled else "disabled"
+def _shown(body: DestinationBody) -> dict[str, Any] | None:
+    """Its configuration with secrets masked; nothing of one whose secrets are not known."""
+    try:
+        secrets = destinations.find(body.type).secrets
+    except Refusal:
+        return None
+    return masked(body.config_json, secrets) if body.config_json else body.config_json
+
+
+def _status(enabled: bool, report: OutboxReport, error: str | None) -> DestinationStatus:
+    health = "error" if error else "disconnected" if enabled else "disabled"
     return DestinationStatus(
         health="connected" if report.connected else health,
         rows=report.rows,
@@ -100,15 +114,18 @@ def lag(outbox: Outbox, dead_letters: int) -> str:
     return words
 
 
-def subscription_row(row: Row) -> SubscriptionRow:
-    """A stored subscription as the API shows it."""
+def subscription_row(kept: Kept[SubscriptionBody], error: str | None = None) -> SubscriptionRow:
+    """A stored subscription as the API shows it; `error` is why it cannot run."""
+    row = kept.row
     assert row.parent_id is not None
+    body = kept.body or SubscriptionBody([], None, "unknown", None, row.body.get("enabled") is True)
     return SubscriptionRow(
         id=row.id,
         publish_destination_id=row.parent_id,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        **row.body,
+        last_error=error or UNSET,
+        **msgspec.structs.asdict(body),
     )
 
 
@@ -130,4 +147,14 @@ def found_report(id: int, name: str, found: OutboxSummary | None) -> OutboxRepor
         last_error=None,
         latest_error=None,
         latest_error_at=None,
+    )
+
+
+def continued(report: OutboxReport, before: OutboxReport) -> OutboxReport:
+    """The report of a destination, the one before being known: an actor that has restarted knows nothing of
+    its earlier life's errors."""
+    if report.latest_error is not None:
+        return report
+    return msgspec.structs.replace(
+        report, latest_error=before.latest_error, latest_error_at=before.latest_error_at
     )

@@ -1,68 +1,18 @@
 """What of the polls of a source a subscription wants, and how it is divided into messages.
 
 In the order of spec 02 section 2: interval, qualities, metrics, devices, points per message. What does not
-change from poll to poll (`select`) is worked out once per source.
+change from poll to poll (`readings.interest`) is worked out once per source.
 """
 
 from collections.abc import Iterator, Sequence
 
-from actors.publish import topics
-from actors.publish.formats import Piece, Points
+from actors.publish.formats import Piece
 from actors.publish.routes import QUALITIES, Route
-from actors.readings.batch import Batch, Source, quality
+from actors.readings.batch import Batch, quality
+from actors.readings.interest import Points, indices
 
 JITTER = 250
 """How many ms a poll may be early or late, at intervals long enough for that."""
-
-
-def select(route: Route, source: Source) -> Points:
-    """The source's points that the route wants: None is all of them, () none.
-
-    No topic filter at all wants everything, and so does one that selects the protocol's name (spec 02
-    section 4). A device is meant by its name or by its endpoint's. Costs filters x points.
-    """
-    if not _wants_device(route, source):
-        return ()
-    matched = _match(route.topics, source)
-    if not route.include_metrics and not route.exclude_metrics:
-        return matched
-    included, excluded = frozenset(route.include_metrics), frozenset(route.exclude_metrics)
-    return _as_points(
-        source,
-        tuple(
-            index
-            for index in _indices(matched, source)
-            if (not included or source.points[index].name in included)
-            and source.points[index].name not in excluded
-        ),
-    )
-
-
-def _wants_device(route: Route, source: Source) -> bool:
-    names = {source.device, source.endpoint}
-    included = not route.include_devices or not names.isdisjoint(route.include_devices)
-    return included and names.isdisjoint(route.exclude_devices)
-
-
-def _match(filters: Sequence[str], source: Source) -> Points:
-    if not filters or any(topics.matches(wanted, source.protocol) for wanted in filters):
-        return None
-    return _as_points(
-        source,
-        tuple(
-            index
-            for index, known in enumerate(source.topics)
-            if any(topics.matches(wanted, topic) for wanted in filters for topic in known)
-        ),
-    )
-
-
-def _as_points(source: Source, chosen: tuple[int, ...]) -> Points:
-    return None if chosen and len(chosen) == len(source.points) else chosen
-
-
-def _indices(points: Points, source: Source) -> Sequence[int]:
-    return range(len(source.points)) if points is None else points
 
 
 def messages(
@@ -97,9 +47,9 @@ def _passing(wanted: Sequence[str], batch: Batch, points: Points) -> Points:
     if codes is None:
         return points if "GOOD" in wanted else ()
     values = batch.values
-    indices = _indices(points, batch.source)
-    passing = tuple(index for index in indices if quality(values[index], codes[index]) in wanted)
-    return points if len(passing) == len(indices) else passing
+    chosen = indices(points, batch.source)
+    passing = tuple(index for index in chosen if quality(values[index], codes[index]) in wanted)
+    return points if len(passing) == len(chosen) else passing
 
 
 def _split(message: tuple[Piece, ...], limit: int) -> Iterator[tuple[Piece, ...]]:
@@ -119,12 +69,12 @@ def _split(message: tuple[Piece, ...], limit: int) -> Iterator[tuple[Piece, ...]
 def _portions(message: tuple[Piece, ...], limit: int) -> Iterator[tuple[Piece, int]]:
     """Pieces of at most `limit` points, and how many they have."""
     for batch, points in message:
-        indices = _indices(points, batch.source)
-        if len(indices) <= limit:
-            yield (batch, points), len(indices)
+        chosen = indices(points, batch.source)
+        if len(chosen) <= limit:
+            yield (batch, points), len(chosen)
             continue
-        for start in range(0, len(indices), limit):
-            taken = tuple(indices[start : start + limit])
+        for start in range(0, len(chosen), limit):
+            taken = tuple(chosen[start : start + limit])
             yield (batch, taken), len(taken)
 
 

@@ -1,18 +1,18 @@
 """A subscription: selects points, formats batches, hands payloads to its destination."""
 
-from typing import ClassVar
-
 import msgspec
 from thespian.actors import ActorAddress
 
 from actors.publish import formats, routes, selection, topics
-from actors.publish.formats import MessageIds, Points
+from actors.publish.formats import MessageIds
 from actors.publish.selection import Throttle
 from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
-from actors.readings.messages import PublishEvent
+from actors.readings.interest import Points, select
+from actors.readings.messages import EventRaised
 from actors.system.actor import Actor
+from actors.system.supervision import Restart
 
 
 class RunSubscription(msgspec.Struct, frozen=True):
@@ -26,8 +26,6 @@ class RunSubscription(msgspec.Struct, frozen=True):
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
     """To the destination: payloads in order, of one topic."""
-
-    TELEMETRY: ClassVar[bool] = True
 
     topic: str
     payloads: list[bytes]
@@ -71,6 +69,8 @@ class Buffer(msgspec.Struct):
 class Subscription(Actor):
     """Publishes every batch at once, unless the route asks for `buffer_size` of an endpoint together."""
 
+    RESTART = Restart(max_restarts=None)
+
     def __init__(self) -> None:
         self.buffers: dict[str, Buffer] = {}
         self.number = 0
@@ -91,7 +91,7 @@ class Subscription(Actor):
     def _plan(self, source: Source) -> Plan:
         interval = self.route.min_interval_ms
         return Plan(
-            selection.select(self.route, source),
+            select(self.route.interest, source),
             topics.fill(self.target, source.protocol, source.endpoint, source.device),
             Throttle(interval) if interval else None,
         )
@@ -116,7 +116,7 @@ class Subscription(Actor):
 
     # Events
 
-    def receiveMsg_PublishEvent(self, message: PublishEvent, sender: ActorAddress) -> None:
+    def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
         if not self.format.internal:
             payload = formats.encode_event(self.compression, message.body, self.ids)
             self.send(self.destination, Publish(self._event_topic(message.topic), [payload]))

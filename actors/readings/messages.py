@@ -1,34 +1,45 @@
-"""What sources, sinks and the router tell one another."""
+"""What sources, the router and those who listen tell one another."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import routes
 from actors.readings.batch import Batch
-
-
-class Routing(msgspec.Struct, frozen=True):
-    """One subscription: its actor and what it asks for."""
-
-    subscription: ActorAddress
-    route: routes.Route
-
-
-class Route(msgspec.Struct, frozen=True):
-    """Start, and again whenever subscriptions change: all of them, and who observes each protocol."""
-
-    routings: tuple[Routing, ...]
-    observers: Mapping[str, ActorAddress] = {}
+from actors.readings.interest import Interest
 
 
 class Observe(msgspec.Struct, frozen=True):
-    """To the router: send every batch to `observer` too, for `seconds` from now; 0 ends it."""
+    """To the router: send `observer` every batch with a point of interest, and every event that one of the
+    topic filters `events` selects, until it is no more or `Unobserve`. A second one takes the first one's
+    place.
+
+    Batches that nobody `delivers` are counted as unrouted.
+    """
 
     observer: ActorAddress
-    seconds: float
+    interest: Interest = Interest()
+    events: tuple[str, ...] = ()
+    delivers: bool = False
+
+
+class Unobserve(msgspec.Struct, frozen=True):
+    """To the router: send that actor nothing more."""
+
+    observer: ActorAddress
+
+
+class EventRaised(msgspec.Struct, frozen=True):
+    """To the router: something to tell that is no reading; `body` is JSON's types, as published."""
+
+    topic: str
+    body: dict[str, Any]
+
+
+class ForgetSource(msgspec.Struct, frozen=True):
+    """To the router: that endpoint is no more."""
+
+    endpoint_uuid: str
 
 
 class ReportLatest(msgspec.Struct, frozen=True):
@@ -41,29 +52,11 @@ class LatestReported(msgspec.Struct, frozen=True):
     batches: list[Batch]
 
 
-class ForgetSource(msgspec.Struct, frozen=True):
-    """To the router: that endpoint is no more."""
-
-    endpoint_uuid: str
-
-
-class PublishEvent(msgspec.Struct, frozen=True):
-    """To the router: something to publish that is no reading. It goes to the subscriptions with a topic
-    filter that begins with `events/` and selects `topic`; `body` is JSON's types, as published."""
-
-    topic: str
-    body: dict[str, Any]
+class ReportRouting(msgspec.Struct, frozen=True):
+    """To the router; answered by `RoutingReported`, when every batch before it has been sent on."""
 
 
 class RoutingReported(msgspec.Struct, frozen=True):
-    """To the parent: how many batches nobody wanted since the router's start."""
+    """How many batches nobody has delivered since the router's start."""
 
     unrouted: int
-
-
-class Settle(msgspec.Struct, frozen=True):
-    """To the router; answered by `Settled` when every batch before it has been sent on."""
-
-
-class Settled(msgspec.Struct, frozen=True):
-    pass

@@ -1,69 +1,75 @@
-"""The router: which subscriptions want which endpoint's batches."""
+"""The router: who wants which endpoint's batches."""
 
 import logging
-from time import monotonic
 
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import selection, topics
 from actors.readings.batch import Batch, Source
+from actors.readings.filters import matches
+from actors.readings.interest import select
 from actors.readings.messages import (
+    EventRaised,
     ForgetSource,
     LatestReported,
     Observe,
-    PublishEvent,
     ReportLatest,
-    Route,
+    ReportRouting,
     RoutingReported,
-    Settle,
-    Settled,
+    Unobserve,
 )
-from actors.system.actor import Actor
+from actors.subsystems.descriptor import SubsystemActor
+from actors.subsystems.messages import SubsystemStarted
 
 log = logging.getLogger(__name__)
 
-REPORT_INTERVAL = 1.0
-EVENTS = "events/"
+LOOK_INTERVAL = 1.0  # seconds until an observer that is no more is forgotten
 
 
-class ReportDue(msgspec.Struct, frozen=True):
+class RunRouter(msgspec.Struct, frozen=True):
+    """Start."""
+
+
+class Observers(msgspec.Struct, frozen=True):
+    """To its next life: who observes."""
+
+    observers: tuple[Observe, ...]
+
+
+class LookDue(msgspec.Struct, frozen=True):
     """To itself."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """Where the batches of a source go. An `observer` is sent them too, but does not publish them."""
+class Plan(msgspec.Struct):
+    """Where the batches of a source go; `delivered` tells whether any of them delivers."""
 
     source: Source
-    subscriptions: tuple[ActorAddress, ...]
-    observer: ActorAddress | None
+    observers: dict[str, ActorAddress]
+    delivered: int
 
 
-class Router(Actor):
-    """Sends each batch to the subscriptions that want any of its points, and to who observes.
+class Router(SubsystemActor):
+    """Sends each batch to those who want any of its points.
 
-    Routes are matched once per endpoint and change of either side, not per batch.
+    Interests are matched once per endpoint and change of either side, not per batch: a change of an
+    observer costs one look at each source, a new source one at each observer.
     """
 
     def __init__(self) -> None:
-        self.unrouted = 0
-        self.reported = 0
-        self.warned = False
-        self.ticking = False
-        self.latest: dict[str, Batch] = {}
-        self.leases: dict[str, tuple[ActorAddress, float]] = {}
-
-    def receiveMsg_Route(self, message: Route, sender: ActorAddress) -> None:
-        self.parent = sender
-        self.reported = 0  # a parent that has restarted knows nothing yet
-        self.routings = message.routings
-        self.observers = message.observers
-        self.warned = False
+        self.observers: dict[str, Observe] = {}
         self.plans: dict[str, Plan] = {}
-        self.health = f"{len(self.routings)} subscriptions"
-        if not self.ticking:
-            self.ticking = True
-            self.wakeupAfter(REPORT_INTERVAL, ReportDue())
+        self.latest: dict[str, Batch] = {}
+        self.unrouted = 0
+        self.warned = False
+
+    def receiveMsg_RunRouter(self, message: RunRouter, sender: ActorAddress) -> None:
+        self.wakeupAfter(LOOK_INTERVAL, LookDue())
+        self.send(sender, SubsystemStarted())
+
+    def receiveMsg_Observers(self, message: Observers, sender: ActorAddress) -> None:
+        self.observers = {one.observer.addressDetails: one for one in message.observers}
+
+    # Readings
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         source = message.source
@@ -71,62 +77,76 @@ class Router(Actor):
         if plan is None or plan.source is not source:
             plan = self._plan(source)
         self.latest[source.endpoint_uuid] = message
-        if not plan.subscriptions:
-            self.unrouted += 1
-        for subscription in plan.subscriptions:
-            self.send(subscription, message)
-        if plan.observer is not None:
-            self.send(plan.observer, message)
-        for observer, _ in self.leases.values():
+        if not plan.delivered:
+            self._nobody()
+        for observer in plan.observers.values():
             self.send(observer, message)
 
     def _plan(self, source: Source) -> Plan:
-        plan = self.plans[source.endpoint_uuid] = Plan(
-            source,
-            tuple(
-                routing.subscription
-                for routing in self.routings
-                if selection.select(routing.route, source) != ()
-            ),
-            self.observers.get(source.protocol),
-        )
+        plan = self.plans[source.endpoint_uuid] = Plan(source, {}, 0)
+        for observe in self.observers.values():
+            _admit(plan, observe)
         return plan
 
-    def receiveMsg_PublishEvent(self, message: PublishEvent, sender: ActorAddress) -> None:
-        """Only who asks for events by name gets them: they are not what other receivers expect."""
-        for routing in self.routings:
-            filters = (wanted for wanted in routing.route.topics if wanted.startswith(EVENTS))
-            if any(topics.matches(wanted, message.topic) for wanted in filters):
-                self.send(routing.subscription, message)
+    def _nobody(self) -> None:
+        self.unrouted += 1
+        if not self.warned:
+            self.warned = True
+            log.warning("readings that no enabled subscription wants are dropped")
 
-    # Watching
+    def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
+        for observe in self.observers.values():
+            if any(matches(wanted, message.topic) for wanted in observe.events):
+                self.send(observe.observer, message)
+
+    # Observers
 
     def receiveMsg_Observe(self, message: Observe, sender: ActorAddress) -> None:
         key = message.observer.addressDetails
-        if message.seconds > 0:
-            self.leases[key] = message.observer, monotonic() + message.seconds
-        else:
-            self.leases.pop(key, None)
+        self._forget(key)
+        self.observers[key] = message
+        self.warned = False
+        for plan in self.plans.values():
+            _admit(plan, message)
+        self._remember()
+
+    def receiveMsg_Unobserve(self, message: Unobserve, sender: ActorAddress) -> None:
+        self._forget(message.observer.addressDetails)
+        self._remember()
+
+    def _forget(self, key: str) -> None:
+        observe = self.observers.pop(key, None)
+        if observe is not None:
+            for plan in self.plans.values():
+                if plan.observers.pop(key, None) is not None:
+                    plan.delivered -= observe.delivers
+
+    def _remember(self) -> None:
+        self.remember(Observers(tuple(self.observers.values())))
+        self.health = f"{sum(one.delivers for one in self.observers.values())} subscriptions"
+
+    def receiveMsg_LookDue(self, message: LookDue, sender: ActorAddress) -> None:
+        gone = [key for key, one in self.observers.items() if not self.exists(one.observer)]
+        for key in gone:
+            self._forget(key)
+        if gone:
+            self._remember()
+        self.wakeupAfter(LOOK_INTERVAL, LookDue())
+
+    # Answering
 
     def receiveMsg_ReportLatest(self, message: ReportLatest, sender: ActorAddress) -> None:
         self.send(sender, LatestReported(list(self.latest.values())))
+
+    def receiveMsg_ReportRouting(self, message: ReportRouting, sender: ActorAddress) -> None:
+        self.send(sender, RoutingReported(self.unrouted))
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.latest.pop(message.endpoint_uuid, None)
         self.plans.pop(message.endpoint_uuid, None)
 
-    # Reporting
 
-    def receiveMsg_ReportDue(self, message: ReportDue, sender: ActorAddress) -> None:
-        if self.unrouted != self.reported:
-            self.reported = self.unrouted
-            if not self.warned:
-                self.warned = True
-                log.warning("readings that no enabled subscription wants are dropped")
-            self.send(self.parent, RoutingReported(self.unrouted))
-        now = monotonic()
-        self.leases = {key: lease for key, lease in self.leases.items() if lease[1] > now}
-        self.wakeupAfter(REPORT_INTERVAL, ReportDue())
-
-    def receiveMsg_Settle(self, message: Settle, sender: ActorAddress) -> None:
-        self.send(sender, Settled())
+def _admit(plan: Plan, observe: Observe) -> None:
+    if select(observe.interest, plan.source) != ():
+        plan.observers[observe.observer.addressDetails] = observe.observer
+        plan.delivered += observe.delivers

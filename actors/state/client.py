@@ -1,14 +1,19 @@
-"""An actor that asks the store things, and asks again what is not answered."""
+"""An actor that asks the store things."""
 
+import logging
+from collections.abc import Callable
 from itertools import count
 from time import monotonic
 from typing import Any
 
+import msgspec
 from thespian.actors import ActorAddress
 
 from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
 from storage.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds until what the store does not answer is taken for failed
 
@@ -16,8 +21,20 @@ PATIENCE = 30.0  # seconds until what the store does not answer is taken for fai
 _numbers = count(1)
 
 
+class StoreSilent(msgspec.Struct, frozen=True):
+    """To itself: time to look at what the store has not answered."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A question that waits; `since` is monotonic seconds."""
+
+    kind: str
+    since: float
+    then: Callable[[Transacted], Any]
+
+
 class StoreClient(Actor):
-    """Questions have kinds, one of a kind at a time; the answer comes to `_<kind>_done(transacted)`.
+    """Every question is answered once: by the store, or after `PATIENCE` by an error in its name.
 
     `store_error` is what the latest answer said was wrong; `storing_failed(error)` sets it.
     """
@@ -27,35 +44,45 @@ class StoreClient(Actor):
     def __init__(self) -> None:
         super().__init__()
         self.store_error: str | None = None
-        self._asked: dict[str, tuple[int, float]] = {}
+        self._asked: dict[int, Asked] = {}
+        self._looking = False
 
-    def ask_store(self, kind: str, call: Any, *args: Any) -> None:
-        """Have the store run `call(database, *args)`."""
+    def ask_store(
+        self, kind: str, call: Any, *args: Any, then: Callable[[Transacted], Any] | None = None
+    ) -> None:
+        """Have the store run `call(database, *args)`; the answer goes to `then`, else to `_<kind>_done`."""
         number = next(_numbers)
-        self._asked[kind] = number, monotonic()
-        self.send(self.store, Transact((kind, number), call, args))
+        self._asked[number] = Asked(kind, monotonic(), then or getattr(self, f"_{kind}_done"))
+        self.send(self.store, Transact(number, call, args))
+        if not self._looking:
+            self._looking = True
+            self.wakeupAfter(PATIENCE, StoreSilent())
 
     def is_asked(self, kind: str) -> bool:
         """Whether an answer of that kind is awaited."""
-        return kind in self._asked
+        return any(asked.kind == kind for asked in self._asked.values())
 
     def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:
-        kind, number = message.token
-        if self._asked.get(kind, (0, 0.0))[0] != number:
+        asked = self._asked.pop(message.token, None)
+        if asked is None:
             return  # given up meanwhile, or asked in an earlier life
-        del self._asked[kind]
         if message.error is None:
             self.store_error = None
         else:
             self.storing_failed(message.error)
-        getattr(self, f"_{kind}_done")(message)
+        asked.then(message)
 
-    def give_up_waiting(self, now: float) -> None:
-        """Take for failed what has waited too long; `now` is monotonic seconds."""
-        for kind, (number, since) in list(self._asked.items()):
-            if now - since > PATIENCE:
-                unanswered = Transacted((kind, number), error=StorageError("the store does not answer"))
+    def receiveMsg_StoreSilent(self, message: StoreSilent, sender: ActorAddress) -> None:
+        self._looking = False
+        now = monotonic()
+        for number, asked in list(self._asked.items()):
+            if now - asked.since >= PATIENCE:
+                unanswered = Transacted(number, error=StorageError("the store does not answer", "silent"))
                 self.receiveMsg_Transacted(unanswered, self.myAddress)
+        if self._asked and not self._looking:
+            self._looking = True
+            oldest = min(asked.since for asked in self._asked.values())
+            self.wakeupAfter(max(0.0, oldest + PATIENCE - now), StoreSilent())
 
     def storing_failed(self, error: Exception) -> None:
         self.store_error = str(error)

@@ -1,8 +1,19 @@
-"""What the store is asked."""
+"""What the store is asked, and what it says."""
 
 from typing import Any
 
 import msgspec
+
+from storage.identity import Identity
+
+
+class StoreOpened(msgspec.Struct, frozen=True):
+    """To the parent, once per life: the database is open. `kinds` counts the rows of the target state;
+    `notes` are what its operator must know."""
+
+    identity: Identity
+    kinds: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 class Transact(msgspec.Struct, frozen=True):

@@ -8,19 +8,18 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.state.messages import Transact, Transacted
-from actors.system.actor import Actor
-from storage import devices, identity, outbox, target_state
+from actors.state.messages import StoreOpened, Transact, Transacted
+from actors.subsystems.descriptor import SubsystemActor
+from actors.subsystems.messages import CheckSubsystem, SubsystemChecked, SubsystemFailed, SubsystemStarted
+from storage import database as stored
+from storage import identity, target_state
 from storage.database import Database, open_database
-from storage.devices import Device
 from storage.errors import StorageError
-from storage.identity import Identity
-from storage.outbox import OutboxSummary
-from storage.target_state import Row
 from storage.writer import Writer
 
 log = logging.getLogger(__name__)
 
+CLOSE_WITHIN = 60.0  # seconds in which what was handed to the writer is written, on the slowest of disks
 REOPEN = 2.0  # seconds before another try to open the database
 
 
@@ -35,25 +34,6 @@ class RunStore(msgspec.Struct, frozen=True):
     type: str | None
 
 
-class StoreOpened(msgspec.Struct, frozen=True):
-    """To the parent, once per life: everything the tree is built from.
-
-    `set_aside` is the new name of a database that was corrupt.
-    """
-
-    identity: Identity
-    rows: list[Row]
-    devices: list[Device]
-    outboxes: dict[int, OutboxSummary]
-    set_aside: Path | None
-
-
-class StoreFailed(msgspec.Struct, frozen=True):
-    """To the parent: the database cannot be opened now; the store tries again."""
-
-    message: str
-
-
 class Reopen(msgspec.Struct, frozen=True):
     """To itself: try to open the database."""
 
@@ -63,13 +43,14 @@ class _Opened(msgspec.Struct, frozen=True):
     error: StorageError | None
 
 
-class Store(Actor):
+class Store(SubsystemActor):
     """Runs `Transact`s in the order of their arrival; each is answered after its commit."""
 
     def __init__(self) -> None:
         self.opening: Writer | None = None
         self.writer: Writer | None = None
         self.waiting: list[tuple[Transact, ActorAddress]] = []
+        self.notes: str | None = None
 
     def receiveMsg_RunStore(self, message: RunStore, sender: ActorAddress) -> None:
         self.config = message
@@ -79,19 +60,19 @@ class Store(Actor):
     def receiveMsg_Reopen(self, message: Reopen, sender: ActorAddress) -> None:
         config = self.config
         self.opening = Writer(lambda: open_database(config.path, config.busy_timeout_ms, config.data_dir))
-        self.run(_open(self.opening, config), then=lambda opened: opened)
+        self.run(_open(self.opening, config), then=lambda opened: opened, within=None)
 
     def receiveMsg__Opened(self, message: _Opened, sender: ActorAddress) -> None:
         if message.contents is None:
             self.health = f"degraded: {message.error}"
-            self.send(self.parent, StoreFailed(str(message.error)))
+            self.send(self.parent, SubsystemFailed(str(message.error)))
             self.wakeupAfter(REOPEN, Reopen())
             return
         self.writer = self.opening
-        self.health = None
-        if message.contents.set_aside is not None:
-            self.health = f"started clean; the corrupt database is {message.contents.set_aside.name}"
+        self.notes = "; ".join(message.contents.notes) or None
+        self.health = self.notes
         self.send(self.parent, message.contents)
+        self.send(self.parent, SubsystemStarted())
         waiting, self.waiting = self.waiting, []
         for transact, requester in waiting:
             self.receiveMsg_Transact(transact, requester)
@@ -100,7 +81,13 @@ class Store(Actor):
         if self.writer is None:
             self.waiting.append((message, sender))
         else:
-            self.release(_transact(self.writer, message), reply_to=sender)
+            self.release(_transact(self.writer, message), reply_to=sender, within=None)
+
+    def receiveMsg_CheckSubsystem(self, message: CheckSubsystem, sender: ActorAddress) -> None:
+        if self.writer is None:
+            self.send(sender, SubsystemChecked("the database is not open"))
+        else:
+            self.release(_check(self.writer, self.notes), reply_to=sender)
 
     def stopped(self) -> None:
         """What was handed to the writer is still written and answered; the rest is refused."""
@@ -109,26 +96,26 @@ class Store(Actor):
                 requester, Transacted(transact.token, error=StorageError("the store has ended", "closed"))
             )
         if self.opening is not None:
-            self.release(asyncio.to_thread(self.opening.close))
+            self.release(asyncio.to_thread(self.opening.close), within=CLOSE_WITHIN)
 
 
 async def _open(writer: Writer, config: RunStore) -> _Opened:
     try:
         database = await asyncio.to_thread(writer.start)
-        contents = await asyncio.wrap_future(writer.submit(_contents, config))
+        who, kinds = await asyncio.wrap_future(writer.submit(_contents, config))
     except StorageError as error:
         return _Opened(None, error)
-    return _Opened(msgspec.structs.replace(contents, set_aside=database.set_aside), None)
+    return _Opened(StoreOpened(who, kinds, database.notes), None)
 
 
-def _contents(database: Database, config: RunStore) -> StoreOpened:
-    return StoreOpened(
-        identity=identity.load_or_create(database, config.uuid, config.name, config.type),
-        rows=target_state.load(database),
-        devices=devices.load(database),
-        outboxes=outbox.summaries(database),
-        set_aside=None,
-    )
+def _contents(database: Database, config: RunStore) -> tuple[identity.Identity, dict[str, int]]:
+    who = identity.load_or_create(database, config.uuid, config.name, config.type)
+    return who, target_state.kinds(database)
+
+
+async def _check(writer: Writer, notes: str | None) -> SubsystemChecked:
+    answer = await _transact(writer, Transact(None, stored.ping))
+    return SubsystemChecked(None if answer.error is None else str(answer.error), notes)
 
 
 async def _transact(writer: Writer, message: Transact) -> Transacted:

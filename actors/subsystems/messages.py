@@ -1,22 +1,58 @@
-"""Messages of the root actor."""
+"""What the root actor, its subsystems and the API tell one another."""
 
 import msgspec
+
+# From the root to a subsystem and back
+
+
+class SubsystemStarted(msgspec.Struct, frozen=True):
+    """To the parent, in each life: the subsystem does its work from now on."""
+
+
+class SubsystemFailed(msgspec.Struct, frozen=True):
+    """To the parent: it cannot do its work now, and tries again by itself."""
+
+    message: str
+
+
+class StopSubsystem(msgspec.Struct, frozen=True):
+    """Bring everything to safety; answered by `SubsystemStopped`."""
+
+
+class SubsystemStopped(msgspec.Struct, frozen=True):
+    pass
+
+
+class CheckSubsystem(msgspec.Struct, frozen=True):
+    """How is it? Answered by `SubsystemChecked`."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One line of the health report (spec 01 section 2, `report.subsystems`); `last_check` is Unix ms."""
+
+    name: str
+    healthy: bool
+    critical: bool = False
+    last_check: int = 0
+    consecutive_failures: int = 0
+    description: str | None = None
+    last_error: str | None = None
+
+
+class SubsystemChecked(msgspec.Struct, frozen=True):
+    """`error` is why it is not healthy, None when it is; `description` is shown either way. `checks` are
+    lines of their own about what belongs to it; when and how often they failed is the root's to fill in."""
+
+    error: str | None = None
+    description: str | None = None
+    checks: list[Check] = []
+
+
+# From the API to the root
 
 
 class ReportState(msgspec.Struct, frozen=True):
     """To `agent`; replies `StateReported`."""
-
-
-class Subsystem(msgspec.Struct, frozen=True):
-    """One health check (spec 01 section 2, `report.subsystems`); `last_check` is Unix ms."""
-
-    name: str
-    healthy: bool
-    critical: bool
-    last_check: int
-    consecutive_failures: int = 0
-    description: str | None = None
-    last_error: str | None = None
 
 
 class StateReported(msgspec.Struct, frozen=True):
@@ -24,7 +60,7 @@ class StateReported(msgspec.Struct, frozen=True):
 
     state: str
     ready: bool
-    subsystems: list[Subsystem]
+    checks: list[Check]
 
 
 class DescribeAgent(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from thespian.actors import (
 
 from actors.system.failure import Failed
 from actors.system.supervision import Restart
+from actors.system.tasks import RELEASE_WITHIN, WITHIN
 
 T = TypeVar("T")
 
@@ -33,6 +34,10 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
 
     RESTART: ClassVar[Restart] = Restart()
     """How it is restarted, unless who spawns it says otherwise."""
+
+    SPILLS: ClassVar[tuple[type, ...]] = ()
+    """Messages that may not be lost: those that wait when the actor is away and its mailbox full, or when it
+    ends, go through `spill`."""
 
     health: str | None = None
     """What the actor says of itself in the tree dump; state of its own that others may only read."""
@@ -69,7 +74,8 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         return address
 
     def restate(self, child: ActorAddress, start: Any, label: str | None = None) -> None:
-        """Give a running child a new start message: now, as a message, and in each life to come."""
+        """Give a running child a new start message: now, as a message, and in each life to come. The start is
+        the parent's alone to say; earlier ones that the child has not come to when it restarts are void."""
         cell = self._myRef.system.mailboxes[child.addressDetails]
         cell.start = start
         if label is not None:
@@ -81,15 +87,23 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Whether this actor has a child at that address."""
         return child.addressDetails in (self._myRef.children or {})
 
+    def exists(self, address: ActorAddress) -> bool:
+        """Whether anybody has that address, if only to come back to it."""
+        return address.addressDetails in self._myRef.system.mailboxes
+
     def keep_only(self, wanted: Iterable[ActorAddress]) -> None:
-        """End every child but these."""
+        """End every child but these; of those that gave up, the others do not come back."""
         paths = {address.addressDetails for address in wanted}
+        for path in (self._myRef.lost or {}).keys() - paths:
+            self._myRef.system.forget_lost(self._myRef, path)
         for path in list(self._myRef.children or {}):
             if path not in paths:
                 self.stop_child(ActorAddress(path))
 
     def stop_child(self, address: ActorAddress) -> None:
-        """End a child and its children now; what they had to say they have said."""
+        """End a child and its children now; what they had to say they have said. One that gave up does not
+        come back."""
+        self._myRef.system.forget_lost(self._myRef, address.addressDetails)
         cell = (self._myRef.children or {}).get(address.addressDetails)
         if cell is not None:
             cell.parent = None
@@ -101,37 +115,46 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         coroutine: Coroutine[Any, Any, T],
         then: Callable[[T], Any] | None = None,
         reply_to: ActorAddress | None = None,
+        within: float | None = WITHIN,
     ) -> None:
         """Run I/O: `then(result)` comes back as a message, or the result goes to `reply_to`, as does a
-        `Refusal` that it raises. It dies with this instance."""
-        self._myRef.system.run(self._myRef, coroutine, then, reply_to)
+        `Refusal` that it raises. It dies with this instance, and taking longer than `within` seconds (None:
+        no limit) is a crash."""
+        self._myRef.system.run(self._myRef, coroutine, then, reply_to, within)
 
     def abandon(self) -> None:
         """Cancel everything that `run` has started and that has not ended: nothing comes of it."""
         self._myRef.system.abandon(self._myRef)
 
-    def remember(self, start: Any) -> None:
-        """Let each life to come begin with this start message."""
-        self._myRef.start = start
+    def remember(self, note: Any) -> None:
+        """Leave a message to each life to come, which gets it right after its start; None takes it back."""
+        self._myRef.note = note
 
-    def release(self, coroutine: Coroutine[Any, Any, Any], reply_to: ActorAddress | None = None) -> None:
+    def release(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        reply_to: ActorAddress | None = None,
+        within: float | None = RELEASE_WITHIN,
+    ) -> None:
         """Run something that outlives this instance, such as closing a connection; its result goes to
-        `reply_to`, if given, whatever has become of this actor by then."""
-        self._myRef.system.release(coroutine, reply_to, self.myAddress)
+        `reply_to`, if given, whatever has become of this actor by then. After `within` seconds (None: never)
+        it is cancelled."""
+        self._myRef.system.release(coroutine, reply_to, self.myAddress, within)
 
     def stopped(self) -> None:
         """Called once when the instance ends, whether by exit or crash; nothing can be sent any more
         that would need an answer. Override to `release` what the instance holds."""
 
+    @classmethod
+    def spill(cls, start: Any, waiting: list[Any]) -> tuple[ActorAddress, Any]:
+        """Whom to send what, so that the messages in `waiting`, oldest first, are safe; `start` is the start
+        message of the actor, which is away or has ended."""
+        raise NotImplementedError(f"{cls.__name__} spills nothing")
+
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, sender: ActorAddress) -> Any:
         if message.payload is not None:
             return self.receiveMessage(message.payload, sender)
         return None
-
-    def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
-        """A child gave up: this actor stays, and says so."""
-        name = message.childAddress.addressDetails.rpartition("/")[2]
-        self.health = f"degraded: {name} gave up"
 
 
 def _find_handler(actor_class: type, message_class: type) -> Callable[..., Any] | None:

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from thespian.actors import Actor, ActorAddress, ThespianGeneration
 from thespian.system.timing import timePeriodSeconds
 
-from actors.system.lifecycle import Lifecycle
 from actors.system.mailboxes import Asker, External
+from actors.system.restarting import Restarting
 from actors.system.status import SystemAddress
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ T = TypeVar("T")
 THREAD_CALL_TIMEOUT = 60.0  # seconds another thread waits for the loop
 
 
-class AsyncioSystemBase(Lifecycle):
+class AsyncioSystemBase(Restarting):
     """`ActorSystem(systemBase=AsyncioSystemBase(...))`.
 
     Constructed on a running loop it lives on that loop; elsewhere it starts a loop of its own in a

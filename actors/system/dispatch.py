@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
+import logging
 import math
 import time
 from collections import deque
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from thespian.actors import (
     ActorAddress,
@@ -21,8 +22,18 @@ from thespian.system.timing import timePeriodSeconds
 from actors.system.failure import Failed, Kind
 from actors.system.mailboxes import Asker, Cell, Mailbox
 
+log = logging.getLogger(__name__)
+
 SLICE = 0.005  # seconds of actor turns before the loop looks at its sockets again
 LAG_INTERVAL = 0.5  # seconds between two looks at the loop's lag
+
+
+class Blockage(NamedTuple):
+    """An actor held the loop up for `seconds`, until `at` (loop time), with a message of class `message`."""
+
+    seconds: float
+    at: float
+    message: str
 
 
 class Dispatch:
@@ -34,6 +45,8 @@ class Dispatch:
         self.address = ActorAddress("/ActorSys")
         self.mailboxes: dict[str, Mailbox] = {}
         self.lag = self.lag_max = 0.0
+        self.blockages: dict[str, Blockage] = {}
+        """The latest of each actor that held the loop up, by address."""
         self.dead_letters = 0
         self._dead_letter_handler: ActorAddress | None = None
         self._ready: deque[Cell] = deque()
@@ -76,6 +89,12 @@ class Dispatch:
                 self.loop.call_soon(self._drain)
             else:
                 self._draining = False
+
+    def blocked(self, cell: Cell, message: Any, seconds: float) -> None:
+        """Note that nothing else could run for that long."""
+        name = type(message).__name__
+        self.blockages[cell.address.addressDetails] = Blockage(seconds, self.loop.time(), name)
+        log.warning("%s held the loop up for %.1f s with %s", cell.address.addressDetails, seconds, name)
 
     def put_now(self, cell: Cell, message: Any) -> None:
         """Deliver at the top of the stack (a timer, the end of a task) without another turn of the loop.

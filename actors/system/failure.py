@@ -4,6 +4,9 @@ from typing import Literal
 
 import msgspec
 
+TEXT = 500
+"""Characters of an exception's text that are kept."""
+
 Kind = Literal["invalid", "not_found", "conflict", "read_only", "unavailable", "unsupported", "internal"]
 
 
@@ -33,3 +36,13 @@ class Refusal(Exception):
 
     def failed(self) -> Failed:
         return Failed(self.kind, self.message, self.field)
+
+
+def described(error: BaseException) -> str:
+    """Class and text of an exception for people, on one line; an exception that cannot say its text is named
+    all the same."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - `__str__` is anybody's code
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text[:TEXT]}"

@@ -1,8 +1,7 @@
-"""The life of an actor: created, supervised, restarted, ended."""
+"""The life of an actor: created, and ended for good."""
 
 import asyncio
 import logging
-import traceback
 from abc import abstractmethod
 from collections import deque
 from time import perf_counter
@@ -15,8 +14,6 @@ from thespian.actors import (
     ChildActorExited,
     InvalidActorSpecification,
     NoCompatibleSystemForActor,
-    PoisonMessage,
-    WakeupMessage,
 )
 from thespian.system.messages.status import Thespian_ActorStatus
 from thespian.system.utilis import actualActorClass, checkActorCapabilities, withPossibleInitArgs
@@ -31,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Lifecycle(Tasks):
-    """Creates and ends actors as Thespian does, and supervised ones as OTP does."""
+    """Creates and ends actors, Thespian's plain ones and supervised ones."""
 
     def __init__(self, capabilities: dict[str, Any], mailbox_size: int) -> None:
         super().__init__()
@@ -97,6 +94,8 @@ class Lifecycle(Tasks):
         address = child_address(parent.address if parent else None, name)
         if address.addressDetails in self.mailboxes:
             raise ValueError(f"{address.addressDetails} is already running")
+        if parent is not None:
+            self.forget_lost(parent, address.addressDetails)
         cell = Cell(self, address, parent, actor_class, label or name)
         cell.start = start
         if restart is None:
@@ -108,7 +107,7 @@ class Lifecycle(Tasks):
         return cell.address
 
     def _begin(self, cell: Cell) -> None:
-        """Give the cell a fresh instance whose first message is its start message."""
+        """Give the cell a fresh instance; first it gets its start and what an earlier life left it."""
         try:
             cell.instance = self._instantiate(cell, None)
         except Exception as error:  # noqa: BLE001 - a constructor that raises is a crash like any other
@@ -117,10 +116,16 @@ class Lifecycle(Tasks):
         cell.started = perf_counter()
         if cell.mailbox is None:
             cell.mailbox = deque()
-        cell.mailbox.appendleft((cell.start, cell.parent.address if cell.parent else self.address))
+        if cell.note is not None:
+            cell.mailbox.appendleft((cell.note, cell.address))
+        cell.mailbox.appendleft((cell.start, self.starter(cell)))
         if not cell.scheduled:
             cell.scheduled = True
             self.schedule(cell)
+
+    def starter(self, cell: Cell) -> ActorAddress:
+        """Who a start message comes from."""
+        return cell.parent.address if cell.parent else self.address
 
     def _instantiate(self, cell: Cell, requirements: dict[str, Any] | None) -> Actor:
         instance: Actor = withPossibleInitArgs(
@@ -139,54 +144,7 @@ class Lifecycle(Tasks):
             cell.globalName = global_name
             self.globals[global_name] = cell.address
 
-    # Failing and ending
-
-    def poison(self, cell: Cell, message: Any, sender: ActorAddress, error: BaseException) -> None:
-        """Tell the sender which message an actor choked on."""
-        if cell.crashes is None:
-            log.warning(
-                "%s failed on %s", cell.address.addressDetails, type(message).__name__, exc_info=error
-            )
-        if not isinstance(message, PoisonMessage | ChildActorExited | ActorExitRequest | WakeupMessage):
-            details = "".join(traceback.format_exception(error))
-            self.deliver(sender, PoisonMessage(message, details), cell.address)
-
-    def crash(self, cell: Cell, error: BaseException) -> None:
-        """End the instance; keep address and mailbox for the next one, or give up (see `Restart`)."""
-        if cell.crashes is None:
-            log.error("%s: task failed", cell.address.addressDetails, exc_info=error)
-            return
-        cell.last_error = f"{type(error).__name__}: {error}"
-        self._live_again(cell, cell.crashes, "crashed", error)
-
-    def leave(self, cell: Cell, sender: ActorAddress | None = None, recursive: bool = True) -> None:
-        """An actor exits, of its own accord or because `sender` asked it to; a permanent one comes back,
-        unless it was its parent who asked."""
-        crashes = cell.crashes
-        if crashes is None or crashes.policy.policy != "permanent" or _is_parent(sender, cell):
-            self.terminate(cell, recursive)
-            return
-        cell.last_error = "exited"
-        self._live_again(cell, crashes, "exited", None)
-
-    def _live_again(self, cell: Cell, crashes: Crashes, how: str, error: BaseException | None) -> None:
-        delay = crashes.next_delay(self.loop.time())
-        if delay is None:
-            log.error("%s %s and is not restarted", cell.address.addressDetails, how, exc_info=error)
-            self.terminate(cell)
-            return
-        log.error("%s %s and restarts in %.1f s", cell.address.addressDetails, how, delay, exc_info=error)
-        self._end_instance(cell)
-        if not crashes.policy.keep_children:
-            self._stop_children(cell)
-        self._forget_notes(cell)
-        timers = cell.timers = set()
-
-        def again() -> None:
-            timers.clear()
-            self._begin(cell)
-
-        timers.add(self.loop.call_later(delay, again))
+    # Ending
 
     async def ended(self, address: ActorAddress) -> None:
         """Wait until the actor at `address` has exited for good."""
@@ -208,6 +166,9 @@ class Lifecycle(Tasks):
         if cell.globalName:
             self.globals.pop(cell.globalName, None)
         self._handleDeadLetters(cell.address, False)
+        self.forget_lost(cell)
+        self.blockages.pop(cell.address.addressDetails, None)
+        cell.spill()
         for message, sender in cell.mailbox or ():
             self.dead_letter(cell.address, message, sender)
         cell.mailbox = None
@@ -227,22 +188,24 @@ class Lifecycle(Tasks):
         if stopped is not None:
             try:
                 stopped()
-            except Exception:
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 log.exception("%s failed in stopped()", cell.address.addressDetails)
         if instance is not None and cell.crashes is not None:
             instance._myRef = Ended(cell)
 
-    def _forget_notes(self, cell: Cell) -> None:
-        """Fired timers, results of tasks and notes to itself end with the instance they were for."""
-        cell.mailbox = deque(
-            (message, sender)
-            for message, sender in cell.mailbox or ()
-            if sender != cell.address or isinstance(message, ActorExitRequest)
-        )
+    def forget_lost(self, parent: Cell, path: str | None = None) -> None:
+        """A child that gave up, or all of them if `path` is None, is not to come back by itself."""
+        for lost in [path] if path is not None else list(parent.lost or ()):
+            if parent.lost is not None and lost in parent.lost:
+                parent.lost.pop(lost).forget()
 
     def _stop_children(self, cell: Cell) -> None:
-        """Supervised children end at once; Thespian's plain ones get the exit request they expect."""
-        for child in list((cell.children or {}).values()):
+        """Supervised children end at once, the latest first; Thespian's plain ones get the exit request they
+        expect."""
+        self.forget_lost(cell)
+        for child in reversed(list((cell.children or {}).values())):
             if child.crashes is not None:
                 child.parent = None
                 self.terminate(child)
@@ -273,14 +236,13 @@ class Lifecycle(Tasks):
         return actor_status(cell)
 
     @abstractmethod
+    def poison(self, cell: Cell, message: Any, sender: ActorAddress, error: BaseException) -> None: ...
+
+    @abstractmethod
+    def leave(self, cell: Cell, sender: ActorAddress | None = None, recursive: bool = True) -> None: ...
+
+    @abstractmethod
     def shutdown(self) -> None: ...
-
-
-def _is_parent(sender: ActorAddress | None, cell: Cell) -> bool:
-    """Whether the sender decides over the actor: its parent or the system; over a root, all but itself."""
-    if sender is None or cell.parent is None:
-        return sender is not None and bool(sender != cell.address)
-    return sender in (cell.parent.address, cell.system.address)
 
 
 def _actor_class(actor_class: type[Actor] | str) -> type[Actor]:

@@ -7,7 +7,7 @@ import asyncio
 import queue
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from thespian.actors import (
     Actor,
@@ -22,13 +22,58 @@ from thespian.system.messages.status import Thespian_StatusReq
 from actors.system.failure import Failed
 from actors.system.supervision import Crashes
 
-if TYPE_CHECKING:
-    from actors.system.lifecycle import Lifecycle
-
 ATTEMPTS = 2  # Thespian hands a message to a failing actor a second time before it calls it poison
 TURN = 32  # messages an actor may handle before the next actor has its turn
+BLOCKING = 0.5  # seconds in one handler from which on it is said to have held the loop up
 
 _LIFECYCLE = frozenset({ActorExitRequest, ChildActorExited, Thespian_StatusReq})
+
+
+class System(Protocol):
+    """What a cell asks of the system that it belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+    address: ActorAddress
+    lag: float
+    lag_max: float
+    blockages: dict[str, Any]
+    mailboxes: "dict[str, Mailbox]"
+
+    def schedule(self, cell: "Cell") -> None: ...
+
+    def dead_letter(self, to: ActorAddress, message: Any, sender: ActorAddress) -> None: ...
+
+    def deliver(self, to: ActorAddress, message: Any, sender: ActorAddress) -> None: ...
+
+    def wakeup(self, cell: "Cell", period: Any, payload: Any) -> None: ...
+
+    def watch(self, cell: "Cell", filenos: list[int] | None) -> None: ...
+
+    def waits(self, cell: "Cell") -> float: ...
+
+    def blocked(self, cell: "Cell", message: Any, seconds: float) -> None: ...
+
+    def create_child(
+        self,
+        parent: "Cell",
+        actor_class: type[Actor] | str,
+        requirements: dict[str, Any] | None,
+        global_name: str | None,
+    ) -> ActorAddress: ...
+
+    def poison(self, cell: "Cell", message: Any, sender: ActorAddress, error: BaseException) -> None: ...
+
+    def crash(self, cell: "Cell", error: BaseException) -> None: ...
+
+    def leave(self, cell: "Cell", sender: ActorAddress | None = None, recursive: bool = True) -> None: ...
+
+    def status_of(self, cell: "Cell") -> Any: ...
+
+    def update_capability(self, name: str, value: Any) -> None: ...
+
+    def _handleDeadLetters(self, address: ActorAddress, enable: bool) -> None: ...
+
+    def shutdown(self) -> None: ...
 
 
 class Cell:
@@ -51,8 +96,10 @@ class Cell:
         "instance",
         "last_error",
         "limit",
+        "lost",
         "mailbox",
         "name",
+        "note",
         "parent",
         "scheduled",
         "spawned",
@@ -66,7 +113,7 @@ class Cell:
 
     def __init__(
         self,
-        system: "Lifecycle",
+        system: System,
         address: ActorAddress,
         parent: "Cell | None",
         actor_class: type[Actor],
@@ -84,6 +131,8 @@ class Cell:
         self.limit: int | None = None
         self.scheduled = False
         self.start: Any = None
+        self.note: Any = None
+        self.lost: dict[str, Lost] | None = None
         self.crashes: Crashes | None = None
         self.tasks: dict[asyncio.Task[None], tuple[Any, ActorAddress | None]] | None = None
         self.timers: set[asyncio.TimerHandle] | None = None
@@ -143,8 +192,11 @@ class Cell:
         if mailbox is None:
             mailbox = self.mailbox = deque()
         depth = len(mailbox)
-        if self.limit is not None and depth >= self.limit and not self._make_room(mailbox, message, sender):
-            return
+        if self.limit is not None and depth >= self.limit:
+            if self.instance is None and self.spill():
+                depth = len(mailbox)
+            elif not self._make_room(mailbox, message, sender):
+                return
         mailbox.append((message, sender))
         if depth >= self.high:
             self.high = depth + 1
@@ -169,30 +221,49 @@ class Cell:
         asker.put(Failed("unavailable", f"mailbox of {self.name or self.address} is full"), self.address)
         return False
 
+    def spill(self) -> bool:
+        """Bring to safety what may not be lost while the actor is away (see `Actor.spill`); whether there was
+        anything."""
+        types: tuple[type, ...] = getattr(self.actor_class, "SPILLS", ())
+        waiting = [message for message, _ in self.mailbox or () if isinstance(message, types)]
+        if not waiting:
+            return False
+        kept = [mail for mail in self.mailbox or () if not isinstance(mail[0], types)]
+        assert self.mailbox is not None
+        self.mailbox.clear()
+        self.mailbox.extend(kept)
+        to, message = self.actor_class.spill(self.start, waiting)
+        self.system.deliver(to, message, self.address)
+        return True
+
     def turn(self, now: float, until: float) -> float:
         """Handle up to TURN messages, none after `until`; times and the result are `perf_counter` seconds."""
         mailbox = self.mailbox
         instance = self.instance
-        for _ in range(TURN):
-            if not mailbox or instance is None or now >= until:
-                break
-            message, sender = mailbox.popleft()
-            if type(message) in _LIFECYCLE:
-                self._lifecycle(message, sender)
+        try:
+            for _ in range(TURN):
+                if not mailbox or instance is None or now >= until:
+                    break
+                message, sender = mailbox.popleft()
+                self.handled += 1
+                if type(message) in _LIFECYCLE:
+                    self._lifecycle(instance, message, sender)
+                else:
+                    self._handle(instance, message, sender)
+                after = perf_counter()
+                spent = after - now
+                self.busy += spent
+                if spent > self.busy_max:
+                    self.busy_max = spent
+                if spent > BLOCKING:
+                    self.system.blocked(self, message, spent)
+                now = after
+                instance = self.instance
+        finally:  # whatever came out of a handler: who has mail has another turn
+            if self.mailbox and self.instance is not None:
+                self.system.schedule(self)
             else:
-                self._handle(instance, message, sender)
-            self.handled += 1
-            after = perf_counter()
-            spent = after - now
-            self.busy += spent
-            if spent > self.busy_max:
-                self.busy_max = spent
-            now = after
-            instance = self.instance
-        if mailbox and instance is not None:
-            self.system.schedule(self)
-        else:
-            self.scheduled = False
+                self.scheduled = False
         return now
 
     def _handle(self, instance: Actor, message: Any, sender: ActorAddress) -> None:
@@ -202,7 +273,9 @@ class Cell:
                 self.system.watch(self, getattr(result, "filenos", None))
         except SystemExit:
             self.system.leave(self)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its supervisor's business
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - its supervisor's business
             self._failed(instance, message, sender, error)
 
     def _failed(self, instance: Actor, message: Any, sender: ActorAddress, error: BaseException) -> None:
@@ -216,21 +289,35 @@ class Cell:
             except SystemExit:
                 self.system.leave(self)
                 return
-            except (Exception, asyncio.CancelledError) as again:  # noqa: BLE001 - as above
+            except KeyboardInterrupt:
+                raise
+            except BaseException as again:  # noqa: BLE001 - as above
                 error = again
             else:
                 return
         self.system.poison(self, message, sender, error)
 
-    def _lifecycle(self, message: Any, sender: ActorAddress) -> None:
-        instance = self.instance
-        assert instance is not None
+    def _lifecycle(self, instance: Actor, message: Any, sender: ActorAddress) -> None:
         if isinstance(message, Thespian_StatusReq):
             self.actor_send(sender, self.system.status_of(self))
             return
         self._handle(instance, message, sender)
         if isinstance(message, ActorExitRequest) and self.instance is instance:
             self.system.leave(self, sender, message.isRecursive)
+
+
+class Lost:
+    """A child that gave up, as it was at its end; `timer` is for its return, None when it has none."""
+
+    __slots__ = ("cell", "timer")
+
+    def __init__(self, cell: Cell, timer: asyncio.TimerHandle | None) -> None:
+        self.cell = cell
+        self.timer = timer
+
+    def forget(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 class Ended:

@@ -14,7 +14,7 @@ class ActorNode(msgspec.Struct, frozen=True):
     actor_class: str
     address: str
     state: str
-    """running, restarting, degraded"""
+    """running, restarting, degraded, gave up"""
     health: str | None
     """what the actor says of itself: connected, disconnected: <why>, ..."""
     uptime: float

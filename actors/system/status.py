@@ -1,16 +1,22 @@
 """Thespian's own status messages."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from thespian.actors import ActorAddress
 from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq, Thespian_SystemStatus
 from thespian.system.timing import ExpirationTimer
 
-from actors.system.mailboxes import Cell
+from actors.system.mailboxes import Cell, System
 
-if TYPE_CHECKING:
-    from actors.system.lifecycle import Lifecycle
+
+class Reported(System, Protocol):
+    """What a system says of itself."""
+
+    capabilities: dict[str, Any]
+    globals: dict[str, Any]
+    _down: bool
+    _dead_letter_handler: ActorAddress | None
 
 
 def actor_status(cell: Cell) -> Thespian_ActorStatus:
@@ -29,7 +35,7 @@ def actor_status(cell: Cell) -> Thespian_ActorStatus:
     return status
 
 
-def system_status(system: "Lifecycle") -> Thespian_SystemStatus:
+def system_status(system: Reported) -> Thespian_SystemStatus:
     status = Thespian_SystemStatus(system.address, capabilities=system.capabilities, inShutdown=system._down)
     for box in system.mailboxes.values():
         if isinstance(box, Cell) and box.parent is None:
@@ -46,7 +52,7 @@ class SystemAddress:
 
     __slots__ = ("system",)
 
-    def __init__(self, system: "Lifecycle") -> None:
+    def __init__(self, system: Reported) -> None:
         self.system = system
 
     def put(self, message: Any, sender: ActorAddress) -> None:

@@ -5,34 +5,62 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import Any
+from typing import Any, NamedTuple
 
 from thespian.actors import ActorAddress
 
-from actors.system.dispatch import Dispatch
+from actors.system.dispatch import LAG_INTERVAL, Dispatch
 from actors.system.failure import Refusal
 from actors.system.mailboxes import Cell
 
 log = logging.getLogger(__name__)
 
+WITHIN = 120.0
+"""Seconds that a coroutine of an actor may take unless it is started with another limit."""
+RELEASE_WITHIN = 15.0
+"""Seconds that closing what an actor left behind may take, likewise."""
+
+
+class Overdue(Exception):
+    """A coroutine of an actor has taken longer than it may: the actor's crash."""
+
+
+class Due(NamedTuple):
+    """By when a task is to end, and since when it runs (loop time); `cell` is None when its actor is gone."""
+
+    by: float
+    since: float
+    cell: Cell | None
+
 
 class Tasks(Dispatch, ABC):
-    """I/O on behalf of actors. `crash` is the lifecycle's."""
+    """I/O on behalf of actors. `crash` is supervision's.
+
+    Limits of time are looked at twice a second, for all tasks together: a timer for each would cost as much
+    as handling a message.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._releases: set[asyncio.Task[Any]] = set()
+        self._due: dict[asyncio.Task[Any], Due] = {}
 
     @abstractmethod
     def crash(self, cell: Cell, error: BaseException) -> None: ...
 
     def run(
-        self, cell: Cell, coroutine: Any, then: Callable[[Any], Any] | None, reply_to: ActorAddress | None
+        self,
+        cell: Cell,
+        coroutine: Any,
+        then: Callable[[Any], Any] | None,
+        reply_to: ActorAddress | None,
+        within: float | None = WITHIN,
     ) -> None:
         """Run a coroutine for an actor; its result, through `then`, comes back as a message, or goes to
         `reply_to`, as does a `Refusal` that it raises.
 
-        Any other exception in it is a crash of the actor; the task dies with the actor's instance.
+        Any other exception in it is a crash of the actor, and so is taking longer than `within` seconds; the
+        task dies with the actor's instance.
         """
         if cell.tasks is None:
             cell.tasks = {}
@@ -40,6 +68,15 @@ class Tasks(Dispatch, ABC):
         task = self.loop.create_task(self._carry(cell, cell.tasks, own, coroutine, then, reply_to))
         own.append(task)
         cell.tasks[task] = (coroutine, reply_to)
+        if within is not None:
+            now = self.loop.time()
+            self._due[task] = Due(now + within, now, cell)
+
+    def waits(self, cell: Cell) -> float:
+        """For how many seconds the actor's longest coroutine has been running; of those without a limit
+        nothing is said."""
+        since = [self._due[task].since for task in cell.tasks or () if task in self._due]
+        return self.loop.time() - min(since) if since else 0.0
 
     def abandon(self, cell: Cell) -> None:
         """Cancel what an actor has running: neither results nor a crash come of it."""
@@ -47,6 +84,8 @@ class Tasks(Dispatch, ABC):
         for task, (coroutine, reply_to) in tuple((tasks or {}).items()):
             task.cancel()
             self._await_release(task)
+            if task in self._due:
+                self._give_time(task)
             if getcoroutinestate(coroutine) == CORO_CREATED:  # its task never got to it
                 coroutine.close()
                 self._excuse(reply_to, "unavailable", f"{cell.name} was stopped meanwhile")
@@ -69,6 +108,7 @@ class Tasks(Dispatch, ABC):
         try:
             result = await coroutine
         except asyncio.CancelledError:
+            self._due.pop(own[0], None)
             self._excuse(reply_to, "unavailable", f"{cell.name} was stopped meanwhile")
             if tasks.pop(own[0], None) is not None:
                 # Not by us: something that it shared with another task was cancelled under it.
@@ -76,6 +116,7 @@ class Tasks(Dispatch, ABC):
             raise
         except Exception as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
             error = raised
+        self._due.pop(own[0], None)
         if tasks.pop(own[0], None) is None:
             return  # the instance ended meanwhile
         if error is None:
@@ -98,12 +139,23 @@ class Tasks(Dispatch, ABC):
             self.put_now(cell, message)
 
     def release(
-        self, coroutine: Any, reply_to: ActorAddress | None = None, sender: ActorAddress | None = None
+        self,
+        coroutine: Any,
+        reply_to: ActorAddress | None = None,
+        sender: ActorAddress | None = None,
+        within: float | None = RELEASE_WITHIN,
     ) -> None:
         """Run what outlives its actor (closing a connection), until `released`; see `Actor.release`."""
         if reply_to is not None:
             coroutine = self._answer(coroutine, reply_to, sender or self.address)
-        self._await_release(self.loop.create_task(coroutine))
+        task = self.loop.create_task(coroutine)
+        self._await_release(task)
+        if within is not None:
+            self._give_time(task, within)
+
+    def _give_time(self, task: asyncio.Task[Any], seconds: float = RELEASE_WITHIN) -> None:
+        now = self.loop.time()
+        self._due[task] = Due(now + seconds, now, None)
 
     async def _answer(self, coroutine: Any, reply_to: ActorAddress, sender: ActorAddress) -> None:
         self.deliver(reply_to, await coroutine, sender)
@@ -113,12 +165,37 @@ class Tasks(Dispatch, ABC):
 
         def done(task: asyncio.Task[Any]) -> None:
             self._releases.discard(task)
+            self._due.pop(task, None)
             if not task.cancelled() and task.exception() is not None:
                 log.warning("release after an actor's end failed", exc_info=task.exception())
 
         task.add_done_callback(done)
 
     async def released(self) -> None:
-        """Wait until what stopped actors left behind (tasks to unwind, connections to close) is gone."""
+        """Wait until what stopped actors left behind (tasks to unwind, connections to close) is gone; what
+        does not end when it is cancelled is left."""
         while self._releases:
-            await asyncio.gather(*self._releases, return_exceptions=True)
+            await asyncio.wait(self._releases, timeout=LAG_INTERVAL)
+            self._end_overdue()
+
+    def _look_at_lag(self, due: float) -> None:
+        self._end_overdue()
+        super()._look_at_lag(due)
+
+    def _end_overdue(self) -> None:
+        now = self.loop.time()
+        for task, due in [item for item in self._due.items() if item[1].by < now]:
+            del self._due[task]
+            if due.cell is not None:
+                (due.cell.tasks or {}).pop(task, None)
+                task.cancel()
+                self._await_release(task)
+                self._give_time(task)
+                self.crash(due.cell, Overdue("what it waited for did not come in time"))
+            elif task.cancelling():
+                log.error("what an actor left behind does not end and is given up")
+                self._releases.discard(task)
+            else:
+                log.warning("closing what an actor left behind took too long and is cancelled")
+                task.cancel()
+                self._give_time(task)

@@ -7,24 +7,19 @@ from actors.system.messages import ActorNode, TreeDumped
 
 
 def dump(root: Cell) -> TreeDumped:
-    """The actors below and including `root`, children in the order of their creation."""
+    """The actors below and including `root`, children in the order of their creation, then those that gave
+    up."""
     system = root.system
     return TreeDumped(_node(root), round(system.lag * 1000, 3), round(system.lag_max * 1000, 3))
 
 
-def _node(cell: Cell) -> ActorNode:
-    instance = cell.instance
-    health = getattr(instance, "health", None)
-    if instance is None:
-        state = "restarting"
-    else:
-        state = "degraded" if health is not None and health.startswith("degraded") else "running"
+def _node(cell: Cell, gave_up: bool = False) -> ActorNode:
     return ActorNode(
         name=cell.name or cell.address.addressDetails,
         actor_class=cell.actor_class.__name__,
         address=cell.address.addressDetails,
-        state=state,
-        health=health,
+        state="gave up" if gave_up else state(cell),
+        health=getattr(cell.instance, "health", None),
         uptime=round(perf_counter() - cell.started, 1),
         mailbox=len(cell.mailbox or ()),
         mailbox_high=cell.high,
@@ -34,5 +29,16 @@ def _node(cell: Cell) -> ActorNode:
         max_ms=round(1000 * cell.busy_max, 3),
         restarts=cell.crashes.restarts if cell.crashes else 0,
         last_error=cell.last_error,
-        children=[_node(child) for child in (cell.children or {}).values()],
+        children=[
+            *(_node(child) for child in (cell.children or {}).values()),
+            *(_node(lost.cell, gave_up=True) for lost in (cell.lost or {}).values()),
+        ],
     )
+
+
+def state(cell: Cell) -> str:
+    """running, restarting or degraded (by its own word, or because a child gave up)."""
+    if cell.instance is None:
+        return "restarting"
+    health = getattr(cell.instance, "health", None)
+    return "degraded" if cell.lost or (health is not None and health.startswith("degraded")) else "running"

@@ -17,7 +17,7 @@ from actors.endpoints.messages import (
     RemoveAllEndpoints,
     RemoveEndpoint,
 )
-from api.device_status import DISABLED, Health, ask_health, health_of
+from api.device_status import DISABLED, Health, ask_health, broken, health_of
 from api.masking import masked
 from api.routing import Call, route
 from storage.timestamps import iso
@@ -145,8 +145,16 @@ def _endpoint(row: EndpointRow, report: HealthReported | None = None) -> Endpoin
     return Endpoint(
         **_columns(row),
         last_seen_at=iso(report.last_seen) if report else None,
-        health=health_of(report) if report else UNSET if row.enabled else DISABLED,
+        health=_health(row, report),
     )
+
+
+def _health(row: EndpointRow, report: HealthReported | None) -> Health | UnsetType:
+    if row.error is not None:
+        return broken(row.error)
+    if report is not None:
+        return health_of(report)
+    return UNSET if row.enabled else DISABLED
 
 
 def _reply(row: EndpointRow) -> EndpointReply:
@@ -158,6 +166,6 @@ def _reply(row: EndpointRow) -> EndpointReply:
 
 def _columns(row: EndpointRow) -> dict[str, Any]:
     columns = msgspec.structs.asdict(row)
-    del columns["address"]
+    del columns["address"], columns["error"]
     columns["connection"] = masked(row.connection)
     return columns

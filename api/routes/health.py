@@ -6,7 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
-from actors.subsystems.messages import ReportState, StateReported, Subsystem
+from actors.readings.messages import ReportRouting, RoutingReported
+from actors.subsystems.messages import Check, ReportState, StateReported
 from api.routing import Answer, Call, route
 from storage.timestamps import iso
 
@@ -158,7 +159,7 @@ async def health_report(call: Call) -> Answer:
     well = _is_healthy(state)
     report = Report(
         well,
-        [_subsystem(subsystem) for subsystem in state.subsystems],
+        [_line(check) for check in state.checks],
         _unhealthy(state),
         _critical_failures(state),
     )
@@ -177,6 +178,7 @@ async def health_report(call: Call) -> Answer:
 )
 async def buffer_status(call: Call) -> BufferStatus:
     buffers = await call.context.request("publisher", ReportBuffers(), BuffersReported)
+    routing = await call.context.peek("readings", ReportRouting(), RoutingReported)
     outboxes = buffers.outboxes
     return BufferStatus(
         mqtt_message_buffer_count=sum(outbox.rows for outbox in outboxes),
@@ -185,7 +187,7 @@ async def buffer_status(call: Call) -> BufferStatus:
         last_flush_attempt=_latest([outbox.last_flush_attempt for outbox in outboxes]),
         last_flush_success=_latest([outbox.last_flush_success for outbox in outboxes]),
         rejected=sum(outbox.rejected for outbox in outboxes),
-        unrouted_batches=buffers.unrouted,
+        unrouted_batches=routing.unrouted if routing else 0,
         destinations=[_destination(outbox) for outbox in outboxes],
     )
 
@@ -201,22 +203,22 @@ def _is_healthy(state: StateReported) -> bool:
 
 
 def _critical_failures(state: StateReported) -> list[str]:
-    return [subsystem.name for subsystem in state.subsystems if subsystem.critical and not subsystem.healthy]
+    return [check.name for check in state.checks if check.critical and not check.healthy]
 
 
 def _unhealthy(state: StateReported) -> list[str]:
-    return [subsystem.name for subsystem in state.subsystems if not subsystem.healthy]
+    return [check.name for check in state.checks if not check.healthy]
 
 
-def _subsystem(subsystem: Subsystem) -> SubsystemReport:
+def _line(check: Check) -> SubsystemReport:
     return SubsystemReport(
-        subsystem.name,
-        subsystem.healthy,
-        subsystem.critical,
-        subsystem.last_check,
-        subsystem.consecutive_failures,
-        UNSET if subsystem.description is None else subsystem.description,
-        UNSET if subsystem.last_error is None else subsystem.last_error,
+        check.name,
+        check.healthy,
+        check.critical,
+        check.last_check,
+        check.consecutive_failures,
+        UNSET if check.description is None else check.description,
+        UNSET if check.last_error is None else check.last_error,
     )
 
 

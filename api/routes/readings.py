@@ -22,7 +22,7 @@ HEADERS = {
     summary="The latest reading of every metric of the endpoints that run",
 )
 async def latest_readings(call: Call, query: ReadingFilter) -> LatestReadings:
-    reported = await call.context.request("router", ReportLatest(), LatestReported)
+    reported = await call.context.request("readings", ReportLatest(), LatestReported)
     return latest_of(query, reported.batches)
 
 

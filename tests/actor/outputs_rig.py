@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from puppets import SECONDS, Lives, Puppet, until
-from shelf import Gate
 from thespian.actors import ActorAddress
 
 from actors.outputs.detector import DriftDetector
@@ -22,7 +21,7 @@ from actors.outputs.messages import (
 )
 from actors.outputs.outputs import Outputs, RunOutputs
 from actors.readings.batch import Batch, Point, Source
-from actors.readings.messages import PublishEvent
+from actors.readings.messages import EventRaised, Observe
 from actors.state.messages import Transact, Transacted
 from actors.state.store import RunStore, Store
 from actors.system.addresses import child_address
@@ -41,9 +40,12 @@ T = TypeVar("T")
 class FakeRouter(Puppet):
     def __init__(self) -> None:
         super().__init__()
-        self.events: list[PublishEvent] = []
+        self.events: list[EventRaised] = []
 
-    def receiveMsg_PublishEvent(self, message: PublishEvent, sender: ActorAddress) -> None:
+    def receiveMsg_Observe(self, message: Observe, sender: ActorAddress) -> None:
+        self.told.append(message)
+
+    def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
         self.events.append(message)
 
 
@@ -55,19 +57,16 @@ class OutputsRig:
         self.sources: dict[tuple[str, ...], Source] = {}
         self.now = START
 
-    async def start(self, gate: Gate | None = None) -> None:
-        """With a gate, before the baselines are loaded: that waits for it."""
+    async def start(self, loaded: bool = True) -> None:
+        """And wait until the baselines are loaded, or not."""
         self.base = AsyncioSystemBase()
         start = RunStore(self.path, self.path.parent, 5000, None, None, None)
         self.store = self.base.spawn(None, Store, "store", start)
         routers: list[FakeRouter] = []
         self.router = self.base.spawn(None, FakeRouter, "router", Lives(routers))  # type: ignore[arg-type]
-        rows = (await self.transact(target_state.load)).result
-        if gate is not None:
-            self.base.tell(self.store, Transact("gate", gate))
-        run = RunOutputs(rows, self.store, self.router, CREATED)
+        run = RunOutputs(self.store, self.router, CREATED)
         self.outputs = self.base.spawn(None, Outputs, "outputs", run)
-        await until(lambda: routers and self.detector() and (gate or self.detector().loaded))
+        await until(lambda: routers and self.detector() and (self.detector().loaded or not loaded))
         self.published = routers[0].events
 
     async def stop(self) -> None:

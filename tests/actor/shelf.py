@@ -9,7 +9,9 @@ from puppets import SECONDS, SOON, Puppet
 from thespian.actors import ActorAddress
 
 from actors.state.keeper import Keeper
-from actors.state.store import RunStore, Store, StoreFailed, StoreOpened
+from actors.state.messages import StoreOpened
+from actors.state.store import RunStore, Store
+from actors.subsystems.messages import SubsystemFailed, SubsystemStarted
 from actors.system.failure import Refusal
 from storage import target_state
 from storage.database import Database
@@ -26,6 +28,10 @@ class RunOwner(msgspec.Struct, frozen=True):
 class Owner(Puppet):
     """Parent of the store; `told` is what the store says."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = False
+
     def receiveMsg_RunOwner(self, message: RunOwner, sender: ActorAddress) -> None:
         message.instances.append(self)
         self.store = self.spawn(Store, "store", message.store, SOON)
@@ -33,7 +39,10 @@ class Owner(Puppet):
     def receiveMsg_StoreOpened(self, message: StoreOpened, sender: ActorAddress) -> None:
         self.told.append(message)
 
-    def receiveMsg_StoreFailed(self, message: StoreFailed, sender: ActorAddress) -> None:
+    def receiveMsg_SubsystemStarted(self, message: SubsystemStarted, sender: ActorAddress) -> None:
+        self.started = True
+
+    def receiveMsg_SubsystemFailed(self, message: SubsystemFailed, sender: ActorAddress) -> None:
         self.told.append(message)
 
     def receiveMsg_Transacted(self, message: Any, sender: ActorAddress) -> None:
@@ -69,9 +78,18 @@ class RunShelf(msgspec.Struct, frozen=True):
 class Shelf(Keeper):
     """Keeps things by name; refuses one that is called nothing."""
 
+    CHANGES = (Put, Remove)
+    REQUESTS = (*CHANGES, List)
+
     def receiveMsg_RunShelf(self, message: RunShelf, sender: ActorAddress) -> None:
         self.store = message.store
-        self.things: dict[int, Row] = {}
+        self.begin()
+
+    def load(self) -> tuple[Any, ...]:
+        return target_state.load, (THING,)
+
+    def take(self, stored: list[Row]) -> None:
+        self.things = {row.id: row for row in stored}
 
     def receiveMsg_Put(self, message: Put, sender: ActorAddress) -> None:
         if not message.name:

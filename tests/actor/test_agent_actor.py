@@ -4,41 +4,65 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_field import until, until_answered
 from thespian.actors import ActorAddress
 
-from actors.agent import (
-    Agent,
-    GatewayFailed,
-    GatewayListening,
-    RunAgent,
-    RunGateway,
-    Stop,
-    Stopped,
-)
+from actors.agent import Agent, RunAgent, Stop, Stopped
+from actors.readings.messages import Unobserve
 from actors.state.messages import Transact
-from actors.subsystems.messages import AgentDescribed, DescribeAgent, ReportState, StateReported, Subsystem
+from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor
+from actors.subsystems.messages import (
+    AgentDescribed,
+    Check,
+    DescribeAgent,
+    ReportState,
+    StateReported,
+    SubsystemFailed,
+    SubsystemStarted,
+)
+from actors.subsystems.registry import subsystems
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.messages import DumpTree, TreeDumped
-from actors.system.supervision import Restart
 from api import gateway
-from api.gateway import Gateway
+from api.gateway import Gateway, RunGateway
 from conf.settings import Settings, load
 
 
-class Door(Actor):
+class Opened(msgspec.Struct, frozen=True):
+    """To a door."""
+
+
+class Jammed(msgspec.Struct, frozen=True):
+    """To a door."""
+
+    why: str
+
+
+class Door(SubsystemActor):
     """A gateway that opens when it is told to."""
 
-    def receiveMsg_RunGateway(self, message: RunGateway, sender: ActorAddress) -> None:
-        self.agent = message.agent
+    def receiveMsg_str(self, message: str, sender: ActorAddress) -> None:
+        self.parent = sender
 
-    def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
-        self.send(self.agent, message)
+    def receiveMsg_Opened(self, message: Opened, sender: ActorAddress) -> None:
+        self.send(self.parent, SubsystemStarted())
 
-    def receiveMsg_GatewayFailed(self, message: GatewayFailed, sender: ActorAddress) -> None:
-        self.send(self.agent, message)
+    def receiveMsg_Jammed(self, message: Jammed, sender: ActorAddress) -> None:
+        self.send(self.parent, SubsystemFailed(message.why))
+
+
+DOOR = Subsystem(
+    name="gateway",
+    actor=Door,
+    start=lambda where: "go",
+    phase=Phase.GATEWAY,
+    critical=True,
+    stays=True,
+    reported_as="agent-api",
+)
 
 
 class Probe(Actor):
@@ -47,7 +71,7 @@ class Probe(Actor):
     def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
         if isinstance(message, list):
             self.told = message
-        else:
+        elif not isinstance(message, Unobserve):
             self.told.append(message)
 
 
@@ -64,7 +88,7 @@ def settings(directory: Path, **overrides: Any) -> Settings:
 
 
 def run(base: AsyncioSystemBase, start: Settings) -> ActorAddress:
-    return base.spawn(None, Agent, "agent", RunAgent(start, "1.2.3", Door), Restart("transient"))
+    return base.spawn(None, Agent, "agent", RunAgent(start, "1.2.3", (*subsystems(), DOOR)))
 
 
 async def state(base: AsyncioSystemBase, agent: ActorAddress) -> StateReported:
@@ -80,13 +104,13 @@ async def until_state(base: AsyncioSystemBase, agent: ActorAddress, wanted: str)
     return found
 
 
-def check(report: StateReported, name: str) -> Subsystem | None:
-    return next((one for one in report.subsystems if one.name == name), None)
+def check(report: StateReported, name: str) -> Check | None:
+    return next((one for one in report.checks if one.name == name), None)
 
 
 async def opened(base: AsyncioSystemBase, agent: ActorAddress) -> None:
     await until_state(base, agent, "READY")
-    base.deliver(ActorAddress("/agent/gateway"), GatewayListening(48484), base.address)
+    base.tell(ActorAddress("/agent/gateway"), Opened())
     await until_state(base, agent, "RUNNING")
 
 
@@ -95,14 +119,19 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
     found = await until_state(base, agent, "READY")
     assert not found.ready
     await opened(base, agent)
-    found = await until_answered(lambda: state(base, agent), lambda found: check(found, "database"))
+    found = await until_answered(lambda: state(base, agent), lambda found: check(found, "mqtt"))
     assert found.ready
-    assert {check.name: check.healthy for check in found.subsystems} == {
-        "lifecycle": True,
-        "agent-api": True,
-        "database": True,
-        "mqtt": True,
-    }
+    assert [(one.name, one.healthy, one.critical) for one in found.checks] == [
+        ("database", True, True),
+        ("readings", True, True),
+        ("publisher", True, True),
+        ("outputs", True, False),
+        ("endpoints", True, True),
+        ("agent-api", True, True),
+        ("event-loop", True, False),
+        ("mqtt", True, False),
+        ("lifecycle", True, True),
+    ]
 
 
 async def test_the_tree_has_every_part(base, tmp_path):
@@ -112,6 +141,7 @@ async def test_the_tree_has_every_part(base, tmp_path):
     assert isinstance(dumped, TreeDumped)
     assert [child.name for child in dumped.root.children] == [
         "store",
+        "readings",
         "publisher",
         "outputs",
         "endpoints",
@@ -148,7 +178,7 @@ async def test_it_stops_in_order(base, tmp_path, before):
 async def test_an_api_that_cannot_listen_at_the_start_ends_the_agent(base, tmp_path, caplog):
     agent = run(base, settings(tmp_path))
     await until_state(base, agent, "READY")
-    base.deliver(ActorAddress("/agent/gateway"), GatewayFailed("the port is taken"), base.address)
+    base.tell(ActorAddress("/agent/gateway"), Jammed("the port is taken"))
     async with asyncio.timeout(5):
         await base.ended(agent)
     assert [record.getMessage() for record in caplog.records] == ["cannot start: the port is taken"]
@@ -157,11 +187,11 @@ async def test_an_api_that_cannot_listen_at_the_start_ends_the_agent(base, tmp_p
 async def test_an_api_that_fails_later_is_a_critical_failure_until_it_listens_again(base, tmp_path):
     agent = run(base, settings(tmp_path))
     await opened(base, agent)
-    base.deliver(ActorAddress("/agent/gateway"), GatewayFailed("gone"), base.address)
+    base.tell(ActorAddress("/agent/gateway"), Jammed("gone"))
     found = await until_answered(lambda: state(base, agent), lambda found: not found.ready)
     api = check(found, "agent-api")
     assert (api.healthy, api.critical, api.last_error) == (False, True, "gone")
-    base.deliver(ActorAddress("/agent/gateway"), GatewayListening(48484), base.address)
+    base.tell(ActorAddress("/agent/gateway"), Opened())
     await until_answered(lambda: state(base, agent), lambda found: found.ready)
 
 
@@ -212,6 +242,10 @@ def noop(database) -> str:
 # The gateway
 
 
+def gateway_of(base: AsyncioSystemBase, parent: ActorAddress, start: RunGateway) -> None:
+    base.spawn(base.mailboxes[parent.addressDetails], Gateway, "gateway", start)
+
+
 async def test_a_gateway_whose_port_is_taken_says_so_and_listens_when_it_is_free(
     base, tmp_path, monkeypatch, caplog
 ):
@@ -222,38 +256,39 @@ async def test_a_gateway_whose_port_is_taken_says_so_and_listens_when_it_is_free
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        start = RunGateway(settings(tmp_path, **{"api.port": port}), probe, probe, probe, probe, probe)
-        base.spawn(None, Gateway, "gateway", start)
+        start = RunGateway(settings(tmp_path, **{"api.port": port}), probe, probe)
+        gateway_of(base, probe, start)
         await until(lambda: len(told) >= 2)
-        expected = GatewayFailed(f"the API cannot listen on 127.0.0.1:{port}: Address already in use")
+        expected = SubsystemFailed(f"the API cannot listen on 127.0.0.1:{port}: Address already in use")
         assert told[:2] == [expected, expected]
-        assert base.mailboxes["/gateway"].instance.health.startswith("degraded: the API cannot listen")
-    await until(lambda: GatewayListening(port) in told)
-    assert base.mailboxes["/gateway"].instance.health == f"listening on port {port}"
-    handled = base.mailboxes["/gateway"].handled
+        assert base.mailboxes["/probe/gateway"].instance.health.startswith("degraded: the API cannot listen")
+    await until(lambda: SubsystemStarted() in told)
+    assert base.mailboxes["/probe/gateway"].instance.health == f"listening on port {port}"
+    handled = base.mailboxes["/probe/gateway"].handled
     await asyncio.sleep(0)
-    assert told.count(GatewayListening(port)) == 1
-    assert base.mailboxes["/gateway"].handled == handled
+    assert told.count(SubsystemStarted()) == 1
+    assert base.mailboxes["/probe/gateway"].handled == handled
     assert not caplog.records
 
 
 async def test_a_gateway_that_ends_frees_its_port(base, tmp_path):
     told: list[Any] = []
     probe = base.spawn(None, Probe, "probe", told)
-    base.spawn(None, Gateway, "gateway", RunGateway(settings(tmp_path), probe, probe, probe, probe, probe))
+    gateway_of(base, probe, RunGateway(settings(tmp_path), probe, probe))
     await until(lambda: told)
-    base.terminate(base.mailboxes["/gateway"])
+    port = int(base.mailboxes["/probe/gateway"].instance.health.rpartition(" ")[2])
+    base.terminate(base.mailboxes["/probe/gateway"])
     await base.released()
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind(("127.0.0.1", told[0].port))
+        free.bind(("127.0.0.1", port))
 
 
 async def test_a_host_name_that_does_not_exist_is_said_plainly(base, tmp_path):
     told: list[Any] = []
     probe = base.spawn(None, Probe, "probe", told)
-    start = RunGateway(settings(tmp_path, **{"api.host": "no such host"}), probe, probe, probe, probe, probe)
-    base.spawn(None, Gateway, "gateway", start)
+    start = RunGateway(settings(tmp_path, **{"api.host": "no such host"}), probe, probe)
+    gateway_of(base, probe, start)
     await until(lambda: told)
     assert told[0].message.startswith("the API cannot listen on no such host:0: ")
     assert "Unknown error" not in told[0].message

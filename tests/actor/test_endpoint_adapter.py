@@ -1,5 +1,6 @@
 import logging
 
+import msgspec
 import pytest
 from fake_field import Field, Stage, staged, until
 
@@ -135,12 +136,13 @@ async def test_an_endpoint_that_gave_up_shows_until_the_next_change(stage, field
     adapter = run(stage, "one")
     await until(lambda: stage.batches)
     cell = stage.base.mailboxes[child_address(adapter, "one").addressDetails]
-    stage.base.terminate(cell)
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, max_restarts=0)
+    stage.base.crash(cell, RuntimeError("boom"))
 
     def state():
         return tree.dump(stage.base.mailboxes[adapter.addressDetails]).root
 
-    await until(lambda: state().state == "degraded")
-    assert state().health == "degraded: one gave up"
+    assert state().state == "degraded"
+    assert children(stage, adapter)["one"].state == "gave up"
     restate(stage, adapter, stage.start_of("one"))
-    await until(lambda: state().state == "running" and "one" in children(stage, adapter))
+    await until(lambda: state().state == "running" and children(stage, adapter)["one"].state == "running")

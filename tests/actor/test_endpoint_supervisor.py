@@ -20,7 +20,7 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.supervisor import Endpoints, RunEndpoints
 from actors.state.messages import Transact
-from actors.state.store import RunStore, Store, StoreOpened
+from actors.state.store import RunStore, Store
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.failure import Failed
@@ -32,11 +32,8 @@ class Root(Actor):
 
     def receiveMsg_tuple(self, message: tuple[RunStore, ActorAddress], sender: ActorAddress) -> None:
         start, self.router = message
-        self.store = self.spawn(Store, "store", start)
-
-    def receiveMsg_StoreOpened(self, message: StoreOpened, sender: ActorAddress) -> None:
-        start = RunEndpoints(message.rows, message.devices, self.store, self.router, 100, 400)
-        self.endpoints = self.spawn(Endpoints, "endpoints", start)
+        store = self.spawn(Store, "store", start)
+        self.endpoints = self.spawn(Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400))
 
 
 class Agent:
@@ -238,7 +235,7 @@ async def test_a_change_that_races_with_the_removal_is_not_found(agent):
         agent.ask(RemoveEndpoint(row.uuid)), agent.ask(ChangeEndpoint("plc", enabled=False))
     )
     assert removed == EndpointsRemoved(1)
-    assert (changed.kind, changed.message) == ("not_found", "It was removed meanwhile")
+    assert (changed.kind, changed.message) == ("not_found", "Endpoint not found: plc")
     assert await agent.names() == []
 
 

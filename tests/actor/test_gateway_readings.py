@@ -10,40 +10,52 @@ import pytest
 from fake_field import until
 from thespian.actors import ActorAddress
 
-from actors.agent import GatewayListening, RunGateway
-from actors.publish.publisher import ROUTER
 from actors.readings.batch import Batch, Point, Source
-from actors.readings.messages import Observe, Route
-from actors.readings.router import Router
+from actors.readings.messages import Observe, Unobserve
+from actors.readings.router import Router, RunRouter
+from actors.subsystems.messages import SubsystemStarted
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.supervision import Restart
-from api import gateway
-from api.gateway import Gateway
+from api.gateway import Gateway, GatewayListening, RunGateway
 from conf.settings import load
 
 SOON = Restart(backoff=0.001, backoff_max=0.004)
 PRESS = Source("u", "press", "modbus", "d", "press", (Point("speed"),), ())
 
 
-class Ports(Actor):
-    """Stands for the agent: keeps where the gateway listens in the list that is its start message."""
+class WatchedGateway(Gateway):
+    """Tells where it listens."""
 
-    def receiveMsg_list(self, message: list[int], sender: ActorAddress) -> None:
-        self.ports = message
+    ports: list[int]
 
     def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
+        super().receiveMsg_GatewayListening(message, sender)
         self.ports.append(message.port)
+
+
+class Root(Actor):
+    """Stands for the agent."""
+
+    def receiveMsg_str(self, message: str, sender: ActorAddress) -> None:
+        pass
+
+    def receiveMsg_SubsystemStarted(self, message: SubsystemStarted, sender: ActorAddress) -> None:
+        pass
 
 
 class WatchedRouter(Router):
     """A router that keeps what it was asked by gateways."""
 
-    asked: list[Observe]
+    asked: list[Observe | Unobserve]
 
     def receiveMsg_Observe(self, message: Observe, sender: ActorAddress) -> None:
         self.asked.append(message)
         super().receiveMsg_Observe(message, sender)
+
+    def receiveMsg_Unobserve(self, message: Unobserve, sender: ActorAddress) -> None:
+        self.asked.append(message)
+        super().receiveMsg_Unobserve(message, sender)
 
 
 class House:
@@ -52,13 +64,13 @@ class House:
     def __init__(self, base: AsyncioSystemBase) -> None:
         self.base = base
         self.ports: list[int] = []
-        self.asked: list[Observe] = []
+        self.asked: list[Observe | Unobserve] = []
         WatchedRouter.asked = self.asked
-        self.agent = base.spawn(None, Ports, "agent", self.ports)
-        self.router = base.spawn(None, WatchedRouter, ROUTER, Route(()), SOON)
-        settings = load(None, {}, {"api.port": 0})
-        start = RunGateway(settings, self.agent, self.agent, self.agent, self.router, self.agent)
-        self.gateway = base.spawn(None, Gateway, "gateway", start, SOON)
+        WatchedGateway.ports = self.ports
+        self.agent = base.spawn(None, Root, "agent", "go")
+        self.router = base.spawn(None, WatchedRouter, "readings", RunRouter(), SOON)
+        start = RunGateway(load(None, {}, {"api.port": 0}), self.agent, self.router)
+        self.gateway = base.spawn(None, WatchedGateway, "gateway", start, SOON)
 
     @asynccontextmanager
     async def following(self, query: str = "") -> AsyncIterator[aiohttp.StreamReader]:
@@ -75,7 +87,7 @@ class House:
 
     def observers(self) -> int:
         router: Any = self.base.mailboxes[self.router.addressDetails].instance
-        return len(router.leases) if router else 0
+        return len(router.observers) if router else 0
 
     def crash(self, address: ActorAddress) -> None:
         cell = self.base.mailboxes[address.addressDetails]
@@ -102,14 +114,14 @@ async def event(content: aiohttp.StreamReader) -> bytes:
 async def test_readings_reach_a_client_while_it_follows_and_cost_nothing_otherwise(house):
     house.publish()
     await asyncio.sleep(0)
-    assert house.asked == []
+    assert house.asked == [Unobserve(house.gateway)]
     async with house.following("?endpoint=press") as content:
         await until(house.observers)
         house.publish()
         assert b'"endpoint":"press"' in await event(content)
-        assert house.asked == [Observe(house.gateway, gateway.LEASE)]
+        assert house.asked[-1] == Observe(house.gateway)
     await until(lambda: house.observers() == 0)
-    assert house.asked[-1] == Observe(house.gateway, 0)
+    assert house.asked[-1] == Unobserve(house.gateway)
     handled = house.handled(house.gateway)
     for _ in range(10):
         house.publish()
@@ -118,33 +130,18 @@ async def test_readings_reach_a_client_while_it_follows_and_cost_nothing_otherwi
     assert house.handled(house.gateway) == handled
 
 
-async def test_a_second_client_needs_no_lease_of_its_own(house):
+async def test_for_a_second_client_the_router_is_not_asked_again(house):
     async with house.following() as one, house.following("?metric=speed") as other:
         await until(house.observers)
         house.publish()
         assert await event(one) == await event(other)
-    assert [asked.seconds for asked in house.asked].count(gateway.LEASE) == 1
+    assert house.asked.count(Observe(house.gateway)) == 1
 
 
-async def test_the_lease_is_renewed_while_it_is_needed(house, monkeypatch):
-    monkeypatch.setattr(gateway, "RENEW_EVERY", 0.01)
-    async with house.following():
-        await until(lambda: len(house.asked) >= 5)
-    await until(lambda: house.asked[-1].seconds == 0)
-    asked = len(house.asked)
-    async with house.following():
-        await until(lambda: len(house.asked) >= asked + 5)
-    await until(lambda: house.asked[-1].seconds == 0)
-    timers = house.base.mailboxes[house.gateway.addressDetails].timers
-    await until(lambda: not timers)
-
-
-async def test_a_router_that_restarts_is_asked_again(house, monkeypatch, caplog):
-    monkeypatch.setattr(gateway, "RENEW_EVERY", 0.05)
+async def test_a_router_that_restarts_knows_who_follows(house, caplog):
     async with house.following() as content:
         await until(house.observers)
         house.crash(house.router)
-        await until(house.observers)
         house.publish()
         assert b'"endpoint":"press"' in await event(content)
 

@@ -2,18 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from puppets import SECONDS, SOON, node, until
-from shelf import Gate, List, Owner, Put, Remove, RunOwner, RunShelf, Shelf, configured, fill_disk
+from shelf import THING, Gate, List, Owner, Put, Remove, RunOwner, RunShelf, Shelf, configured, fill_disk
 from thespian.actors import ActorAddress
 
+from actors.state import client, keeper
 from actors.state.messages import Transact, Transacted
+from actors.subsystems.messages import CheckSubsystem
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Failed, Refusal
+from storage import target_state
+from storage.database import open_database
+from storage.errors import StorageError
 from storage.target_state import Row
 
 
@@ -42,6 +48,7 @@ async def stage(tmp_path: Path) -> AsyncGenerator[Stage, None]:
 
 
 async def test_a_change_is_answered_and_in_effect_once_it_is_stored(stage):
+    await stage.ask(List())
     gate = Gate()
     held = asyncio.ensure_future(stage.store_runs(gate))
     await asyncio.to_thread(gate.entered.wait, SECONDS)
@@ -54,6 +61,18 @@ async def test_a_change_is_answered_and_in_effect_once_it_is_stored(stage):
     assert row.name == "cup"
     assert await stage.ask(List()) == ["cup"]
     await held
+
+
+async def test_requests_before_the_rows_are_loaded_wait_for_them(tmp_path):
+    path = tmp_path / "agent.sqlite"
+    with closing(open_database(path)) as database:
+        target_state.insert(database, THING, "cup", {})
+    stage = Stage(path)
+    listed, added = await asyncio.gather(stage.ask(List()), stage.ask(Put("cup")))
+    assert listed == ["cup"]
+    assert added.kind == "conflict"
+    stage.system.shutdown()
+    await stage.system.released()
 
 
 async def test_changes_under_way_at_once_each_get_their_own_answer(stage):
@@ -104,27 +123,86 @@ async def test_a_stored_change_that_cannot_be_put_into_effect_is_answered_and_cr
     assert node(stage.system, stage.shelf).last_error == "ValueError: apply"
 
 
-async def test_a_refusal_when_a_change_is_put_into_effect_reaches_who_asked_for_it(stage):
+async def test_a_refusal_when_a_change_is_put_into_effect_is_a_defect_like_any_other(stage):
     cup = await stage.ask(Put("cup"))
-    assert await stage.ask(Remove(cup.id, Refusal("too late", kind="conflict"))) == Failed(
-        "conflict", "too late"
-    )
-    assert await stage.ask(List()) == ["cup"]
+    failed = await stage.ask(Remove(cup.id, Refusal("too late", kind="conflict")))
+    assert failed == Failed("internal", "stored, but it could not be put into effect")
+    assert await stage.ask(List()) == []  # as it is on disk
 
 
-async def test_an_answer_of_the_store_to_an_earlier_life_is_not_taken_for_one_to_this(stage, caplog):
+async def test_a_keeper_that_crashes_with_a_change_under_way_finds_it_in_its_next_life(stage, caplog):
+    await stage.ask(List())
     gate = Gate()
     held = asyncio.ensure_future(stage.store_runs(gate))
     await asyncio.to_thread(gate.entered.wait, SECONDS)
-    lost = asyncio.ensure_future(stage.system.ask(stage.shelf, Put("old"), 0.2))
+    under_way = asyncio.ensure_future(stage.ask(Put("old")))
+    waiting = asyncio.ensure_future(stage.ask(Put("never")))
     await stage.ask(List())
     stage.system.crash(stage.system.mailboxes[stage.shelf.addressDetails], RuntimeError("boom"))
-    await until(lambda: node(stage.system, stage.shelf).state == "running")
-    reply = asyncio.ensure_future(stage.ask(Put("new")))
-    await stage.ask(List())
+    assert await under_way == Failed("unavailable", "Interrupted: look whether it was stored")
+    assert await waiting == Failed("unavailable", "Interrupted: nothing was changed")
+    listed = asyncio.ensure_future(stage.ask(List()))
     gate.open()
-    assert (await reply).name == "new"
-    assert await stage.ask(List()) == ["new"]
-    assert "before it crashed" in caplog.text
-    assert await lost is None
+    assert await listed == ["old"]
+    assert (await stage.ask(Put("old"))).kind == "conflict"
+    row = await stage.ask(Put("new"))
+    assert await stage.ask(List()) == ["old", "new"]
+    assert await stage.ask(Remove(row.id)) == 1
     await held
+
+
+async def test_a_store_that_does_not_answer_is_given_up_and_asked_what_has_become_of_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(client, "PATIENCE", 0.2)
+    stage = Stage(tmp_path / "agent.sqlite")
+    await stage.ask(List())
+    gate = Gate()
+    held = asyncio.ensure_future(stage.store_runs(gate))
+    await asyncio.to_thread(gate.entered.wait, SECONDS)
+    refused = await stage.ask(Put("cup"))
+    assert refused == Failed("unavailable", "the store does not answer")
+    gate.open()
+    await held
+    await until_answer(lambda: stage.ask(List()), ["cup"])
+    stage.system.shutdown()
+    await stage.system.released()
+
+
+async def test_rows_that_cannot_be_loaded_refuse_who_waits_and_are_asked_for_again(tmp_path, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise StorageError("no room", "full")
+
+    monkeypatch.setattr(keeper, "RELOAD", 0.01)
+    load = target_state.load
+    monkeypatch.setattr("storage.target_state.load", fail)
+    stage = Stage(tmp_path / "agent.sqlite")
+    assert await stage.ask(List()) == Failed("unavailable", "no room")
+    assert node(stage.system, stage.shelf).health == "degraded: no room"
+    checked = await stage.ask(CheckSubsystem())
+    assert checked.error == "its rows are not loaded yet"
+    monkeypatch.setattr("storage.target_state.load", load)
+    await until_answer(lambda: stage.ask(List()), [])
+    assert (await stage.ask(CheckSubsystem())).error is None
+    stage.system.shutdown()
+    await stage.system.released()
+
+
+async def test_too_many_waiting_changes_are_refused(stage, monkeypatch):
+    await stage.ask(List())
+    monkeypatch.setattr(keeper, "WAITING", 2)
+    gate = Gate()
+    held = asyncio.ensure_future(stage.store_runs(gate))
+    await asyncio.to_thread(gate.entered.wait, SECONDS)
+    changes = [asyncio.ensure_future(stage.ask(Put(f"cup-{n}"))) for n in range(4)]
+    assert await changes[3] == Failed("unavailable", "Too many changes are under way")
+    gate.open()
+    await held
+    await asyncio.gather(*changes)
+    assert await stage.ask(List()) == ["cup-0", "cup-1", "cup-2"]
+
+
+async def until_answer(ask: Any, wanted: Any) -> None:
+    async with asyncio.timeout(SECONDS):
+        while await ask() != wanted:  # noqa: ASYNC110 - a store that recovers tells nobody else
+            await asyncio.sleep(0.01)

@@ -392,13 +392,21 @@ async def test_a_detector_that_crashes_goes_on_with_what_it_knew(rig: OutputsRig
     assert len(await rig.events()) == 1
 
 
-async def test_nothing_is_watched_before_the_baselines_are_loaded(tmp_path: Path, quick: None) -> None:
+async def test_nothing_is_watched_before_the_baselines_are_loaded(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig = OutputsRig(tmp_path)
     await rig.start()
     await rig.learn()
     await rig.stop()
-    gate = Gate()
-    await rig.start(gate)
+    gate, load = Gate(), detector_module.stored.load
+
+    def wait_and_load(database: Any, protocol: str) -> Any:
+        gate(database)
+        return load(database, protocol)
+
+    monkeypatch.setattr(detector_module.stored, "load", wait_and_load)
+    await rig.start(loaded=False)
     await rig.poll(20, load=1)
     assert await rig.baselines() == {}
     refused = await rig.refused(RemoveBaselines(), rig.address())

@@ -8,13 +8,9 @@ import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import numbers_of, source_of
 
-from actors.publish.messages import (
-    BuffersReported,
-    RemoveSubscription,
-    ReportBuffers,
-    SubscriptionRemoved,
-)
+from actors.publish.messages import RemoveSubscription, SubscriptionRemoved
 from actors.readings.batch import Batch
+from actors.readings.messages import ReportRouting
 
 
 async def subscribed(rig: Rig, *filters: str) -> int:
@@ -26,7 +22,7 @@ async def subscribed(rig: Rig, *filters: str) -> int:
 
 async def unrouted(rig: Rig, count: int) -> None:
     async with asyncio.timeout(5):
-        while (await rig.ask(ReportBuffers(), BuffersReported)).unrouted != count:  # noqa: ASYNC110
+        while (await rig.base.ask(rig.router, ReportRouting(), 1)).unrouted != count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -200,7 +196,7 @@ async def test_a_subscription_that_goes_publishes_what_it_has_buffered(
 ) -> None:
     _, subscription = await buffered(rig, bufferSize=10)
     rig.poll(1, 2)
-    await rig.ask(ReportBuffers(), BuffersReported)
+    assert await rig.base.ask(rig.router, ReportRouting(), 5)
     if how == "removed":
         await rig.ask(RemoveSubscription(subscription), SubscriptionRemoved)
     else:

@@ -10,16 +10,15 @@ from puppets import SECONDS, node, until
 from shelf import THING, Gate, Owner, RunOwner, configured
 
 from actors.state import store as store_module
-from actors.state.messages import Transact, Transacted
-from actors.state.store import StoreFailed, StoreOpened
+from actors.state.messages import StoreOpened, Transact, Transacted
+from actors.subsystems.messages import CheckSubsystem, SubsystemChecked, SubsystemFailed
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from storage import database as storage_database
-from storage import endpoints, outbox, target_state
+from storage import endpoints, target_state
 from storage.database import Database, open_database
 from storage.errors import Duplicate, StorageError
 from storage.lock import Lock
-from storage.outbox import OutboxRow
 
 
 @pytest.fixture
@@ -71,20 +70,18 @@ def put(database: Database, name: str) -> str:
     return target_state.insert(database, THING, name, {}).name or ""
 
 
-async def test_an_opened_store_tells_its_parent_everything_that_the_tree_is_built_from(path):
+async def test_an_opened_store_tells_its_parent_whose_it_is_and_what_kinds_of_rows_it_holds(path):
     with closing(open_database(path)) as database:
-        row, device = endpoints.add_endpoint(database, "plc", {"enabled": True}, "id-1", "modbus")
-        away = target_state.insert(database, "destination", "broker", {})
-        outbox.commit(database, away.id, [OutboxRow(1, "topic", b"payload", 1000)], [])
+        endpoints.add_endpoint(database, "plc", {"enabled": True}, "id-1", "modbus")
+        target_state.insert(database, "destination", "broker", {})
+        target_state.insert(database, "app", "bridge", {})
     system = AsyncioSystemBase()
     stage = Stage(system, path)
-    await until(stage.opened)
+    await until(lambda: stage.owners and stage.owners[0].started)
     [opened] = stage.opened()
-    assert opened.rows == [row, away]
-    assert opened.devices == [device]
-    assert (opened.outboxes[away.id].rows, opened.outboxes[away.id].bytes) == (1, 7)
+    assert opened.kinds == {"endpoint": 1, "destination": 1, "app": 1}
     assert opened.identity.name == "agent-7"
-    assert opened.set_aside is None
+    assert opened.notes == ()
     system.shutdown()
     await system.released()
 
@@ -133,7 +130,7 @@ async def test_a_store_that_crashed_opens_the_database_again_and_goes_on(stage):
     await stage.transact(put, "before")
     stage.crash()
     await until(lambda: len(stage.opened()) == 2)
-    assert [row.name for row in stage.opened()[1].rows] == ["before"]
+    assert stage.opened()[1].kinds == {THING: 1}
     assert (await stage.transact(put, "after")).error is None
     assert stage.stored() == ["before", "after"]
     assert node(stage.system, stage.store).restarts == 1
@@ -189,7 +186,7 @@ async def test_a_database_in_use_is_reported_and_tried_again_until_it_is_free(sy
     stage = Stage(system, path)
     reply = asyncio.ensure_future(stage.transact(put, "patience"))
     await until(lambda: len(stage.told) >= 2)
-    assert all(isinstance(message, StoreFailed) for message in stage.told)
+    assert all(isinstance(message, SubsystemFailed) for message in stage.told)
     assert "in use by another agent" in stage.told[0].message
     shown = node(stage.system, stage.store)
     assert (shown.state, shown.restarts) == ("degraded", 0)
@@ -204,11 +201,13 @@ async def test_a_corrupt_database_is_set_aside_and_the_store_says_so(path):
     system = AsyncioSystemBase()
     stage = Stage(system, path)
     await until(stage.opened)
-    aside = stage.opened()[0].set_aside
-    assert aside is not None
+    [aside] = path.parent.glob("agent.sqlite.corrupt-*")
     assert aside.read_bytes().startswith(b"this is not")
-    health = node(system, stage.store).health
-    assert health == f"started clean; the corrupt database is {aside.name}"
+    [note] = stage.opened()[0].notes
+    assert aside.name in note
+    assert node(system, stage.store).health == note
+    checked = await system.ask(stage.store, CheckSubsystem(), SECONDS)
+    assert checked == SubsystemChecked(None, note)
     assert (await stage.transact(put, "anew")).error is None
     system.shutdown()
     await system.released()

@@ -16,7 +16,7 @@ from actors.publish.routes import Route
 from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
 from actors.publish.topics import Target
 from actors.readings.batch import Batch, Insight, Point, Source
-from actors.readings.messages import PublishEvent
+from actors.readings.messages import EventRaised
 from actors.system.asyncio_base import AsyncioSystemBase
 
 UUID = "7d0f2c5e-0000-4000-8000-000000000001"
@@ -266,7 +266,7 @@ async def test_a_template_is_filled_for_each_source(system: AsyncioSystemBase) -
 
 # Events
 
-DRIFT = PublishEvent("events/drift/modbus", {"type": "new-field", "field": "oil_temp"})
+DRIFT = EventRaised("events/drift/modbus", {"type": "new-field", "field": "oil_temp"})
 
 
 async def test_an_event_is_published_with_a_message_id(system: AsyncioSystemBase) -> None:

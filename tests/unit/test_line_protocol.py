@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from line_protocol_parser import parse_line
 
 from actors.publish import formats
-from actors.publish.formats import MessageIds, Points
+from actors.publish.formats import MessageIds
 from actors.publish.formats.line_protocol import measurement
 from actors.readings.batch import Batch, Point, Source
+from actors.readings.interest import Points
 
 POLLED = 1741083325004
 IDS = MessageIds("7f3e9a1b-1111-4222-8333-444455556666")

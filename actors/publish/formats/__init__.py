@@ -7,10 +7,10 @@ import msgspec
 
 from actors.publish.formats import custom, ecp, line_protocol, tags
 from actors.publish.formats.compression import compress
-from actors.publish.formats.format import Format, Piece, Points
+from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.message_ids import MessageIds
 
-__all__ = ["NAMES", "MessageIds", "Piece", "Points", "encode", "encode_event", "find"]
+__all__ = ["NAMES", "MessageIds", "Piece", "encode", "encode_event", "find"]
 
 _FORMATS: dict[str, Format] = {
     known.name: known for known in (custom.FORMAT, tags.FORMAT, ecp.FORMAT, line_protocol.FORMAT)

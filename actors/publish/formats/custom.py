@@ -6,10 +6,11 @@ from functools import lru_cache
 
 import msgspec
 
-from actors.publish.formats.format import Format, Piece, Points
+from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.fragments import Entries, PerSource, choose, encode_each, text
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Batch, Point, Quality, Source, quality
+from actors.readings.interest import Points
 
 # Stands for the poll's time until a payload is made. No encoded JSON contains it.
 _TIME = b"\0"

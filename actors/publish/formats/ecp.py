@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.publish.formats.format import Format, Piece, Points
+from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.fragments import PerSource, choose, encode_each, text
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Source
+from actors.readings.interest import Points
 
 _BOOLEAN = b',"type":1}'
 _INTEGER = b',"type":2}'

@@ -6,9 +6,7 @@ import msgspec
 
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Batch
-
-Points = tuple[int, ...] | None
-"""Indices of a source's points, rising; None is all of them."""
+from actors.readings.interest import Points
 
 Piece = tuple[Batch, Points]
 """The part of a poll that goes into a message: its batch and at least one of its points."""

@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from actors.publish.formats.format import Points
 from actors.readings.batch import Source
 from actors.readings.by_source import BySource
+from actors.readings.interest import Points
 
 ROOM = 16
 """How many times the points of its source are remembered, in one selection or another."""

@@ -7,10 +7,11 @@ ms. Measurement and precision are the destination's configuration, which may cha
 import re
 from collections.abc import Sequence
 
-from actors.publish.formats.format import Format, Piece, Points
+from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.fragments import PerSource, choose, encode_each
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Source
+from actors.readings.interest import Points
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Before these, and at the end, parsers disagree whether a backslash stands for itself.

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from actors.publish.formats.format import Format, Piece, Points
+from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.fragments import Entries, Frame, PerSource, choose, join, text
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Batch, Source
+from actors.readings.interest import Points
 
 
 class _Prepared(msgspec.Struct, frozen=True):

@@ -1,0 +1,25 @@
+"""Endpoints as a subsystem."""
+
+from actors.endpoints.supervisor import Endpoints, RunEndpoints
+from actors.subsystems.descriptor import Phase, Subsystem, Surroundings
+from storage.endpoints import ENDPOINT
+
+
+def _start(where: Surroundings) -> RunEndpoints:
+    settings = where.settings.endpoints
+    return RunEndpoints(
+        store=where.at("store"),
+        router=where.at("readings"),
+        reconnect_min_ms=settings.reconnect_min_ms,
+        reconnect_max_ms=settings.reconnect_max_ms,
+    )
+
+
+SUBSYSTEM = Subsystem(
+    name="endpoints",
+    actor=Endpoints,
+    start=_start,
+    phase=Phase.SOURCES,
+    critical=True,
+    kinds=(ENDPOINT,),
+)

@@ -1,0 +1,43 @@
+"""Publishing as a subsystem."""
+
+from actors.publish.destinations.fallbacks import fallbacks
+from actors.publish.outbox import Limits
+from actors.publish.publisher import Publisher, RunPublisher
+from actors.publish.starts import Terms
+from actors.subsystems.descriptor import Phase, Subsystem, Surroundings
+from storage.publishing import DESTINATION, SUBSCRIPTION
+
+MILLISECONDS_AN_HOUR = 3_600_000
+
+
+def _start(where: Surroundings) -> RunPublisher:
+    publish = where.settings.publish
+    limits = Limits(
+        max_rows=publish.max_rows,
+        max_bytes=publish.max_bytes,
+        ttl_ms=publish.ttl_hours * MILLISECONDS_AN_HOUR,
+        memory_bytes=publish.memory_bytes,
+        hold=publish.commit_interval_ms / 2000,
+        strict=publish.durability == "strict",
+    )
+    return RunPublisher(
+        Terms(
+            store=where.at("store"),
+            router=where.at("readings"),
+            agent_uuid=where.known.uuid,
+            limits=limits,
+            window=publish.window,
+            compression=publish.compression,
+            fallbacks=fallbacks(where.settings),
+        )
+    )
+
+
+SUBSYSTEM = Subsystem(
+    name="publisher",
+    actor=Publisher,
+    start=_start,
+    phase=Phase.SINKS,
+    critical=True,
+    kinds=(DESTINATION, SUBSCRIPTION),
+)

@@ -1,0 +1,44 @@
+"""Topic filters (MQTT 3.1.1 section 4.7)."""
+
+from actors.system.failure import Refusal
+
+MAX_BYTES = 65_535
+
+
+def check_filter(topic_filter: str, field: str) -> str:
+    """The filter itself; raises `Refusal` naming `field` when MQTT would not accept it."""
+    check_text(topic_filter, field, "topic filter")
+    levels = topic_filter.split("/")
+    for number, level in enumerate(levels, 1):
+        if "#" in level and (level != "#" or number != len(levels)):
+            raise Refusal(f"Invalid topic filter: {topic_filter} ('#' must be the whole last level)", field)
+        if "+" in level and level != "+":
+            raise Refusal(f"Invalid topic filter: {topic_filter} ('+' must be a whole level)", field)
+    return topic_filter
+
+
+def check_text(text: str, field: str, what: str) -> None:
+    """Raise `Refusal` for what can be neither a topic nor a filter."""
+    if not text:
+        raise Refusal(f"Invalid {what}: it is empty", field)
+    if "\0" in text:
+        raise Refusal(f"Invalid {what}: it contains a NUL character", field)
+    if len(text.encode()) > MAX_BYTES:
+        raise Refusal(f"Invalid {what}: it is longer than {MAX_BYTES} bytes", field)
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether a checked filter selects the topic.
+
+    `#` includes the parent level: `a/#` selects `a`. A leading wildcard does not select `$...`.
+    """
+    if topic.startswith("$") and topic_filter[0] in "+#":
+        return False
+    levels = topic_filter.split("/")
+    parts = topic.split("/")
+    for position, level in enumerate(levels):
+        if level == "#":
+            return True
+        if position == len(parts) or level not in ("+", parts[position]):
+            return False
+    return len(levels) == len(parts)

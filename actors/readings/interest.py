@@ -1,0 +1,77 @@
+"""Which points of a source somebody wants."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from actors.readings.batch import Source
+from actors.readings.filters import matches
+
+Points: TypeAlias = tuple[int, ...] | None
+"""Indices into `source.points`, rising; None is all of them."""
+
+
+class Interest(msgspec.Struct, frozen=True):
+    """Everything, unless something is said. `topics` are topic filters, or names of protocols; an empty tuple
+    filters nothing. A device is meant by its name or by its endpoint's."""
+
+    topics: tuple[str, ...] = ()
+    include_devices: tuple[str, ...] = ()
+    exclude_devices: tuple[str, ...] = ()
+    include_metrics: tuple[str, ...] = ()
+    exclude_metrics: tuple[str, ...] = ()
+
+
+EVERYTHING = Interest()
+
+
+def select(interest: Interest, source: Source) -> Points:
+    """The source's points that are wanted; () is none.
+
+    No topic filter at all wants everything, and so does one that selects the protocol's name (spec 02
+    section 4). Costs filters x points.
+    """
+    if not _wants_device(interest, source):
+        return ()
+    matched = _match(interest.topics, source)
+    if not interest.include_metrics and not interest.exclude_metrics:
+        return matched
+    included, excluded = frozenset(interest.include_metrics), frozenset(interest.exclude_metrics)
+    return _as_points(
+        source,
+        tuple(
+            index
+            for index in indices(matched, source)
+            if (not included or source.points[index].name in included)
+            and source.points[index].name not in excluded
+        ),
+    )
+
+
+def indices(points: Points, source: Source) -> Sequence[int]:
+    """The points by number."""
+    return range(len(source.points)) if points is None else points
+
+
+def _wants_device(interest: Interest, source: Source) -> bool:
+    names = {source.device, source.endpoint}
+    included = not interest.include_devices or not names.isdisjoint(interest.include_devices)
+    return included and names.isdisjoint(interest.exclude_devices)
+
+
+def _match(filters: Sequence[str], source: Source) -> Points:
+    if not filters or any(matches(wanted, source.protocol) for wanted in filters):
+        return None
+    return _as_points(
+        source,
+        tuple(
+            index
+            for index, known in enumerate(source.topics)
+            if any(matches(wanted, topic) for wanted in filters for topic in known)
+        ),
+    )
+
+
+def _as_points(source: Source, chosen: tuple[int, ...]) -> Points:
+    return None if chosen and len(chosen) == len(source.points) else chosen

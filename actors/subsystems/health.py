@@ -1,0 +1,131 @@
+"""The health report: what subsystems say of themselves, and what the tree of actors shows."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from actors.subsystems.descriptor import Subsystem
+from actors.subsystems.messages import Check, SubsystemChecked
+from actors.system.ailments import Ailment
+
+LAG = 1.0  # seconds by which the event loop may be late
+
+
+class _State(msgspec.Struct):
+    """What is known of a subsystem; each is why it is not healthy, None when it is not a reason."""
+
+    failed: str | None = "has not started"
+    silent: str | None = None
+    ill: str | None = None
+    said: str | None = None
+    awaited: bool = False
+    description: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """An ailment says most, for it is why the others are."""
+        return self.ill or self.failed or self.silent or self.said
+
+
+class _Count(msgspec.Struct):
+    failures: int = 0
+    last_error: str | None = None
+
+
+class HealthBook:
+    """Kept by the root. A check lasts from one `tally` to the next; `report` may be asked for at any time."""
+
+    def __init__(self, subsystems: Sequence[Subsystem]) -> None:
+        self._subsystems = subsystems
+        self._states = {one.name: _State() for one in subsystems}
+        self._said: dict[str, tuple[str, Check]] = {}
+        self._ailing: dict[str, str] = {}
+        self._unclaimed: str | None = None
+        self._lag = 0.0
+        self._counts: dict[str, _Count] = {}
+
+    # Events
+
+    def started(self, name: str) -> None:
+        self._states[name].failed = None
+
+    def failed(self, name: str, error: str) -> None:
+        self._states[name].failed = error
+
+    def stored(self, kinds: Mapping[str, int]) -> None:
+        """How many rows of each kind there are: those that nobody keeps are left alone, and spoken of."""
+        kept = {kind for one in self._subsystems for kind in one.kinds}
+        found = [f"{count} of kind {kind!r}" for kind, count in sorted(kinds.items()) if kind not in kept]
+        self._unclaimed = f"left alone, not known to this version: {', '.join(found)}" if found else None
+
+    # A check
+
+    def asked(self, name: str) -> None:
+        self._states[name].awaited = True
+
+    def answered(self, name: str, answer: SubsystemChecked) -> None:
+        """What a subsystem says replaces all that it has said before."""
+        state = self._states[name]
+        state.awaited, state.silent = False, None
+        state.said, state.description = answer.error, answer.description
+        self._said = {key: said for key, said in self._said.items() if said[0] != name}
+        self._said |= {check.name: (name, check) for check in answer.checks}
+
+    def examined(self, ailments: Iterable[Ailment], lag: float) -> None:
+        """What is wrong with the tree now; `lag` is the loop's, in seconds."""
+        found = {ailment.path: ailment.what for ailment in ailments}
+        for name, state in self._states.items():
+            state.ill = found.pop(name, None)
+        self._ailing = found
+        self._lag = lag
+
+    def tally(self) -> None:
+        """A check is over: count whose health it found wanting."""
+        for state in self._states.values():
+            if state.awaited:
+                state.silent = "no answer"
+        lines = self._lines()
+        self._counts = {name: self._counts.get(name, _Count()) for name in lines}
+        for name, check in lines.items():
+            count = self._counts[name]
+            count.failures = 0 if check.healthy else count.failures + 1
+            count.last_error = check.last_error or count.last_error
+
+    def report(self, lifecycle: str) -> list[Check]:
+        """Every line; what is not healthy has failed at least once."""
+        now = int(time.time() * 1000)
+        lines = self._lines()
+        lines["lifecycle"] = Check("lifecycle", lifecycle == "RUNNING", critical=True)
+        return [
+            msgspec.structs.replace(
+                check,
+                last_check=now,
+                consecutive_failures=0 if check.healthy else max(1, self._count(name).failures),
+                last_error=check.last_error or self._count(name).last_error,
+            )
+            for name, check in lines.items()
+        ]
+
+    def _count(self, name: str) -> _Count:
+        return self._counts.get(name, _Count())
+
+    def _lines(self) -> dict[str, Check]:
+        lines: dict[str, Check] = {}
+        for one in self._subsystems:
+            state = self._states[one.name]
+            name, error = one.check_name, state.error
+            lines[name] = Check(
+                name, error is None, one.critical, description=state.description, last_error=error
+            )
+        lines["event-loop"] = _line("event-loop", None if self._lag < LAG else f"{self._lag:.1f} s late")
+        lines |= {name: check for name, (_, check) in self._said.items()}
+        if self._unclaimed is not None:
+            lines["stored-rows"] = _line("stored-rows", self._unclaimed)
+        for path, what in self._ailing.items():
+            lines[path or "agent"] = _line(path or "agent", what)
+        return lines
+
+
+def _line(name: str, error: str | None) -> Check:
+    return Check(name, error is None, last_error=error)

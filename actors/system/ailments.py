@@ -1,0 +1,96 @@
+"""What is wrong with a tree of actors, as far as supervision can tell."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from actors.system.mailboxes import Cell
+
+LOOPING = 2  # crashes within the period of an actor's policy from which on they are no accident
+STUCK = 2.0  # seconds in which an actor with mail handles at least some of it
+LONG = 30.0  # seconds that nothing an actor waits for takes
+RECENT = 60.0  # seconds for which an actor that held the loop up, or lost mail, is spoken of
+
+
+class Ailment(NamedTuple):
+    """`path` is the actor's names below the root that was looked at, empty for itself; `what` for people."""
+
+    path: str
+    what: str
+
+
+class _Seen(NamedTuple):
+    """How far an actor was at a look; `at` and `dropped_at` are the loop's time."""
+
+    at: float
+    handled: int
+    waits: bool
+    dropped: int
+    dropped_at: float
+
+
+class Examination:
+    """Looks at a tree again and again: some ailments show only in what did not change."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    @property
+    def suspects(self) -> bool:
+        """Whether an actor had mail at the latest look that it may not be handling."""
+        return any(seen.waits for seen in self._seen.values())
+
+    def look(self, root: Cell, now: float) -> list[Ailment]:
+        """Everything that is wrong at `now` (the loop's time): who gave up, restarts, crashes over and over,
+        does not handle its mail, waits for long, held the loop up, lost mail."""
+        before, self._seen = self._seen, {}
+        return list(self._below(root, "", now, before))
+
+    def _below(self, cell: Cell, path: str, now: float, before: dict[str, _Seen]) -> Iterator[Ailment]:
+        found = "; ".join(self._of(cell, now, before.get(path)))
+        self._seen[path] = self._note(cell, now, before.get(path))
+        if found:
+            yield Ailment(path, found)
+        for child in (cell.children or {}).values():
+            yield from self._below(child, _join(path, child), now, before)
+        for lost in (cell.lost or {}).values():
+            yield Ailment(_join(path, lost.cell), f"gave up: {lost.cell.last_error}")
+
+    def _note(self, cell: Cell, now: float, seen: _Seen | None) -> _Seen:
+        """Progress counts from the look that saw it."""
+        if seen is None:
+            return _Seen(now, cell.handled, bool(cell.mailbox), cell.dropped, -RECENT)
+        dropped_at = seen.dropped_at if seen.dropped == cell.dropped else now
+        stands_still = seen.handled == cell.handled and cell.mailbox
+        at = seen.at if stands_still else now
+        return _Seen(at, cell.handled, bool(cell.mailbox), cell.dropped, dropped_at)
+
+    def _of(self, cell: Cell, now: float, seen: _Seen | None) -> Iterator[str]:
+        crashes = cell.crashes.within(now) if cell.crashes else 0
+        if cell.instance is None:
+            yield f"restarts: {cell.last_error}"
+        elif crashes >= LOOPING:
+            assert cell.crashes is not None
+            yield f"crashed {crashes} times in {cell.crashes.policy.period:.0f} s: {cell.last_error}"
+        if seen is not None:
+            waits = len(cell.mailbox or ())
+            if (
+                waits
+                and cell.instance is not None
+                and seen.handled == cell.handled
+                and now - seen.at >= STUCK
+            ):
+                yield f"does not handle its mail ({waits} messages wait)"
+            lost = cell.dropped - seen.dropped
+            if lost or now - seen.dropped_at < RECENT:
+                yield f"its mailbox was full: {cell.dropped} messages dropped"
+        waited = cell.system.waits(cell)
+        if waited >= LONG:
+            yield f"has been waiting for {waited:.0f} s"
+        blocked = cell.system.blockages.get(cell.address.addressDetails)
+        if blocked is not None and now - blocked.at < RECENT:
+            yield f"held the loop up for {blocked.seconds:.1f} s with {blocked.message}"
+
+
+def _join(path: str, cell: Cell) -> str:
+    name = cell.name or cell.address.addressDetails
+    return f"{path}/{name}" if path else name
