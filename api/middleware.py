@@ -1,4 +1,4 @@
-"""The middlewares, outermost first: access log, error mapping, network check, key check."""
+"""The middlewares, outermost first: access log, error mapping, network and browser check, key check."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -87,13 +87,15 @@ def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
     return ApiError(error.status, Error(error.reason or "HTTP error"))
 
 
-def guard(exempt: Collection[str], check: Callable[[web.Request], None]) -> Middleware:
-    """A middleware that runs `check` before every request, but for those that match an exempt path."""
+def guard(exempt: Collection[tuple[str, str]], check: Callable[[web.Request], None]) -> Middleware:
+    """A middleware that runs `check` before every request but those of the exempt routes: pairs of
+    method and path as they were declared. HEAD goes with GET."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        if resource is None or resource.canonical not in exempt:
+        method = "GET" if request.method == "HEAD" else request.method
+        if resource is None or (method, resource.canonical) not in exempt:
             check(request)
         return await handler(request)
 

@@ -120,8 +120,9 @@ async def test_the_guard_holds_for_targets_and_versions_as_they_are_on_the_wire(
         assert (await exchange(client, "GET", "//evil.example/v1/device", local)).status == 404
 
 
-async def test_several_hosts_are_a_bad_request():
+async def test_no_host_or_several_are_a_bad_request():
     async with serving(FakeAgent()) as client:
+        assert (await send(client, b"GET /v1/device HTTP/1.1\r\n\r\n")).status == 400
         for second in ("localhost", "evil.example"):
             raw = f"GET /v1/device HTTP/1.1\r\nHost: localhost\r\nHost: {second}\r\n\r\n"
             assert (await send(client, raw.encode())).status == 400
