@@ -2,12 +2,14 @@
 
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from fake_agent import FakeAgent, serving
 from raw_http import exchange, send
 
 from api import app
+from api.access import MODES
 from api.context import Context
 from api.middleware import log_access, map_errors
 from api.routing import collect, route
@@ -41,6 +43,15 @@ async def keyed():
 
 def test_the_exempt_routes_are_those_that_were_decided():
     assert {(one.method, one.path): one.access for one in ROUTES if one.access != "key"} == EXEMPT
+
+
+def test_the_documentation_has_every_mode_and_the_exempt_routes():
+    text = (Path(__file__).parents[2] / "docs" / "security.rst").read_text()
+    assert set(re.findall(r"^``([A-Z_]+)``  ", text, re.MULTILINE)) == MODES
+    rows = re.findall(r"^``([A-Z]+) (/[^`]+)``\s+(any|by the mode) ", text, re.MULTILINE)
+    assert {(method, path): peer for method, path, peer in rows} == {
+        one: "any" if access == "anyone" else "by the mode" for one, access in EXEMPT.items()
+    }
 
 
 def test_the_routes_are_all_there():
