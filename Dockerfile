@@ -3,7 +3,7 @@
 #
 # The default mode LOCALHOST_ONLY listens on the container's own loopback, where no published port leads:
 # to reach the API from outside set API_SECURITY_MODE to API_KEY (or, behind something that guards it, to
-# LOCAL_NETWORK).
+# LOCAL_NETWORK, with the names that it is called by in API_ALLOWED_HOSTS).
 
 FROM python:3.11-slim AS build
 RUN python -m venv /opt/callboard

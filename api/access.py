@@ -1,11 +1,10 @@
-"""Who may call: network modes, API key, and the guard against a browser's other sites (spec 01 section 1.1).
+"""Who may call: network modes and the API key (spec 01 section 1.1).
 
-Plain functions; `middleware.py` applies them.
+Plain functions; `middleware.py` applies them, and `browser_guard.py` where no key is asked for.
 """
 
 import hmac
 import ipaddress
-import re
 
 from api.context import Context
 from api.errors import ApiError, Error
@@ -15,15 +14,11 @@ LOCAL_NETWORK = "LOCAL_NETWORK"
 API_KEY = "API_KEY"
 OPEN = "OPEN"
 MODES = frozenset({LOCALHOST_ONLY, LOCAL_NETWORK, API_KEY, OPEN})
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _LOCAL_NETWORKS = [
     ipaddress.ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fe80::/10", "fc00::/7")
 ]
-_LOOPBACK = r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]*)?"
-_LOOPBACK_HOST = re.compile(_LOOPBACK, re.IGNORECASE)
-_LOOPBACK_ORIGIN = re.compile(f"https?://{_LOOPBACK}", re.IGNORECASE)
 
 
 def bind_host(host: str | None, security_mode: str) -> str:
@@ -50,24 +45,6 @@ def check_peer(security_mode: str, remote: str | None) -> None:
         raise _forbidden(
             "API access restricted to local network only",
             "Call from a private network, or set API_SECURITY_MODE=API_KEY and API_KEY",
-        )
-
-
-def check_browser(method: str, host: str | None, origin: str | None) -> None:
-    """Raise `ApiError` when a browser was led here by another site.
-
-    A site whose name was rebound to 127.0.0.1 shows in `Host`; one that posts across origins shows
-    in `Origin`. Other clients send neither a foreign `Host` nor an `Origin`.
-    """
-    if host is not None and not _LOOPBACK_HOST.fullmatch(host):
-        raise _forbidden(
-            "API access restricted to localhost only",
-            "Call it as localhost or 127.0.0.1, or choose another API_SECURITY_MODE",
-        )
-    if method not in READS and origin is not None and not _LOOPBACK_ORIGIN.fullmatch(origin):
-        raise _forbidden(
-            "Requests from other web sites are refused",
-            "Send it without an Origin header, or from a page served by this machine",
         )
 
 

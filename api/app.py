@@ -20,8 +20,8 @@ def build_app(context: Context) -> web.Application:
     """The whole HTTP API over `context.ask`; run it with `aiohttp.web.AppRunner`."""
     _warn_of_mode(context.security_mode)
     routes = list(collect())
-    anyone = {declared.path for declared in routes if declared.access == "anyone"}
-    peers = {declared.path for declared in routes if declared.access != "key"}
+    anyone = {(declared.method, declared.path) for declared in routes if declared.access == "anyone"}
+    peers = {(declared.method, declared.path) for declared in routes if declared.access != "key"}
     app = web.Application(
         middlewares=[
             log_access,

@@ -28,6 +28,7 @@ class Context(msgspec.Struct, frozen=True):
     security_mode: str = "LOCALHOST_ONLY"
     enable_auth: bool = False
     key: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
     readings: ReadingsHub = msgspec.field(default_factory=ReadingsHub)
 
     async def request(

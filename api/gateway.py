@@ -79,7 +79,9 @@ class Gateway(SubsystemActor):
             system.deliver(self.myAddress, FollowersChanged(), self.myAddress)
 
         self.hub = ReadingsHub(followers_changed)
-        app = build_app(Context(ask, api.security_mode, api.enable_auth, api.key, self.hub))
+        app = build_app(
+            Context(ask, api.security_mode, api.enable_auth, api.key, api.allowed_hosts, self.hub)
+        )
         self.runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_TIMEOUT
         )

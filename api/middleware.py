@@ -1,4 +1,4 @@
-"""The middlewares, outermost first: access log, error mapping, network check, key check."""
+"""The middlewares, outermost first: access log, error mapping, network and browser check, key check."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -11,7 +11,8 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
 from actors.system.failure import Refusal
-from api import access
+from api import access, authority
+from api.browser_guard import READS, check_browser
 from api.context import Context
 from api.errors import TITLE, ApiError, Error, api_error
 
@@ -39,7 +40,7 @@ async def log_access(request: web.Request, handler: Handler) -> web.StreamRespon
     if response.status >= 500:
         level = logging.WARNING
     else:
-        level = logging.DEBUG if request.method in access.READS and response.status < 400 else logging.INFO
+        level = logging.DEBUG if request.method in READS and response.status < 400 else logging.INFO
     logger.log(
         level,
         "%s %s %s %d %.1f ms",
@@ -86,13 +87,15 @@ def _http_error(request: web.Request, error: web.HTTPException) -> ApiError:
     return ApiError(error.status, Error(error.reason or "HTTP error"))
 
 
-def guard(exempt: Collection[str], check: Callable[[web.Request], None]) -> Middleware:
-    """A middleware that runs `check` before every request, but for those that match an exempt path."""
+def guard(exempt: Collection[tuple[str, str]], check: Callable[[web.Request], None]) -> Middleware:
+    """A middleware that runs `check` before every request but those of the exempt routes: pairs of
+    method and path as they were declared. HEAD goes with GET."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        if resource is None or resource.canonical not in exempt:
+        method = "GET" if request.method == "HEAD" else request.method
+        if resource is None or (method, resource.canonical) not in exempt:
             check(request)
         return await handler(request)
 
@@ -100,10 +103,13 @@ def guard(exempt: Collection[str], check: Callable[[web.Request], None]) -> Midd
 
 
 def network_check(context: Context) -> Callable[[web.Request], None]:
+    """The peer's address, and, where no key is asked for, whether a browser was led here."""
+    allowed = [host for text in context.allowed_hosts if (host := authority.parse(text)) is not None]
+
     def check(request: web.Request) -> None:
         access.check_peer(context.security_mode, request.remote)
-        if context.security_mode == access.LOCALHOST_ONLY:
-            access.check_browser(request.method, request.headers.get("Host"), request.headers.get("Origin"))
+        if not access.key_needed(context):
+            check_browser(request.method, request.raw_path, request.headers, allowed)
 
     return check
 

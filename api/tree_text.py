@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from actors.system.messages import ActorNode, TreeDumped
-from api.terminal import one_line
+from api.printable import one_line
 
 HEADINGS = tuple(
     ["ACTOR", "STATE", "UP", "MAILBOX", "HIGH", "DROPPED", "HANDLED", "MEAN", "MAX", "RESTARTS", "NOTES"]

@@ -28,6 +28,13 @@ Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+Host = Annotated[
+    str, Meta(pattern=r"^([0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
+]
+Hosts = Annotated[
+    tuple[Host, ...],
+    Meta(description="a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"),
+]
 
 
 class ConfigError(Exception):
@@ -71,6 +78,7 @@ class Api(Confidential, frozen=True):
     security_mode: str
     enable_auth: bool
     key: str | None
+    allowed_hosts: Hosts
     request_timeout_ms: Milliseconds
 
 
@@ -178,6 +186,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "API_SECURITY_MODE": "api.security_mode",
     "ENABLE_AUTH": "api.enable_auth",
     "API_KEY": "api.key",
+    "API_ALLOWED_HOSTS": "api.allowed_hosts",
     "DATA_DIR": "storage.data_dir",
     "DATABASE_PATH": "storage.database",
     "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
@@ -298,23 +307,30 @@ def _from_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
 def _accept(label: str, key: str, value: Any, *, text: bool) -> Any:
     """`value` as the type of `key`; `label` is what the error calls the key.
 
-    With `text`, a string may spell a number or a truth value. An empty string is None where None is
-    possible.
+    With `text`, a string may spell a number, a truth value or a list separated by commas. An empty
+    string is None where None is possible.
     """
     annotation = TYPES[key]
     if value == "" and _optional(annotation):
         return None
     described = _described(annotation)
-    if isinstance(described, inspect.LiteralType) and isinstance(value, str):
-        value = value.lower()
     try:
         if value == "":
             raise msgspec.ValidationError("empty")
-        return msgspec.convert(value, annotation, strict=not text, dec_hook=_as_path)
+        return msgspec.convert(_spelt(value, described, text), annotation, strict=not text, dec_hook=_as_path)
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{label}: {_shown(key, value)} is not allowed, expected {_allowed(annotation)}"
         ) from error
+
+
+def _spelt(value: Any, described: inspect.Type, text: bool) -> Any:
+    """`value` without what may differ in how people spell it."""
+    if isinstance(value, str) and isinstance(described, inspect.LiteralType):
+        return value.lower()
+    if isinstance(value, str) and text and _is_list(described):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
 
 
 def _as_path(_kind: type, value: Any) -> Path:
@@ -353,6 +369,10 @@ def _described(annotation: Any) -> inspect.Type:
     if isinstance(described, inspect.UnionType):
         return next(one for one in described.types if not isinstance(one, inspect.NoneType))
     return described
+
+
+def _is_list(described: inspect.Type) -> bool:
+    return isinstance(described, inspect.Metadata) and isinstance(described.type, inspect.VarTupleType)
 
 
 def _allowed(annotation: Any) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -287,17 +288,17 @@ def test_the_mode_decides_which_interfaces_are_listened_on(tmp_path, mode, addre
         assert listening == [(address, agent.port)]
 
 
-def test_mode_localhost_only_refuses_other_sites_and_names(agent):
-    for headers in ({"Host": "evil.example"}, {"Host": "10.1.2.3:48484"}):
-        status, reply = agent.request("GET", "/v1/device", headers=headers)
-        assert (status, reply["error"], reply["message"]) == (
-            403,
-            "Forbidden",
-            "API access restricted to localhost only",
-        )
-    status, _ = agent.request("DELETE", "/v1/endpoints", headers={"Origin": "https://evil.example"})
-    assert status == 403
-    assert agent.request("GET", "/ping", headers={"Host": "evil.example"})[0] == 200
+@pytest.mark.parametrize("mode", ["LOCALHOST_ONLY", "LOCAL_NETWORK", "OPEN"])
+def test_modes_without_a_key_refuse_other_sites_and_names_that_are_not_allowed(tmp_path, mode):
+    allowed = "edge-7.plant.example, other.plant.example"
+    with AgentProcess(tmp_path / "data", API_SECURITY_MODE=mode, API_ALLOWED_HOSTS=allowed) as agent:
+        for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+            status, reply = agent.request("DELETE", "/v1/endpoints", headers=headers)
+            assert (status, reply["error"]) == (403, "Forbidden")
+            assert "API_ALLOWED_HOSTS" in reply["hint"]
+        for host in ("other.plant.example", f"{socket.gethostname()}:48484", "10.1.2.3"):
+            assert agent.request("GET", "/v1/device", headers={"Host": host})[0] == 200
+        assert agent.request("GET", "/ping", headers={"Host": "evil.example"})[0] == 200
 
 
 def test_an_unknown_mode_refuses_everything_but_the_probes(tmp_path):

@@ -28,7 +28,7 @@ PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 if os.getppid() != int(sys.argv.pop(1)):
     sys.exit("the test is gone")
-from api.command import main
+from api.cli.command import main
 sys.exit(main())
 """
 

@@ -8,9 +8,9 @@ import pytest
 from actors.readings.batch import Batch, Point, Source
 from actors.system.failure import Refusal
 from api import readings, readings_hub
+from api.cli.tap import events
 from api.readings import ReadingFilter
 from api.readings_hub import Client, Dropped, ReadingsHub
-from api.tap import events
 
 
 class Reader:

@@ -8,6 +8,7 @@ from actors.publish.formats.compression import COMPRESSIONS
 from conf import settings as module
 from conf.settings import ENVIRONMENT, SECRETS, TABLES, TYPES, ConfigError, Settings, load
 
+HOSTS = "a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"
 UUID = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
 
 VARIABLES: list[tuple[str, str, object]] = [
@@ -22,6 +23,7 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("API_SECURITY_MODE", "Something-Else", "Something-Else"),
     ("ENABLE_AUTH", "true", True),
     ("API_KEY", "s3cret", "s3cret"),
+    ("API_ALLOWED_HOSTS", "a.example, b:8443,", ("a.example", "b:8443")),
     ("DATA_DIR", "/srv/agent", Path("/srv/agent")),
     ("DATABASE_PATH", "/srv/db.sqlite", Path("/srv/db.sqlite")),
     ("SQLITE_BUSY_TIMEOUT_MS", "0", 0),
@@ -205,6 +207,7 @@ def test_port_that_is_a_number_out_of_range_is_an_error(text: str) -> None:
             "one of cbor, cbor+deflate, json, json+deflate, msgpack, msgpack+deflate",
         ),
         ("AZURE_SAS_TOKEN_TTL_SECONDS", "0", "an integer from 5 to 31536000"),
+        ("API_ALLOWED_HOSTS", "http://a.example", HOSTS),
         ("AWS_IOT_PORT", "0", "an integer from 1 to 65535"),
         ("GCP_MQTT_PORT", "mqtt", "an integer from 1 to 65535"),
         ("HEALTH_CHECK_INTERVAL_MS", "soon", "an integer from 100 to 86400000"),
@@ -226,6 +229,15 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         ("[api]\nport = '1'", "api.port: '1' is not allowed, expected an integer from 0 to 65535"),
         ("[api]\nport = true", "api.port: True is not allowed, expected an integer from 0 to 65535"),
         ("[api]\nenable_auth = 1", "api.enable_auth: 1 is not allowed, expected true or false"),
+        (
+            "[api]\nallowed_hosts = 'a.example'",
+            f"api.allowed_hosts: 'a.example' is not allowed, expected {HOSTS}",
+        ),
+        (
+            "[api]\nallowed_hosts = ['a.example, b.example']",
+            f"api.allowed_hosts: ['a.example, b.example'] is not allowed, expected {HOSTS}",
+        ),
+        ("[api]\nallowed_hosts = ['*']", f"api.allowed_hosts: ['*'] is not allowed, expected {HOSTS}"),
         ("[agent]\ntype = ''", "agent.type: '' is not allowed, expected a non-empty text"),
         ("[storage]\ndata_dir = 5", "storage.data_dir: 5 is not allowed, expected a path"),
         ("[storage]\ndata_dir = ''", "storage.data_dir: '' is not allowed, expected a path"),

@@ -15,8 +15,10 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from api.cli.refusals import error_text
+from api.cli.terminal import discard_rest
+from api.printable import one_line
 from api.readings import LatestReadings, Reading, ReadingsEvent
-from api.terminal import discard_rest, one_line
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 35.0  # the agent says something every 15 s
@@ -145,7 +147,8 @@ class Agent:
         connection.request("GET", f"{path}?{self._query}" if self._query else path, headers=self._headers)
         answer = connection.getresponse()
         if answer.status != 200:
-            raise Refused(answer.status, _error_text(answer))
+            said = error_text(answer.read()) or one_line(f"HTTP {answer.status} {answer.reason}")
+            raise Refused(answer.status, said)
         if answer.headers.get_content_type() != kind:
             raise ValueError(f"it answers with {answer.headers.get_content_type()}, not {kind}")
         return answer
@@ -262,15 +265,6 @@ def _harmless(data: bytes) -> str:
     if text.isascii() and "\x7f" not in text:
         return text  # JSON has no other control characters
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
-
-
-def _error_text(answer: HTTPResponse) -> str:
-    """Of an error's body, what tells most; the status line of what is not our agent's."""
-    try:
-        body = msgspec.json.decode(answer.read(), type=dict[str, Any])
-    except msgspec.MsgspecError:
-        body = {}
-    return one_line(str(body.get("message") or body.get("error") or f"HTTP {answer.status} {answer.reason}"))
 
 
 def _in_colour() -> bool:

@@ -32,7 +32,7 @@ from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Failed
 from actors.system.messages import DumpTree, TreeDumped
-from api.live_view import LiveDestination, LiveDevice, LiveSnapshot, LiveView, suggestions
+from api.cli.live_view import LiveDestination, LiveDevice, LiveSnapshot, LiveView, suggestions
 from conf.settings import Settings
 
 DESTINATION = "demo broker"

@@ -1,13 +1,8 @@
-"""What is written to a terminal, and what becomes of it when nobody reads it any more."""
+"""What becomes of output that nobody reads any more."""
 
 import contextlib
 import os
 from typing import IO
-
-
-def one_line(text: str) -> str:
-    """`text` without control characters, which would move the cursor or worse."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def discard_rest(output: IO[str]) -> None:

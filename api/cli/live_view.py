@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from api.terminal import discard_rest
+from api.cli.terminal import discard_rest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

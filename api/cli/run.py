@@ -19,7 +19,7 @@ from api.version import version
 from conf.settings import ConfigError, Settings, load
 
 if TYPE_CHECKING:
-    from api import demo as demo_mode
+    from api.cli import demo as demo_mode
 
 STOP_PATIENCE = 15.0  # seconds that an orderly stop may take
 FORCED_END = 20.0  # seconds from the signal to the end of the process, whatever is still under way
@@ -59,7 +59,7 @@ async def _main(settings: Settings, demo: bool) -> int:
     shown: demo_mode.Demo | None = None
     try:
         if demo:
-            from api.demo import Demo  # pulls in the simulated plant and the live view
+            from api.cli.demo import Demo  # pulls in the simulated plant and the live view
 
             shown = Demo(base, agent, settings)
             waits.append(asyncio.ensure_future(shown.run()))

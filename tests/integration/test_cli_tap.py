@@ -25,7 +25,7 @@ from servers.field import field
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ReportLatest
 from api import readings_hub
-from api.command import main
+from api.cli.command import main
 from api.readings_hub import ReadingsHub
 
 ROOT = Path(__file__).parents[2]
@@ -301,6 +301,6 @@ def test_an_interrupt_while_it_waits_for_readings_is_exit_code_130(tmp_path):
 
 
 def test_the_tap_loads_none_of_the_agents_modules():
-    script = "import sys, api.tap; print(*sys.modules)"
+    script = "import sys, api.cli.tap; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"aiohttp", "thespian", "asyncio", "rich"} & set(loaded.stdout.split())

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 DEFAULT_PORT = 48484
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments.command == "run":
         try:
-            from api.run import run
+            from api.cli.run import run
 
             return run(arguments.config, arguments.data_dir, arguments.demo)
         except KeyboardInterrupt:  # before the agent was there to be stopped
@@ -72,7 +72,7 @@ def _add_agent(parser: argparse.ArgumentParser) -> None:
 
 
 def _tap(arguments: argparse.Namespace) -> int:
-    from api.tap import tap
+    from api.cli.tap import tap
 
     return tap(
         arguments.url or _default_url(),
@@ -115,5 +115,18 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, HTTPError):
         with error:
-            return f"HTTP {error.code} {error.reason}"
+            said = _said(error.read)
+        status = f"HTTP {error.code} {error.reason}"
+        return status if said in (None, error.reason) else f"{status}: {said}"
     return str(error.reason if isinstance(error, URLError) else error)
+
+
+def _said(read: Callable[[], bytes]) -> str | None:
+    from http.client import HTTPException
+
+    from api.cli.refusals import error_text
+
+    try:
+        return error_text(read())
+    except (OSError, HTTPException):  # the rest of the answer does not come
+        return None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console, RenderableType
 
-from api import live_view
-from api.live_view import (
+from api.cli import live_view
+from api.cli.live_view import (
     LiveDestination,
     LiveDevice,
     LiveSnapshot,

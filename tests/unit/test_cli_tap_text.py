@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from actors.readings.batch import Batch, Point, Source
+from api.cli.tap import JsonLines, TextLines, events
 from api.readings import ReadingFilter, event_of, latest_of, readings_of
-from api.tap import JsonLines, TextLines, events
 
 AT = 1_705_314_600_042
 HOSTILE = "a\x1b[2J\x9b\r\nb\u202ec"
