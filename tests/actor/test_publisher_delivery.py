@@ -11,9 +11,10 @@ from publishing_rig import Rig, Sites
 from publishing_system import limits, numbers_of
 
 from actors.connections import retry
+from actors.connections.connection import Permanent, Transient
 from actors.publish import destination as destination_module
+from actors.publish import retiring
 from actors.publish.destination import Destination
-from actors.publish.destinations.driver import Permanent, Transient
 from actors.publish.messages import (
     AllRetired,
     DestinationRemoved,
@@ -384,7 +385,7 @@ async def test_disabled_while_connecting_it_leaves_no_connection(rig: Rig, sites
 async def test_connected_while_it_is_being_disabled_it_goes_all_the_same(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destination_module, "DRAIN_TIME", 60.0)
+    monkeypatch.setattr(retiring, "DRAIN_TIME", 60.0)
     id = await rig.begin()
     sites["a"].leave()
     sites["a"].gate = asyncio.Event()
@@ -400,7 +401,7 @@ async def test_connected_while_it_is_being_disabled_it_goes_all_the_same(
 async def test_a_site_that_leaves_while_acknowledgements_are_waited_for_does_not_hold_it(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destination_module, "DRAIN_TIME", 60.0)
+    monkeypatch.setattr(retiring, "DRAIN_TIME", 60.0)
     id = await rig.begin()
     sites["a"].acknowledging = False
     rig.poll(*range(5))
@@ -789,11 +790,11 @@ async def test_a_destination_that_only_accepts_connections_is_tried_less_and_les
 ) -> None:
     away: list[float] = []
 
-    def delay(seconds: float, permanent: bool) -> float:
+    def delay(self: retry.Retry, failures: int, seconds: float, permanent: bool) -> float:
         away.append(seconds)
         return 0.01
 
-    monkeypatch.setattr(retry, "delay", delay)
+    monkeypatch.setattr(retry.ByAbsence, "delay", delay)
     sites["a"].leaves_at_once = True
     destination = await rig.add_destination()
     await rig.until(lambda: len(away) > 20)
