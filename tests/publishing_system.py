@@ -14,6 +14,7 @@ from thespian.actors import ActorAddress
 
 from actors.connections import retry
 from actors.publish import destination as destination_module
+from actors.publish import reporting
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
@@ -278,4 +279,4 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make what takes its time in life quick."""
     monkeypatch.setattr(retry, "SOONEST", 0.02)
     monkeypatch.setattr(retry, "PERMANENT", 0.05)
-    monkeypatch.setattr(destination_module, "REPORT_INTERVAL", 0.02)
+    monkeypatch.setattr(reporting, "REPORT_INTERVAL", 0.02)

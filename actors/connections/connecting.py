@@ -1,28 +1,44 @@
-"""An actor that keeps a connection by a driver: made, watched, made again."""
+"""An actor that keeps a connection up: made, watched, made again."""
 
-import logging
 import time
 from collections.abc import Callable
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.connections import retry
-from actors.publish import destinations
-from actors.publish.destinations.driver import Driver, Identity, Permanent, Transient
+from actors.connections import deadlines
+from actors.connections.building import build
+from actors.connections.connection import Connection, NoConnection, Permanent
+from actors.connections.retry import Retry, honoured
 from actors.system.actor import Actor
 from actors.system.failure import Refusal
 
-log = logging.getLogger(__name__)
+C = TypeVar("C", bound=Connection)
 
-STEADY = 10.0
-"""Seconds after which a connection was one, whether it was of use or not."""
+BUILD_SECONDS = 60.0
+TIMEOUT = "TIMEOUT"
 
 # Never the same twice in a process: what was meant for an earlier life finds nobody in the next one.
 numbers = count(1)
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Why there is no connection; see `NoConnection`."""
+
+    reason: str
+    permanent: bool
+    retry_after: float = 0.0
+    code: str | None = None
+
+
+class Built(msgspec.Struct, frozen=True):
+    """To itself; `number` is that of the attempt."""
+
+    number: int
+    connection: Any
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -31,19 +47,12 @@ class Connected(msgspec.Struct, frozen=True):
     number: int
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """Why there is no connection; see `Transient` and `Permanent`."""
-
-    reason: str
-    permanent: bool
-    retry_after: float = 0.0
-
-
 class ConnectFailed(msgspec.Struct, frozen=True):
-    """To itself; `number` is that of the attempt."""
+    """To itself; `number` is that of the attempt. `hung`: it did not end, and its connection is of no use."""
 
     number: int
     trouble: Trouble
+    hung: bool = False
 
 
 class Connect(msgspec.Struct, frozen=True):
@@ -53,108 +62,85 @@ class Connect(msgspec.Struct, frozen=True):
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """To itself: an established connection has ended; `number` is that of the driver."""
+    """To itself: an established connection has ended, or a call on it has not (`hung`); `number` is that of
+    the connection."""
 
     number: int
     trouble: Trouble
+    hung: bool = False
 
 
-class Expiring(msgspec.Struct, frozen=True):
-    """To itself: the connection's credentials end soon; `number` is that of the driver."""
+class Connecting(Actor, Generic[C]):
+    """Tries for ever, as often as `retry` says. Who inherits says what to open (`builder`) and is told how it
+    goes (`connection_made`, `attempt_failed`, `connection_ended`).
 
-    number: int
+    A connection that ends soon and without having been of use (see `proved`) counts as a failure: what only
+    accepts connections is tried less and less, as is what refuses them.
 
-
-class Delivered(msgspec.Struct, frozen=True, gc=False):
-    """To itself: acknowledged; `number` is that of the driver."""
-
-    number: int
-    seqs: list[int]
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """To itself: never to be delivered; `number` is that of the driver."""
-
-    number: int
-    seqs: list[int]
-    reason: str
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """The connection that should be. `config` is that of a destination, in clear."""
-
-    type: str
-    config: dict[str, Any]
-    identity: Identity
-
-
-class Connecting(Actor):
-    """Tries for ever, as often as `retry` says. `connection_made` and `connection_ended` say how it goes.
-
-    A connection that ends soon and without having been of use (see `proven`) counts as none, so that a
-    destination that only accepts connections is not tried without end five times a second.
-
-    At most one driver at a time; each has a number, and so has each attempt, so that what an earlier one
+    At most one connection at a time; each has a number, and so has each attempt, so that what an earlier one
     still has to say is told apart.
     """
 
-    wanted: Wanted
     peer: str
     """What people call the other end."""
-    proven: bool
-    """Set it when the connection has been of use."""
+    retry: Retry
 
     def __init__(self) -> None:
         super().__init__()
-        self.driver: Driver | None = None
-        self.driver_number = 0
-        self.driver_for: Wanted | None = None
+        self.connection: C | None = None
+        self.number = 0
         self.attempt = 0
+        self.attempt_began = 0.0
+        self.last_attempt: int | None = None  # Unix ms
         self.connected = False
-        self.lost: Trouble | None = None
         self.connected_at = 0.0
         self.proven = False
+        self.failures = 0
         self.down_since = monotonic()
-        self.trouble: str | None = None
-        self.last_attempt: int | None = None
+        self.trouble: Trouble | None = None
+        self._lost: Lost | None = None
+        self._said: str | None = None
+
+    # For who inherits
+
+    def builder(self, number: int) -> tuple[str, Callable[[], C]]:
+        """The kind of connection, and what builds one; run in a thread. It may raise `Refusal`. What the
+        connection says of itself says it with `number`."""
+        raise NotImplementedError
 
     def connection_made(self) -> None:
-        """Called when payloads can be sent."""
+        """Called when the connection can be used."""
 
-    def connection_ended(self) -> None:
+    def attempt_failed(self, trouble: Trouble, news: bool) -> None:
+        """Called when the connection could not be made; `news` when the reason is another than before."""
+
+    def connection_ended(self, trouble: Trouble, news: bool) -> None:
         """Called when an established connection has ended by itself."""
 
-    def in_trouble(self, reason: str) -> None:
-        """Called whenever a connection ends or cannot be made."""
+    def proved(self) -> None:
+        """To be called when the connection has been of use, at least for the first time."""
+        self.proven = True
+        self.failures = 0
+
+    # Making
 
     def connect(self) -> None:
-        """By the driver whose connection ended, or by a new one."""
+        """By the connection that ended, or by a new one."""
         self.attempt = next(numbers)
-        self.lost = None
+        self.attempt_began = monotonic()
         self.last_attempt = int(time.time() * 1000)
-        if self.driver is None:
-            try:
-                self.driver = self._new_driver(self.wanted)
-            except Refusal as refusal:
-                self._away(Trouble(refusal.message, permanent=True))
-                return
-        self.run(_open(self.attempt, self.driver), then=_as_is)
+        self._lost = None
+        if self.connection is None:
+            self.number = next(numbers)
+            self.run(_build(self.attempt, *self.builder(self.number)), then=_as_is)
+        else:
+            self.run(_open(self.attempt, self.connection), then=_as_is)
 
-    def _new_driver(self, wanted: Wanted) -> Driver:
-        found = destinations.find(wanted.type)
-        self.driver_number = next(numbers)
-        self.driver_for = wanted
-        listener = _Listener(self.driver_number, lambda message: self.send(self.myAddress, message))
-        return found.driver(found.check(wanted.config), wanted.identity, listener)
-
-    def disconnect(self) -> None:
-        """Close the connection, if there is one, and forget its driver. It is not opened again."""
-        self.connected = False
-        self.attempt = self.driver_number = next(numbers)
-        self.down_since = monotonic()
-        if self.driver is not None:
-            self.release(self.driver.close())
-            self.driver = None
+    def receiveMsg_Built(self, message: Built, sender: ActorAddress) -> None:
+        if message.number != self.attempt:
+            return  # it has touched no network: there is nothing to close
+        self.connection = message.connection
+        self.run(_open(self.attempt, message.connection), then=_as_is)
 
     def receiveMsg_Connected(self, message: Connected, sender: ActorAddress) -> None:
         if message.number != self.attempt:
@@ -163,81 +149,108 @@ class Connecting(Actor):
         self.connected_at = monotonic()
         self.proven = False
         self.trouble = None
-        log.info("%s: connected", self.peer)
-        if self.lost is not None:
-            self._ended(self.lost)
+        if self._lost is not None:
+            self.lose(self._lost.trouble, self._lost.hung)
         else:
             self.connection_made()
 
     def receiveMsg_ConnectFailed(self, message: ConnectFailed, sender: ActorAddress) -> None:
-        if message.number == self.attempt:
-            self._away(message.trouble)
-
-    def receiveMsg_Lost(self, message: Lost, sender: ActorAddress) -> None:
-        if message.number != self.driver_number:
+        if message.number != self.attempt:
             return
-        if self.connected:
-            self._ended(message.trouble)
-        else:
-            self.lost = message.trouble  # it is quicker than `Connected`
-
-    def _ended(self, trouble: Trouble) -> None:
-        self.connected = False
-        now = monotonic()
-        if self.proven or now - self.connected_at > STEADY:
-            self.down_since = now
-        self._away(trouble)
-        self.connection_ended()
-
-    def _away(self, trouble: Trouble) -> None:
-        if self.trouble != trouble.reason:
-            log.warning("%s: not connected: %s", self.peer, trouble.reason)
-        self.trouble = trouble.reason
-        self.in_trouble(trouble.reason)
-        delay = retry.delay(monotonic() - self.down_since, trouble.permanent)
-        self.wakeupAfter(max(delay, trouble.retry_after), Connect(self.attempt))
+        if message.hung:
+            self._drop()
+        self.attempt_failed(message.trouble, self._away(message.trouble))
 
     def receiveMsg_Connect(self, message: Connect, sender: ActorAddress) -> None:
         if message.number == self.attempt and not self.connected:
             self.connect()
 
+    # Losing
+
+    def receiveMsg_Lost(self, message: Lost, sender: ActorAddress) -> None:
+        if message.number != self.number:
+            return
+        if self.connected:
+            self.lose(message.trouble, message.hung)
+        else:
+            self._lost = message  # it is quicker than `Connected`
+
+    def lose(self, trouble: Trouble, hung: bool = False) -> None:
+        """The established connection has ended; if `hung`, its state is not known, and it is closed."""
+        self.connected = False
+        now = monotonic()
+        if self.proven or now - self.connected_at > self.retry.steady:
+            self.down_since = now
+            self.failures = 0
+        if hung:
+            self._drop()
+        self.connection_ended(trouble, self._away(trouble))
+
+    def hung(self, seconds: float) -> Lost:
+        """What to send to itself when a call on the connection has not ended within `seconds`."""
+        return Lost(self.number, _hung(f"no answer within {seconds:g} s"), hung=True)
+
+    def _away(self, trouble: Trouble) -> bool:
+        """See that it is tried again; returns whether the reason is another than before."""
+        delay = self.retry.delay(self.failures, monotonic() - self.down_since, trouble.permanent)
+        self.wakeupAfter(max(delay, honoured(trouble.retry_after)), Connect(self.attempt))
+        self.failures += 1
+        self.trouble = trouble
+        news = self._said != trouble.reason
+        self._said = trouble.reason
+        return news
+
+    def disconnect(self) -> None:
+        """Close the connection, if there is one, and forget it. It is not opened again by itself."""
+        self._drop()
+        self.connected = False
+        self.attempt = next(numbers)
+        self.failures = 0
+        self.down_since = monotonic()
+        self._said = None
+
+    def _drop(self) -> None:
+        """Nothing comes of what is under way on the connection, and nothing that it says is heard."""
+        self.abandon()
+        self.number = next(numbers)
+        if self.connection is not None:
+            self.release(deadlines.close(self.connection, self.peer))
+            self.connection = None
+
     def stopped(self) -> None:
         self.disconnect()
 
 
-class _Listener:
-    """Turns what a driver tells into messages of its actor to itself."""
-
-    def __init__(self, number: int, tell: Callable[[Any], None]) -> None:
-        self._number = number
-        self._tell = tell
-
-    def delivered(self, seqs: list[int]) -> None:
-        self._tell(Delivered(self._number, seqs))
-
-    def rejected(self, seqs: list[int], reason: str) -> None:
-        self._tell(Rejected(self._number, seqs, reason))
-
-    def lost(self, error: Transient | Permanent) -> None:
-        self._tell(Lost(self._number, _trouble(error)))
-
-    def expiring(self) -> None:
-        self._tell(Expiring(self._number))
-
-
-async def _open(number: int, driver: Driver) -> Connected | ConnectFailed:
+async def _build(number: int, kind: str, make: Callable[[], Connection]) -> Built | ConnectFailed:
     try:
-        await driver.connect()
-    except (Transient, Permanent) as error:
-        return ConnectFailed(number, _trouble(error))
+        return Built(number, await deadlines.bounded(build(kind, make), BUILD_SECONDS))
+    except Refusal as refusal:
+        return ConnectFailed(number, Trouble(refusal.message, permanent=True))
+    except ImportError as error:
+        return ConnectFailed(number, Trouble(f"not installed as it should be: {error}", permanent=True))
+    except deadlines.Overdue:
+        reason = f"the library for {kind} does not load within {BUILD_SECONDS:g} s"
+        return ConnectFailed(number, _hung(reason))
+
+
+async def _open(number: int, connection: Connection) -> Connected | ConnectFailed:
+    patience = connection.patience
+    try:
+        await deadlines.bounded(connection.connect(), patience)
+    except NoConnection as error:
+        return ConnectFailed(number, trouble_of(error))
+    except deadlines.Overdue:
+        return ConnectFailed(number, _hung(f"no connection within {patience:g} s"), hung=True)
     return Connected(number)
 
 
-def _trouble(error: Transient | Permanent) -> Trouble:
-    if isinstance(error, Permanent):
-        return Trouble(str(error), permanent=True)
-    return Trouble(str(error), permanent=False, retry_after=error.retry_after)
+def trouble_of(error: NoConnection) -> Trouble:
+    return Trouble(str(error), isinstance(error, Permanent), error.retry_after, error.code)
 
 
-def _as_is(outcome: Connected | ConnectFailed) -> Connected | ConnectFailed:
+def _hung(reason: str) -> Trouble:
+    return Trouble(reason, permanent=False, code=TIMEOUT)
+
+
+def _as_is(outcome: Any) -> Any:
     return outcome

@@ -1,15 +1,18 @@
-"""The endpoint actor: polls one device, owns its reader, its health and its last values."""
+"""The endpoint actor: polls one device, owns its connection, its health and its last values."""
 
-import asyncio
 import logging
-import random
 import time
+from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
+from actors.connections.connecting import Connecting, Lost, Trouble, trouble_of
+from actors.connections.connection import NoConnection
+from actors.connections.deadlines import Overdue, bounded
+from actors.connections.retry import Doubling
 from actors.endpoints import protocols
 from actors.endpoints.health import Health
 from actors.endpoints.messages import (
@@ -23,17 +26,19 @@ from actors.endpoints.messages import (
     WriteRegister,
 )
 from actors.endpoints.protocol import Endpoint as Checked
-from actors.endpoints.protocol import Misconfigured, Reader, Reading, Unreachable
+from actors.endpoints.protocol import Reader, Reading
 from actors.endpoints.schedule import Schedule, origin
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ForgetSource
-from actors.system.actor import Actor
 from actors.system.failure import Failed, Refusal
 
 log = logging.getLogger(__name__)
 
 OFFLINE = "DEVICE_OFFLINE"
+NOT_CONFIGURED = "DEVICE_NOT_CONFIGURED"
 FIRST_POLL_WITHIN = 5.0  # seconds: an endpoint of a long interval does not wait for its place in it
+SOON = 1.0  # seconds: a device that is back is read at once, unless its next poll comes as soon as this
+SELDOM = 10.0  # seconds of an interval from which on a tick is too late to notice a poll that hangs
 
 
 class RunEndpoint(msgspec.Struct, frozen=True):
@@ -60,65 +65,66 @@ class Poll(msgspec.Struct, frozen=True):
     series: int
 
 
-class ReaderReady(msgspec.Struct, frozen=True):
-    """To itself: the protocol's library is loaded and the reader built."""
-
-    epoch: int
-    reader: Any
-
-
 class Polled(msgspec.Struct, frozen=True, gc=False):
     """To itself: the device answered; `timestamp` Unix ms, `duration` ms.
 
-    `epoch`, here and below, tells what came of an outdated reader apart.
+    `number`, here and below, is that of the connection.
     """
 
-    epoch: int
+    number: int
     reading: Reading
     timestamp: int
     duration: float
 
 
 class PollFailed(msgspec.Struct, frozen=True):
-    """To itself: the device did not answer, or never will as configured (`permanent`)."""
+    """To itself: the device did not answer."""
 
-    epoch: int
-    code: str
-    message: str
+    number: int
+    trouble: Trouble
     timestamp: int
     duration: float
-    permanent: bool = False
 
 
-class Endpoint(Actor):
-    """One poll in flight at a time; a tick during it is skipped and counted."""
+class PollLate(msgspec.Struct, frozen=True):
+    """To itself: time to look whether the poll that began then (monotonic seconds) has ended."""
+
+    began: float
+
+
+class Endpoint(Connecting[Reader]):
+    """One poll in flight at a time; a tick during it is skipped and counted.
+
+    While the device is away every tick of the schedule gives a BAD batch, and attempts to reach it again go
+    by times of their own; what one of them found out is the code of the next tick's batch.
+    """
 
     config: RunEndpoint
 
     def __init__(self) -> None:
-        self.reader: Reader | None = None
-        self.epoch = 0
+        super().__init__()
         self.series = 0
+        self.scheduled = False
+        self.begun = False
         self.polling = False
+        self.poll_began = 0.0
+        self.probing = False
+        self.found: str | None = None
 
     def receiveMsg_RunEndpoint(self, message: RunEndpoint, sender: ActorAddress) -> None:
         """Begin, or begin anew with a changed configuration; another interval alone keeps the connection."""
-        if self.reader is not None and _same_device(message, self.config):
+        if self.scheduled and _same_device(message, self.config):
             self.config = message
             self._schedule()
             return
-        self.abandon()
-        self._close()
+        self._forget()
         self.config = message
-        self.epoch += 1
-        self.polling = False
-        self.failures = 0
-        self.retry_at = 0.0
+        self.peer = message.name
         self.state = Health(message.device)
         self.health = "connecting"
         try:
-            protocol = protocols.find(message.protocol)
-            self.endpoint = protocol.check(message.connection, message.data_points)
+            self.protocol = protocols.find(message.protocol)
+            self.endpoint = self.protocol.check(message.connection, message.data_points)
         except Refusal as refusal:
             self._misconfigured(refusal.message)
             return
@@ -126,53 +132,83 @@ class Endpoint(Actor):
         if not self.endpoint.polled:
             self.health = "not polled: serves discovery only"
             return
-        epoch = self.epoch
-        self.run(
-            asyncio.to_thread(protocol.reader, self.endpoint), then=lambda reader: ReaderReady(epoch, reader)
-        )
-
-    def receiveMsg_ReaderReady(self, message: ReaderReady, sender: ActorAddress) -> None:
-        if message.epoch != self.epoch:
-            self.release(message.reader.close())
-            return
-        self.reader = message.reader
+        self.scheduled = True
         self._schedule()
 
+    def _forget(self) -> None:
+        """Let go of the device, and of what was known of it."""
+        self.disconnect()
+        if self.scheduled:
+            self.send(self.config.router, ForgetSource(self.config.uuid))
+        self.series += 1
+        self.scheduled = self.begun = self.polling = False
+        self.found = None
+
+    # The schedule
+
     def _schedule(self) -> None:
+        self.retry = _retry(self.config, self.endpoint)
         self.series += 1
         interval, phase, now = self.config.poll_interval / 1000, self.config.phase, monotonic()
         self.schedule = Schedule(interval, origin(now, interval, phase))
         if interval > FIRST_POLL_WITHIN:
             self.wakeupAfter(origin(now, FIRST_POLL_WITHIN, phase) - now, Poll(self.series))
         else:
-            self._arm()
-
-    def _arm(self) -> None:
-        self.wakeupAfter(self.schedule.next_delay(monotonic()), Poll(self.series))
+            self.wakeupAfter(self.schedule.next_delay(now), Poll(self.series))
 
     def receiveMsg_Poll(self, message: Poll, sender: ActorAddress) -> None:
-        if message.series != self.series or self.reader is None:
+        if message.series != self.series:
             return
-        self._arm()
-        lost = self.failures > 0
-        if self.polling and not lost:
-            self.state.skipped += 1
-        elif not self.polling and (not lost or monotonic() >= self.retry_at):
-            self.polling = True
-            self.run(_poll(self.epoch, self.reader, connect=not self.state.connected), then=_as_is)
+        now = monotonic()
+        self.wakeupAfter(self.schedule.next_delay(now), message)
+        if self.polling:
+            self._poll_in_flight(now)
+        elif self.connected:
+            self._poll(now)
+        elif self.failures:
+            self._offline()
+        elif not self.begun:
+            # Not before the first tick: endpoints that start together do not connect together.
+            self.begun = True
+            self.connect()
         else:
-            now = int(time.time() * 1000)
-            self.state.failure(now, None, OFFLINE, self.state.last_error or OFFLINE)
-            self._emit_bad(now, OFFLINE)
+            self.state.skipped += 1
+
+    def _poll_in_flight(self, now: float) -> None:
+        if not self._look_at_poll(now):
+            return
+        if self.failures:
+            self._offline()
+        else:
+            self.state.skipped += 1
+
+    def _offline(self) -> None:
+        """A tick while the device is away: no poll, but a reading."""
+        now = int(time.time() * 1000)
+        code, self.found = self.found or OFFLINE, None
+        self.state.failure(now, None, code, self.state.last_error or OFFLINE)
+        self._emit_bad(now, code)
+
+    # Polling
+
+    def _poll(self, now: float, probing: bool = False) -> None:
+        assert self.connection is not None
+        self.polling = True
+        self.poll_began = now
+        self.probing = probing
+        self.run(_poll(self.number, self.connection), then=_as_is)
+        if self.schedule.interval > SELDOM and self.schedule.interval > self.connection.patience:
+            self.wakeupAfter(self.connection.patience, PollLate(now))
 
     def receiveMsg_Polled(self, message: Polled, sender: ActorAddress) -> None:
-        if message.epoch != self.epoch:
+        if message.number != self.number:
             return
         self.polling = False
-        if not self.state.connected:
+        if not self.proven:
+            self.proved()
             log.info("%s: connected to %s", self.config.name, self.endpoint.address)
             self.health = "connected"
-            self.failures = 0
+            self.found = None
         reading = message.reading
         self.state.success(message.timestamp, message.duration, reading)
         if reading.values:
@@ -180,34 +216,77 @@ class Endpoint(Actor):
             self.send(self.config.router, batch)
 
     def receiveMsg_PollFailed(self, message: PollFailed, sender: ActorAddress) -> None:
-        if message.epoch != self.epoch:
-            return
-        self.polling = False
-        if self.failures == 0:
-            what = "lost" if self.state.connected else "cannot reach"
-            log.warning("%s: %s %s: %s", self.config.name, what, self.endpoint.address, message.message)
-        self.health = f"disconnected: {message.message}"
-        self.retry_at = monotonic() + self._backoff(message.permanent)
-        self.failures += 1
-        self.state.failure(message.timestamp, message.duration, message.code, message.message)
-        self._emit_bad(message.timestamp, message.code)
+        if message.number == self.number:
+            self._failed(message.trouble, message.timestamp, message.duration, self.probing)
+            self.lose(message.trouble)
 
-    def _backoff(self, permanent: bool) -> float:
-        """Seconds until the next attempt, never more than the longest that is configured."""
-        longest = self.config.reconnect_max_ms
-        first = self.endpoint.retry_ms or self.config.reconnect_min_ms
-        delay = longest if permanent else first * 2.0 ** min(self.failures, 32)
-        return float(min(delay * random.uniform(0.75, 1.25), longest)) / 1000
+    def receiveMsg_PollLate(self, message: PollLate, sender: ActorAddress) -> None:
+        if self.polling and self.poll_began == message.began:
+            self._look_at_poll(monotonic())
+
+    def _look_at_poll(self, now: float) -> bool:
+        """Whether the poll in flight may go on; one that hangs has failed."""
+        assert self.connection is not None
+        duration, patience = now - self.poll_began, self.connection.patience
+        if duration < patience:
+            return True
+        hung = self.hung(patience)
+        self._failed(hung.trouble, int(time.time() * 1000), 1000 * duration, self.probing)
+        self.lose(hung.trouble, hung=True)
+        return False
+
+    def _failed(self, trouble: Trouble, timestamp: int, duration: float, between: bool) -> None:
+        """The device did not answer; `between` ticks, when it was asked to see whether it is back."""
+        code = _code(trouble)
+        if between:
+            self.found = code
+            self.state.attempt_failed(timestamp, duration, code, trouble.reason)
+        else:
+            self.found = None
+            self.state.failure(timestamp, duration, code, trouble.reason)
+            self._emit_bad(timestamp, code)
 
     def _emit_bad(self, timestamp: int, code: str) -> None:
         count = len(self.source.points)
         if count:
             self.send(self.config.router, Batch(self.source, timestamp, [None] * count, [code] * count, {}))
 
+    # The connection
+
+    def builder(self, number: int) -> tuple[str, Callable[[], Reader]]:
+        protocol, endpoint = self.protocol, self.endpoint
+        return protocol.name, lambda: protocol.reader(endpoint)
+
+    def connection_made(self) -> None:
+        """The first poll was due when connecting began. Later a reading comes at once, unless its time comes
+        soon anyway."""
+        now = monotonic()
+        if not self.failures or self.schedule.remaining(now) > SOON:
+            self._poll(now, probing=self.failures > 0)
+
+    def attempt_failed(self, trouble: Trouble, news: bool) -> None:
+        duration = 1000 * (monotonic() - self.attempt_began)
+        self._failed(trouble, int(time.time() * 1000), duration, between=self.failures > 1)
+        self._say(trouble, "cannot reach" if news else None)
+
+    def connection_ended(self, trouble: Trouble, news: bool) -> None:
+        if self.state.connected:  # a write has found out
+            self.state.lost(trouble.reason)
+            self.found = _code(trouble)
+        self.polling = False
+        self._say(trouble, "lost" if self.proven else "cannot reach" if news else None)
+
+    def _say(self, trouble: Trouble, what: str | None) -> None:
+        self.health = f"disconnected: {trouble.reason}"
+        if what is not None:
+            log.warning("%s: %s %s: %s", self.config.name, what, self.endpoint.address, trouble.reason)
+
     def _misconfigured(self, message: str) -> None:
         log.error("%s: %s", self.config.name, message)
         self.health = f"misconfigured: {message}"
         self.state.last_error = message
+
+    # Asking and writing
 
     def receiveMsg_ReportHealth(self, message: ReportHealth, sender: ActorAddress) -> None:
         self.send(sender, self._report())
@@ -217,7 +296,7 @@ class Endpoint(Actor):
 
     def receiveMsg_DescribeDevice(self, message: DescribeDevice, sender: ActorAddress) -> None:
         registers: list[dict[str, Any]] = []
-        if self.reader is not None:
+        if self.scheduled:
             addresses = [point.address_text for point in self.endpoint.points]
             registers = self.state.registers(self.source, addresses)
         self.send(sender, DeviceDescribed(self._report(), self.state.metrics(), registers))
@@ -226,48 +305,53 @@ class Endpoint(Actor):
         self.send(sender, MetricsSummarised(self.config.device, self.state.summary()))
 
     def receiveMsg_WriteRegister(self, message: WriteRegister, sender: ActorAddress) -> None:
-        if self.reader is None or not self.state.connected:
+        if self.connection is None or not self.state.connected:
             self.send(sender, Failed("unavailable", f"Device not connected: {self.config.device}"))
             return
-        self.run(_write(self.reader, message), reply_to=sender)
-
-    def _close(self) -> None:
-        if self.reader is not None:
-            self.release(self.reader.close())
-            self.reader = None
-            self.send(self.config.router, ForgetSource(self.config.uuid))
+        hung = self.hung(self.connection.patience)
+        self.run(
+            _write(self.connection, message, hung, lambda: self.send(self.myAddress, hung)), reply_to=sender
+        )
 
     def stopped(self) -> None:
-        self._close()
+        self._forget()
 
 
-async def _poll(epoch: int, reader: Reader, connect: bool) -> Polled | PollFailed:
+async def _poll(number: int, reader: Reader) -> Polled | PollFailed:
     began = perf_counter()
     try:
-        if connect:
-            await reader.connect()
         reading = await reader.read()
-    except (Unreachable, Misconfigured) as error:
-        return PollFailed(
-            epoch=epoch,
-            code=error.code if isinstance(error, Unreachable) else "DEVICE_NOT_CONFIGURED",
-            message=str(error),
-            timestamp=int(time.time() * 1000),
-            duration=1000 * (perf_counter() - began),
-            permanent=isinstance(error, Misconfigured),
-        )
-    return Polled(epoch, reading, int(time.time() * 1000), 1000 * (perf_counter() - began))
+    except NoConnection as error:
+        duration = 1000 * (perf_counter() - began)
+        return PollFailed(number, trouble_of(error), int(time.time() * 1000), duration)
+    return Polled(number, reading, int(time.time() * 1000), 1000 * (perf_counter() - began))
 
 
-async def _write(reader: Reader, message: WriteRegister) -> RegisterWritten | Failed:
+async def _write(
+    reader: Reader, message: WriteRegister, hung: Lost, tell_hung: Callable[[], None]
+) -> RegisterWritten | Failed:
     try:
-        return RegisterWritten(message.register, await reader.write(message.register, message.value))
-    except Unreachable as error:
+        value = await bounded(reader.write(message.register, message.value), reader.patience)
+    except NoConnection as error:
         return Failed("unavailable", f"Device did not answer: {error}")
+    except Overdue:
+        tell_hung()
+        return Failed("unavailable", f"Device did not answer: {hung.trouble.reason}")
+    return RegisterWritten(message.register, value)
 
 
 def _as_is(message: Any) -> Any:
     return message
+
+
+def _code(trouble: Trouble) -> str:
+    """The quality of readings that there are none of for that reason."""
+    return trouble.code or (NOT_CONFIGURED if trouble.permanent else OFFLINE)
+
+
+def _retry(config: RunEndpoint, endpoint: Checked) -> Doubling:
+    longest = config.reconnect_max_ms / 1000
+    return Doubling(min((endpoint.retry_ms or config.reconnect_min_ms) / 1000, longest), longest)
 
 
 def _same_device(one: RunEndpoint, other: RunEndpoint) -> bool:

@@ -71,18 +71,31 @@ class Health:
     def failure(self, now: int, duration: float | None, code: str, message: str) -> None:
         """A poll without an answer; `duration` None when none was sent because the device is offline."""
         self._polled(now, duration, False)
-        self.connected = False
+        self.lost(message)
         self.error_count += 1
-        self.last_error = message
         self.registers_updated = 0
         if duration is not None:
             self._errors.append(PollError(now, code, message))
 
+    def attempt_failed(self, now: int, duration: float, code: str, message: str) -> None:
+        """The device was asked between polls: an error, and time that it took, but no poll of its history."""
+        self._timed(now, duration)
+        self._errors.append(PollError(now, code, message))
+        self.lost(message)
+
+    def lost(self, message: str) -> None:
+        """The device is not connected any more."""
+        self.connected = False
+        self.last_error = message
+
     def _polled(self, now: int, duration: float | None, good: bool) -> None:
+        self._history.append(good)
+        self._timed(now, duration)
+
+    def _timed(self, now: int, duration: float | None) -> None:
         self.last_poll = now
         if self.first_poll is None:
             self.first_poll = now
-        self._history.append(good)
         if duration is not None:
             if len(self._durations) < DURATIONS:
                 self._durations.append(duration)

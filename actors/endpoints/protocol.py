@@ -1,26 +1,13 @@
 """What a protocol folder under `protocols/` exports: one `Protocol` descriptor."""
 
 import typing
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-
-class Unreachable(Exception):
-    """Transient: the device did not answer; trying again later may help.
-
-    `code` is a quality code of spec 03 (`TIMEOUT`, `CONNECTION_REFUSED`, ...).
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Misconfigured(Exception):
-    """Permanent: connecting can never work until the endpoint's configuration changes."""
+from actors.connections.connection import Connection
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -30,32 +17,27 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     qualities: list[str | None] | None = None
 
 
-class Reader(ABC):
-    """One device's connection. Constructing it touches no network.
+class Reader(Connection):
+    """One device's connection.
 
     One coroutine at a time: the endpoint actor never overlaps `read` and `connect`; a `write` may
     arrive during a `read` and waits its turn on the connection.
+
+    What it raises has a quality code (see `NoConnection`); without one it is `DEVICE_OFFLINE`, or
+    `DEVICE_NOT_CONFIGURED` when permanent.
     """
 
     @abstractmethod
-    async def connect(self) -> None:
-        """Open the connection. Raises `Unreachable` or `Misconfigured`."""
-
-    @abstractmethod
     async def read(self) -> Reading:
-        """Read every point once. Raises `Unreachable` when the device as a whole did not answer."""
+        """Read every point once. Raises `NoConnection` when the device as a whole did not answer."""
 
     @abstractmethod
     async def write(self, register: str, value: Any) -> Any:
         """Write one point, named by its name or by its address; returns the value as written.
 
         Raises `Refusal` for an unknown point, one that is read-only, or a value that does not fit;
-        `Unreachable` when the device did not answer.
+        `NoConnection` when the device did not answer.
         """
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Give the connection up, whatever is still in flight on it. Never raises."""
 
 
 class DataPoint(typing.Protocol):
@@ -91,7 +73,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 class Protocol(msgspec.Struct, frozen=True):
     """One protocol. `check` validates a connection and its data points and touches no network; it
-    raises `Refusal` naming the field. `reader` imports the protocol's library on its first call."""
+    raises `Refusal` naming the field. `reader` is called in a thread, and imports the protocol's library on
+    its first call."""
 
     name: str
     check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Endpoint]

@@ -40,3 +40,7 @@ class Schedule:
         tick = max(floor((now - self.origin) / self.interval) + 1, self._last + 1)
         self._last = tick
         return max(0.0, self.origin + tick * self.interval - now)
+
+    def remaining(self, now: float) -> float:
+        """Seconds until the tick that `next_delay` last told of; below 0 when it has passed."""
+        return self.origin + self._last * self.interval - now

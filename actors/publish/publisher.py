@@ -10,7 +10,7 @@ from thespian.actors import ActorAddress, ChildActorExited
 from actors.connections.connecting import numbers
 from actors.publish import destinations, starts
 from actors.publish.catalogue import Catalogue
-from actors.publish.destination import Destination, ForgetDeadLetters, Reported, Retire, Retired
+from actors.publish.destination import Destination, ForgetDeadLetters, Reported
 from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import (
     AddDestination,
@@ -37,6 +37,7 @@ from actors.publish.messages import (
     SubscriptionsListed,
     TestDestination,
 )
+from actors.publish.retiring import Retire, Retired
 from actors.publish.rows import (
     DestinationBody,
     SubscriptionBody,

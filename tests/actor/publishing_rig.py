@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from publishing_system import PublishingSystem, hasten, numbers_of
 
-from actors.publish import destination as destination_module
-from actors.publish import destinations
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Transient
+from actors.connections.connection import Transient
+from actors.publish import destinations, retiring
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import DestinationRow, DestinationTested
 from actors.publish.topics import Target
 from actors.system.failure import Refusal
@@ -182,7 +182,7 @@ def sites(monkeypatch: pytest.MonkeyPatch) -> Sites:
     found = Sites()
     monkeypatch.setattr(destinations, "find", found.find)
     hasten(monkeypatch)
-    monkeypatch.setattr(destination_module, "DRAIN_TIME", 0.4)
+    monkeypatch.setattr(retiring, "DRAIN_TIME", 0.4)
     return found
 
 

@@ -7,6 +7,9 @@ import pytest
 from fake_field import INTERVAL_MS, FakeDevice, Field, Stage, staged, until, until_answered
 from thespian.actors import ActorAddress
 
+from actors.connections import retry
+from actors.connections.connecting import Trouble
+from actors.connections.connection import Permanent, Transient
 from actors.endpoints import endpoint
 from actors.endpoints.endpoint import Endpoint, Polled, PollFailed
 from actors.endpoints.messages import (
@@ -18,11 +21,11 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
-from actors.endpoints.protocol import Misconfigured, Reading, Unreachable
+from actors.endpoints.protocol import Reading
 from actors.system import tree
 from actors.system.failure import Failed, Refusal
 
-REFUSED = Unreachable("CONNECTION_REFUSED", "nobody listens")
+REFUSED = Transient("nobody listens", code="CONNECTION_REFUSED")
 
 
 @pytest.fixture
@@ -165,7 +168,7 @@ async def test_an_attempt_that_hangs_does_not_keep_the_bad_batches_from_coming(s
 
 
 async def test_attempts_back_off_up_to_the_longest_wait(stage, device, monkeypatch):
-    monkeypatch.setattr(endpoint.random, "uniform", lambda low, high: 1.0)
+    monkeypatch.setattr(retry.random, "uniform", lambda low, high: 1.0)
     loop = asyncio.get_running_loop()
     device.fault = REFUSED
     at: list[float] = []
@@ -182,20 +185,10 @@ async def test_attempts_back_off_up_to_the_longest_wait(stage, device, monkeypat
         assert 0.95 * wanted <= wait < wanted + 0.5
 
 
-async def test_the_jitter_never_takes_a_wait_past_the_longest(stage, device, monkeypatch):
-    monkeypatch.setattr(endpoint.random, "uniform", lambda low, high: high)
-    device.fault = REFUSED
-    address = run(stage, reconnect_min_ms=100, reconnect_max_ms=100)
-    await until(lambda: stage.batches)
-    instance = stage.base.mailboxes[address.addressDetails].instance
-    assert instance._backoff(permanent=False) == 0.1
-    assert instance._backoff(permanent=True) == 0.1
-
-
 async def test_a_device_that_comes_back_is_read_again(stage, device):
     address = run(stage)
     await until(lambda: stage.batches)
-    device.fault = Unreachable("TIMEOUT", "no answer")
+    device.fault = Transient("no answer", code="TIMEOUT")
     await stage.batch(lambda batch: code(batch) == "TIMEOUT")
     report = await health(stage, address)
     assert (report.connected, report.last_error, report.quality_word) == (False, "no answer", "offline")
@@ -215,7 +208,7 @@ async def test_a_loss_and_a_return_are_one_line_each_in_the_log(stage, device, c
     await until(lambda: device.connects >= 3)
     device.fault = None
     await stage.batch(lambda batch: batch.values == [1])
-    device.fault = Unreachable("TIMEOUT", "no answer")
+    device.fault = Transient("no answer", code="TIMEOUT")
     seen = len(stage.batches)
     await stage.batch(lambda batch: code(batch) == "TIMEOUT", after=seen)
     connects = device.connects
@@ -229,7 +222,7 @@ async def test_a_loss_and_a_return_are_one_line_each_in_the_log(stage, device, c
 
 
 async def test_a_permanent_error_is_bad_and_tried_again_after_the_longest_wait(stage, device):
-    device.fault = Misconfigured("the certificate has expired")
+    device.fault = Permanent("the certificate has expired")
     address = run(stage, reconnect_min_ms=10, reconnect_max_ms=60_000)
     batch = await stage.batch(lambda batch: True)
     assert code(batch) == "DEVICE_NOT_CONFIGURED"
@@ -297,7 +290,7 @@ async def test_a_write_is_refused_while_the_device_is_not_connected(stage, devic
             Refusal("x is read-only", "register", "read_only"),
             Failed("read_only", "x is read-only", "register"),
         ),
-        (Unreachable("TIMEOUT", "no answer"), Failed("unavailable", "Device did not answer: no answer")),
+        (Transient("no answer", code="TIMEOUT"), Failed("unavailable", "Device did not answer: no answer")),
     ],
 )
 async def test_a_write_that_fails_says_why_and_the_endpoint_goes_on(stage, device, fault, expected):
@@ -377,7 +370,7 @@ async def test_what_an_outdated_reader_still_delivers_is_ignored(stage, field):
     address = run(stage)
     await until(lambda: stage.batches)
     instance = stage.base.mailboxes[address.addressDetails].instance
-    outdated = instance.epoch
+    outdated = instance.number
     field["other"].open.clear()
     reconfigure(
         stage, address, connection={"device": "other"}, data_points=[{"name": "one"}, {"name": "two"}]
@@ -385,7 +378,7 @@ async def test_what_an_outdated_reader_still_delivers_is_ignored(stage, field):
     await until(lambda: field["other"].in_flight == 1)
     seen = len(stage.batches)
     stage.base.deliver(address, Polled(outdated, Reading([1]), 1, 1.0), address)
-    stage.base.deliver(address, PollFailed(outdated, "TIMEOUT", "late", 1, 1.0), address)
+    stage.base.deliver(address, PollFailed(outdated, Trouble("late", False, 0.0, "TIMEOUT"), 1, 1.0), address)
     report = await health(stage, address)
     assert (report.connected, report.last_error, report.last_poll) == (False, None, None)
     assert len(stage.batches) == seen

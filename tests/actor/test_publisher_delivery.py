@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,24 @@ from publishing_rig import Rig, Sites
 from publishing_system import limits, numbers_of
 
 from actors.connections import retry
+from actors.connections.connection import Permanent, Transient
 from actors.publish import destination as destination_module
+from actors.publish import retiring
 from actors.publish.destination import Destination
-from actors.publish.destinations.driver import Permanent, Transient
 from actors.publish.messages import (
-    AllRetired,
     DestinationRemoved,
     DestinationsListed,
     ListDestinations,
     RemoveDestination,
-    RetireAll,
 )
 from actors.publish.outbox import HARD_BOUND
 from actors.publish.publisher import Publisher
+from actors.readings.messages import ReportRouting
 from actors.state import client as store_client
+from actors.state.messages import Transacted
+from actors.subsystems.messages import StopSubsystem, SubsystemStopped
+from actors.system import tree
+from storage import outbox as stored
 
 
 class Boom(msgspec.Struct, frozen=True):
@@ -384,7 +389,7 @@ async def test_disabled_while_connecting_it_leaves_no_connection(rig: Rig, sites
 async def test_connected_while_it_is_being_disabled_it_goes_all_the_same(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destination_module, "DRAIN_TIME", 60.0)
+    monkeypatch.setattr(retiring, "DRAIN_TIME", 60.0)
     id = await rig.begin()
     sites["a"].leave()
     sites["a"].gate = asyncio.Event()
@@ -400,7 +405,7 @@ async def test_connected_while_it_is_being_disabled_it_goes_all_the_same(
 async def test_a_site_that_leaves_while_acknowledgements_are_waited_for_does_not_hold_it(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destination_module, "DRAIN_TIME", 60.0)
+    monkeypatch.setattr(retiring, "DRAIN_TIME", 60.0)
     id = await rig.begin()
     sites["a"].acknowledging = False
     rig.poll(*range(5))
@@ -518,20 +523,71 @@ async def test_a_connection_dies_with_the_life_that_made_it(rig: Rig, sites: Sit
     assert len(sites["a"].connected) == 1
 
 
-async def test_a_destination_that_crashes_over_and_over_gives_up_and_a_change_starts_it_anew(
+async def test_a_destination_that_crashes_over_and_over_never_gives_up_and_loses_nothing_of_what_comes(
     rig: Rig, sites: Sites, fragile: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("actors.system.supervision.random.uniform", lambda low, high: 0.0)
     id = await rig.begin()
-    while rig.node(id) is not None:
+    for number in range(30):
         rig.base.tell(rig.destination(id), Boom())
-        await asyncio.sleep(0.002)
-    report = await rig.reported(id, lambda report: report.last_error)
-    assert (report.connected, report.last_error) == (False, "gave up after repeated failures")
-    monkeypatch.undo()
-    monkeypatch.setattr("actors.publish.destinations.find", sites.find)
-    await rig.change_destination(id, name="again")
+        rig.poll(number)
+        await rig.until(lambda number=number: number in sites["a"].numbers)
+        await rig.settle(id)
+    assert rig.node(id).restarts == 30
+    assert sites["a"].numbers == list(range(30))
+
+
+async def test_what_comes_while_a_destination_is_away_is_stored_once_its_mailbox_is_full(
+    rig: Rig, sites: Sites
+) -> None:
+    id = await rig.begin()
+    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, backoff=30.0)
+    rig.base.crash(cell, RuntimeError("boom"))
+    await poll_all(rig, id, 3000)
+    await rig.until(lambda: len(rig.stored(id)) > 1900)
+    assert rig.node(id).mailbox <= 1000
+    for timer in list(cell.timers):
+        timer.cancel()
+    rig.base._begin(cell)
     await rig.until(lambda: rig.health(id) == "connected")
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(3000))
+
+
+async def test_what_waits_for_a_destination_that_ends_is_stored(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, backoff=30.0, max_restarts=1)
+    rig.base.crash(cell, RuntimeError("boom"))
+    rig.poll(*range(5))
+    await rig.until(lambda: rig.node(id).mailbox == 5)
+    rig.base.crash(cell, RuntimeError("boom"))
+    assert [child.state for child in tree.dump(rig.base.mailboxes["/publisher"]).root.children] == ["gave up"]
+    await rig.until(lambda: rig.stored(id) == list(range(5)))
+
+
+async def test_payloads_that_cannot_be_stored_while_it_is_away_are_counted(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, backoff=30.0)
+    rig.base.crash(cell, RuntimeError("boom"))
+    await rig.fill_disk()
+    await poll_all(rig, id, 1500)
+    await rig.until(lambda: any(isinstance(message, Transacted) for message, _ in cell.mailbox))
+    for timer in list(cell.timers):
+        timer.cancel()
+    rig.base._begin(cell)
+    report = await rig.reported(id, lambda report: report.dropped_quota)
+    assert report.dropped_quota == 1000
+
+
+async def poll_all(rig: Rig, id: int, count: int) -> None:
+    """So many polls, no more at a time than mailboxes hold, until they have left the subscription."""
+    for start in range(0, count, 500):
+        rig.poll(*range(start, start + 500))
+        await rig.base.ask(rig.router, ReportRouting(), 5)
+        await rig.until(lambda: not rig.node(id).children[0].mailbox)
 
 
 # Stopped
@@ -555,7 +611,7 @@ async def test_an_orderly_stop_and_a_start_lose_nothing_and_send_nothing_twice(
 
 
 async def test_a_stop_right_after_the_start_keeps_what_came_before_the_outbox_was_there(
-    tmp_path: Path, sites: Sites
+    tmp_path: Path, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites["a"].up = False
     rig = Rig(tmp_path, sites)
@@ -563,34 +619,36 @@ async def test_a_stop_right_after_the_start_keeps_what_came_before_the_outbox_wa
     destination = await rig.add_destination()
     await rig.add_subscription(destination.id)
     await rig.stop()
-    await rig.start_store()
-    with rig.busy_store():
-        await rig.start_publisher()
-        rig.poll(1, 2, 3)
-        stopping = asyncio.ensure_future(rig.ask(RetireAll(), AllRetired))
-        await asyncio.sleep(0.05)
-        assert not stopping.done()
+    release, summary = threading.Event(), stored.summary
+
+    def wait_and_summarise(database: Any, id: int) -> Any:
+        release.wait(5)
+        return summary(database, id)
+
+    monkeypatch.setattr(stored, "summary", wait_and_summarise)
+    await rig.start()
+    rig.poll(1, 2, 3)
+    stopping = asyncio.ensure_future(rig.ask(StopSubsystem(), SubsystemStopped))
+    await asyncio.sleep(0.05)
+    assert not stopping.done()
+    release.set()
     await stopping
     assert rig.stored() == [1, 2, 3]
     await rig.end()
 
 
 async def test_a_stop_asks_nothing_of_a_system_without_destinations(rig: Rig) -> None:
-    await rig.ask(RetireAll(), AllRetired)
+    await rig.ask(StopSubsystem(), SubsystemStopped)
 
 
-async def test_a_stop_does_not_wait_for_a_destination_that_gave_up(
-    rig: Rig, sites: Sites, fragile: None
-) -> None:
+async def test_a_stop_does_not_wait_for_a_destination_that_ends_meanwhile(rig: Rig, sites: Sites) -> None:
     id = await rig.begin()
-    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
-    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, max_restarts=0)
     sites["a"].acknowledging = False
     rig.poll(1)
     await rig.until(lambda: sites["a"].numbers == [1])
-    stopping = asyncio.ensure_future(rig.ask(RetireAll(), AllRetired))
+    stopping = asyncio.ensure_future(rig.ask(StopSubsystem(), SubsystemStopped))
     await asyncio.sleep(0)
-    rig.base.tell(rig.destination(id), Boom())
+    rig.base.terminate(rig.base.mailboxes[rig.destination(id).addressDetails])
     await stopping
 
 
@@ -789,11 +847,11 @@ async def test_a_destination_that_only_accepts_connections_is_tried_less_and_les
 ) -> None:
     away: list[float] = []
 
-    def delay(seconds: float, permanent: bool) -> float:
+    def delay(self: retry.Retry, failures: int, seconds: float, permanent: bool) -> float:
         away.append(seconds)
         return 0.01
 
-    monkeypatch.setattr(retry, "delay", delay)
+    monkeypatch.setattr(retry.ByAbsence, "delay", delay)
     sites["a"].leaves_at_once = True
     destination = await rig.add_destination()
     await rig.until(lambda: len(away) > 20)

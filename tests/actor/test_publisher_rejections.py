@@ -100,7 +100,7 @@ async def test_a_connection_whose_credentials_end_is_renewed_without_sending_twi
 async def test_a_destination_that_asks_to_be_left_alone_is(rig: Rig, sites: Sites) -> None:
     id = await rig.begin()
     site = sites["a"]
-    assert retry.delay(0, permanent=False) < 0.1
+    assert retry.ByAbsence().delay(0, 0.0, permanent=False) < 0.1
     site.drivers[0].end("too many requests", retry_after=0.6)
     await rig.until(lambda: not rig.instance(id).connected)
     began = rig.instance(id).down_since

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from publishing_rig import Rig, Sites
 
-from actors.publish.destinations.driver import Transient
+from actors.connections.connection import Transient
 from actors.publish.formats.compression import COMPRESSIONS
 from actors.publish.messages import (
     AddDestination,

@@ -137,7 +137,7 @@ class Line:
             while True:
                 cell: Any = self.base.mailboxes.get(self.destination.addressDetails)
                 if cell is not None and cell.instance.connected and cell.instance.outbox is not None:
-                    self.driver = cell.instance.driver
+                    self.driver = cell.instance.connection
                     return
                 await asyncio.sleep(0.01)
 

@@ -7,9 +7,10 @@ from typing import Any
 import gmqtt
 from gmqtt.mqtt.constants import MQTTv311
 
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt
 from actors.publish.destinations.broker import Login
-from actors.publish.destinations.driver import Listener, Permanent, Transient
+from actors.publish.destinations.driver import Listener
 from actors.publish.destinations.mqtt_driver import MqttDriver
 
 

@@ -24,9 +24,10 @@ from servers.certificates import Authority
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto, free_port
 
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import azure_iot, find, gcp_iot
 from actors.publish.destinations.broker import tls_context
-from actors.publish.destinations.driver import Driver, Identity, Listener, Permanent, Transient
+from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.messages import Cloud
 
 UUID = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"

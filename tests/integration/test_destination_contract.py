@@ -112,7 +112,7 @@ class Rig(PublishingSystem):
 
     def window_of(self, id: int) -> int:
         """How many payloads may be in flight."""
-        driver = self.instance(id).driver
+        driver = self.instance(id).connection
         assert driver is not None
         return driver.window or self.window
 

@@ -14,8 +14,9 @@ from servers.influxdb import BUCKET, ORG, READ_ONLY_TOKEN, TOKEN, InfluxDB, Poin
 from servers.mosquitto import free_port
 from servers.victoria_metrics import VictoriaMetrics
 
+from actors.connections.connection import Permanent, Transient
 from actors.publish import destinations, formats
-from actors.publish.destinations.driver import Identity, Permanent, Transient
+from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.influxdb_config import check
 from actors.publish.destinations.influxdb_driver import InfluxDriver
 from actors.publish.formats import MessageIds

@@ -19,7 +19,8 @@ from servers.modbus import (
     serial_line,
 )
 
-from actors.endpoints.protocol import Misconfigured, Reader, Reading, Unreachable
+from actors.connections.connection import Permanent, Transient
+from actors.endpoints.protocol import Reader, Reading
 from actors.endpoints.protocols import find
 from actors.system.failure import Refusal
 
@@ -113,7 +114,7 @@ async def test_units_of_one_serial_port_share_it_and_a_silent_one_harms_nobody()
             await silent.connect()
             for _ in range(2):
                 outcomes = await asyncio.gather(lively.read(), silent.read(), return_exceptions=True)
-                assert isinstance(outcomes[1], Unreachable)
+                assert isinstance(outcomes[1], Transient)
                 assert outcomes[1].code == "TIMEOUT"
                 assert (await lively.read()).values == [9]
             await silent.close()
@@ -123,7 +124,7 @@ async def test_readers_of_one_serial_port_must_agree_on_its_settings(tmp_path: P
     with serial_line(tmp_path) as (near, _):
         first, second = make(line(near), []), make({**line(near), "baudRate": 9600}, [])
         await first.connect()
-        with pytest.raises(Misconfigured):
+        with pytest.raises(Permanent):
             await second.connect()
         await first.close()
         await second.connect()
@@ -132,7 +133,7 @@ async def test_readers_of_one_serial_port_must_agree_on_its_settings(tmp_path: P
 
 async def test_a_serial_port_that_is_not_there_is_named_so(tmp_path: Path):
     reader = make(line(str(tmp_path / "ttyUSB9")), [])
-    with pytest.raises(Unreachable) as missing:
+    with pytest.raises(Transient) as missing:
         await reader.connect()
     assert missing.value.code == "PORT_NOT_FOUND"
     await reader.close()
@@ -144,9 +145,9 @@ async def test_a_serial_adapter_that_is_pulled_out_is_noticed_and_found_again(tm
         reader = make(line(path), point)
         await reader.connect()
         assert (await reader.read()).values == [9]
-    with pytest.raises(Unreachable):
+    with pytest.raises(Transient):
         await reader.read()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Transient):
         await reader.connect()
     async with pymodbus_serial(tmp_path, "rtu"):
         await reader.connect()
@@ -164,7 +165,7 @@ async def test_a_late_serial_reply_is_not_taken_for_the_next_one_of_its_unit():
             connected(settings, "holding:11:uint16") as second,
         ):
             late, awaited = await asyncio.gather(first.read(), second.read(), return_exceptions=True)
-            assert isinstance(late, Unreachable)
+            assert isinstance(late, Transient)
             assert awaited == Reading([11])
 
 

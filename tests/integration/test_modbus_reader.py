@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from bench.modbus_server import Fault, ModbusServer
 
-from actors.endpoints.protocol import Endpoint, Reader, Unreachable
+from actors.connections.connection import Transient
+from actors.endpoints.protocol import Endpoint, Reader
 from actors.endpoints.protocols import find
 from actors.endpoints.protocols.modbus import link
 from actors.system.failure import Refusal
@@ -235,7 +236,7 @@ async def test_a_device_that_its_gateway_does_not_reach_is_unreachable(server: M
     server.on_request = lambda unit, *rest: 11 if unit == 1 else None
     plc = reader(words(*range(10, 60)))
     await plc.connect()
-    with pytest.raises(Unreachable) as lost:
+    with pytest.raises(Transient) as lost:
         await plc.read()
     assert lost.value.code == "DEVICE_OFFLINE"
     assert len(server.log) == 1
@@ -246,15 +247,15 @@ async def test_a_device_that_its_gateway_does_not_reach_is_unreachable(server: M
 
 async def test_a_reader_that_is_not_connected_says_so(reader: Open):
     plc = reader(words(10))
-    with pytest.raises(Unreachable):
+    with pytest.raises(Transient):
         await plc.read()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Transient):
         await plc.write("p0", 1)
 
 
 async def test_a_host_that_refuses_is_named_so(server: ModbusServer, reader: Open):
     await server.stop()
-    with pytest.raises(Unreachable) as refused:
+    with pytest.raises(Transient) as refused:
         await reader(words(10)).connect()
     assert refused.value.code == "CONNECTION_REFUSED"
 
@@ -264,7 +265,7 @@ async def test_a_host_name_that_nobody_knows_is_unreachable(reader: Open, monkey
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    with pytest.raises(Unreachable) as unknown:
+    with pytest.raises(Transient) as unknown:
         await reader(words(10), host="plc.invalid").connect()
     assert unknown.value.code == "HOST_UNREACHABLE"
 
@@ -275,7 +276,7 @@ async def test_a_device_that_says_nothing_times_out_and_is_asked_again_on_the_sa
     plc = reader(words(10), timeout=100)
     await plc.connect()
     server.on_request = lambda *request: "silent"
-    with pytest.raises(Unreachable) as silent:
+    with pytest.raises(Transient) as silent:
         await plc.read()
     assert silent.value.code == "TIMEOUT"
     server.on_request = None
@@ -290,7 +291,7 @@ async def test_a_device_that_goes_on_saying_nothing_gets_a_new_connection(server
     server.on_request = lambda *request: "silent"
     for _ in range(3):
         await plc.connect()
-        with pytest.raises(Unreachable):
+        with pytest.raises(Transient):
             await plc.read()
     server.on_request = None
     await plc.connect()
@@ -302,7 +303,7 @@ async def test_a_connection_lost_during_a_request_is_noticed_at_once(server: Mod
     plc = reader(words(10), timeout=30_000)
     await plc.connect()
     server.on_request = lambda *request: "close"
-    with pytest.raises(Unreachable) as lost:
+    with pytest.raises(Transient) as lost:
         await plc.read()
     assert lost.value.code == "CONNECTION_RESET"
 
@@ -313,11 +314,11 @@ async def test_readers_reconnect_once_when_the_device_was_restarted(server: Modb
     assert server.listening[0].accepted == 1
     await server.stop()
     for plc in (first, second):
-        with pytest.raises(Unreachable) as lost:
+        with pytest.raises(Transient) as lost:
             await plc.read()
         assert lost.value.code == "CONNECTION_RESET"
     for plc in (first, second):
-        with pytest.raises(Unreachable) as refused:
+        with pytest.raises(Transient) as refused:
             await plc.connect()
         assert refused.value.code == "CONNECTION_REFUSED"
     await server.start()
@@ -360,10 +361,10 @@ async def test_a_silent_unit_does_not_cost_the_others_their_connection(server: M
     await asyncio.gather(lively.connect(), silent.connect())
     for _ in range(4):
         readings = await asyncio.gather(lively.read(), silent.read(), return_exceptions=True)
-        assert isinstance(readings[1], Unreachable)
+        assert isinstance(readings[1], Transient)
         assert (await lively.read()).values == [10]
     for _ in range(4):
-        with pytest.raises(Unreachable):
+        with pytest.raises(Transient):
             await silent.read()
     assert (await lively.read()).values == [10]
     assert server.listening[0].accepted == 1
@@ -386,7 +387,7 @@ async def test_those_who_wait_learn_of_a_reset(server: ModbusServer, reader: Ope
     readers = [reader(words(10), unitId=1, timeout=100) for _ in range(4)]
     await asyncio.gather(*(plc.connect() for plc in readers))
     outcomes = await asyncio.gather(*(plc.read() for plc in readers), return_exceptions=True)
-    codes = [outcome.code for outcome in outcomes if isinstance(outcome, Unreachable)]
+    codes = [outcome.code for outcome in outcomes if isinstance(outcome, Transient)]
     assert codes == ["TIMEOUT", "TIMEOUT", "TIMEOUT", "CLIENT_RESET_DURING_POLL"]
 
 
@@ -398,7 +399,7 @@ async def test_a_late_reply_is_not_taken_for_the_next_one(server: ModbusServer, 
     await first.connect()
     await second.connect()
     server.on_request = lambda unit, function, address, count: 0.15 if address == 10 else 0.2
-    with pytest.raises(Unreachable):
+    with pytest.raises(Transient):
         await first.read()
     assert (await second.read()).values == [11]
     server.on_request = None
@@ -428,7 +429,7 @@ async def test_a_late_reply_that_arrives_together_with_the_awaited_one_is_sorted
             return getattr(original, name)
 
     original, connection.transport = connection.transport, Holding()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Transient):
         await first.read()
     assert (await second.read()).values == list(range(5, 95))
 
@@ -569,7 +570,7 @@ async def test_a_write_that_the_device_fails_at_is_trouble_of_the_device(server:
     server.on_request = lambda *request: 4
     plc = reader(words(10))
     await plc.connect()
-    with pytest.raises(Unreachable) as failed:
+    with pytest.raises(Transient) as failed:
         await plc.write("p0", 1)
     assert failed.value.code == "DEVICE_FAILURE"
 
@@ -587,7 +588,7 @@ async def test_a_write_that_nobody_answers_times_out(server: ModbusServer, reade
     server.on_request = lambda *request: "silent"
     plc = reader(words(10), timeout=100)
     await plc.connect()
-    with pytest.raises(Unreachable) as silent:
+    with pytest.raises(Transient) as silent:
         await plc.write("p0", 1)
     assert silent.value.code == "TIMEOUT"
 

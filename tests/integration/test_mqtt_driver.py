@@ -12,9 +12,9 @@ from servers.certificates import Authority
 from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
 
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt_driver
 from actors.publish.destinations.broker import Login
-from actors.publish.destinations.driver import Permanent, Transient
 from actors.publish.destinations.gmqtt_client import transport_of
 
 

@@ -15,8 +15,9 @@ from servers.certificates import Authority
 from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
 
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt
-from actors.publish.destinations.driver import Identity, Permanent, Transient
+from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.gmqtt_client import transport_of
 from actors.publish.destinations.mqtt_websocket import WebSocketTransport
 from actors.publish.messages import DestinationTested

@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from actors.connections.connection import Permanent
 from actors.publish.destinations import find, gcp_iot
 from actors.publish.destinations.broker import Broker
-from actors.publish.destinations.driver import Identity, Permanent
+from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.gcp_iot import check, login, target
 from actors.publish.destinations.masks import masked
 from actors.publish.topics import Target

@@ -3,8 +3,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import find
-from actors.publish.destinations.driver import Driver, Identity, Listener, Permanent, Transient
+from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.destinations.iotistica import check, target
 from actors.publish.destinations.iotistica import test as try_out
 from actors.publish.messages import Cloud

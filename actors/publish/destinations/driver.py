@@ -1,29 +1,14 @@
 """What a file under `destinations/` exports: one `DestinationType` named `DESTINATION`."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 
+from actors.connections.connection import Connection, NoConnection
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
-
-
-class Transient(Exception):
-    """The connection failed; trying again soon may help. The text is for people.
-
-    `retry_after` is the least number of seconds that the destination asked to be left alone for.
-    """
-
-    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
-class Permanent(Exception):
-    """The connection was refused and will be until somebody changes the configuration, here or at the
-    destination; trying again is worth it only now and then. The text is for people."""
 
 
 class Listener(Protocol):
@@ -35,15 +20,15 @@ class Listener(Protocol):
     def rejected(self, seqs: list[int], reason: str) -> None:
         """The destination will never take these payloads, whoever sends them; the others it may."""
 
-    def lost(self, error: Transient | Permanent) -> None:
+    def lost(self, error: NoConnection) -> None:
         """An established connection has ended by itself; once per connection."""
 
     def expiring(self) -> None:
         """The credentials of this connection end soon: close it when it suits, and connect anew."""
 
 
-class Driver(ABC):
-    """One destination's connection. Constructing it touches no network.
+class Driver(Connection):
+    """One destination's connection.
 
     After `connect` it tells its listener, never from within a call of its own methods. What was neither
     delivered nor rejected when the connection is lost may or may not have arrived. After `lost`,
@@ -58,19 +43,11 @@ class Driver(ABC):
     """Whether the destination has no other way to refuse a payload than to end the connection."""
 
     @abstractmethod
-    async def connect(self) -> None:
-        """Connect anew. Raises `Transient` or `Permanent`."""
-
-    @abstractmethod
     def send(self, seq: int, topic: str, payload: bytes) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.
 
         `seq` is the caller's own number, rising. The caller bounds how many are not yet delivered.
         """
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Give the connection up. Never raises."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -88,8 +65,9 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     `check` validates `config_json`, touches no network and raises `Refusal` naming the field
     (`config_json.<key>`); the others get what it returned. `target` says where a subscription's payloads
     go, given its `route_json.topic` (trimmed; None when there is none), and raises `Refusal` naming
-    `route_json.topic` when that cannot be; the driver gets the filled target as `topic`. `test` connects
-    once, takes 8 s at most, leaves nothing behind and never raises. `secrets` are the keys of
+    `route_json.topic` when that cannot be; the driver gets the filled target as `topic`. `driver` is called
+    in a thread, and imports the library on its first call. `test` connects once, takes 8 s at most, leaves
+    nothing behind and never raises. `secrets` are the keys of
     `config_json`, at any depth, whose values are never shown. `payload_format` is the one that this type
     takes whatever a subscription asks for (it is not compressed then); None: what the subscription says.
     """

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from actors.connections.connection import Permanent
 from actors.publish.destinations import external, fields, signed_jwt
 from actors.publish.destinations.broker import MAX_TEXT, Broker, Login, check_pems
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Permanent
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
 from actors.system.failure import Refusal

@@ -5,14 +5,8 @@ The library is imported on the first connection, so that configuring costs no me
 
 import asyncio
 
-from actors.publish.destinations.driver import (
-    DestinationType,
-    Driver,
-    Identity,
-    Listener,
-    Permanent,
-    Transient,
-)
+from actors.connections.connection import NoConnection
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.influxdb_config import SECRETS, Config, check, target
 from actors.publish.messages import DestinationTested
 
@@ -34,7 +28,7 @@ async def test(config: Config, _: Identity) -> DestinationTested:
             await writes.check_access()
     except TimeoutError:
         return DestinationTested(False, error=TIMED_OUT)
-    except (Transient, Permanent) as error:
+    except NoConnection as error:
         return DestinationTested(False, error=str(error))
     return DestinationTested(True, message=f"Connected — {config.org}/{config.bucket}")
 

@@ -7,7 +7,8 @@ import logging
 
 import msgspec
 
-from actors.publish.destinations.driver import Driver, Listener, Permanent, Transient
+from actors.connections.connection import NoConnection, Transient
+from actors.publish.destinations.driver import Driver, Listener
 from actors.publish.destinations.influxdb_config import Config
 from actors.publish.destinations.influxdb_writes import Writes, open_writes
 from actors.publish.formats.line_protocol import measurement
@@ -44,6 +45,10 @@ class InfluxDriver(Driver):
         self._idle = False
         self._closing = False
         self._writing: asyncio.Task[None] | None = None
+
+    @property
+    def patience(self) -> float:
+        return max(super().patience, 2 * self._config.timeout)
 
     async def connect(self) -> None:
         self._closing = False
@@ -83,12 +88,12 @@ class InfluxDriver(Driver):
         if trouble is not None and not self._closing:
             self._listener.lost(trouble)
 
-    async def _write_on(self, writes: Writes) -> Transient | Permanent | None:
+    async def _write_on(self, writes: Writes) -> NoConnection | None:
         """Until the connection ends, for that reason, or is closed."""
         try:
             while not self._closing:
                 await self._deliver(writes, await self._gathered())
-        except (Transient, Permanent) as error:
+        except NoConnection as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever the library raises ends this connection only
             _log.exception("Writing to %s failed", self._config.where)

@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from actors.connections import os_errors
-from actors.publish.destinations.driver import Permanent, Transient
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations.influxdb_config import Config, tls_context
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
+from actors.connections.connection import Permanent
 from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Permanent
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
 from actors.system.failure import Refusal

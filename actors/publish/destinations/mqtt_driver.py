@@ -13,8 +13,9 @@ from gmqtt.mqtt.constants import MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 
 from actors.connections import os_errors
+from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, Login, tls_context
-from actors.publish.destinations.driver import Driver, Listener, Permanent, Transient
+from actors.publish.destinations.driver import Driver, Listener
 from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of
 from actors.publish.messages import DestinationTested
 
@@ -277,7 +278,7 @@ async def try_connect(broker: Broker, login: Callable[[], Login], message: str) 
     attempt = MqttDriver(broker, login, _Nobody(), connect_seconds=TEST_SECONDS)
     try:
         await attempt.connect()
-    except (Transient, Permanent) as error:
+    except NoConnection as error:
         return DestinationTested(False, error=str(error))
     await attempt.close()
     return DestinationTested(True, message=message)
@@ -290,7 +291,7 @@ class _Nobody(Listener):
 
     def rejected(self, seqs: list[int], reason: str) -> None: ...
 
-    def lost(self, error: Transient | Permanent) -> None: ...
+    def lost(self, error: NoConnection) -> None: ...
 
     def expiring(self) -> None: ...
 

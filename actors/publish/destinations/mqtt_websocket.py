@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import aiohttp
 from yarl import URL
 
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations.broker import Broker
-from actors.publish.destinations.driver import Permanent, Transient
 from actors.publish.destinations.transports import sever
 
 _FRAME_BYTES = 65_536  # at least so many of the waiting bytes go out as one frame

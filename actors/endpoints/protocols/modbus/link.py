@@ -1,7 +1,7 @@
 """Connections, shared: devices of one host and port, or of one serial port, use the same one.
 
 A link has one request in flight. It neither retries nor reconnects by itself: whoever reads through it
-learns from `Unreachable` that it broke and opens it again.
+learns from `Transient` that it broke and opens it again.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from pymodbus.framer import FramerType
 from pymodbus.pdu import ModbusPDU
 
 from actors.connections import os_errors
-from actors.endpoints.protocol import Misconfigured, Unreachable
+from actors.connections.connection import Permanent, Transient
 
 from . import quality
 from .connection import Connection
@@ -37,21 +37,21 @@ _links: dict[tuple[asyncio.AbstractEventLoop, str], "Link"] = {}
 
 _library_log = logging.getLogger("pymodbus.logging")
 if _library_log.level == logging.NOTSET:
-    # What pymodbus logs at each failed request is what callers learn from `Unreachable`.
+    # What pymodbus logs at each failed request is what callers learn from `Transient`.
     _library_log.setLevel(logging.CRITICAL)
 
 
 def acquire(connection: Connection) -> "Link":
     """The link that the device's place shares; every acquired link must be released once.
 
-    Raises `Misconfigured` when another device uses the same serial port with other settings.
+    Raises `Permanent` when another device uses the same serial port with other settings.
     """
     key = (asyncio.get_running_loop(), connection.place)
     link = _links.get(key)
     if link is None:
         link = _links[key] = Link(connection)
     elif _settings(link.connection) != _settings(connection):
-        raise Misconfigured(f"{connection.serial_port} is in use with other serial settings")
+        raise Permanent(f"{connection.serial_port} is in use with other serial settings")
     link.units[connection.unit] += 1
     return link
 
@@ -77,7 +77,7 @@ class Link:
         self._client: Client | None = None
         self._turn = asyncio.Lock()
         self._waiting = False
-        self._down = Unreachable(quality.DEVICE_OFFLINE, "not connected")
+        self._down = Transient("not connected", code=quality.DEVICE_OFFLINE)
         self._refused_at = 0.0
         self._timeouts: Counter[int] = Counter()
         self._silence = _silence(connection)
@@ -88,7 +88,7 @@ class Link:
         return self._client is not None
 
     async def open(self, seconds: float) -> None:
-        """Connect, unless it is connected. Raises `Unreachable` or `Misconfigured`.
+        """Connect, unless it is connected. Raises `Transient` or `Permanent`.
 
         Callers that wait while one of them fails share its failure: each trying in turn would
         keep the last waiting for the sum of all timeouts.
@@ -100,10 +100,10 @@ class Link:
             if self.is_open():
                 return
             if self._refused_at > asked:
-                raise Unreachable(self._down.code, str(self._down))
+                raise Transient(str(self._down), code=self._down.code)
             try:
                 client = await self._dial(seconds)
-            except Unreachable as failure:
+            except Transient as failure:
                 self._down, self._refused_at = failure, self.loop.time()
                 raise
             self._timeouts.clear()
@@ -115,7 +115,7 @@ class Link:
     async def request(self, request: Request, seconds: float) -> ModbusPDU:
         """Send a request when its turn has come and wait for the reply, `seconds` at most.
 
-        Raises `Unreachable`. The caller may be cancelled: a reply that comes later is dropped.
+        Raises `Transient`. The caller may be cancelled: a reply that comes later is dropped.
         """
         while True:
             async with self._turn:
@@ -126,10 +126,10 @@ class Link:
     def reset(self, code: str, reason: str) -> None:
         """Close the connection; a request in flight and those that wait fail with `code`."""
         client, self._client = self._client, None
-        self._down = Unreachable(code, reason)
+        self._down = Transient(reason, code=code)
         if client is not None:
             if self._waiting:
-                self._fail(client, Unreachable(code, reason))
+                self._fail(client, Transient(reason, code=code))
             client.close()
 
     async def _exchange(self, request: Request, seconds: float) -> ModbusPDU:
@@ -137,12 +137,12 @@ class Link:
             await asyncio.sleep(self._idle_at - self.loop.time())
         client = self._client
         if client is None:
-            raise Unreachable(self._down.code, str(self._down))
+            raise Transient(str(self._down), code=self._down.code)
         timer = self.loop.call_later(seconds, self._expire, seconds)
         self._waiting = True
         try:
             reply: ModbusPDU = await client.execute(False, request)
-        except Unreachable as failure:
+        except Transient as failure:
             if failure.code == quality.TIMEOUT:
                 self._expect_late_reply(request.dev_id, seconds)
                 self._count_timeout(request.dev_id)
@@ -151,7 +151,7 @@ class Link:
             self._expect_late_reply(request.dev_id, seconds)
             raise
         except ModbusException as error:
-            raise Unreachable(quality.READ_ERROR, str(error)) from error
+            raise Transient(str(error), code=quality.READ_ERROR) from error
         finally:
             self._waiting = False
             timer.cancel()
@@ -180,14 +180,14 @@ class Link:
         except OSError as error:
             client.close()
             reason = "no connection in time" if isinstance(error, TimeoutError) else os_errors.reason(error)
-            raise Unreachable(quality.code_of_error(error), reason) from error
+            raise Transient(reason, code=quality.code_of_error(error)) from error
         except ValueError as error:
-            raise Misconfigured(f"{self.connection.place}: {error}") from error
+            raise Permanent(f"{self.connection.place}: {error}") from error
         except asyncio.CancelledError:
             client.close()
             raise
         if not client.connected:
-            raise Unreachable(quality.CONNECTION_RESET, "the connection was lost")
+            raise Transient("the connection was lost", code=quality.CONNECTION_RESET)
         _tune(transport, seconds)
         return client
 
@@ -221,9 +221,9 @@ class Link:
 
     def _expire(self, seconds: float) -> None:
         if self._client is not None:
-            self._fail(self._client, Unreachable(quality.TIMEOUT, f"no reply within {seconds:g} s"))
+            self._fail(self._client, Transient(f"no reply within {seconds:g} s", code=quality.TIMEOUT))
 
-    def _fail(self, client: Client, failure: Unreachable) -> None:
+    def _fail(self, client: Client, failure: Transient) -> None:
         reply = client.ctx.response_future
         if not reply.done():
             reply.set_exception(failure)

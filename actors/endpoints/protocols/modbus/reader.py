@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any
 
-from actors.endpoints.protocol import Endpoint, Reader, Reading, Unreachable
+from actors.connections.connection import Transient
+from actors.endpoints.protocol import Endpoint, Reader, Reading
 from actors.system.failure import Refusal
 
 from . import quality
@@ -17,6 +18,8 @@ from .points import DataPoint, Table, parse_register, registers_of
 
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1
+_SPARE_REQUESTS = 8
+"""Requests of a poll beyond those planned: asked again of a busy device, or cut around what is refused."""
 _WRITE_REFUSALS = (1, 2, 3)
 _DEFAULT_WRITE_TYPE = "uint16"
 
@@ -30,6 +33,13 @@ class ModbusReader(Reader):
         self._stretches = [Stretch(span, self._connection.unit) for span in plan(enumerate(self._points))]
         self._link: Link | None = None
         self._polls = 0
+
+    @property
+    def patience(self) -> float:
+        """Each request ends within the timeout, but waits for those of the others on the link."""
+        requests = sum(len(stretch.pieces) for stretch in self._stretches) + _SPARE_REQUESTS
+        sharing = 1 if self._link is None else self._link.units.total()
+        return max(super().patience, requests * sharing * self._connection.timeout)
 
     async def connect(self) -> None:
         if self._link is None:
@@ -91,7 +101,7 @@ class ModbusReader(Reader):
             reply = await link.request(request, timeout)
             if isinstance(reply, Reply):
                 if reply.function_code != writing.function or reply.body[:4] != writing.body[:4]:
-                    raise Unreachable(quality.READ_ERROR, f"{register}: the reply does not fit the write")
+                    raise Transient(f"{register}: the reply does not fit the write", code=quality.READ_ERROR)
                 return
             if reply.exception_code not in quality.BUSY or attempt == _BUSY_RETRIES:
                 break
@@ -100,11 +110,11 @@ class ModbusReader(Reader):
         message = f"{register}: the device refused the write: {code} (exception {reply.exception_code})"
         if reply.exception_code in _WRITE_REFUSALS:
             raise Refusal(message, "value" if reply.exception_code == quality.ILLEGAL_VALUE else "register")
-        raise Unreachable(code, message)
+        raise Transient(message, code=code)
 
     def _connected(self) -> Link:
         if self._link is None:
-            raise Unreachable(quality.DEVICE_OFFLINE, "not connected")
+            raise Transient("not connected", code=quality.DEVICE_OFFLINE)
         return self._link
 
 
@@ -122,7 +132,7 @@ class _Poll:
         self._patient = True
 
     async def read(self, stretch: Stretch) -> None:
-        """Read the pieces that do not rest. Raises `Unreachable`."""
+        """Read the pieces that do not rest. Raises `Transient`."""
         pieces: list[Piece] = []
         changed = False
         for piece in stretch.pieces:
@@ -137,7 +147,7 @@ class _Poll:
             stretch.settle(pieces)
 
     async def finish(self, stretches: list[Stretch]) -> None:
-        """Make sure that the device itself was heard of. Raises `Unreachable`."""
+        """Make sure that the device itself was heard of. Raises `Transient`."""
         if not self._asked:
             stretch, piece = min(
                 ((stretch, piece) for stretch in stretches for piece in stretch.pieces),
@@ -146,7 +156,7 @@ class _Poll:
             piece.due = self._number
             await self.read(stretch)
         if not self._answered:
-            raise Unreachable(quality.DEVICE_OFFLINE, "the gateway does not reach the device")
+            raise Transient("the gateway does not reach the device", code=quality.DEVICE_OFFLINE)
 
     async def _resolve(self, stretch: Stretch, piece: Piece) -> list[Piece]:
         """Read a piece, cut further where the device refuses; the pieces that it ended up as."""

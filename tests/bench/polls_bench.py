@@ -1,0 +1,113 @@
+"""What a poll of 100 points costs in the agent's own code: timer, read, batch, router.
+
+Endpoint and router are the agent's own; the device answers at once, so there is neither network nor protocol.
+Prints one JSON line (`Polls`). To compare two trees, run it from each in turn, several times.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from time import process_time
+from typing import Any
+
+import msgspec
+import uvloop
+
+from actors.endpoints import protocols
+from actors.endpoints.endpoint import Endpoint, RunEndpoint
+from actors.endpoints.protocol import Endpoint as Checked
+from actors.endpoints.protocol import Protocol, Reader, Reading
+from actors.readings.messages import Route
+from actors.readings.router import Router
+from actors.system.asyncio_base import AsyncioSystemBase
+from actors.system.mailboxes import Cell
+
+ENDPOINTS = 50
+POINTS = 100
+INTERVAL_MS = 10
+WARM_UP_S = 1.0
+ROUND_S = 4.0
+
+
+class Polls(msgspec.Struct, frozen=True):
+    """`cpu_us` is CPU in microseconds a poll, the idle loop included; `messages` are those handled a poll."""
+
+    polls: int
+    cpu_us: float
+    messages: float
+
+
+class Point(msgspec.Struct, frozen=True):
+    name: str
+    unit: str | None = None
+    address_text: str = ""
+
+
+class InstantReader(Reader):
+    """Answers the same in the same step."""
+
+    reads = 0
+
+    def __init__(self) -> None:
+        self.values: list[Any] = list(range(POINTS))
+
+    async def connect(self) -> None: ...
+
+    async def read(self) -> Reading:
+        InstantReader.reads += 1
+        return Reading(self.values)
+
+    async def write(self, register: str, value: Any) -> Any:
+        return value
+
+    async def close(self) -> None: ...
+
+
+def check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Checked:
+    points = tuple(Point(point["name"]) for point in data_points)
+    return Checked(connection=connection, points=points, identifier="1", address="instant")
+
+
+INSTANT = Protocol("instant", check, lambda endpoint: InstantReader(), "asyncio")
+
+
+def start(base: AsyncioSystemBase) -> None:
+    router = base.spawn(None, Router, "router", Route((), {}))
+    for number in range(ENDPOINTS):
+        name = f"plc-{number}"
+        run = RunEndpoint(
+            uuid=f"uuid-{number}",
+            name=name,
+            protocol="instant",
+            device_uuid=f"device-{number}",
+            device=name,
+            connection={},
+            data_points=[{"name": f"point-{point}"} for point in range(POINTS)],
+            poll_interval=INTERVAL_MS,
+            phase=number / ENDPOINTS,
+            reconnect_min_ms=1000,
+            reconnect_max_ms=60_000,
+            router=router,
+        )
+        base.spawn(None, Endpoint, name, run)
+
+
+def handled(base: AsyncioSystemBase) -> int:
+    return sum(box.handled for box in base.mailboxes.values() if isinstance(box, Cell))
+
+
+async def measure() -> Polls:
+    protocols.find = lambda name: INSTANT  # type: ignore[assignment]
+    base = AsyncioSystemBase()
+    start(base)
+    await asyncio.sleep(WARM_UP_S)
+    reads, messages, began = InstantReader.reads, handled(base), process_time()
+    await asyncio.sleep(ROUND_S)
+    spent, polls = process_time() - began, InstantReader.reads - reads
+    messages = handled(base) - messages
+    base.shutdown()
+    await base.released()
+    return Polls(polls, round(1e6 * spent / polls, 2), round(messages / polls, 3))
+
+
+if __name__ == "__main__":
+    print(msgspec.json.encode(uvloop.run(measure())).decode())
