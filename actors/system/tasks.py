@@ -153,9 +153,10 @@ class Tasks(Dispatch, ABC):
         if within is not None:
             self._give_time(task, within)
 
-    def _give_time(self, task: asyncio.Task[Any], seconds: float = RELEASE_WITHIN) -> None:
+    def _give_time(self, task: asyncio.Task[Any], seconds: float | None = None) -> None:
+        """To end by itself; `RELEASE_WITHIN` unless more is said."""
         now = self.loop.time()
-        self._due[task] = Due(now + seconds, now, None)
+        self._due[task] = Due(now + (RELEASE_WITHIN if seconds is None else seconds), now, None)
 
     async def _answer(self, coroutine: Any, reply_to: ActorAddress, sender: ActorAddress) -> None:
         self.deliver(reply_to, await coroutine, sender)
