@@ -124,7 +124,7 @@ async def _open(writer: Writer, config: RunStore) -> _Opened:
 def _contents(database: Database, config: RunStore) -> StoreOpened:
     return StoreOpened(
         identity=identity.load_or_create(database, config.uuid, config.name, config.type),
-        rows=target_state.load(database),
+        rows=[row for row in target_state.load(database) if row.error is None],
         devices=devices.load(database),
         outboxes=outbox.summaries(database),
         set_aside=None,
