@@ -8,7 +8,7 @@ import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import sqlite_utils
@@ -35,21 +35,27 @@ def suspect(path: Path, what: str) -> None:
         logger.error("%s: cannot be written: %s", marker, error)
 
 
-def look(path: Path, busy_timeout_ms: int) -> Path | None:
-    """Where a damaged database was moved, with its log; None when all is well or there is none.
+class Damaged(NamedTuple):
+    """`moved_to` is where the database is now, with its log; `what` is SQLite's finding."""
+
+    moved_to: Path
+    what: str
+
+
+def look(path: Path, busy_timeout_ms: int) -> Damaged | None:
+    """Move a damaged database aside; None when all is well or there is none.
 
     Raises `StorageError` of kind "newer", and what SQLite raises when it cannot look.
     """
     marker = _marker(path)
-    moved_to = None
+    damaged = None
     if path.exists():
         with closing(_for_reading(path, busy_timeout_ms)) as connection:
-            if damage := _damage(connection, path, thorough=marker.exists()):
+            if what := _damage(connection, path, thorough=marker.exists()):
                 # Moved while open: closing first might fold the log into the damaged file and delete it.
-                moved_to = set_aside(path, ("-wal", "-shm", "-journal"))
-                logger.error("%s is damaged: %s", path, damage)
+                damaged = Damaged(set_aside(path, ("-wal", "-shm", "-journal")), what)
     marker.unlink(missing_ok=True)
-    return moved_to
+    return damaged
 
 
 def _marker(path: Path) -> Path:

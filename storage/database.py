@@ -81,7 +81,7 @@ def open_database(path: Path, busy_timeout_ms: int = 15000, data_dir: Path | Non
 def _open(path: Path, folder: Path, busy_timeout_ms: int, locks: ExitStack) -> Database:
     """The database takes over the locks."""
     check_files(path)
-    moved_to = damage.look(path, busy_timeout_ms)
+    damaged = damage.look(path, busy_timeout_ms)
     key_file = folder / ".master.key"
     key = secrets.load_or_create(key_file)
     with ExitStack() as undo:
@@ -94,12 +94,12 @@ def _open(path: Path, folder: Path, busy_timeout_ms: int, locks: ExitStack) -> D
         migrations.migrations.apply(db)
         make_shrinkable(connection, path)
         secrets.sync_folder(path.parent)
-        notes = tuple(_notes(moved_to, key_file, key, list(_unreadable(connection, key.secrets))))
+        notes = tuple(_notes(damaged, key_file, key, list(_unreadable(connection, key.secrets))))
         for note in notes:
             logger.error("%s", note)
         resources = locks.pop_all()
         resources.push(undo.pop_all())
-        return Database(db, key.secrets, path, moved_to, notes, resources)
+        return Database(db, key.secrets, path, damaged.moved_to if damaged else None, notes, resources)
 
 
 def _lock_files(path: Path, folder: Path) -> list[Path]:
@@ -111,12 +111,12 @@ def _lock_files(path: Path, folder: Path) -> list[Path]:
 
 
 def _notes(
-    moved_to: Path | None, key_file: Path, key: secrets.KeyFile, unreadable: list[str]
+    damaged: damage.Damaged | None, key_file: Path, key: secrets.KeyFile, unreadable: list[str]
 ) -> Iterator[str]:
-    if moved_to is not None:
+    if damaged is not None:
         yield (
-            f"The database was damaged: it is now {moved_to}, and the agent has started with an empty one."
-            " Restore a backup, or configure the agent anew."
+            f"The database was damaged ({damaged.what}): it is now {damaged.moved_to}, and the agent has"
+            " started with an empty one. Restore a backup, or configure the agent anew."
         )
     if key.set_aside is not None:
         yield f"{key_file} held no key: it is now {key.set_aside}, and a new key was made."
