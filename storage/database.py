@@ -3,29 +3,27 @@
 import errno
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
 
 import sqlite_utils
 
-from storage import migrations, secrets
-from storage.errors import Kind, StorageError, kind_of
+from storage import bodies, copies, damage, migrations, secrets
+from storage.connection import check_files, connect, make_shrinkable
+from storage.errors import ADVICE, Kind, StorageError, kind_of
 from storage.lock import Lock
 from storage.secrets import Secrets
-from storage.set_aside import set_aside
 
 logger = logging.getLogger(__name__)
-
-WAL_BYTES: Final = 16 * 1024 * 1024
-"""What the write-ahead log is cut back to after a checkpoint."""
 
 
 class Database:
     """An open database; all use is on the thread that opened it.
 
-    `set_aside` is where a damaged predecessor was moved, if there was one.
+    `set_aside` is where a damaged predecessor was moved, if there was one. `notes` are sentences for
+    operators: what is not as it should be, and what to do; they are in the log already.
     """
 
     def __init__(
@@ -34,15 +32,14 @@ class Database:
         secrets: Secrets,
         path: Path,
         set_aside: Path | None,
+        notes: tuple[str, ...],
         resources: ExitStack,
     ) -> None:
         self.db = db
         self.secrets = secrets
         self.path = path
         self.set_aside = set_aside
-        self.notes: tuple[str, ...] = (
-            (f"started clean; the corrupt database is {set_aside.name}",) if set_aside else ()
-        )
+        self.notes = notes
         self._resources: ExitStack | None = resources
 
     def close(self) -> None:
@@ -62,22 +59,47 @@ class Database:
 def open_database(path: Path, busy_timeout_ms: int = 15000, data_dir: Path | None = None) -> Database:
     """Open or create `path`; `data_dir` (default: its folder) holds the lock and the key.
 
-    A damaged database is moved aside and a new one made. Raises `StorageError` naming the path: another
-    agent runs on it, a newer version wrote it, it cannot be written, another program holds it.
+    A damaged database is moved aside and a new one made. Raises `StorageError` naming the path and what to
+    do, nothing being changed then: another agent runs on it, a newer version wrote it, it or the key
+    cannot be read or written, the disk is full, another program holds it.
     """
     folder = path.parent if data_dir is None else data_dir
     with ExitStack() as undo, _errors_named(path):
         for lock in _lock_files(path, folder):
             lock.parent.mkdir(parents=True, exist_ok=True)
             undo.callback(Lock(lock).release)
-        moved_to = _set_aside_if_damaged(path, busy_timeout_ms)
-        connection = _connect(path, busy_timeout_ms)
+        try:
+            return _open(path, folder, busy_timeout_ms, undo)
+        except sqlite3.DatabaseError as error:
+            if kind_of(error) != "corrupt":
+                raise
+            # The quick look has not seen it; the next one is thorough.
+            damage.suspect(path, str(error))
+        return _open(path, folder, busy_timeout_ms, undo)
+
+
+def _open(path: Path, folder: Path, busy_timeout_ms: int, locks: ExitStack) -> Database:
+    """The database takes over the locks."""
+    check_files(path)
+    damaged = damage.look(path, busy_timeout_ms)
+    key_file = folder / ".master.key"
+    key = secrets.load_or_create(key_file)
+    with ExitStack() as undo:
+        connection = connect(path, busy_timeout_ms)
         undo.callback(connection.close)
         db = sqlite_utils.Database(connection, execute_plugins=False)
-        _migrate(db, path)
-        keys = secrets.load_or_create(folder / ".master.key")
+        pending = migrations.pending(db)
+        if pending:
+            copies.copy_before(connection, path, pending[0])
+        migrations.migrations.apply(db)
+        make_shrinkable(connection, path)
         secrets.sync_folder(path.parent)
-        return Database(db, keys, path, moved_to, undo.pop_all())
+        notes = tuple(_notes(damaged, key_file, key, list(_unreadable(connection, key.secrets))))
+        for note in notes:
+            logger.error("%s", note)
+        resources = locks.pop_all()
+        resources.push(undo.pop_all())
+        return Database(db, key.secrets, path, damaged.moved_to if damaged else None, notes, resources)
 
 
 def _lock_files(path: Path, folder: Path) -> list[Path]:
@@ -88,66 +110,52 @@ def _lock_files(path: Path, folder: Path) -> list[Path]:
     return locks
 
 
-def _set_aside_if_damaged(path: Path, busy_timeout_ms: int) -> Path | None:
-    """Where a file that fails the integrity check was moved; None when all is well."""
-    if not path.exists():
-        return None
-    with closing(sqlite3.connect(path, timeout=busy_timeout_ms / 1000)) as connection:
-        damage = _damage(connection)
-        if not damage:
-            return None
-        # Moved while open: closing first would fold the log into the damaged file and delete it.
-        moved_to = set_aside(path, ("-wal", "-shm"))
-    logger.error("%s is damaged (%s): moved to %s, starting with an empty one", path, damage, moved_to)
-    return moved_to
+def _notes(
+    damaged: damage.Damaged | None, key_file: Path, key: secrets.KeyFile, unreadable: list[str]
+) -> Iterator[str]:
+    if damaged is not None:
+        yield (
+            f"The database was damaged ({damaged.what}): it is now {damaged.moved_to}, and the agent has"
+            " started with an empty one. Restore a backup, or configure the agent anew."
+        )
+    if key.set_aside is not None:
+        yield f"{key_file} held no key: it is now {key.set_aside}, and a new key was made."
+    if unreadable:
+        yield (
+            f"{len(unreadable)} stored rows cannot be read ({_counted(unreadable)}): they are damaged or were"
+            f" encrypted with another key than that in {key_file}. Stop the agent and restore {key_file}"
+            " from the backup that goes with them; or delete them over the API."
+        )
 
 
-def _damage(connection: sqlite3.Connection) -> str:
-    """What is wrong with the content, empty when nothing is. Being unable to look is an error."""
-    try:
-        # quick_check would not compare the indexes with their tables.
-        findings = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
-    except sqlite3.DatabaseError as error:
-        if kind_of(error) != "corrupt":
-            raise
-        return str(error)
-    return "" if findings == ["ok"] else "; ".join(findings)
+def _counted(kinds: list[str]) -> str:
+    return ", ".join(f"{kind}: {count}" for kind, count in sorted(Counter(kinds).items()))
 
 
-def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
-    # Autocommit (isolation_level None): transactions begin where we say, never behind our back.
-    connection = sqlite3.connect(path, timeout=busy_timeout_ms / 1000, isolation_level=None)
-    try:
-        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        if mode != "wal":
-            raise StorageError(f"{path}: cannot be switched to WAL (stays in {mode})", "unusable")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _migrate(db: sqlite_utils.Database, path: Path) -> None:
-    newer = migrations.unknown(db)
-    if newer:
-        message = f"{path}: written by a newer version of the agent (has {newer[-1]}); install that version"
-        raise StorageError(message, "newer")
-    migrations.migrations.apply(db)
+def _unreadable(connection: sqlite3.Connection, secrets: Secrets) -> Iterator[str]:
+    """The kinds of the rows whose body cannot be read, one for each."""
+    for kind, uuid, sealed in connection.execute("SELECT kind, uuid, body FROM target_state"):
+        try:
+            bodies.unseal(secrets, kind, uuid, sealed)
+        except bodies.BadBody:
+            yield kind
 
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the file system, as `StorageError` with the path."""
+    """Errors of SQLite and of the file system, as `StorageError` with the path and what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageError(f"{path}: {error}", kind_of(error)) from error
+        raise _unopened(path, str(error), kind_of(error)) from error
     except OSError as error:
         kind: Kind = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unusable"
-        raise StorageError(f"{path}: cannot be used: {error}", kind) from error
+        raise _unopened(path, f"cannot be used: {error}", kind) from error
+
+
+def _unopened(path: Path, what: str, kind: Kind) -> StorageError:
+    advice = ADVICE.get(kind)
+    return StorageError(f"{path}: {what}" + (f"; {advice}" if advice else ""), kind)
 
 
 def ping(database: Database) -> None:

@@ -28,14 +28,12 @@ def newest(database: Database, destination_id: int, limit: int) -> list[DeadLett
         return [DeadLetter(*values) for values in cursor]
 
 
-def counts(database: Database) -> dict[int, int]:
-    """By destination id, those with any."""
-    found = database.db.execute("SELECT destination_id, count(*) FROM dead_letters GROUP BY destination_id")
-    return dict(found.fetchall())
-
-
 def count(database: Database, destination_id: int) -> int:
-    return counts(database).get(destination_id, 0)
+    """How many there are, without counting them."""
+    found = database.db.execute(
+        "SELECT dead_letters FROM outbox_counts WHERE destination_id = ?", [destination_id]
+    ).fetchone()
+    return 0 if found is None else int(found[0])
 
 
 def clear(database: Database, destination_id: int) -> int:

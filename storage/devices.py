@@ -1,6 +1,7 @@
 """Devices: what an endpoint talks to; they go when their endpoint goes."""
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,10 @@ from storage.timestamps import now
 
 
 class Device(msgspec.Struct, frozen=True):
-    """`identifier` names it on its bus (Modbus: the slave id); times are ISO-8601 UTC."""
+    """`identifier` names it on its bus (Modbus: the slave id); times are ISO-8601 UTC.
+
+    `error` says, in a sentence for people, why the metadata cannot be read; they are None then.
+    """
 
     uuid: str
     endpoint_id: int
@@ -23,6 +27,7 @@ class Device(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] | None
     created_at: str
     updated_at: str
+    error: str | None = None
 
 
 def insert(
@@ -57,33 +62,34 @@ def insert(
 
 def load(database: Database) -> list[Device]:
     """Every device, oldest first."""
-    return [
-        Device(
-            uuid,
-            endpoint_id,
-            name,
-            protocol,
-            bool(enabled),
-            identifier,
-            None if metadata is None else msgspec.json.decode(metadata, type=dict[str, Any]),
-            created_at,
-            updated_at,
-        )
-        for (
-            uuid,
-            endpoint_id,
-            name,
-            protocol,
-            enabled,
-            identifier,
-            metadata,
-            created_at,
-            updated_at,
-        ) in database.db.execute(
-            "SELECT uuid, endpoint_id, name, protocol, enabled, identifier, metadata, created_at, updated_at"
-            " FROM devices ORDER BY id"
-        )
-    ]
+    query = (
+        "SELECT uuid, endpoint_id, name, protocol, enabled, identifier, metadata, created_at, updated_at"
+        " FROM devices ORDER BY id"
+    )
+    with closing(database.db.execute(query)) as cursor:
+        return [_read(stored) for stored in cursor]
+
+
+def _read(stored: tuple[Any, ...]) -> Device:
+    uuid, endpoint_id, name, protocol, enabled, identifier, packed, created_at, updated_at = stored
+    metadata, error = None, None
+    try:
+        if packed is not None:
+            metadata = msgspec.json.decode(packed, type=dict[str, Any])
+    except (msgspec.MsgspecError, TypeError) as bad:
+        error = f"the metadata of device {name!r} cannot be read: {bad}"
+    return Device(
+        uuid,
+        endpoint_id,
+        name,
+        protocol,
+        bool(enabled),
+        identifier,
+        metadata,
+        created_at,
+        updated_at,
+        error,
+    )
 
 
 def set_enabled(database: Database, endpoint_id: int, enabled: bool) -> None:

@@ -10,7 +10,6 @@ from msgspec import UNSET, UnsetType
 
 from storage import target_state, timestamps
 from storage.database import Database
-from storage.secrets import Undecipherable
 from storage.target_state import Row
 
 OUTPUT: Final = "protocol-output"
@@ -157,9 +156,13 @@ def newest(database: Database, protocol: str | None, limit: int) -> list[StoredD
 
 
 def _event(values: tuple[Any, ...]) -> StoredDriftEvent:
+    """Details that cannot be read are left out, the event is not."""
     *columns, details = values
     named = dict(zip(_COLUMNS, columns, strict=True))
-    return msgspec.convert(named | msgspec.json.decode(details), StoredDriftEvent)
+    try:
+        return msgspec.convert(named | msgspec.json.decode(details, type=dict[str, Any]), StoredDriftEvent)
+    except (msgspec.MsgspecError, TypeError):
+        return StoredDriftEvent(**named)
 
 
 # Options
@@ -168,29 +171,24 @@ def _event(values: tuple[Any, ...]) -> StoredDriftEvent:
 def change_options(
     database: Database, protocols: Sequence[str], put: dict[str, Any] | None, drop: Iterable[str] = ()
 ) -> list[Row]:
-    """Merge `put` into the options of each protocol after dropping the keys `drop`; None clears them."""
+    """Merge `put` into the options of each protocol after dropping the keys `drop`; None clears them.
+
+    Raises `Unreadable`, and changes nothing, when one's options cannot be read, unless they are cleared.
+    """
     with database.db.atomic():
         return [_change(database, protocol, put, drop) for protocol in protocols]
 
 
 def _change(database: Database, protocol: str, put: dict[str, Any] | None, drop: Iterable[str]) -> Row:
-    row = _find(database, protocol)
-    options = None
-    if put is not None:
-        stored = (row.body.get("drift_options") if row else None) or {}
-        options = {key: value for key, value in stored.items() if key not in drop} | put
-    body = {"drift_options": options}
-    if row is None:
-        return target_state.insert(database, OUTPUT, protocol, body)
-    return target_state.update(database, row.id, body)
-
-
-def _find(database: Database, protocol: str) -> Row | None:
-    """A row that cannot be read counts as none: it gives way to the next."""
     found = database.db.execute(
         "SELECT id FROM target_state WHERE kind = ? AND name = ?", [OUTPUT, protocol]
     ).fetchone()
-    try:
-        return None if found is None else target_state.get(database, found[0])
-    except (Undecipherable, msgspec.MsgspecError):
-        return None
+    options = None
+    if put is not None:
+        body = target_state.get(database, found[0]).body if found else {}
+        stored = body.get("drift_options") or {}
+        options = {key: value for key, value in stored.items() if key not in drop} | put
+    changed = {"drift_options": options}
+    if found is None:
+        return target_state.insert(database, OUTPUT, protocol, changed)
+    return target_state.update(database, found[0], changed)

@@ -36,7 +36,7 @@ def add_endpoint(
 def change_endpoint(database: Database, id: int, changes: dict[str, Any]) -> Row:
     """Replace these fields of the body; its devices are enabled or disabled with it.
 
-    The fields that another change has just written stay. Raises `MissingRow`.
+    The fields that another change has just written stay. Raises `MissingRow`, `Unreadable`.
     """
     with database.db.atomic():
         row = target_state.update(database, id, target_state.get(database, id).body | changes)

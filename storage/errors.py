@@ -30,13 +30,22 @@ _KINDS: dict[int, Kind] = {
 }
 
 
+ADVICE: dict[Kind, str] = {
+    "full": "make room on the disk",
+    "busy": "end the other program that has it open",
+    "unusable": "the user that runs the agent must be able to write this file and its folder",
+    "failed": "check that the disk works and has room",
+}
+"""What to do about a database that cannot be opened."""
+
+
 class StorageError(Exception):
     """Root of storage's errors; nothing of what was asked is stored.
 
     `kind`: full (disk or quota), busy (another program holds the database), locked (another agent
     runs on it), corrupt, newer (written by a newer version), unusable (folder or file cannot be
-    written), closed (the writer has ended), silent (no answer), duplicate, missing, unreadable (cannot be
-    decrypted or understood), failed (anything else).
+    written), closed (the writer has ended), silent (no answer), duplicate, missing, unreadable (a row),
+    failed (anything else).
     """
 
     def __init__(self, message: str, kind: Kind = "failed") -> None:
@@ -78,13 +87,16 @@ class MissingRow(StorageError):
 
 
 class Unreadable(StorageError):
-    """The row (target_state.id) cannot be decrypted or understood, and so cannot be changed in part."""
+    """A row (target_state.id) is there, but its body cannot be read; `why` is part of a sentence."""
 
-    def __init__(self, row_id: int, reason: str) -> None:
-        super().__init__(f"row {row_id} cannot be read: {reason}", "unreadable")
+    def __init__(self, row_id: int, row_kind: str, name: str | None, why: str) -> None:
+        label = row_kind if name is None else f"{row_kind} {name!r}"
+        super().__init__(f"{label} (row {row_id}) {why}; delete it or restore the key", "unreadable")
         self.row_id = row_id
-        self.reason = reason
-        self.args = (row_id, reason)
+        self.row_kind = row_kind
+        self.name = name
+        self.why = why
+        self.args = (row_id, row_kind, name, why)
 
 
 def kind_of(error: sqlite3.Error) -> Kind:

@@ -1,16 +1,14 @@
 """Encryption at rest: AES-256-GCM under a key in a file of its own (spec 06 section 8)."""
 
-import logging
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from storage.errors import StorageError
 from storage.set_aside import set_aside
-
-logger = logging.getLogger(__name__)
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -43,20 +41,55 @@ class Secrets:
             raise Undecipherable("wrong key, wrong context or altered") from error
 
 
-def load_or_create(path: Path) -> Secrets:
-    """The key in `path`, made on first use; raises OSError.
+class KeyFile(NamedTuple):
+    """`set_aside` is where a file that held no key was moved; what that encrypted cannot be read."""
 
-    A file that holds no key is set aside: what was encrypted is lost with it, the agent is not.
+    secrets: Secrets
+    set_aside: Path | None = None
+
+
+def load_or_create(path: Path) -> KeyFile:
+    """The key in `path`, made on first use.
+
+    Raises `StorageError`, and leaves everything as it is, when there is something that cannot be read or
+    that others can read; OSError when no key can be written.
     """
-    if path.exists():
-        key = path.read_bytes()
-        if len(key) == KEY_BYTES:
-            if path.stat().st_mode & 0o077:
-                path.chmod(0o600)
-            return Secrets(key)
+    key = _read(path)
+    if key is None:
+        return KeyFile(Secrets(_create(path)))
+    if len(key) != KEY_BYTES:
         kept = set_aside(path)
-        logger.error("%s holds no key: moved to %s; what it encrypted cannot be read", path, kept)
-    return Secrets(_create(path))
+        return KeyFile(Secrets(_create(path)), kept)
+    _close_to_others(path)
+    return KeyFile(Secrets(key))
+
+
+def _read(path: Path) -> bytes | None:
+    """None when there is nothing of that name; a link to nothing is not nothing: its disk may be away."""
+    if not os.path.lexists(path):
+        return None
+    if path.exists() and not path.is_file():
+        raise _unusable(path, "is not a file: move it away")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}): make it readable for the user that runs the agent"
+        raise _unusable(path, message) from error
+
+
+def _close_to_others(path: Path) -> None:
+    mode = path.stat().st_mode & 0o777
+    if not mode & 0o077:
+        return
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        message = f"is open to other users (mode {mode:o}) and cannot be closed ({error.strerror}): chmod 600"
+        raise _unusable(path, message) from error
+
+
+def _unusable(path: Path, what: str) -> StorageError:
+    return StorageError(f"the key file {path} {what}", "unusable")
 
 
 def _create(path: Path) -> bytes:

@@ -4,21 +4,19 @@ Bodies hold credentials, so they are encrypted, each bound to the kind and uuid 
 Functions run in the caller's transaction if there is one, else each in its own.
 """
 
-import logging
 import sqlite3
 from collections.abc import Collection, Iterable
+from contextlib import closing
 from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from storage import bodies
 from storage.database import Database
-from storage.errors import Duplicate, MissingParent, MissingRow, StorageError
-from storage.secrets import Undecipherable
+from storage.errors import Duplicate, MissingParent, MissingRow, StorageError, Unreadable
 from storage.timestamps import now
-
-logger = logging.getLogger(__name__)
 
 KEEP: Final = UNSET
 """Leave a column as it is; it is msgspec's UNSET, so that a message's absent field passes straight on."""
@@ -27,7 +25,10 @@ _COLUMNS: Final = "id, kind, uuid, name, parent_id, body, created_at, updated_at
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`name` is unique within `kind` unless None; `parent_id` is a `Row.id`; times are ISO-8601 UTC."""
+    """`name` is unique within `kind` unless None; `parent_id` is a `Row.id`; times are ISO-8601 UTC.
+
+    `error` says, in a sentence for people, why the body of this row cannot be read; it is empty then.
+    """
 
     id: int
     kind: str
@@ -41,31 +42,26 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def load(database: Database, kinds: Collection[str] | None = None) -> list[Row]:
-    """Every row of those kinds (None: of all), by id; what cannot be read has an `error` instead of a
-    body."""
-    rows = []
-    for stored in database.db.execute(f"SELECT {_COLUMNS} FROM target_state ORDER BY id"):
-        id, kind, uuid, name, parent_id, _, created_at, updated_at = stored
-        if kinds is not None and kind not in kinds:
-            continue
-        try:
-            rows.append(_read(database, stored))
-        except (Undecipherable, msgspec.MsgspecError) as error:
-            rows.append(Row(id, kind, uuid, name, parent_id, {}, created_at, updated_at, str(error)))
-    return rows
+    """Every row, of these kinds if they are given, oldest first: one that cannot be read with its `error`."""
+    with closing(database.db.execute(f"SELECT {_COLUMNS} FROM target_state ORDER BY id")) as cursor:
+        return [_listed(database, stored) for stored in cursor if kinds is None or stored[1] in kinds]
 
 
 def kinds(database: Database) -> dict[str, int]:
     """How many rows there are of each kind."""
-    return dict(database.db.execute("SELECT kind, count(*) FROM target_state GROUP BY kind").fetchall())
+    found = database.db.execute("SELECT kind, count(*) FROM target_state GROUP BY kind ORDER BY kind")
+    return dict(found.fetchall())
 
 
 def get(database: Database, id: int) -> Row:
-    """Raises `MissingRow`, `Undecipherable`."""
+    """Raises `MissingRow`, `Unreadable`."""
     stored = database.db.execute(f"SELECT {_COLUMNS} FROM target_state WHERE id = ?", [id]).fetchone()
     if stored is None:
         raise MissingRow(id)
-    return _read(database, stored)
+    try:
+        return _read(database, stored)
+    except bodies.BadBody as error:
+        raise Unreadable(id, stored[1], stored[3], str(error)) from error
 
 
 def insert(
@@ -76,12 +72,11 @@ def insert(
     parent_id: int | None = None,
     uuid: str | None = None,
 ) -> Row:
-    """Raises `Duplicate`, `MissingParent`. An unreadable row of the same kind and name gives way."""
+    """Raises `Duplicate`, also of a row that cannot be read, and `MissingParent`."""
     time = now()
     uuid = uuid or str(uuid4())
-    sealed = database.secrets.encrypt(msgspec.json.encode(body), _context(kind, uuid))
+    sealed = bodies.seal(database.secrets, kind, uuid, body)
     with database.db.atomic():
-        _remove_unreadable(database, kind, name)
         try:
             cursor = database.db.execute(
                 "INSERT INTO target_state (kind, uuid, name, parent_id, body, created_at, updated_at)"
@@ -101,7 +96,7 @@ def update(
     name: str | UnsetType | None = KEEP,
     parent_id: int | UnsetType | None = KEEP,
 ) -> Row:
-    """Replace the body whole; raises `MissingRow`, `Duplicate`, `MissingParent`."""
+    """Replace the body whole, readable or not; raises `MissingRow`, `Duplicate`, `MissingParent`."""
     with database.db.atomic():
         stored = database.db.execute(
             "SELECT kind, uuid, name, parent_id, created_at FROM target_state WHERE id = ?", [id]
@@ -119,7 +114,7 @@ def update(
             created_at=created_at,
             updated_at=now(),
         )
-        sealed = database.secrets.encrypt(msgspec.json.encode(body), _context(kind, uuid))
+        sealed = bodies.seal(database.secrets, kind, uuid, body)
         try:
             database.db.execute(
                 "UPDATE target_state SET name = ?, parent_id = ?, body = ?, updated_at = ? WHERE id = ?",
@@ -140,28 +135,19 @@ def delete(database: Database, ids: Iterable[int]) -> int:
 
 
 def _read(database: Database, stored: tuple[Any, ...]) -> Row:
+    """Raises `BadBody`."""
     id, kind, uuid, name, parent_id, sealed, created_at, updated_at = stored
-    plain = database.secrets.decrypt(sealed, _context(kind, uuid))
-    body = msgspec.json.decode(plain, type=dict[str, Any])
+    body = bodies.unseal(database.secrets, kind, uuid, sealed)
     return Row(id, kind, uuid, name, parent_id, body, created_at, updated_at)
 
 
-def _context(kind: str, uuid: str) -> bytes:
-    return f"target_state:{kind}:{uuid}".encode()
-
-
-def _remove_unreadable(database: Database, kind: str, name: str | None) -> None:
-    """After a lost key nobody can see or remove the old row, yet it would hold its name for ever."""
-    stored = database.db.execute(
-        f"SELECT {_COLUMNS} FROM target_state WHERE kind = ? AND name = ?", [kind, name]
-    ).fetchone()
-    if stored is None:
-        return
+def _listed(database: Database, stored: tuple[Any, ...]) -> Row:
     try:
-        _read(database, stored)
-    except (Undecipherable, msgspec.MsgspecError) as error:
-        logger.warning("%s %r (row %d) cannot be read and is replaced: %s", kind, name, stored[0], error)
-        database.db.execute("DELETE FROM target_state WHERE id = ?", [stored[0]])
+        return _read(database, stored)
+    except bodies.BadBody as error:
+        id, kind, uuid, name, parent_id, _, created_at, updated_at = stored
+        reason = str(Unreadable(id, kind, name, str(error)))
+        return Row(id, kind, uuid, name, parent_id, {}, created_at, updated_at, error=reason)
 
 
 def _meant(error: sqlite3.IntegrityError, kind: str, name: str | None, parent_id: int | None) -> StorageError:

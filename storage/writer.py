@@ -8,8 +8,10 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
+from storage.damage import suspect
 from storage.database import Database
 from storage.errors import Kind, StorageError, kind_of
+from storage.space import Space
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class Writer:
 
     Jobs that wait when a transaction begins share it, each in a savepoint: one that raises is undone
     alone. A future is resolved when its job is on disk, in the order of `submit`, on the writer's thread.
-    `jobs` counts jobs run, `commits` transactions committed.
+    While none waits, space that is not used any more goes back to the file system. `jobs` counts jobs
+    run, `commits` transactions committed.
     """
 
     def __init__(self, open: Callable[[], Database]) -> None:
@@ -106,28 +109,31 @@ class Writer:
             return
         self._opened.set_result(database)
         try:
-            while self._run_next_group(database):
+            space = Space(database.db.conn, database.path)
+            while self._run_next_group(database, space):
                 pass
         finally:
             self._end()
             self._refuse_waiting()
             database.close()
 
-    def _run_next_group(self, database: Database) -> bool:
+    def _run_next_group(self, database: Database, space: Space) -> bool:
         """False at the end. A function, so that no local keeps payloads alive while waiting."""
-        group = self._next_group()
+        group = self._next_group(space)
         jobs = [job for job in group if job.future.set_running_or_notify_cancel()]
-        for job, outcome in zip(jobs, self._transact(database, jobs), strict=True):
+        outcomes = self._transact(database, jobs)
+        _suspect_damage(database, outcomes)
+        for job, outcome in zip(jobs, outcomes, strict=True):
             if outcome.error is None:
                 job.future.set_result(outcome.result)
             else:
                 job.future.set_exception(outcome.error)
         return bool(group)
 
-    def _next_group(self) -> list[_Job]:
+    def _next_group(self, space: Space) -> list[_Job]:
         """At least one job, and those already waiting behind it; none at the end."""
         group: list[_Job] = []
-        job = self._waiting.get()
+        job = self._next_job(space)
         while job is not None:
             group.append(job)
             if len(group) == MAX_GROUP:
@@ -139,6 +145,18 @@ class Writer:
         # The end mark is always last: back with it, for the call after this one.
         self._waiting.put(None)
         return group
+
+    def _next_job(self, space: Space) -> _Job | None:
+        """Waits for one, giving space back meanwhile."""
+        try:
+            return self._waiting.get_nowait()
+        except Empty:
+            pass
+        while True:
+            try:
+                return self._waiting.get(timeout=space.pause())
+            except Empty:
+                space.step()
 
     def _transact(self, database: Database, jobs: list[_Job]) -> list[_Outcome]:
         """One transaction; without a job's fault all of it is stored or nothing."""
@@ -186,6 +204,13 @@ def _run_job(database: Database, job: _Job) -> _Outcome:
         return _Outcome(error=_reported(error))
     connection.execute("RELEASE job")
     return _Outcome(result)
+
+
+def _suspect_damage(database: Database, outcomes: list[_Outcome]) -> None:
+    """Damage that a job met is looked into when the database is next opened."""
+    for outcome in outcomes:
+        if isinstance(outcome.error, StorageError) and outcome.error.kind == "corrupt":
+            suspect(database.path, str(outcome.error))
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -31,6 +31,7 @@ from actors.publish.messages import (
 from actors.publish.outbox import Limits
 from actors.publish.publisher import Publisher, RunPublisher
 from actors.publish.starts import Terms
+from actors.readings import router
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ReportRouting, RoutingReported
 from actors.readings.router import Router, RunRouter
@@ -279,4 +280,5 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make what takes its time in life quick."""
     monkeypatch.setattr(retry, "SOONEST", 0.02)
     monkeypatch.setattr(retry, "PERMANENT", 0.05)
+    monkeypatch.setattr(router, "LOOK_INTERVAL", 0.02)
     monkeypatch.setattr(reporting, "REPORT_INTERVAL", 0.02)

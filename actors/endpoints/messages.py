@@ -28,7 +28,8 @@ class EndpointRow(msgspec.Struct, frozen=True):
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
-    """A device as the API shows it (spec 01 section 6, `GET /v1/devices`); `address` as above."""
+    """A device as the API shows it (spec 01 section 6, `GET /v1/devices`); `address` as above. `error` is
+    why its metadata cannot be read."""
 
     uuid: str
     endpoint_id: int
@@ -40,6 +41,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     created_at: str
     updated_at: str
     address: ActorAddress | None = None
+    error: str | None = None
 
 
 class ListEndpoints(msgspec.Struct, frozen=True):

@@ -381,7 +381,7 @@ class Destination(StoreClient, Retiring):
     def spill(cls, start: RunDestination, waiting: list[Publish]) -> tuple[ActorAddress, Any]:
         """To disk, behind all others."""
         now = int(time.time() * 1000)
-        payloads = [(one.topic, payload, now) for one in waiting for payload in one.payloads]
+        payloads = [stored.Payload(one.topic, payload, now) for one in waiting for payload in one.payloads]
         limits = start.limits
         call = (start.id, payloads, limits.max_rows, limits.max_bytes)
         return start.store, Transact(Spilled(len(payloads)), stored.append, call)

@@ -23,7 +23,7 @@ from actors.subsystems.messages import SubsystemStarted
 
 log = logging.getLogger(__name__)
 
-LOOK_INTERVAL = 1.0  # seconds until an observer that is no more is forgotten
+LOOK_INTERVAL = 1.0  # seconds until an observer that is no more is forgotten, and what nobody wants is told
 
 
 class RunRouter(msgspec.Struct, frozen=True):
@@ -60,6 +60,7 @@ class Router(SubsystemActor):
         self.plans: dict[str, Plan] = {}
         self.latest: dict[str, Batch] = {}
         self.unrouted = 0
+        self.looked_at = 0
         self.warned = False
 
     def receiveMsg_RunRouter(self, message: RunRouter, sender: ActorAddress) -> None:
@@ -78,7 +79,7 @@ class Router(SubsystemActor):
             plan = self._plan(source)
         self.latest[source.endpoint_uuid] = message
         if not plan.delivered:
-            self._nobody()
+            self.unrouted += 1
         for observer in plan.observers.values():
             self.send(observer, message)
 
@@ -87,12 +88,6 @@ class Router(SubsystemActor):
         for observe in self.observers.values():
             _admit(plan, observe)
         return plan
-
-    def _nobody(self) -> None:
-        self.unrouted += 1
-        if not self.warned:
-            self.warned = True
-            log.warning("readings that no enabled subscription wants are dropped")
 
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
         for observe in self.observers.values():
@@ -131,6 +126,10 @@ class Router(SubsystemActor):
             self._forget(key)
         if gone:
             self._remember()
+        if self.unrouted > self.looked_at and not self.warned:
+            self.warned = True
+            log.warning("readings that no enabled subscription wants are dropped")
+        self.looked_at = self.unrouted
         self.wakeupAfter(LOOK_INTERVAL, LookDue())
 
     # Answering

@@ -50,6 +50,9 @@ TARGETS = {
     **{(ring, "bytes/idle actor"): Target(3_072) for ring in RINGS},
     ("idle", "RSS MB"): Target(80),
     ("idle", "running after s"): Target(2),
+    ("start", "answers after s"): Target(2),
+    ("start", "running after s"): Target(2),
+    ("start", "RSS MB"): Target(90),
 }
 
 

@@ -21,6 +21,7 @@ from outage import measure_outage
 from processes import in_own_group
 from rig import LOADS, ONE, WARM_UP_S, start_agent
 from scripts import measure_actors, measure_formats, measure_sharing
+from start import measure_start
 from subscriptions import measure_five, measure_second
 
 
@@ -34,7 +35,9 @@ def measure_idle(command: Sequence[str]) -> list[Figure]:
         ]
 
 
-def benchmarks(command: Sequence[str], seconds: float) -> dict[str, Callable[[], list[Figure]]]:
+def benchmarks(
+    command: Sequence[str], seconds: float, outbox_mb: int
+) -> dict[str, Callable[[], list[Figure]]]:
     agent = partial(start_agent, command, ONE)
     return {
         **{name: partial(measure_load, name, load, agent, seconds) for name, load in LOADS.items()},
@@ -46,12 +49,14 @@ def benchmarks(command: Sequence[str], seconds: float) -> dict[str, Callable[[],
         "formats": measure_formats,
         "sharing": measure_sharing,
         "idle": partial(measure_idle, command),
+        "start": partial(measure_start, command, outbox_mb),
         "floor": measure_floor,
     }
 
 
 def run(options: argparse.Namespace) -> int:
-    found = benchmarks(options.agent.split() if options.agent else default_command(), options.seconds)
+    command = options.agent.split() if options.agent else default_command()
+    found = benchmarks(command, options.seconds, options.outbox_mb)
     unknown = set(options.only or ()) - set(found)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(found)}")
@@ -76,9 +81,12 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w2x5,second,outage,outage-w3,actors,formats,sharing,idle,floor",
+        help="some of w1,w2,w3,w4,w2x5,second,outage,outage-w3,actors,formats,sharing,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
+    parser.add_argument(
+        "--outbox-mb", type=int, default=1400, help="what waits in the outboxes of start (default 1400)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument(
         "--agent", help="command that starts the agent (default: `callboard run` beside this python)"

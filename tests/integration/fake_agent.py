@@ -16,8 +16,8 @@ from thespian.actors import ActorAddress
 from actors.endpoints import messages as field
 from actors.publish import messages as publishing
 from actors.readings.batch import Batch
-from actors.readings.messages import LatestReported, ReportLatest
-from actors.subsystems.messages import AgentDescribed, DescribeAgent, ReportState, StateReported, Subsystem
+from actors.readings.messages import LatestReported, ReportLatest, ReportRouting, RoutingReported
+from actors.subsystems.messages import AgentDescribed, Check, DescribeAgent, ReportState, StateReported
 from actors.system.failure import Failed, Refusal
 from actors.system.messages import ActorNode, DumpTree, TreeDumped
 from api.app import build_app
@@ -72,7 +72,7 @@ class FakeAgent(FakeOutputs):
     # agent
 
     def on_ReportState(self, message: ReportState) -> StateReported:
-        return StateReported("RUNNING", True, [Subsystem("database", True, True, NOW_MS)])
+        return StateReported("RUNNING", True, [Check("database", True, True, NOW_MS)])
 
     def on_DescribeAgent(self, message: DescribeAgent) -> AgentDescribed:
         return AgentDescribed("7f3e9a1b", "factory-sensor-01", "standalone", "0.1.0", created_at=NOW)
@@ -263,9 +263,12 @@ class FakeAgent(FakeOutputs):
         return publishing.SubscriptionRemoved(message.id)
 
     def on_ReportBuffers(self, message: publishing.ReportBuffers) -> publishing.BuffersReported:
-        return publishing.BuffersReported([], 0)
+        return publishing.BuffersReported([])
 
     # router
+
+    def on_ReportRouting(self, message: ReportRouting) -> RoutingReported:
+        return RoutingReported(0)
 
     def on_ReportLatest(self, message: ReportLatest) -> LatestReported:
         return LatestReported(list(self.latest))

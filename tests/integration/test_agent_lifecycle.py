@@ -240,7 +240,7 @@ def test_the_tree_on_the_command_line(agent):
     outputs = ["outputs", "modbus", "opcua", "snmp", "mqtt", "bacnet"]
     endpoints = ["endpoints", "modbus", "plc-line-1"]
     assert [name for name, _ in lines] == [
-        *("agent", "store", "publisher", "router"),
+        *("agent", "store", "readings", "publisher"),
         *outputs,
         *endpoints,
         "gateway",

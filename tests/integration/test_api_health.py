@@ -5,9 +5,10 @@ import pytest
 from fake_agent import SILENT, FakeAgent, serving
 
 from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
-from actors.subsystems.messages import ReportState, StateReported, Subsystem
+from actors.readings.messages import ReportRouting, RoutingReported
+from actors.subsystems.messages import Check, ReportState, StateReported
 
-DATABASE = Subsystem("database", False, True, 1000, 3, "SQLite", "disk full")
+DATABASE = Check("database", False, True, 1000, 3, "SQLite", "disk full")
 OUTBOX = OutboxReport(
     destination_id=1,
     destination="broker",
@@ -25,7 +26,7 @@ OUTBOX = OutboxReport(
     latest_error=None,
     latest_error_at=None,
 )
-MQTT = Subsystem("mqtt", False, False, 1000)
+MQTT = Check("mqtt", False, False, 1000)
 
 
 async def _get(state, path):
@@ -160,9 +161,9 @@ async def test_buffers_are_summed_and_listed():
                 last_error="refused",
             ),
             msgspec.structs.replace(OUTBOX, destination_id=2, destination="other"),
-        ],
-        7,
+        ]
     )
+    agent.answers[ReportRouting] = RoutingReported(7)
     async with serving(agent) as client:
         body = await (await client.get("/v1/buffer/status")).json()
     assert (body["mqttMessageBufferCount"], body["mqttBufferBytes"], body["mqttBufferOldestAge"]) == (

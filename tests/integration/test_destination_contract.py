@@ -55,7 +55,7 @@ class Rig(PublishingSystem):
     async def start_store(self) -> None:
         await super().start_store()
         cloud = self.counterpart.cloud(self.counterpart.relay)
-        self.run = msgspec.structs.replace(self.run, cloud=cloud)
+        self.terms = msgspec.structs.replace(self.terms, cloud=cloud)
 
     async def begin(self, **fields: Any) -> int:
         """A destination that is connected and gets everything, unless the subscription's fields say

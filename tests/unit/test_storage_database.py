@@ -27,9 +27,13 @@ def filled(path: Path) -> None:
     database.close()
 
 
-def damage_middle(path: Path) -> None:
+def damage_target_state(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    query = "SELECT rootpage FROM sqlite_master WHERE name = 'target_state'"
+    (page,) = connection.execute(query).fetchone()
+    connection.close()
     with path.open("r+b") as file:
-        file.seek(20 * 4096)
+        file.seek((page - 1) * 4096)
         file.write(b"\xa5" * 4096)
 
 
@@ -73,7 +77,7 @@ def test_rows_are_there_after_reopening(path: Path) -> None:
     "damage",
     [
         cut,
-        damage_middle,
+        damage_target_state,
         lambda path: path.write_bytes(b"garbage"),
         lambda path: path.write_bytes(b"not a database at all" * 1000),
         lambda path: path.write_bytes(bytes(8192)),
@@ -237,8 +241,10 @@ def test_folder_that_cannot_be_made_is_named_and_the_lock_let_go(path: Path) -> 
 
 def test_folder_in_the_place_of_the_database_is_an_error(path: Path) -> None:
     path.mkdir(parents=True)
-    with pytest.raises(StorageError, match="unable to open database file"):
+    with pytest.raises(StorageError, match="is not a file; move it away") as caught:
         open_database(path)
+    assert caught.value.kind == "unusable"
+    assert {file.name for file in path.parent.iterdir()} == {"agent.sqlite", "agent.lock"}
     path.rmdir()
     open_database(path).close()
 

@@ -3,10 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from storage import drift, endpoints, target_state
 from storage.database import Database, open_database
 from storage.drift import EVENTS, OUTPUT, DriftEvent, StoredBaseline
+from storage.errors import Unreadable
 
 
 @pytest.fixture
@@ -134,8 +136,34 @@ def test_options_of_several_protocols_are_changed_each_by_itself(database: Datab
     ]
 
 
-def test_options_that_cannot_be_read_give_way(database: Database) -> None:
+def test_options_that_cannot_be_read_are_not_merged_and_nothing_is_changed(database: Database) -> None:
+    (row,) = drift.change_options(database, ["modbus"], {"colour": "red"})
+    sealed = b"\x01 of another key"
+    database.db.execute("UPDATE target_state SET body = ? WHERE id = ?", [sealed, row.id])
+
+    with pytest.raises(Unreadable, match="protocol-output 'modbus'") as caught:
+        drift.change_options(database, ["opcua", "modbus"], {"enabled": False})
+
+    assert caught.value.kind == "unreadable"
+    assert caught.value.row_id == row.id
+    stored = database.db.execute("SELECT name, body FROM target_state").fetchall()
+    assert stored == [("modbus", sealed)]
+
+
+def test_options_that_cannot_be_read_can_be_cleared(database: Database) -> None:
     (row,) = drift.change_options(database, ["modbus"], {"colour": "red"})
     database.db.execute("UPDATE target_state SET body = x'00' WHERE id = ?", [row.id])
-    (row,) = drift.change_options(database, ["modbus"], {"enabled": False})
-    assert row.body == {"drift_options": {"enabled": False}}
+    (cleared,) = drift.change_options(database, ["modbus"], None)
+    assert (cleared.id, cleared.body) == (row.id, {"drift_options": None})
+    assert target_state.load(database) == [cleared]
+
+
+@pytest.mark.parametrize("details", ["{", "[]", '{"observed_types": 7}', b"\xff", ""])
+def test_event_whose_details_cannot_be_read_is_listed_without_them(
+    database: Database, details: str | bytes
+) -> None:
+    drift.add_events(database, "modbus", [event(1, expected_type="number"), event(2)])
+    database.db.execute("UPDATE drift_events SET details = ? WHERE id = 1", [details])
+    second, first = drift.newest(database, None, 10)
+    assert (first.field, first.device, first.expected_type) == ("reading:f1", "press", UNSET)
+    assert second.field == "reading:f2"

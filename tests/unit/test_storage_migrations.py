@@ -1,9 +1,11 @@
+import os
 import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+import storage.copies
 from storage import dead_letters, devices, identity, migrations, outbox, target_state
 from storage.database import Database, open_database
 from storage.dead_letters import DeadLetter
@@ -82,6 +84,105 @@ def test_version_2_keeps_its_dead_letters_and_drift(tmp_path: Path) -> None:
         ("new-field", "reading:oil_temp")
     ]
     database.close()
+
+
+def test_version_3_keeps_its_counts(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0003_outbox_counts"))
+    assert outbox.summaries(database) == {2: OutboxSummary(2, 4, 1767225601000, 44, dead_letters=1)}
+    outbox.append(database, 2, [outbox.Payload("t", b"new", 5)], 100, 100)
+    assert [row.seq for row in outbox.load(database, 2, 0, 10, 1000)] == [42, 43, 45]
+    database.close()
+
+
+def test_version_1_is_counted(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0001_first_tables"))
+    assert outbox.summaries(database) == {2: OutboxSummary(2, 7, 1767225600000, 42)}
+    assert outbox.summary(database, 1) is None
+    database.close()
+
+
+def test_payloads_of_nobody_do_not_stop_an_upgrade(tmp_path: Path) -> None:
+    path = restored(tmp_path, "0002_dead_letters_and_drift")
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO outbox VALUES (77, 1, 0, 't', x'00')")
+    connection.close()
+    database = open_database(path)
+    assert list(outbox.summaries(database)) == [2]
+    database.close()
+
+
+# The copy of before
+
+
+def copies(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("agent.sqlite.before-*"))
+
+
+def dump(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()
+
+
+def test_database_is_copied_before_an_upgrade_once(tmp_path: Path) -> None:
+    path = restored(tmp_path, "0002_dead_letters_and_drift")
+    path.chmod(0o640)
+    before = dump(path)
+
+    open_database(path).close()
+    open_database(path).close()
+
+    assert copies(tmp_path) == ["agent.sqlite.before-0003_outbox_counts"]
+    copy = tmp_path / copies(tmp_path)[0]
+    assert dump(copy) == before
+    assert copy.stat().st_mode & 0o777 == 0o640
+
+
+def test_going_back_to_the_copy_is_an_upgrade_again(tmp_path: Path) -> None:
+    path = restored(tmp_path, "0002_dead_letters_and_drift")
+    open_database(path).close()
+    (tmp_path / copies(tmp_path)[0]).rename(path)
+    database = open_database(path)
+    assert database.set_aside is None
+    assert database.notes == ()
+    assert [row.name for row in target_state.load(database)] == ["plc-line-1", "broker", None]
+    database.close()
+
+
+def test_new_database_is_not_copied(tmp_path: Path) -> None:
+    open_database(tmp_path / "agent.sqlite").close()
+    assert copies(tmp_path) == []
+
+
+def test_big_database_is_upgraded_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = restored(tmp_path, "0002_dead_letters_and_drift")
+    monkeypatch.setattr(storage.copies, "LARGEST", 4096)
+    database = open_database(path)
+    assert copies(tmp_path) == []
+    assert outbox.summary(database, 2) is not None
+    database.close()
+
+
+def test_upgrade_goes_on_when_the_copy_cannot_be_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = restored(tmp_path, "0002_dead_letters_and_drift")
+    (tmp_path / "agent.sqlite.before-0003_outbox_counts.part").mkdir()
+    database = open_database(path)
+    assert "no copy was made" in caplog.text
+    assert outbox.summary(database, 2) is not None
+    database.close()
+
+
+def test_only_the_newest_copies_are_kept(tmp_path: Path) -> None:
+    for number, name in enumerate(("0001_a", "0002_b", "0009_c")):
+        old = tmp_path / f"agent.sqlite.before-{name}"
+        old.write_text(name)
+        os.utime(old, (number, number))
+    open_database(restored(tmp_path, "0002_dead_letters_and_drift")).close()
+    assert copies(tmp_path) == ["agent.sqlite.before-0003_outbox_counts", "agent.sqlite.before-0009_c"]
 
 
 def test_database_without_any_migration_upgrades(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_start_raises_what_opening_raised_and_waiting_jobs_are_refused(path: Pat
     path.mkdir()
     writer = Writer(partial(open_database, path))
     early = writer.submit(add, "early")
-    with pytest.raises(StorageError, match="unable to open"):
+    with pytest.raises(StorageError, match="is not a file"):
         writer.start()
     for future in (early, writer.submit(add, "late")):
         with pytest.raises(StorageError, match="closed"):

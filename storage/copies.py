@@ -1,0 +1,57 @@
+"""A copy of the database as it was before an upgrade, to go back to an older agent with."""
+
+import logging
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from storage.connection import setting
+
+logger = logging.getLogger(__name__)
+
+LARGEST: Final = 32 * 1024 * 1024
+"""Bytes in use up to which a database is copied: a fraction of a second, and room that a disk has."""
+
+KEPT: Final = 2
+
+
+def copy_before(connection: sqlite3.Connection, path: Path, migration: str) -> None:
+    """Copy to `<path>.before-<migration>`, complete or not at all; a copy of that name is replaced.
+
+    Without one the upgrade goes on: each migration is a transaction, so that it cannot do harm half done.
+    """
+    pages = setting(connection, "page_count") - setting(connection, "freelist_count")
+    if pages * setting(connection, "page_size") > LARGEST:
+        logger.info("%s: too big to be copied before it is upgraded", path)
+        return
+    copy = path.with_name(f"{path.name}.before-{migration}")
+    draft = copy.with_name(f"{copy.name}.part")
+    try:
+        draft.unlink(missing_ok=True)
+        connection.execute("VACUUM INTO ?", [str(draft)])
+        _finish(draft, copy, path.stat().st_mode & 0o777)
+    except (sqlite3.Error, OSError) as error:
+        logger.warning("%s: no copy was made before the upgrade: %s", path, error)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        return
+    logger.info("%s: copied to %s before it is upgraded", path, copy.name)
+    _forget_old(path)
+
+
+def _finish(draft: Path, copy: Path, mode: int) -> None:
+    draft.chmod(mode)
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    draft.rename(copy)
+
+
+def _forget_old(path: Path) -> None:
+    copies = sorted(
+        (file for file in path.parent.glob(f"{path.name}.before-*") if file.suffix != ".part"),
+        key=lambda file: file.stat().st_mtime,
+    )
+    for old in copies[:-KEPT]:
+        old.unlink(missing_ok=True)
