@@ -214,6 +214,8 @@ class Agent(Actor):
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         name = self.names.get(message.childAddress.addressDetails)
         if name is not None:
+            self._advance(started=self.progress.started - {name})
+            self.book.failed(name, "has ended")
             self._no_longer(name)
 
     # Stopping

@@ -10,6 +10,7 @@ from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.ailments import Ailment
 
 LAG = 1.0  # seconds by which the event loop may be late
+TOLD = 5  # actors that one line speaks of
 
 
 class _State(msgspec.Struct):
@@ -41,8 +42,9 @@ class HealthBook:
         self._states = {one.name: _State() for one in subsystems}
         self._said: dict[str, tuple[str, Check]] = {}
         self._ailing: dict[str, str] = {}
+        self._blocking: str | None = None
+        self._dropping: str | None = None
         self._unclaimed: str | None = None
-        self._lag = 0.0
         self._counts: dict[str, _Count] = {}
 
     # Events
@@ -74,11 +76,14 @@ class HealthBook:
 
     def examined(self, ailments: Iterable[Ailment], lag: float) -> None:
         """What is wrong with the tree now; `lag` is the loop's, in seconds."""
-        found = {ailment.path: ailment.what for ailment in ailments}
+        found = list(ailments)
+        failing = _by_path(one for one in found if one.sort == "failing")
         for name, state in self._states.items():
-            state.ill = found.pop(name, None)
-        self._ailing = found
-        self._lag = lag
+            state.ill = failing.pop(name, None)
+        self._ailing = failing
+        late = f"{lag:.1f} s late" if lag >= LAG else None
+        self._blocking = _told(one for one in found if one.sort == "blocking") or late
+        self._dropping = _told(one for one in found if one.sort == "dropping")
 
     def tally(self) -> None:
         """A check is over: count whose health it found wanting."""
@@ -118,13 +123,28 @@ class HealthBook:
             lines[name] = Check(
                 name, error is None, one.critical, description=state.description, last_error=error
             )
-        lines["event-loop"] = _line("event-loop", None if self._lag < LAG else f"{self._lag:.1f} s late")
+        lines["event-loop"] = _line("event-loop", self._blocking)
+        lines["mailboxes"] = _line("mailboxes", self._dropping)
         lines |= {name: check for name, (_, check) in self._said.items()}
         if self._unclaimed is not None:
             lines["stored-rows"] = _line("stored-rows", self._unclaimed)
         for path, what in self._ailing.items():
             lines[path or "agent"] = _line(path or "agent", what)
         return lines
+
+
+def _by_path(ailments: Iterable[Ailment]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path, _, what in ailments:
+        found[path] = f"{found[path]}; {what}" if path in found else what
+    return found
+
+
+def _told(ailments: Iterable[Ailment]) -> str | None:
+    """The first few, each with its actor."""
+    told = [f"{path or 'agent'} {what}" for path, _, what in ailments]
+    more = f" and {len(told) - TOLD} more" if len(told) > TOLD else ""
+    return "; ".join(told[:TOLD]) + more if told else None
 
 
 def _line(name: str, error: str | None) -> Check:

@@ -1,20 +1,28 @@
 """What is wrong with a tree of actors, as far as supervision can tell."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from actors.system.mailboxes import Cell
 
-LOOPING = 2  # crashes within the period of an actor's policy from which on they are no accident
+LOOPING = 3  # crashes within the period of an actor's policy from which on they are no accident
 STUCK = 2.0  # seconds in which an actor with mail handles at least some of it
 LONG = 30.0  # seconds that nothing an actor waits for takes
 RECENT = 60.0  # seconds for which an actor that held the loop up, or lost mail, is spoken of
 
 
+Sort = Literal["failing", "blocking", "dropping"]
+
+
 class Ailment(NamedTuple):
-    """`path` is the actor's names below the root that was looked at, empty for itself; `what` for people."""
+    """`path` is the actor's names below the root that was looked at, empty for itself; `what` is for people.
+
+    failing: it does not do its work. blocking: it has kept all others from theirs. dropping: it has lost
+    mail.
+    """
 
     path: str
+    sort: Sort
     what: str
 
 
@@ -46,14 +54,13 @@ class Examination:
         return list(self._below(root, "", now, before))
 
     def _below(self, cell: Cell, path: str, now: float, before: dict[str, _Seen]) -> Iterator[Ailment]:
-        found = "; ".join(self._of(cell, now, before.get(path)))
+        for sort, what in self._of(cell, now, before.get(path)):
+            yield Ailment(path, sort, what)
         self._seen[path] = self._note(cell, now, before.get(path))
-        if found:
-            yield Ailment(path, found)
         for child in (cell.children or {}).values():
             yield from self._below(child, _join(path, child), now, before)
         for lost in (cell.lost or {}).values():
-            yield Ailment(_join(path, lost.cell), f"gave up: {lost.cell.last_error}")
+            yield Ailment(_join(path, lost.cell), "failing", f"gave up: {lost.cell.last_error}")
 
     def _note(self, cell: Cell, now: float, seen: _Seen | None) -> _Seen:
         """Progress counts from the look that saw it."""
@@ -64,13 +71,14 @@ class Examination:
         at = seen.at if stands_still else now
         return _Seen(at, cell.handled, bool(cell.mailbox), cell.dropped, dropped_at)
 
-    def _of(self, cell: Cell, now: float, seen: _Seen | None) -> Iterator[str]:
+    def _of(self, cell: Cell, now: float, seen: _Seen | None) -> Iterator[tuple[Sort, str]]:
         crashes = cell.crashes.within(now) if cell.crashes else 0
         if cell.instance is None:
-            yield f"restarts: {cell.last_error}"
+            yield "failing", f"restarts: {cell.last_error}"
         elif crashes >= LOOPING:
             assert cell.crashes is not None
-            yield f"crashed {crashes} times in {cell.crashes.policy.period:.0f} s: {cell.last_error}"
+            period = cell.crashes.policy.period
+            yield "failing", f"crashed {crashes} times in {period:.0f} s: {cell.last_error}"
         if seen is not None:
             waits = len(cell.mailbox or ())
             if (
@@ -79,16 +87,16 @@ class Examination:
                 and seen.handled == cell.handled
                 and now - seen.at >= STUCK
             ):
-                yield f"does not handle its mail ({waits} messages wait)"
+                yield "failing", f"does not handle its mail ({waits} messages wait)"
             lost = cell.dropped - seen.dropped
             if lost or now - seen.dropped_at < RECENT:
-                yield f"its mailbox was full: {cell.dropped} messages dropped"
+                yield "dropping", f"its mailbox was full: {cell.dropped} messages dropped"
         waited = cell.system.waits(cell)
         if waited >= LONG:
-            yield f"has been waiting for {waited:.0f} s"
+            yield "failing", f"has been waiting for {waited:.0f} s"
         blocked = cell.system.blockages.get(cell.address.addressDetails)
         if blocked is not None and now - blocked.at < RECENT:
-            yield f"held the loop up for {blocked.seconds:.1f} s with {blocked.message}"
+            yield "blocking", f"held the loop up for {blocked.seconds:.1f} s with {blocked.message}"
 
 
 def _join(path: str, cell: Cell) -> str:

@@ -129,6 +129,7 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
         ("endpoints", True, True),
         ("agent-api", True, True),
         ("event-loop", True, False),
+        ("mailboxes", True, False),
         ("mqtt", True, False),
         ("lifecycle", True, True),
     ]
