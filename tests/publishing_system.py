@@ -92,6 +92,13 @@ class PublishingSystem:
     async def start_publisher(self) -> None:
         self.publisher = self.base.spawn(None, Publisher, "publisher", RunPublisher(self.terms))
         await self.ask(ReportBuffers(), BuffersReported)
+        cell: Any = self.base.mailboxes[self.publisher.addressDetails]
+        await self.until(lambda: not cell.instance.starting)
+        await self.routed()
+
+    async def routed(self) -> None:
+        """Wait until the router has done what it was told before."""
+        assert isinstance(await self.base.ask(self.router, ReportRouting(), PATIENCE), RoutingReported)
 
     async def stop(self) -> None:
         """As the agent stops."""
@@ -211,7 +218,7 @@ class PublishingSystem:
 
         What was sent to the router before is counted: it has arrived by the next turns of the actors.
         """
-        assert isinstance(await self.base.ask(self.router, ReportRouting(), PATIENCE), RoutingReported)
+        await self.routed()
         await self.until(lambda: self.held(id) == 0 and self.stored_payloads(id) == [])
 
     # Making trouble

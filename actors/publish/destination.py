@@ -62,6 +62,12 @@ class Reported(msgspec.Struct, frozen=True):
     report: OutboxReport
 
 
+class DestinationStarted(msgspec.Struct, frozen=True):
+    """To the parent: readings reach its subscriptions from now on."""
+
+    id: int
+
+
 class Tick(msgspec.Struct, frozen=True):
     """To itself: time to look at age, quota and commit; `number` is that of the life."""
 
@@ -130,6 +136,7 @@ class Destination(StoreClient, Retiring):
         else:
             self.draining = False
             self._pump()
+        self.send(sender, DestinationStarted(self.id))
 
     def _summary_done(self, message: Transacted) -> None:
         assert self.config is not None

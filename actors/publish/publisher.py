@@ -10,7 +10,7 @@ from thespian.actors import ActorAddress, ChildActorExited
 from actors.connections.connecting import numbers
 from actors.publish import destinations, starts
 from actors.publish.catalogue import Catalogue
-from actors.publish.destination import Destination, ForgetDeadLetters, Reported
+from actors.publish.destination import Destination, DestinationStarted, ForgetDeadLetters, Reported
 from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import (
     AddDestination,
@@ -94,6 +94,7 @@ class Publisher(Keeper):
     def __init__(self) -> None:
         super().__init__()
         self.reports: dict[int, OutboxReport] = {}
+        self.starting: set[int] = set()
         self.retiring: dict[int, int] = {}
         self.stop_to: ActorAddress | None = None
 
@@ -114,8 +115,22 @@ class Publisher(Keeper):
             for id, kept in known.items()
         }
         self.keep_only(self._address(id) for id in known)
+        self.starting = {id for id in known if self.catalogue.wanted(id)}
         for id in known:
             self._reconcile(id)
+
+    def in_line(self) -> None:
+        """What is read before readings reach the subscriptions would be lost."""
+        if not self.starting:
+            super().in_line()
+
+    def receiveMsg_DestinationStarted(self, message: DestinationStarted, sender: ActorAddress) -> None:
+        self._has_started(message.id)
+
+    def _has_started(self, id: int) -> None:
+        if id in self.starting:
+            self.starting.discard(id)
+            self.in_line()
 
     def checked(self) -> SubsystemChecked:
         errors = {self._label(id): error for id, error in self.catalogue.errors.items()}
@@ -197,6 +212,7 @@ class Publisher(Keeper):
             self.catalogue.drop_destination(message.id)
             self.reports.pop(message.id, None)
             self.stop_child(self._address(message.id))
+            self._has_started(message.id)
             self._no_longer(message.id)
             return DestinationRemoved(message.id)
 
@@ -379,8 +395,9 @@ class Publisher(Keeper):
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         """A destination that ended is not waited for."""
-        for id in list(self.retiring):
+        for id in [*self.retiring, *self.starting]:
             if message.childAddress == self._address(id):
+                self._has_started(id)
                 self._no_longer(id)
 
     # What comes up from below

@@ -58,6 +58,10 @@ class Keeper(SubsystemActor, StoreClient):
         """Begin with what the store has given, and bring the tree in line with it. What cannot be understood
         is for the keeper to list; nothing in a row may raise."""
 
+    def in_line(self) -> None:
+        """The tree is in line with the rows. Who has to wait for its children calls it later."""
+        self.send(self._parent, SubsystemStarted())
+
     def begin(self) -> None:
         """Load the rows; requests wait for them."""
         self.loaded = False
@@ -75,7 +79,7 @@ class Keeper(SubsystemActor, StoreClient):
         self.health = None
         self.loaded = True
         self.take(message.result)
-        self.send(self._parent, SubsystemStarted())
+        self.in_line()
         self._next()
 
     def receiveMsg_CheckSubsystem(self, message: CheckSubsystem, sender: ActorAddress) -> None:

@@ -272,5 +272,5 @@ async def test_the_latest_readings_of_a_silent_router_are_503():
         reply = await client.get(LATEST)
         assert (reply.status, await reply.json()) == (
             503,
-            {"error": "The router actor did not answer in time"},
+            {"error": "The readings actor did not answer in time"},
         )

@@ -197,7 +197,7 @@ async def test_what_the_agent_refuses_is_one_line_and_exit_code_1(capsys, monkey
         monkeypatch.setenv("API_KEY", "s3cret")
         assert await tap(client, *latest) == 1
         text = (
-            "The router actor did not answer in time" if latest else "0 clients follow the readings already"
+            "The readings actor did not answer in time" if latest else "0 clients follow the readings already"
         )
         assert capsys.readouterr().err == f"callboard: {text}\n"
 
