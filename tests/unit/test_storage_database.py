@@ -51,6 +51,8 @@ def test_new_database_has_the_promised_settings(path: Path) -> None:
     assert pragma("journal_mode") == "wal"
     assert pragma("synchronous") == 2
     assert pragma("foreign_keys") == 1
+    assert pragma("auto_vacuum") == 2
+    assert pragma("secure_delete") == 2
     assert pragma("busy_timeout") == 1234
     assert database.db.conn.isolation_level is None
     database.close()

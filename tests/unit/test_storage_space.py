@@ -144,8 +144,17 @@ def test_long_log_is_cut(writer: Writer, path: Path) -> None:
     wait_for(lambda: sizes(path)[1] == 0, lambda: sizes(path))
 
 
-def test_reader_of_the_database_holds_up_no_job(path: Path) -> None:
+def test_reader_of_the_database_holds_up_no_job(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log cannot be cut then: it is tried again, and never waited for."""
+    tried = threading.Semaphore(0)
+    cut = space.Space._cut_log
+
+    def cut_and_tell(self: space.Space) -> None:
+        cut(self)
+        tried.release()
+
+    monkeypatch.setattr(space.Space, "_cut_log", cut_and_tell)
+    monkeypatch.setattr(space, "RETRY", 0.01)
     writer = Writer(partial(open_database, path, 60_000))
     writer.start()
     destination, seqs = fill(writer, 8)
@@ -153,18 +162,12 @@ def test_reader_of_the_database_holds_up_no_job(path: Path) -> None:
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM outbox").fetchone()
     deliver(writer, destination, seqs)
-    free = writer.submit(lambda database: setting(database.db.conn, "freelist_count"))
-    assert free.result(SECONDS) > 0
-    wait_for(
-        lambda: (
-            writer.submit(lambda database: setting(database.db.conn, "freelist_count")).result(SECONDS)
-            <= space.RESERVE
-        ),
-        lambda: sizes(path),
-    )
-    # Steps go on between these; each would wait a minute if one waited for the reader.
-    for _ in range(20):
-        writer.submit(target_state.load).result(SECONDS)
+
+    for _ in range(3):
+        assert tried.acquire(timeout=SECONDS), "it waits for the reader, for a minute"
+    assert writer.submit(_settings).result(SECONDS) == (2, 1000, 60_000)
+    assert sizes(path)[0] + sizes(path)[1] > 4 * MB
+
     reader.execute("COMMIT")
     reader.close()
     wait_for(lambda: sum(sizes(path)) < 4 * MB, lambda: sizes(path))
