@@ -31,7 +31,8 @@ class FakePoint(msgspec.Struct, frozen=True):
 
 
 class FakeDevice:
-    """What readers find. `fault` is raised by `connect` and `read`; while `open` is clear both wait."""
+    """What readers find. `fault` is raised by `connect` and `read`; while `open` is clear both wait, or until
+    the reader is closed. What is in `hangs` (`connect`, `read`, `write`, `close`) never ends."""
 
     def __init__(self) -> None:
         self.values: list[Any] = [1]
@@ -40,6 +41,9 @@ class FakeDevice:
         self.write_fault: Exception | None = None
         self.fault_on_close: Exception | None = None
         """Raised in whatever waits on a connection that is closed."""
+        self.hangs: set[str] = set()
+        self.patience = 60.0
+        self.readers = 0
         self.open = asyncio.Event()
         self.open.set()
         self.connects = 0
@@ -54,13 +58,20 @@ class FakeReader(Reader):
     def __init__(self, device: FakeDevice) -> None:
         self.device = device
         self.closing = asyncio.Event()
+        device.readers += 1
+
+    @property
+    def patience(self) -> float:
+        return self.device.patience
 
     async def connect(self) -> None:
         self.device.connects += 1
+        await self._hang("connect")
         await self._answer()
 
     async def read(self) -> Reading:
         self.device.reads += 1
+        await self._hang("read")
         await self._answer()
         return Reading(list(self.device.values), self.device.qualities)
 
@@ -69,6 +80,7 @@ class FakeReader(Reader):
             raise self.device.write_fault
         if register == "unknown":
             raise Refusal(f"Register not found: {register}", "register", "not_found")
+        await self._hang("write")
         await asyncio.sleep(0)
         self.device.written.append((register, value))
         return value
@@ -76,6 +88,11 @@ class FakeReader(Reader):
     async def close(self) -> None:
         self.closing.set()
         self.device.closed += 1
+        await self._hang("close")
+
+    async def _hang(self, call: str) -> None:
+        if call in self.device.hangs:
+            await asyncio.Event().wait()
 
     async def _answer(self) -> None:
         device = self.device

@@ -26,6 +26,9 @@ class Site:
         """Attempts to connect wait for it."""
         self.error: Exception | None = None
         """What attempts to connect raise."""
+        self.hangs: set[str] = set()
+        """`connect`, `close`, `test`: never end."""
+        self.patience = 60.0
         self.leaves_at_once = False
         """Connections end in the moment they are made."""
         self.closes_over: set[int] = set()
@@ -58,6 +61,10 @@ class Site:
         for driver in self.connected:
             driver.end(reason)
 
+    async def hang(self, call: str) -> None:
+        if call in self.hangs:
+            await asyncio.Event().wait()
+
     def come_back(self) -> None:
         self.up = True
 
@@ -74,10 +81,15 @@ class SiteDriver(Driver):
         self.unacknowledged: list[int] = []
         site.drivers.append(self)
 
+    @property
+    def patience(self) -> float:
+        return self.site.patience
+
     async def connect(self) -> None:
         assert not self.is_open, "connected twice"
         site = self.site
         site.attempts += 1
+        await site.hang("connect")
         if site.gate is not None:
             await site.gate.wait()
         if site.error is not None:
@@ -117,6 +129,7 @@ class SiteDriver(Driver):
 
     async def close(self) -> None:
         self.is_open = False
+        await self.site.hang("close")
 
 
 class Sites:
@@ -137,8 +150,12 @@ class Sites:
         def driver(config: dict[str, Any], identity: Identity, listener: Listener) -> Driver:
             return SiteDriver(self[config["host"]], identity, listener)
 
+        async def test(config: dict[str, Any], identity: Identity) -> DestinationTested:
+            await self[config["host"]].hang("test")
+            return DestinationTested(True, message=f"{config['host']} answers")
+
         return DestinationType(
-            name=type_name, check=_check, target=_target, driver=driver, test=_test, secrets=("password",)
+            name=type_name, check=_check, target=_target, driver=driver, test=test, secrets=("password",)
         )
 
 
@@ -152,10 +169,6 @@ def _target(config: dict[str, Any], topic: str | None, identity: Identity) -> Ta
     if topic is None:
         raise Refusal("route_json.topic is required for external destinations", "route_json.topic")
     return Target(topic)
-
-
-async def _test(config: dict[str, Any], identity: Identity) -> DestinationTested:
-    return DestinationTested(True, message=f"{config.get('host')} answers")
 
 
 class Rig(PublishingSystem):

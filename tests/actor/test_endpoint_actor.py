@@ -1,16 +1,18 @@
 import asyncio
 import logging
+import threading
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
-from fake_field import INTERVAL_MS, FakeDevice, Field, Stage, staged, until, until_answered
+from fake_field import INTERVAL_MS, FakeDevice, FakeReader, Field, Stage, staged, until, until_answered
 from thespian.actors import ActorAddress
 
-from actors.connections import retry
+from actors.connections import connecting, deadlines, retry
 from actors.connections.connecting import Trouble
 from actors.connections.connection import Permanent, Transient
-from actors.endpoints import endpoint
+from actors.endpoints import endpoint, protocols
 from actors.endpoints.endpoint import Endpoint, Polled, PollFailed
 from actors.endpoints.messages import (
     DescribeDevice,
@@ -21,7 +23,7 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
-from actors.endpoints.protocol import Reading
+from actors.endpoints.protocol import Protocol, Reading
 from actors.system import tree
 from actors.system.failure import Failed, Refusal
 
@@ -242,6 +244,245 @@ async def test_a_configuration_that_cannot_be_checked_any_more_is_said_and_does_
     assert (await stage.ask(address, SummariseMetrics())).summary["totalPolls"] == 0
     assert (await stage.ask(address, WriteRegister("speed", 1))).kind == "unavailable"
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+# A device that comes back
+
+
+async def test_an_endpoint_that_is_seldom_polled_is_read_when_its_device_is_back(stage, device, monkeypatch):
+    """https://github.com/thingsboard/thingsboard-gateway/issues/1592
+    https://github.com/home-assistant/core/issues/9026
+
+    Attempts go by their own times, and flood nobody with readings that there are none of.
+    """
+    monkeypatch.setattr(endpoint, "FIRST_POLL_WITHIN", 0.05)
+    device.fault = REFUSED
+    address = run(stage, poll_interval=3_600_000, phase=0.5, reconnect_min_ms=10, reconnect_max_ms=20)
+    await until(lambda: device.connects >= 6)
+    assert [code(batch) for batch in stage.batches] == ["CONNECTION_REFUSED"]
+    device.fault = None
+    await stage.batch(lambda batch: batch.values == [1])
+    assert (len(stage.batches), device.reads) == (2, 1)
+    summary = (await stage.ask(address, SummariseMetrics())).summary
+    assert summary["failedPolls"] >= 6
+    assert (await health(stage, address)).poll_success_rate == 0.5
+
+
+async def test_a_device_that_takes_connections_and_never_answers_is_asked_less_and_less(
+    stage, device, monkeypatch
+):
+    """A serial port opens whoever is at its other end; so do gateways.
+
+    https://github.com/thingsboard/thingsboard-gateway/issues/298"""
+    monkeypatch.setattr(retry.random, "uniform", lambda low, high: 1.0)
+    silent = Transient("no answer", code="TIMEOUT")
+    loop = asyncio.get_running_loop()
+    at: list[float] = []
+
+    async def read(self) -> Reading:
+        at.append(loop.time())
+        raise silent.with_traceback(None)
+
+    monkeypatch.setattr("fake_field.FakeReader.read", read)
+    run(stage, poll_interval=10, reconnect_min_ms=30, reconnect_max_ms=10_000)
+    await until(lambda: len(at) >= 5)
+    for wait, least in zip((b - a for a, b in pairwise(at)), (0.03, 0.06, 0.12, 0.24), strict=False):
+        assert wait >= least
+    assert {code(batch) for batch in stage.batches} == {"TIMEOUT", "DEVICE_OFFLINE"}
+
+
+async def test_endpoints_that_start_together_do_not_connect_together(stage, field, monkeypatch):
+    """https://github.com/WeBankFinTech/DeFiBus/issues/33"""
+    loop = asyncio.get_running_loop()
+    at: list[float] = []
+
+    async def connect(self) -> None:
+        at.append(loop.time())
+
+    monkeypatch.setattr("fake_field.FakeReader.connect", connect)
+    for number in range(20):
+        start = stage.start_of(f"plc-{number}", poll_interval=400, phase=number / 20)
+        stage.base.spawn(None, Endpoint, f"plc-{number}", start)
+    await until(lambda: len(at) == 20)
+    assert at[-1] - at[0] > 0.2
+
+
+# A device that does not let go
+
+
+async def test_a_read_that_never_ends_is_a_failed_poll_and_another_reader_takes_over(stage, device):
+    """https://github.com/echoDaveD/ehs_sentinel_hacs_integration/issues/51
+    https://github.com/abeggled/openbridgeserver/pull/1136
+    https://github.com/influxdata/telegraf/issues/13913"""
+    address = run(stage, reconnect_min_ms=20, reconnect_max_ms=20)
+    await until(lambda: stage.batches)
+    device.patience = 0.2
+    device.hangs = {"read"}
+    reads = device.reads
+    await stage.batch(lambda batch: code(batch) == "TIMEOUT")
+    assert (await health(stage, address)).last_error == "no answer within 0.2 s"
+    assert node(stage, address).health == "disconnected: no answer within 0.2 s"
+    await until(lambda: device.reads >= reads + 3)
+    device.hangs.clear()
+    seen = len(stage.batches)
+    await stage.batch(lambda batch: batch.values == [1], after=seen)
+    assert device.readers >= 3
+    assert device.closed == device.readers - 1
+    assert node(stage, address).restarts == 0
+
+
+async def test_a_read_that_never_ends_is_noticed_however_seldom_the_device_is_polled(
+    stage, device, monkeypatch
+):
+    monkeypatch.setattr(endpoint, "FIRST_POLL_WITHIN", 0.05)
+    device.patience = 0.1
+    device.hangs = {"read"}
+    run(stage, poll_interval=3_600_000, phase=0.5, reconnect_min_ms=10, reconnect_max_ms=20)
+    await stage.batch(lambda batch: code(batch) == "TIMEOUT")
+    await until(lambda: device.readers >= 3)
+    device.hangs.clear()
+    await stage.batch(lambda batch: batch.values == [1])
+    assert [code(batch) for batch in stage.batches] == ["TIMEOUT", None]
+
+
+async def test_a_slow_read_that_ends_in_time_is_left_alone(stage, device):
+    device.patience = 5.0
+    device.open.clear()
+    address = run(stage)
+    await until_answered(lambda: health(stage, address), lambda report: report.polls_skipped >= 10)
+    device.open.set()
+    await stage.batch(lambda batch: batch.values == [1])
+    assert (device.readers, device.closed) == (1, 0)
+
+
+async def test_a_write_that_never_ends_is_answered_and_another_reader_takes_over(stage, device):
+    address = run(stage, reconnect_min_ms=20, reconnect_max_ms=20)
+    await until(lambda: stage.batches)
+    device.patience = 0.1
+    device.hangs = {"write"}
+    reply = await stage.ask(address, WriteRegister("speed", 5))
+    assert reply == Failed("unavailable", "Device did not answer: no answer within 0.1 s")
+    await until(lambda: device.readers == 2)
+    assert device.closed == 1
+    await stage.batch(lambda batch: code(batch) == "TIMEOUT")
+    device.hangs.clear()
+    seen = len(stage.batches)
+    await stage.batch(lambda batch: batch.values == [1], after=seen)
+    assert await stage.ask(address, WriteRegister("speed", 5)) == RegisterWritten("speed", 5)
+
+
+async def test_connecting_that_never_ends_gives_bad_batches_and_is_tried_again(stage, device):
+    device.patience = 0.1
+    device.hangs = {"connect"}
+    run(stage, reconnect_min_ms=20, reconnect_max_ms=20)
+    await stage.batch(lambda batch: code(batch) == "TIMEOUT")
+    await stage.batch(lambda batch: code(batch) == "DEVICE_OFFLINE")
+    await until(lambda: device.readers >= 3)
+    device.hangs.clear()
+    await stage.batch(lambda batch: batch.values == [1])
+
+
+async def test_a_library_that_never_loads_is_said_and_holds_up_no_other_protocol(stage, field, monkeypatch):
+    loaded = threading.Event()
+    monkeypatch.setattr(connecting, "BUILD_SECONDS", 0.1)
+
+    def find(name: str) -> Protocol:
+        protocol = field.find(name)
+        if name == "other":
+            protocol = msgspec.structs.replace(protocol, reader=lambda _: loaded.wait())
+        return protocol
+
+    monkeypatch.setattr(protocols, "find", find)
+    address = stage.base.spawn(None, Endpoint, "slow", stage.start_of("slow", protocol="other"))
+    run(stage)
+    await stage.batch(lambda batch: batch.source.endpoint == "slow" and code(batch) == "TIMEOUT")
+    assert node(stage, address).health == "disconnected: the library for other does not load within 0.1 s"
+    await stage.batch(lambda batch: batch.source.endpoint == "plc" and batch.values == [1])
+    loaded.set()
+
+
+async def test_a_close_that_never_ends_holds_up_neither_another_device_nor_the_end(
+    stage, field, device, monkeypatch, caplog
+):
+    monkeypatch.setattr(deadlines, "CLOSE_SECONDS", 0.1)
+    address = run(stage)
+    await until(lambda: stage.batches)
+    device.hangs = {"close"}
+    field["other"].values = [42]
+    reconfigure(stage, address, connection={"device": "other"})
+    await stage.batch(lambda batch: batch.values == [42])
+    async with asyncio.timeout(3.0):
+        await stage.base.released()
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said == ["plc: its connection does not close within 0.1 s and is abandoned"]
+
+
+async def test_a_thousand_devices_that_never_answer_leave_nothing_behind(stage, field, monkeypatch):
+    monkeypatch.setattr(deadlines, "CLOSE_SECONDS", 0.05)
+    tasks, threads = asyncio.all_tasks(), threading.active_count()
+    names = [f"plc-{number}" for number in range(1000)]
+    for number, name in enumerate(names):
+        field[name].patience = 0.1
+        field[name].hangs = {("read", "connect", "close")[number % 3], "read"}
+        start = stage.start_of(
+            name, poll_interval=200, phase=number / 1000, reconnect_min_ms=20, reconnect_max_ms=20
+        )
+        stage.base.spawn(None, Endpoint, name, start)
+    await until(lambda: all(device.readers >= 2 for device in field.devices.values()), 20.0)
+    for name in names:
+        stage.base.terminate(stage.base.mailboxes[f"/{name}"])
+    async with asyncio.timeout(10.0):
+        await stage.base.released()
+    await until(lambda: asyncio.all_tasks() == tasks and threading.active_count() <= threads)
+    assert all(device.in_flight == 0 for device in field.devices.values())
+
+
+class Mute(asyncio.Protocol):
+    """Takes connections and says nothing on them."""
+
+    open: set[asyncio.BaseTransport] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.open.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.open.discard(self.transport)
+
+
+class SocketReader(FakeReader):
+    """Reads from a socket until something comes."""
+
+    port = 0
+
+    async def connect(self) -> None:
+        self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def read(self) -> Reading:
+        await self.streams[0].readexactly(1)
+        raise AssertionError("nobody says anything")
+
+    async def close(self) -> None:
+        self.streams[1].close()
+
+
+async def test_sockets_of_readers_that_hang_are_closed(stage, field, monkeypatch):
+    server = await asyncio.get_running_loop().create_server(Mute, "127.0.0.1", 0)
+    monkeypatch.setattr(SocketReader, "port", server.sockets[0].getsockname()[1])
+    monkeypatch.setattr("fake_field.FakeReader", SocketReader)
+    names = [f"plc-{number}" for number in range(20)]
+    for name in names:
+        field[name].patience = 0.1
+        start = stage.start_of(name, reconnect_min_ms=20, reconnect_max_ms=20)
+        stage.base.spawn(None, Endpoint, name, start)
+    await until(lambda: all(device.readers >= 4 for device in field.devices.values()), 10.0)
+    await until(lambda: len(Mute.open) <= len(names))
+    for name in names:
+        stage.base.terminate(stage.base.mailboxes[f"/{name}"])
+    await stage.base.released()
+    await until(lambda: not Mute.open)
+    server.close()
+    await server.wait_closed()
 
 
 # Asking and writing

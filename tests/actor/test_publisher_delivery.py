@@ -11,19 +11,22 @@ import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import limits, numbers_of
 
-from actors.connections import retry
+from actors.connections import deadlines, retry
 from actors.connections.connection import Permanent, Transient
 from actors.publish import destination as destination_module
-from actors.publish import retiring
+from actors.publish import retiring, subscribing
 from actors.publish.destination import Destination
 from actors.publish.messages import (
     DestinationRemoved,
     DestinationsListed,
     ListDestinations,
     RemoveDestination,
+    RemoveSubscription,
+    SubscriptionRemoved,
 )
 from actors.publish.outbox import HARD_BOUND
 from actors.publish.publisher import Publisher
+from actors.publish.subscription import Subscription
 from actors.readings.messages import ReportRouting
 from actors.state import client as store_client
 from actors.state.messages import Transacted
@@ -428,6 +431,77 @@ async def test_a_crash_while_it_is_being_disabled_does_not_enable_it_again(
     await rig.until(lambda: rig.node(id) is None)
     assert rig.stored() == list(range(5))
     assert sites["a"].connected == []
+
+
+# Waits that do not end
+
+
+async def test_an_attempt_that_never_ends_is_given_up_for_another(rig: Rig, sites: Sites) -> None:
+    sites["a"].patience = 0.1
+    sites["a"].hangs = {"connect"}
+    destination = await rig.add_destination()
+    await rig.add_subscription(destination.id)
+    await rig.reported(destination.id, lambda report: report.last_error == "no connection within 0.1 s")
+    rig.poll(1)
+    await rig.until(lambda: len(sites["a"].drivers) >= 3)
+    sites["a"].hangs.clear()
+    await rig.settle(destination.id)
+    assert sites["a"].numbers == [1]
+    assert len(sites["a"].connected) == 1
+
+
+async def test_a_connection_that_does_not_close_keeps_neither_the_next_one_nor_the_end_waiting(
+    tmp_path: Path, sites: Sites, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deadlines, "CLOSE_SECONDS", 0.1)
+    rig = Rig(tmp_path, sites)
+    async with asyncio.timeout(10.0):
+        await rig.start()
+        id = await rig.begin("a")
+        sites["a"].hangs = sites["b"].hangs = {"close"}
+        await rig.change_destination(id, config_json={"host": "b"})
+        rig.poll(1)
+        await rig.settle(id)
+        assert sites["b"].numbers == [1]
+        await rig.stop()
+    assert caplog.text.count("one: its connection does not close within 0.1 s and is abandoned") == 2
+
+
+async def test_a_subscription_that_never_says_that_it_is_done_goes_all_the_same(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscribing, "LEAVE_SECONDS", 0.1)
+    id = await rig.begin()
+    second = await rig.add_subscription(id)
+    await rig.until(lambda: len(subscriptions(rig, id)) == 2)
+    monkeypatch.setattr(Subscription, "receiveMsg_Flush", lambda self, message, sender: None)
+    await rig.ask(RemoveSubscription(second.id), SubscriptionRemoved)
+    await rig.until(lambda: len(subscriptions(rig, id)) == 1)
+    await rig.change_destination(id, enabled=False)
+    await rig.until(lambda: rig.node(id) is None)
+
+
+async def test_a_subscription_that_gave_up_is_not_waited_for(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retiring, "DRAIN_TIME", 60.0)
+
+    def fail(self: Subscription, message: Any, sender: Any) -> None:
+        raise RuntimeError("boom")
+
+    id = await rig.begin()
+    (path,) = subscriptions(rig, id)
+    cell: Any = rig.base.mailboxes[path]
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, max_restarts=0)
+    monkeypatch.setattr(Subscription, "receiveMsg_Flush", fail)
+    await rig.change_destination(id, enabled=False)
+    await rig.until(lambda: rig.node(id) is None)
+
+
+def subscriptions(rig: Rig, id: int) -> list[str]:
+    """The paths of those that run."""
+    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+    return list(cell.children or {})
 
 
 # Removed

@@ -8,6 +8,7 @@ import pytest
 from publishing_rig import Rig, Sites
 
 from actors.connections.connection import Transient
+from actors.publish import destinations
 from actors.publish.formats.compression import COMPRESSIONS
 from actors.publish.messages import (
     AddDestination,
@@ -190,6 +191,16 @@ async def test_trying_a_destination_stores_nothing(rig: Rig, monkeypatch: pytest
     tested = await rig.ask(TestDestination("ftp", None), DestinationTested)
     assert tested == DestinationTested(False, error='Connection test not supported for type "ftp"')
     assert await names(rig) == []
+
+
+async def test_trying_a_destination_that_never_answers_ends(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destinations, "TEST_SECONDS", 0.1)
+    sites["a"].hangs = {"test"}
+    tested = await rig.ask(TestDestination("fake", {"host": "a"}), DestinationTested)
+    assert tested == DestinationTested(False, error="No answer within 0.1 s")
+    assert rig.base.mailboxes[rig.publisher.addressDetails].tasks == {}  # type: ignore[attr-defined]
 
 
 # Subscriptions

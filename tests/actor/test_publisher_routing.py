@@ -86,6 +86,8 @@ async def test_what_nobody_wants_is_counted_and_logged_once(
     await unrouted(rig, 2)
     rig.poll(3, 4, endpoint="line-2")
     await unrouted(rig, 4)
+    await rig.until(lambda: "no enabled subscription wants" in caplog.text)
+    await rig.routed()
     assert caplog.text.count("no enabled subscription wants") == 1
     assert sites["a"].received == []
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from actors.publish.destinations.driver import DestinationType, Identity
+from actors.connections.building import build
+from actors.connections.deadlines import Overdue, bounded
+from actors.publish.destinations.driver import DestinationType, Identity, Nobody
 from actors.publish.destinations.fallbacks import merged
 from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import DestinationTested
@@ -12,6 +14,8 @@ from actors.system.failure import Refusal
 
 TYPES = ("iotistica", "mqtt", "influxdb", "azure-iot", "aws-iot", "gcp-iot")
 ALIASES = {"azure": "azure-iot", "aws": "aws-iot", "gcp": "gcp-iot"}
+
+TEST_SECONDS = 9.0
 
 Fallbacks = Mapping[str, dict[str, Any]]
 """By type, what `config_json` means where it says nothing."""
@@ -43,7 +47,7 @@ def effective(
 async def test(
     type_name: Any, config_json: dict[str, Any] | None, fallbacks: Fallbacks, identity: Identity
 ) -> DestinationTested:
-    """Try a destination out without storing anything; takes at most some seconds and never raises."""
+    """Try a destination out without storing anything; takes `TEST_SECONDS` at most and never raises."""
     try:
         found = find(type_name)
     except Refusal:
@@ -53,4 +57,18 @@ async def test(
         checked = found.check(effective(found, own, fallbacks))
     except Refusal as refusal:
         return DestinationTested(False, error=refusal.message)
+    try:
+        return await bounded(_test(found, checked, identity), TEST_SECONDS)
+    except Overdue:
+        return DestinationTested(False, error=f"No answer within {TEST_SECONDS:g} s")
+
+
+async def _test(found: DestinationType, checked: Any, identity: Identity) -> DestinationTested:
+    """The library that the test needs is imported where a driver is built: off the loop."""
+    try:
+        await build(found.name, lambda: found.driver(checked, identity, Nobody()))
+    except Refusal as refusal:
+        return DestinationTested(False, error=refusal.message)
+    except ImportError as error:
+        return DestinationTested(False, error=f"Not installed as it should be: {error}")
     return await found.test(checked, identity)

@@ -27,6 +27,18 @@ class Listener(Protocol):
         """The credentials of this connection end soon: close it when it suits, and connect anew."""
 
 
+class Nobody(Listener):
+    """Does not mind what becomes of a connection that sends nothing."""
+
+    def delivered(self, seqs: list[int]) -> None: ...
+
+    def rejected(self, seqs: list[int], reason: str) -> None: ...
+
+    def lost(self, error: NoConnection) -> None: ...
+
+    def expiring(self) -> None: ...
+
+
 class Driver(Connection):
     """One destination's connection.
 

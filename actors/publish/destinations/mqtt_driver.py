@@ -15,7 +15,7 @@ from gmqtt.mqtt.handler import MQTTConnectError
 from actors.connections import os_errors
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, Login, tls_context
-from actors.publish.destinations.driver import Driver, Listener
+from actors.publish.destinations.driver import Driver, Listener, Nobody
 from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of
 from actors.publish.messages import DestinationTested
 
@@ -275,25 +275,13 @@ class MqttDriver(Driver):
 
 async def try_connect(broker: Broker, login: Callable[[], Login], message: str) -> DestinationTested:
     """Connect and log in once, within 5 s; `message` is what to answer when that worked."""
-    attempt = MqttDriver(broker, login, _Nobody(), connect_seconds=TEST_SECONDS)
+    attempt = MqttDriver(broker, login, Nobody(), connect_seconds=TEST_SECONDS)
     try:
         await attempt.connect()
     except NoConnection as error:
         return DestinationTested(False, error=str(error))
     await attempt.close()
     return DestinationTested(True, message=message)
-
-
-class _Nobody(Listener):
-    """A test sends nothing and does not mind how its connection ends."""
-
-    def delivered(self, seqs: list[int]) -> None: ...
-
-    def rejected(self, seqs: list[int], reason: str) -> None: ...
-
-    def lost(self, error: NoConnection) -> None: ...
-
-    def expiring(self) -> None: ...
 
 
 class _Name:
