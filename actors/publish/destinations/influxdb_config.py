@@ -9,6 +9,7 @@ import msgspec
 
 from actors.publish.destinations import fields
 from actors.publish.destinations.driver import Identity
+from actors.publish.destinations.tls import client_context
 from actors.publish.topics import Target
 from actors.system.failure import Refusal
 
@@ -107,21 +108,17 @@ def _check_ca(config: Config) -> None:
         return
     if not config.tls:
         raise Refusal("ca has no effect without TLS; use an https:// URL", "config_json.ca")
-    try:
-        ssl.create_default_context(cadata=config.ca)
-    except (ssl.SSLError, ValueError) as error:
-        raise Refusal("ca is not a PEM certificate", "config_json.ca") from error
+    client_context(ca=config.ca)
 
 
 def tls_context(config: Config) -> ssl.SSLContext:
     """What verifies the server. Without a `ca` the system's authorities are trusted; reading those takes
     tens of ms."""
-    if not (config.tls and config.reject_unauthorized):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    return ssl.create_default_context(cadata=config.ca)
+    verify = config.tls and config.reject_unauthorized
+    context = client_context(ca=config.ca, verify=verify)
+    if verify and config.ca is None:
+        context.load_default_certs()
+    return context
 
 
 def target(_: Config, topic: str | None, __: Identity) -> Target:
