@@ -4,10 +4,9 @@ import ssl
 
 import msgspec
 
+from actors.publish.destinations.fields import MAX_TEXT
 from actors.publish.destinations.tls import client_context
 
-MAX_TEXT = 65_535
-"""Bytes that MQTT has room for in a client id, user name, password or topic."""
 MAX_PAYLOAD = 268_435_455 - MAX_TEXT - 4
 """Bytes that certainly fit into an MQTT packet beside the longest topic."""
 

@@ -2,23 +2,47 @@
 
 import re
 import ssl
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
+from msgspec import Meta
 
-from actors.publish.destinations import fields
 from actors.publish.destinations.driver import Identity
+from actors.publish.destinations.fields import ROOT, check_host
 from actors.publish.destinations.tls import client_context
 from actors.publish.topics import Target
+from actors.system.checking import checked
 from actors.system.failure import Refusal
+from conf.annotations import missing, reads
+from conf.fields import NUMERAL, Flag, Pem, Text, trimmed
 
 SECRETS = ("token",)
-PRECISIONS = ("ms", "s", "us", "ns")
 MAX_MEASUREMENT = 1000
 """Bytes; a measurement and its tags together may have 65,535."""
 
 _TOPIC = "route_json.topic"
+
+
+def _header(value: Any) -> Any:
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        raise ValueError("must consist of printable ASCII characters")
+    return value
+
+
+class Given(msgspec.Struct, frozen=True, rename="camel"):
+    """What clients send; times are in ms. Unknown keys are left alone."""
+
+    url: Annotated[Text, missing("URL is required")]
+    token: Annotated[str, reads(trimmed, _header), missing("Token is required")]
+    org: Annotated[Text, missing("Org is required")]
+    bucket: Annotated[Text, missing("Bucket is required")]
+    precision: Annotated[Literal["ms", "s", "us", "ns"], reads(trimmed)] = "ms"
+    batch_size: Annotated[int, Meta(ge=1, le=10_000), NUMERAL] = 1000
+    flush_interval: Annotated[int, Meta(ge=0, le=60_000), NUMERAL] = 50
+    timeout: Annotated[int, Meta(ge=1, le=600_000), NUMERAL] = 10_000
+    ca: Pem | None = None
+    reject_unauthorized: Flag = True
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -47,43 +71,38 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def check(config_json: dict[str, Any]) -> Config:
-    """Validate `config_json`; raises `Refusal`. Unknown keys are left alone."""
+    """Validate `config_json`; raises `Refusal`."""
+    given = checked(config_json, Given, ROOT)
     config = Config(
-        url=_required(config_json, "url", "URL"),
-        token=_required(config_json, "token", "Token"),
-        org=_required(config_json, "org", "Org"),
-        bucket=_required(config_json, "bucket", "Bucket"),
-        precision=fields.text(config_json, "precision") or "ms",
-        batch_size=fields.integer(config_json, "batchSize", 1, 10_000, 1000),
-        flush_interval=fields.integer(config_json, "flushInterval", 0, 60_000, 50) / 1000,
-        timeout=fields.integer(config_json, "timeout", 1, 600_000, 10_000) / 1000,
-        ca=fields.pem(config_json, "ca"),
-        reject_unauthorized=fields.flag(config_json, "rejectUnauthorized", True),
+        url=_url(given.url),
+        org=given.org,
+        bucket=given.bucket,
+        token=given.token,
+        precision=given.precision,
+        batch_size=given.batch_size,
+        flush_interval=given.flush_interval / 1000,
+        timeout=given.timeout / 1000,
+        ca=given.ca,
+        reject_unauthorized=given.reject_unauthorized,
     )
-    if not (config.token.isascii() and config.token.isprintable()):
-        raise Refusal("token must consist of printable ASCII characters", "config_json.token")
-    if config.precision not in PRECISIONS:
-        raise Refusal(f"precision must be one of {', '.join(PRECISIONS)}", "config_json.precision")
-    config = msgspec.structs.replace(config, url=_url(config.url))
-    _check_ca(config)
+    if config.ca is not None:
+        if not config.tls:
+            raise Refusal("ca has no effect without TLS; use an https:// URL", f"{ROOT}.ca")
+        client_context(ca=config.ca)
     return config
 
 
-def _required(config_json: dict[str, Any], key: str, name: str) -> str:
-    found = fields.text(config_json, key)
-    if found is None:
-        raise Refusal(f"{name} is required", f"config_json.{key}")
-    return found
-
-
 def _url(url: str) -> str:
-    field = "config_json.url"
+    field = f"{ROOT}.url"
     parts = _split(url, field)
     if parts.scheme not in ("http", "https"):
         raise Refusal("url must begin with http:// or https://", field)
     if not parts.hostname:
         raise Refusal("url has no host", field)
-    fields.host(parts.hostname, field)
+    try:
+        check_host(parts.hostname)
+    except ValueError:
+        raise Refusal("url has no valid host name", field) from None
     if "@" in parts.netloc:
         raise Refusal("url must not hold a user name or password; the token says who writes", field)
     if parts.query or parts.fragment:
@@ -101,14 +120,6 @@ def _split(url: str, field: str) -> SplitResult:
     if not usable:
         raise Refusal("Not a valid URL", field) from None
     return parts
-
-
-def _check_ca(config: Config) -> None:
-    if config.ca is None:
-        return
-    if not config.tls:
-        raise Refusal("ca has no effect without TLS; use an https:// URL", "config_json.ca")
-    client_context(ca=config.ca)
 
 
 def tls_context(config: Config) -> ssl.SSLContext:

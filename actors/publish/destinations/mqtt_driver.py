@@ -13,8 +13,9 @@ from gmqtt.mqtt.constants import MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 
 from actors.connections import os_errors
-from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, Login, tls_context
+from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login, tls_context
 from actors.publish.destinations.driver import Driver, Listener, Permanent, Transient
+from actors.publish.destinations.fields import MAX_TEXT
 from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of
 from actors.publish.messages import DestinationTested
 from actors.system.failure import Refusal

@@ -1,0 +1,81 @@
+"""Types of fields that are read leniently, and the readers that make them so (see `annotations`)."""
+
+from math import isfinite
+from typing import Annotated, Any, Final
+
+from conf.annotations import allowed, reads
+
+_INT64_DIGITS = 19
+
+
+def plain(value: Any) -> Any:
+    """Refuses what no database, wire or library takes: NUL and half surrogate pairs."""
+    if isinstance(value, str) and ("\0" in value or _broken(value)):
+        raise ValueError("must be a string without NUL characters and half surrogate pairs")
+    return value
+
+
+def whole_items(value: Any) -> Any:
+    """Refuses half surrogate pairs in an array's strings."""
+    if isinstance(value, list | tuple) and any(_broken(item) for item in value if isinstance(item, str)):
+        raise ValueError
+    return value
+
+
+def _broken(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def kept(value: Any) -> Any:
+    """A text as it is; an empty one counts as absent."""
+    return plain(value) if value != "" else None
+
+
+def trimmed(value: Any) -> Any:
+    """A text without blanks around it; a blank one counts as absent, for forms send every field."""
+    return plain(value).strip() or None if isinstance(value, str) else value
+
+
+def filled(value: Any) -> Any:
+    """Anything but a blank text, which counts as absent."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def numeral(value: Any) -> Any:
+    """Forms send numbers as text; a blank one counts as absent."""
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _INT64_DIGITS
+    return int(value) if digits else filled(value)
+
+
+def line_ends(value: Any) -> Any:
+    """A literal `\\n` stands for a line end, so that PEM texts fit on one line."""
+    return value.replace("\\n", "\n") if isinstance(value, str) else value
+
+
+def lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def finite(value: Any) -> Any:
+    """Refuses infinities, NaN and integers that take more than 64 bits."""
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ValueError
+    return value
+
+
+Plain = Annotated[str, reads(plain)]
+Kept = Annotated[str, reads(kept)]
+Text = Annotated[str, reads(trimmed)]
+Pem = Annotated[str, reads(trimmed, line_ends)]
+Flag = Annotated[bool, reads(filled)]
+Number = Annotated[int | float, reads(finite), allowed("a number")]
+Strings = Annotated[tuple[str, ...], reads(whole_items), allowed("an array of strings")]
+
+NUMERAL: Final = reads(numeral)
+"""Of integers that may come from a form."""
