@@ -4,7 +4,7 @@ port: Annotated[int, Meta(ge=1, le=65_535), reads(numeral)] = 1883
 client_id: Annotated[str, also("deviceId")] | None = None
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import EllipsisType, NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -18,7 +18,8 @@ with the rest of a sentence that begins with the field (`is not base64`), or wit
 
 
 def reads(*readers: Reader) -> Meta:
-    """How values are read, one reader after the other."""
+    """How values are read, one reader after the other until one says None; takes the place of readers that
+    the type has already."""
     return Meta(extra={"reads": readers})
 
 
@@ -48,7 +49,7 @@ class Field(msgspec.Struct, frozen=True):
 
     key: str
     rank: int
-    readers: tuple[Reader, ...]
+    read: Reader | None
     section: Any
 
 
@@ -56,7 +57,7 @@ class Field(msgspec.Struct, frozen=True):
 def plan(schema: Any) -> dict[str, Field]:
     """The fields of a struct by all of their names."""
     return {
-        name: Field(key, rank, readers(annotation), section(annotation))
+        name: Field(key, rank, reader(annotation), section(annotation))
         for key, annotation in types(schema).items()
         for rank, name in enumerate((key, *(said(annotation, "also") or ())))
     }
@@ -72,19 +73,11 @@ def spelled(given: Any, schema: Any, key: str) -> str:
     """How `given` spells the field whose own name is `key`."""
     if not isinstance(given, Mapping):
         return key
-    wanted = readers(types(schema)[key])
-    names = sorted((field.rank, name) for name, field in plan(schema).items() if field.key == key)
-    present = (name for _, name in names if read(given.get(name), wanted) is not None)
-    return next(present, key)
-
-
-def read(value: Any, readers: Iterable[Reader]) -> Any:
-    """What the readers make of a value, one after the other; None as soon as one says so."""
-    for reader in readers:
-        if value is None:
-            break
-        value = reader(value)
-    return value
+    for name, field in plan(schema).items():
+        value = given.get(name) if field.key == key else None
+        if value is not None and (field.read is None or field.read(value) is not None):
+            return name
+    return key
 
 
 @cache
@@ -118,11 +111,23 @@ def said(annotation: Any, what: str) -> Any:
     return next(found, None)
 
 
-def readers(annotation: Any) -> tuple[Reader, ...]:
-    """Those declared, and for integers the one that takes 5.0 for 5."""
+def reader(annotation: Any) -> Reader | None:
+    """All that are declared as one, and for integers the one that takes 5.0 for 5."""
+    readers: tuple[Reader, ...] = said(annotation, "reads") or ()
     kinds = {kind for kind, _ in members(annotation)}
-    declared: tuple[Reader, ...] = said(annotation, "reads") or ()
-    return (*declared, _whole) if int in kinds and float not in kinds else declared
+    if int in kinds and float not in kinds:
+        readers = (*readers, _whole)
+    if len(readers) < 2:
+        return readers[0] if readers else None
+
+    def read(value: Any) -> Any:
+        for each in readers:
+            value = each(value)
+            if value is None:
+                return None
+        return value
+
+    return read
 
 
 def optional(annotation: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from conf.annotations import join, plan, read, required, said, types
+from conf.annotations import join, plan, required, said, types
 from conf.faults import explain, lacking, words
 
 T = TypeVar("T")
@@ -51,9 +51,9 @@ def _read(given: Mapping[str, Any], schema: Any, path: str, place: str) -> dict[
         field = fields.get(name)
         if field is None or value is None:
             continue
-        if field.readers:
+        if field.read is not None:
             try:
-                value = read(value, field.readers)
+                value = field.read(value)
             except ValueError as error:
                 raise _unreadable(error, field.key, schema, path, join(place, name)) from error
             if value is None:

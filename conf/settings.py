@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from conf.annotations import allowed, optional, read, readers, reads
+from conf.annotations import allowed, optional, reader, reads
 from conf.faults import words
 from conf.fields import lower
 
@@ -311,7 +311,8 @@ def _accept(label: str, key: str, value: Any, *, text: bool) -> Any:
     if value == "" and optional(annotation):
         return None
     try:
-        value = read(value, readers(annotation))
+        read = reader(annotation)
+        value = read(value) if read else value
         return msgspec.convert(value, annotation, strict=not text, dec_hook=_as_path)
     except (ValueError, msgspec.ValidationError) as error:
         raise ConfigError(

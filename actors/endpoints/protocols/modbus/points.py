@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from enum import IntEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -207,13 +208,19 @@ def _read_point(given: Given, where: str) -> DataPoint:
         kind=kind,
         count=count,
         order=given.byte_order or _ENDIANNESS[given.endianness or "big"],
-        scale=Fraction(str(given.scale)),
-        offset=Fraction(str(given.offset)),
+        scale=_exact(given.scale),
+        offset=_exact(given.offset),
         unit=given.unit,
         encoding=given.encoding,
         writable=given.writable,
         alone=given.no_batch,
     )
+
+
+@lru_cache(maxsize=256)
+def _exact(number: float) -> Fraction:
+    """The decimal number that the client wrote. Most points of a device share theirs."""
+    return Fraction(str(number))
 
 
 def _locate(given: Given, where: str) -> tuple[Location, str | None, str]:
