@@ -12,7 +12,7 @@ from conf.annotations import is_struct, item, join, members, optional, said, sec
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _AT = re.compile(r" - at `\$([^`]*)`\Z")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
-_PLURALS = {"a string": "strings", "an object": "objects"}
+_PLURALS = {"a string": "strings", "an object": "objects", "an integer": "integers", "a number": "numbers"}
 
 
 def explain(
@@ -75,7 +75,8 @@ def _word(kind: Any, metas: tuple[Meta, ...]) -> str:
         return "a string that is not empty" if any(meta.min_length for meta in metas) else "a string"
     if origin in (list, tuple):
         one = words(item(kind))
-        return f"an array of {_PLURALS.get(one, one.removeprefix('one of '))}"
+        several = one.removeprefix("one of ") if one.startswith("one of ") else _PLURALS.get(one)
+        return f"an array of {several}" if several else "an array"
     return "an object" if origin is dict or is_struct(origin) else "something else"
 
 

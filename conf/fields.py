@@ -8,32 +8,14 @@ from conf.annotations import allowed, reads
 _INT64_DIGITS = 19
 
 
-def plain(value: Any) -> Any:
-    """Refuses what no database, wire or library takes: NUL and half surrogate pairs."""
-    if isinstance(value, str) and ("\0" in value or _broken(value)):
-        raise ValueError("must be a string without NUL characters and half surrogate pairs")
-    return value
-
-
-def whole_items(value: Any) -> Any:
-    """Refuses half surrogate pairs in an array's strings."""
-    if isinstance(value, list | tuple) and any(_broken(item) for item in value if isinstance(item, str)):
-        raise ValueError
-    return value
-
-
-def _broken(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def kept(value: Any) -> Any:
     """A text as it is; an empty one counts as absent."""
-    return plain(value) if value != "" else None
+    return None if value == "" else value
 
 
 def trimmed(value: Any) -> Any:
     """A text without blanks around it; a blank one counts as absent, for forms send every field."""
-    return plain(value).strip() or None if isinstance(value, str) else value
+    return value.strip() or None if isinstance(value, str) else value
 
 
 def filled(value: Any) -> Any:
@@ -69,13 +51,11 @@ def finite(value: Any) -> Any:
     return value
 
 
-Plain = Annotated[str, reads(plain)]
-Kept = Annotated[str, reads(kept)]
 Text = Annotated[str, reads(trimmed)]
 Pem = Annotated[str, reads(trimmed, line_ends)]
 Flag = Annotated[bool, reads(filled)]
 Number = Annotated[int | float, reads(finite), allowed("a number")]
-Strings = Annotated[tuple[str, ...], reads(whole_items), allowed("an array of strings")]
+Strings = Annotated[tuple[str, ...], allowed("an array of strings")]
 
 NUMERAL: Final = reads(numeral)
 """Of integers that may come from a form."""

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from conf.schema import Nothing
+
 
 class Unreachable(Exception):
     """Transient: the device did not answer; trying again later may help.
@@ -91,12 +93,15 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 class Protocol(msgspec.Struct, frozen=True):
     """One protocol. `check` validates a connection and its data points and touches no network; it
-    raises `Refusal` naming the field. `reader` imports the protocol's library on its first call."""
+    raises `Refusal` naming the field. `reader` imports the protocol's library on its first call.
+    `connection` and `data_point` are the schemas that clients' input is read by (`conf.schema`)."""
 
     name: str
     check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Endpoint]
     reader: Callable[[Endpoint], Reader]
     library: str
     """The module whose absence makes the protocol unavailable."""
+    connection: type[msgspec.Struct] = Nothing
+    data_point: type[msgspec.Struct] = Nothing
 
     INTERVAL_MS: ClassVar[tuple[int, int]] = (10, 86_400_000)

@@ -91,5 +91,5 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 
 
 DESTINATION = DestinationType(
-    name="aws-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+    name="aws-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
 )

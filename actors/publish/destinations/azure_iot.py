@@ -168,5 +168,5 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 _clock = time.time
 
 DESTINATION = DestinationType(
-    name="azure-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+    name="azure-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
 )

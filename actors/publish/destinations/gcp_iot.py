@@ -140,5 +140,5 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 _clock = time.time
 
 DESTINATION = DestinationType(
-    name="gcp-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+    name="gcp-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
 )

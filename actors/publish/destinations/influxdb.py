@@ -13,7 +13,7 @@ from actors.publish.destinations.driver import (
     Permanent,
     Transient,
 )
-from actors.publish.destinations.influxdb_config import SECRETS, Config, check, target
+from actors.publish.destinations.influxdb_config import SECRETS, Config, Given, check, target
 from actors.publish.messages import DestinationTested
 
 TEST_SECONDS = 8.0
@@ -46,5 +46,6 @@ DESTINATION = DestinationType(
     driver=driver,
     test=test,
     secrets=SECRETS,
+    schema=Given,
     payload_format="line-protocol",
 )

@@ -9,11 +9,12 @@ from msgspec import Meta
 
 from actors.publish import topics
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, check_pems
-from actors.publish.destinations.fields import ROOT, Host, Limited, Port, check_host, limited
+from actors.publish.destinations.fields import MAX_TEXT, ROOT, Host, Limited, Port, check_host, limited
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import also, reads, spelled
-from conf.fields import NUMERAL, Flag, Pem, Text, kept, plain
+from conf.fields import NUMERAL, Flag, Pem, Text, kept
+from conf.schema import is_broken_text
 
 SECRETS = ("password", "key")
 
@@ -124,11 +125,10 @@ def _from_url(url: str, field: str) -> Config:
 
 
 def _login(quoted: str | None, field: str) -> str | None:
-    try:
-        found: str | None = limited(plain(unquote(quoted or ""))) or None
-    except ValueError as error:
-        raise Refusal(f"User name or password in the URL {error}", field) from error
-    return found
+    text = unquote(quoted or "")
+    if is_broken_text(text) or len(text.encode()) > MAX_TEXT:
+        raise Refusal(f"User name and password in the URL may have {MAX_TEXT} bytes without NUL", field)
+    return text or None
 
 
 def _path(parts: SplitResult) -> str:

@@ -12,7 +12,7 @@ from msgspec import Meta
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads, says
-from conf.fields import Number, Plain, filled, lower, plain, upper
+from conf.fields import Number, filled, lower, upper
 
 TableName = Literal["coil", "discrete", "holding", "input"]
 Kind = Literal[
@@ -59,7 +59,6 @@ REGISTERS = {
 _TYPE_ALIASES = {"bool": "boolean"}
 _ENDIANNESS = {"big": "ABCD", "little": "CDAB"}
 _ENCODING_ALIASES = {"utf16le": "utf-16-le", "ucs2": "utf-16-le", "binary": "latin-1"}
-_ONE_KIND = f"one of {', '.join(REGISTERS)}"
 _NO_PLACE = "a data point needs a register, or an address with its functionCode"
 
 
@@ -125,18 +124,18 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     """What clients send. A data point says where it is by `register`, or by `address` and `functionCode`;
     `type` names a table or a data type. Unknown keys are left alone."""
 
-    name: Annotated[str, reads(plain, filled), says("a data point needs a name")]
+    name: Annotated[str, reads(filled), says("a data point needs a name")]
     register: Annotated[str, says("register must be a text such as holding:0")] | None = None
     address: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
     function_code: Annotated[int, Meta(ge=1, le=4)] | None = None
-    type: Annotated[Literal[TableName, Kind], reads(_kind_name), allowed(_ONE_KIND)] | None = None
+    type: Annotated[Literal[TableName, Kind], reads(_kind_name)] | None = None
     data_type: Annotated[Kind, reads(_kind_name)] | None = None
     count: Annotated[int, Meta(ge=1, le=125)] | None = None
     byte_order: Annotated[Literal["ABCD", "CDAB", "BADC", "DCBA"], reads(upper)] | None = None
     endianness: Annotated[Literal["big", "little"], reads(lower), allowed("big or little")] | None = None
     scale: Number = 1
     offset: Number = 0
-    unit: Plain | None = None
+    unit: str | None = None
     encoding: Annotated[str, reads(_encoding)] = "ascii"
     writable: bool | None = None
     no_batch: bool = False
