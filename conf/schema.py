@@ -56,7 +56,7 @@ def is_broken_text(value: Any) -> bool:
     if isinstance(value, str):
         return "\0" in value or (not value.isascii() and _NO_TEXT.search(value) is not None)
     return isinstance(value, list | tuple) and any(
-        isinstance(one, str) and is_broken_text(one) for one in value
+        is_broken_text(one) for one in value if isinstance(one, str)
     )
 
 
