@@ -35,33 +35,26 @@ class Auth(msgspec.Struct, frozen=True):
     type: Annotated[Literal["mtls"], reads(trimmed)] = "mtls"
 
 
-class Given(external.Given, frozen=True, kw_only=True, rename="camel"):
+class Config(external.Config, frozen=True, kw_only=True, rename="camel"):
+    """`config_json` as clients send it."""
+
     endpoint: Host
     device_id: Annotated[str, reads(trimmed, _client_id)] | None = None
     auth: Auth
 
-
-class Config(msgspec.Struct, frozen=True):
-    broker: Broker
-    device_id: str | None
-    topic_template: str | None
+    @property
+    def broker(self) -> Broker:
+        auth = self.auth
+        # Port 443 is that of HTTPS too.
+        alpn = _ALPN if self.port == _HTTPS_PORT else None
+        return Broker(self.endpoint, self.port, tls=True, ca=auth.ca, cert=auth.cert, key=auth.key, alpn=alpn)
 
 
 def check(config_json: dict[str, Any]) -> Config:
     """Validate `config_json`; raises `Refusal`."""
-    given = checked(config_json, Given, ROOT)
-    broker = Broker(
-        host=given.endpoint,
-        port=given.port,
-        tls=True,
-        ca=given.auth.ca,
-        cert=given.auth.cert,
-        key=given.auth.key,
-        # Port 443 is that of HTTPS too.
-        alpn=_ALPN if given.port == _HTTPS_PORT else None,
-    )
-    check_pems(broker, f"{ROOT}.auth")
-    return Config(broker, given.device_id, given.template)
+    config = checked(config_json, Config, ROOT)
+    check_pems(config.broker, f"{ROOT}.auth")
+    return config.with_template()
 
 
 def _device_id(config: Config, identity: Identity) -> str:
@@ -91,5 +84,5 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 
 
 DESTINATION = DestinationType(
-    name="aws-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="aws-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Config
 )

@@ -1,7 +1,6 @@
 """Destination `azure-iot`: Azure IoT Hub over MQTT with SAS tokens (spec 02 section 8.4)."""
 
 import math
-import re
 import time
 from base64 import b64decode
 from typing import Annotated, Any, Literal
@@ -18,7 +17,7 @@ from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
-from conf.annotations import reads
+from conf.annotations import allowed, reads
 from conf.fields import NUMERAL, Flag, Pem, Text, trimmed
 
 SECRETS = ("sharedAccessKey", "connectionString")
@@ -27,15 +26,8 @@ MAX_PAYLOAD = 262_144
 RENEW_AT = 0.8
 """The share of a token's life after which there is a new one."""
 
-_DEVICE_ID = re.compile(r"[A-Za-z0-9.%_*?!(),:=@$'-]{1,128}")
 _JSON = "&%24.ct=application%2Fjson&%24.ce=utf-8"
 _BINARY = "&%24.ct=application%2Foctet-stream"
-
-
-def _device_id(value: Any) -> Any:
-    if isinstance(value, str) and not _DEVICE_ID.fullmatch(value):
-        raise ValueError("is not one that IoT Hub allows")
-    return value
 
 
 class Auth(msgspec.Struct, frozen=True, rename="camel"):
@@ -44,23 +36,22 @@ class Auth(msgspec.Struct, frozen=True, rename="camel"):
     token_ttl_seconds: Annotated[int, Meta(ge=5, le=31_536_000), NUMERAL] = 3600
 
 
-class Given(external.Given, frozen=True, kw_only=True, rename="camel"):
+class Given(external.Config, frozen=True, kw_only=True, rename="camel"):
     """`connectionString` gives what the other keys do not."""
 
     host_name: Host | None = None
-    device_id: Annotated[str, reads(trimmed, _device_id)] | None = None
-    connection_string: Text | None = None
+    device_id: Annotated[str, reads(trimmed, sas.device_id)] | None = None
+    connection_string: Annotated[dict[str, str], reads(trimmed, sas.parts), allowed("a string")] = {}
     ca: Pem | None = None
     reject_unauthorized: Flag = True
     auth: Auth
 
-
-class Device(msgspec.Struct, frozen=True, rename=lambda name: name.replace("_", "")):
-    """The parts of a connection string, whose names may be in any case."""
-
-    host_name: Host
-    device_id: Annotated[str, reads(trimmed, _device_id)]
-    shared_access_key: Text
+    def part(self, own: str | None, key: str) -> str:
+        """Its own value, or that in the connection string; raises `Refusal`."""
+        found = own or self.connection_string.get(key.rpartition(".")[2].lower())
+        if not found:
+            raise Refusal(f"{key} is required, here or in connectionString", f"{ROOT}.{key}")
+        return found
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -76,41 +67,21 @@ class Config(msgspec.Struct, frozen=True):
 def check(config_json: dict[str, Any]) -> Config:
     """Validate `config_json`; raises `Refusal`."""
     given = checked(config_json, Given, ROOT)
-    device = None if given.connection_string is None else _device(given.connection_string)
     broker = Broker(
-        host=given.host_name or _of(device, "host_name", "hostName"),
+        host=given.part(given.host_name, "hostName"),
         port=given.port,
         tls=True,
         ca=given.ca,
         reject_unauthorized=given.reject_unauthorized,
     )
     check_pems(broker)
-    key = given.auth.shared_access_key or _of(device, "shared_access_key", "auth.sharedAccessKey")
     return Config(
         broker=broker,
-        device_id=given.device_id or _of(device, "device_id", "deviceId"),
-        key=_decoded(key),
+        device_id=given.part(given.device_id, "deviceId"),
+        key=_decoded(given.part(given.auth.shared_access_key, "auth.sharedAccessKey")),
         token_seconds=given.auth.token_ttl_seconds,
-        topic_template=given.template,
+        topic_template=given.with_template().topic_template,
     )
-
-
-def _of(device: Device | None, name: str, key: str) -> str:
-    if device is None:
-        raise Refusal(f"{key} is required, here or in connectionString", f"{ROOT}.{key}")
-    return str(getattr(device, name))
-
-
-def _device(connection_string: str) -> Device:
-    pairs = (part.partition("=") for part in connection_string.split(";"))
-    parts = {name.strip().lower(): value for name, _, value in pairs}
-    try:
-        return checked(parts, Device)
-    except Refusal:
-        # The text itself is not shown: it holds the key.
-        wanted = "HostName=...;DeviceId=...;SharedAccessKey=..."
-        message = f"connectionString must be that of a device: {wanted}"
-        raise Refusal(message, f"{ROOT}.connectionString") from None
 
 
 def _decoded(key: str) -> bytes:

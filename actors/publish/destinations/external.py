@@ -1,26 +1,29 @@
 """What destinations at MQTT brokers that are not the Iotistica cloud's have in common."""
 
+from typing import Self
+
 import msgspec
 
 from actors.publish.destinations import cloud_topics
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.fields import ROOT, Port
-from actors.publish.destinations.mqtt_config import check_template, fill_template
+from actors.publish.destinations.topic_templates import check_template, fill_template
 from actors.publish.topics import Target, check_topic
 from actors.system.failure import Refusal
 from conf.fields import Text
 
 
-class Given(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What clients send of each of these types. Unknown keys are left alone."""
+class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What clients send of each cloud's type. Unknown keys are left alone."""
 
     port: Port = 8883
     topic_template: Text | None = None
 
-    @property
-    def template(self) -> str | None:
-        """The checked `topicTemplate`, with the placeholders of destination `mqtt`; raises `Refusal`."""
-        return self.topic_template and check_template(self.topic_template, f"{ROOT}.topicTemplate")
+    def with_template(self) -> Self:
+        """Itself; raises `Refusal` for a template that is none."""
+        if self.topic_template is not None:
+            check_template(self.topic_template, f"{ROOT}.topicTemplate")
+        return self
 
 
 def target(topic: str | None, topic_template: str | None, device_id: str, identity: Identity) -> Target:

@@ -24,9 +24,11 @@ def host_name(value: Any) -> Any:
 def check_host(name: str) -> None:
     """Raises `ValueError` saying what it is not."""
     try:
-        name.encode("idna")
-    except UnicodeError as error:
-        raise ValueError("is not a valid host name") from error
+        usable = bool(name.encode("idna"))
+    except UnicodeError:
+        usable = False
+    if not usable:
+        raise ValueError("names no valid host")
 
 
 def limited(value: Any) -> Any:

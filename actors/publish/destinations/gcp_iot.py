@@ -40,7 +40,7 @@ class Auth(msgspec.Struct, frozen=True, rename="camel"):
     jwt: Limited | None = None
 
 
-class Given(external.Given, frozen=True, kw_only=True, rename="camel"):
+class Given(external.Config, frozen=True, kw_only=True, rename="camel"):
     endpoint: Host = "mqtt.googleapis.com"
     client_id: Limited
     username: Limited = "unused"
@@ -72,7 +72,8 @@ def check(config_json: dict[str, Any]) -> Config:
     given = checked(config_json, Given, ROOT)
     broker = Broker(given.endpoint, given.port, tls=True, ca=given.ca)
     check_pems(broker)
-    return Config(broker, given.client_id, given.username, _auth(given.auth, given.client_id), given.template)
+    auth = _auth(given.with_template().auth, given.client_id)
+    return Config(broker, given.client_id, given.username, auth, given.topic_template)
 
 
 def _auth(auth: Auth, client_id: str) -> str | Signing:

@@ -3,7 +3,7 @@
 import re
 import ssl
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,27 @@ MAX_MEASUREMENT = 1000
 _TOPIC = "route_json.topic"
 
 
+def _url(value: Any) -> Any:
+    """Without a slash at its end. Errors do not repeat it: it may hold a password."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = urlsplit(value)
+        usable = parts.port != 0 and not re.search(r"[\s\x00-\x1f\x7f\\]", value)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("is not a valid URL") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password; the token says who writes")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or fragment")
+    check_host(parts.hostname or "")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
 def _header(value: Any) -> Any:
     if isinstance(value, str) and not (value.isascii() and value.isprintable()):
         raise ValueError("must consist of printable ASCII characters")
@@ -33,7 +54,7 @@ def _header(value: Any) -> Any:
 class Given(msgspec.Struct, frozen=True, rename="camel"):
     """What clients send; times are in ms. Unknown keys are left alone."""
 
-    url: Annotated[Text, missing("URL is required")]
+    url: Annotated[str, reads(trimmed, _url), missing("URL is required")]
     token: Annotated[str, reads(trimmed, _header), missing("Token is required")]
     org: Annotated[Text, missing("Org is required")]
     bucket: Annotated[Text, missing("Bucket is required")]
@@ -73,53 +94,13 @@ class Config(msgspec.Struct, frozen=True):
 def check(config_json: dict[str, Any]) -> Config:
     """Validate `config_json`; raises `Refusal`."""
     given = checked(config_json, Given, ROOT)
-    config = Config(
-        url=_url(given.url),
-        org=given.org,
-        bucket=given.bucket,
-        token=given.token,
-        precision=given.precision,
-        batch_size=given.batch_size,
-        flush_interval=given.flush_interval / 1000,
-        timeout=given.timeout / 1000,
-        ca=given.ca,
-        reject_unauthorized=given.reject_unauthorized,
-    )
+    seconds = {"flush_interval": given.flush_interval / 1000, "timeout": given.timeout / 1000}
+    config = Config(**{**msgspec.structs.asdict(given), **seconds})
     if config.ca is not None:
         if not config.tls:
             raise Refusal("ca has no effect without TLS; use an https:// URL", f"{ROOT}.ca")
         client_context(ca=config.ca)
     return config
-
-
-def _url(url: str) -> str:
-    field = f"{ROOT}.url"
-    parts = _split(url, field)
-    if parts.scheme not in ("http", "https"):
-        raise Refusal("url must begin with http:// or https://", field)
-    if not parts.hostname:
-        raise Refusal("url has no host", field)
-    try:
-        check_host(parts.hostname)
-    except ValueError:
-        raise Refusal("url has no valid host name", field) from None
-    if "@" in parts.netloc:
-        raise Refusal("url must not hold a user name or password; the token says who writes", field)
-    if parts.query or parts.fragment:
-        raise Refusal("url must not have a query or fragment", field)
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def _split(url: str, field: str) -> SplitResult:
-    # The reason is dropped: it repeats part of the URL, which may be a password.
-    try:
-        parts = urlsplit(url)
-        usable = parts.port != 0 and not re.search(r"[\s\x00-\x1f\x7f\\]", url)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise Refusal("Not a valid URL", field) from None
-    return parts
 
 
 def tls_context(config: Config) -> ssl.SSLContext:
