@@ -15,6 +15,7 @@ from multidict import MultiMapping
 
 from actors.system.failure import Refusal
 from api.errors import ApiError, Error
+from conf.faults import explain
 
 T = TypeVar("T")
 
@@ -27,8 +28,6 @@ CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1", "utf-16"})
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
-_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`(?: - at `\$\.?(?P<at>.*)`)?")
-_WRONG = re.compile(r"(?P<what>.*) - at `\$\.?(?P<at>.*)`", re.DOTALL)
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -163,29 +162,8 @@ def _convert(value: Any, schema: type[T], *, strict: bool) -> T:
     try:
         return msgspec.convert(value, schema, strict=strict)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), schema) from error
-
-
-def _refusal(text: str, schema: type[Any]) -> Refusal:
-    if missing := _MISSING.fullmatch(text):
-        at, name = missing["at"], missing["field"]
-        field = f"{at}.{name}" if at else name
-        return Refusal(_own_text(field, schema) or f"{field} is required", field)
-    if wrong := _WRONG.fullmatch(text):
-        field, what = wrong["at"], wrong["what"]
-        return Refusal(_own_text(field, schema) or f"{field}: {what[:1].lower()}{what[1:]}", field)
-    return Refusal(text)
-
-
-def _own_text(field: str, schema: type[Any]) -> str | None:
-    """The text that a schema's field has for all its faults: `Meta(extra={"refusal": "..."})`."""
-    stem = field.partition("[")[0]
-    for declared in _fields(schema):
-        if declared.encode_name == stem:
-            for member in _wrapped(declared.type):
-                if isinstance(member, inspect.Metadata) and member.extra and "refusal" in member.extra:
-                    return str(member.extra["refusal"])
-    return None
+        field, sentence = explain(error, schema, null=True)
+        raise Refusal(sentence, field) from error
 
 
 def _fields(schema: type[Any]) -> tuple[inspect.Field, ...]:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from actors.readings.batch import Batch, Insight, Point, Quality, Source, quality
+from conf.annotations import says
 from storage.timestamps import iso
 
 Names = Annotated[
@@ -16,10 +17,8 @@ Names = Annotated[
 ]
 Qualities = Annotated[
     tuple[Quality, ...],
-    Meta(
-        description="Repeated, or separated by commas.",
-        extra={"refusal": "quality must be GOOD, UNCERTAIN or BAD"},
-    ),
+    Meta(description="Repeated, or separated by commas."),
+    says("quality must be GOOD, UNCERTAIN or BAD"),
 ]
 
 

@@ -13,17 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
-from msgspec import Meta, inspect
+from msgspec import Meta
+
+from conf.annotations import allowed, optional, reader, reads
+from conf.faults import words
+from conf.fields import listed, lower
 
 logger = logging.getLogger(__name__)
 
 Uuid = Annotated[
     str,
-    Meta(
-        pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z",
-        description="a UUID such as 3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10",
-    ),
+    Meta(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z"),
+    allowed("a UUID such as 3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"),
 ]
+Text = Annotated[str, Meta(min_length=1), allowed("a non-empty text")]
+File = Annotated[Path, allowed("a path")]
 Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
@@ -33,7 +37,8 @@ Host = Annotated[
 ]
 Hosts = Annotated[
     tuple[Host, ...],
-    Meta(description="a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"),
+    allowed("a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"),
+    reads(listed),
 ]
 
 
@@ -60,11 +65,11 @@ class Agent(msgspec.Struct, frozen=True):
     """Identity and logging; None is "not set"."""
 
     uuid: Uuid | None
-    name: str | None
-    type: str
-    log_level: Literal["debug", "info", "warn", "error"]
-    mac_address: str | None
-    os_version: str | None
+    name: Text | None
+    type: Text
+    log_level: Annotated[Literal["debug", "info", "warn", "error"], reads(lower)]
+    mac_address: Text | None
+    os_version: Text | None
 
 
 class Api(Confidential, frozen=True):
@@ -73,18 +78,18 @@ class Api(Confidential, frozen=True):
 
     HIDDEN: ClassVar = ("key",)
 
-    host: str | None
+    host: Text | None
     port: Annotated[int, Meta(ge=0, le=65535)]
-    security_mode: str
+    security_mode: Text
     enable_auth: bool
-    key: str | None
+    key: Text | None
     allowed_hosts: Hosts
     request_timeout_ms: Milliseconds
 
 
 class Storage(msgspec.Struct, frozen=True):
-    data_dir: Path
-    database: Path | None
+    data_dir: File
+    database: File | None
     busy_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)]
 
 
@@ -92,8 +97,10 @@ class Publish(msgspec.Struct, frozen=True):
     """Delivery; `max_bytes`, `max_rows`, `memory_bytes` and `window` are per destination. `compression`
     is that of subscriptions that name none."""
 
-    durability: Literal["group", "strict"]
-    compression: Literal["json", "msgpack", "json+deflate", "msgpack+deflate", "cbor", "cbor+deflate"]
+    durability: Annotated[Literal["group", "strict"], reads(lower)]
+    compression: Annotated[
+        Literal["json", "msgpack", "json+deflate", "msgpack+deflate", "cbor", "cbor+deflate"], reads(lower)
+    ]
     commit_interval_ms: Annotated[int, Meta(ge=20, le=10_000)]
     ttl_hours: Annotated[int, Meta(ge=1, le=87_600)]
     max_bytes: Bytes
@@ -107,7 +114,7 @@ class AzureIot(Confidential, frozen=True):
 
     HIDDEN: ClassVar = ("connection_string",)
 
-    connection_string: str | None
+    connection_string: Text | None
     token_ttl_seconds: Annotated[int, Meta(ge=5, le=31_536_000)]
 
 
@@ -116,13 +123,13 @@ class AwsIot(Confidential, frozen=True):
 
     HIDDEN: ClassVar = ("private_key",)
 
-    endpoint: str | None
+    endpoint: Text | None
     port: Port
-    device_id: str | None
-    client_cert: str | None
-    private_key: str | None
-    ca_cert: str | None
-    topic_template: str | None
+    device_id: Text | None
+    client_cert: Text | None
+    private_key: Text | None
+    ca_cert: Text | None
+    topic_template: Text | None
 
 
 class GcpIot(Confidential, frozen=True):
@@ -130,14 +137,14 @@ class GcpIot(Confidential, frozen=True):
 
     HIDDEN: ClassVar = ("jwt", "password")
 
-    endpoint: str
+    endpoint: Text
     port: Port
-    client_id: str | None
-    username: str
-    jwt: str | None
-    password: str | None
-    ca_cert: str | None
-    topic_template: str | None
+    client_id: Text | None
+    username: Text
+    jwt: Text | None
+    password: Text | None
+    ca_cert: Text | None
+    topic_template: Text | None
 
 
 class Endpoints(msgspec.Struct, frozen=True):
@@ -307,36 +314,26 @@ def _from_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
 def _accept(label: str, key: str, value: Any, *, text: bool) -> Any:
     """`value` as the type of `key`; `label` is what the error calls the key.
 
-    With `text`, a string may spell a number, a truth value or a list separated by commas. An empty
-    string is None where None is possible.
+    With `text`, a string may spell a number or a truth value. An empty string is None where None is
+    possible.
     """
     annotation = TYPES[key]
-    if value == "" and _optional(annotation):
+    if value == "" and optional(annotation):
         return None
-    described = _described(annotation)
     try:
-        if value == "":
-            raise msgspec.ValidationError("empty")
-        return msgspec.convert(_spelt(value, described, text), annotation, strict=not text, dec_hook=_as_path)
-    except msgspec.ValidationError as error:
+        read = reader(annotation)
+        meant = read(value) if read else value
+        return msgspec.convert(meant, annotation, strict=not text, dec_hook=_as_path)
+    except (ValueError, msgspec.ValidationError) as error:
         raise ConfigError(
-            f"{label}: {_shown(key, value)} is not allowed, expected {_allowed(annotation)}"
+            f"{label}: {_shown(key, value)} is not allowed, expected {words(annotation)}"
         ) from error
-
-
-def _spelt(value: Any, described: inspect.Type, text: bool) -> Any:
-    """`value` without what may differ in how people spell it."""
-    if isinstance(value, str) and isinstance(described, inspect.LiteralType):
-        return value.lower()
-    if isinstance(value, str) and text and _is_list(described):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
 
 
 def _as_path(_kind: type, value: Any) -> Path:
     if isinstance(value, Path):
         return value
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise msgspec.ValidationError("not a path")
     return Path(value)
 
@@ -357,38 +354,6 @@ def _check_together(settings: Settings) -> None:
             f"endpoints.reconnect_min_ms: {endpoints.reconnect_min_ms} is not allowed, "
             f"expected at most endpoints.reconnect_max_ms ({endpoints.reconnect_max_ms})"
         )
-
-
-def _optional(annotation: Any) -> bool:
-    return isinstance(inspect.type_info(annotation), inspect.UnionType)
-
-
-def _described(annotation: Any) -> inspect.Type:
-    """The type itself, without the None beside it."""
-    described = inspect.type_info(annotation)
-    if isinstance(described, inspect.UnionType):
-        return next(one for one in described.types if not isinstance(one, inspect.NoneType))
-    return described
-
-
-def _is_list(described: inspect.Type) -> bool:
-    return isinstance(described, inspect.Metadata) and isinstance(described.type, inspect.VarTupleType)
-
-
-def _allowed(annotation: Any) -> str:
-    match _described(annotation):
-        case inspect.Metadata(extra_json_schema={"description": str(description)}):
-            return description
-        case inspect.IntType(ge=least, le=most):
-            return f"an integer from {least} to {most}"
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.LiteralType(values=values):
-            return f"one of {_listed(values)}"
-        case inspect.CustomType():
-            return "a path"
-        case _:
-            return "a non-empty text"
 
 
 def _shown(key: str, value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from actors.connections.connection import Connection
+from conf.schema import Nothing
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -74,12 +75,15 @@ class Endpoint(msgspec.Struct, frozen=True):
 class Protocol(msgspec.Struct, frozen=True):
     """One protocol. `check` validates a connection and its data points and touches no network; it
     raises `Refusal` naming the field. `reader` is called in a thread, and imports the protocol's library on
-    its first call."""
+    its first call. `connection` and `data_point` are the schemas that clients' input is read by
+    (`conf.schema`)."""
 
     name: str
     check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Endpoint]
     reader: Callable[[Endpoint], Reader]
     library: str
     """The module whose absence makes the protocol unavailable."""
+    connection: type[msgspec.Struct] = Nothing
+    data_point: type[msgspec.Struct] = Nothing
 
     INTERVAL_MS: ClassVar[tuple[int, int]] = (10, 86_400_000)

@@ -1,17 +1,15 @@
 """The options of drift detection (spec 01 section 10, 02 section 11)."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from actors.system.checking import checked
 from actors.system.failure import Refusal
 
 DriftType = Literal["missing-field", "type-drift", "new-field", "rename-candidate"]
-
-_WRONG = re.compile(r"(?P<what>.*) - at `\$\.(?P<at>[^`]*)`", re.DOTALL)
 
 _SPELLINGS: Final = ("maxTrackedFields", "maxFieldCount")
 """Two names of one option."""
@@ -51,6 +49,10 @@ class DriftOptions(msgspec.Struct, frozen=True, rename="camel"):
         return self.max_tracked_fields if self.max_field_count is UNSET else self.max_field_count
 
 
+class Given(msgspec.Struct, frozen=True):
+    drift_options: DriftOptions
+
+
 KNOWN: Final = frozenset(DriftOptions.__struct_encode_fields__)
 """The options as clients spell them."""
 
@@ -64,10 +66,7 @@ class Change(msgspec.Struct, frozen=True):
 
 def read(stored: Mapping[str, Any] | None) -> DriftOptions:
     """The options that `stored` amounts to; unknown keys mean nothing. Raises `Refusal`."""
-    try:
-        return msgspec.convert(dict(stored or {}), DriftOptions)
-    except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from error
+    return checked({"drift_options": stored or {}}, Given).drift_options
 
 
 def check(patch: Mapping[str, Any]) -> Change:
@@ -83,11 +82,3 @@ def check(patch: Mapping[str, Any]) -> Change:
             f"drift_options.{spelled[-1]}",
         )
     return Change(put, reset + (_SPELLINGS if spelled else ()))
-
-
-def _refusal(text: str) -> Refusal:
-    found = _WRONG.fullmatch(text)
-    if found is None:
-        return Refusal(f"drift_options: {text}", "drift_options")
-    field, what = f"drift_options.{found['at']}", found["what"]
-    return Refusal(f"{field}: {what[:1].lower()}{what[1:]}", field)

@@ -22,6 +22,7 @@ from actors.system.failure import Failed, Refusal
 from api.device_status import DeviceStatus, ask_health, silent_status, status_of
 from api.errors import api_error, not_found
 from api.routing import Call, route
+from conf.annotations import says
 
 NOT_INITIALIZED = "devices feature not initialized"
 
@@ -33,13 +34,11 @@ class StatusList(msgspec.Struct, frozen=True):
 class RegisterValue(msgspec.Struct, frozen=True):
     """`register` is a data point's name or an address such as `holding:10`."""
 
-    register: Annotated[str, Meta(min_length=1, extra={"refusal": "Missing or invalid register field"})]
+    register: Annotated[str, Meta(min_length=1), says("Missing or invalid register field")]
     value: Annotated[
         Any,
-        Meta(
-            extra={"refusal": "Missing value field"},
-            extra_json_schema={"type": ["number", "boolean", "string", "array", "object"]},
-        ),
+        Meta(extra_json_schema={"type": ["number", "boolean", "string", "array", "object"]}),
+        says("Missing value field"),
     ]
 
     EXAMPLE: ClassVar[dict[str, Any]] = {"register": "holding:10", "value": 1500}

@@ -23,6 +23,7 @@ from actors.publish.messages import (
 )
 from api.errors import ApiError
 from api.routing import Call, route
+from conf.annotations import says
 from storage.dead_letters import DeadLetter
 from storage.timestamps import iso
 
@@ -88,7 +89,7 @@ class DestinationDeleted(msgspec.Struct, frozen=True):
 
 
 class DeadLetterQuery(msgspec.Struct, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=1000, extra={"refusal": "limit must be 1 to 1000"})] = 100
+    limit: Annotated[int, Meta(ge=1, le=1000), says("limit must be 1 to 1000")] = 100
 
 
 class ShownDeadLetter(msgspec.Struct, frozen=True, rename="camel"):

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from actors.publish.messages import (
     AddSubscription,
@@ -18,11 +18,12 @@ from actors.publish.messages import (
 from actors.system.failure import Refusal
 from api.decoding import INT64
 from api.routing import Call, route
+from conf.annotations import says
 
 INVALID_ID = {"id": "Invalid subscription id"}
 INVALID_DESTINATION_ID = "Invalid publish_destination_id"
 
-DestinationId = Annotated[int, Meta(extra={"refusal": INVALID_DESTINATION_ID})]
+DestinationId = Annotated[int, says(INVALID_DESTINATION_ID)]
 
 
 class SubscriptionQuery(msgspec.Struct, frozen=True):

@@ -175,7 +175,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_clear_line_and_exit_code_1():
         (
             "",
             {"LOG_LEVEL": "loud"},
-            "LOG_LEVEL: 'loud' is not allowed, expected one of debug, error, info, warn",
+            "LOG_LEVEL: 'loud' is not allowed, expected one of debug, info, warn, error",
         ),
     ],
 )

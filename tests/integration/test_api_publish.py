@@ -181,10 +181,10 @@ async def test_an_added_subscription_is_answered_flat_and_wrapped():
 @pytest.mark.parametrize(
     ("changes", "status", "message"),
     [
-        ({"publish_destination_id": "1"}, 400, "publish_destination_id: expected `int`, got `str`"),
+        ({"publish_destination_id": "1"}, 400, "publish_destination_id must be an integer"),
         ({"publish_destination_id": 9}, 404, "Destination not found: 9"),
-        ({"topics": "modbus"}, 400, "topics: expected `array`, got `str`"),
-        ({"topics": [1]}, 400, "topics[0]: expected `str`, got `int`"),
+        ({"topics": "modbus"}, 400, "topics must be an array of strings"),
+        ({"topics": [1]}, 400, "topics[0] must be a string"),
         ({"payload_format": "x"}, 400, "Invalid payload_format: x"),
         ({"compression": "x"}, 400, "Invalid compression: x"),
         ({"route_json": {}}, 400, "route_json.topic is required for external destinations"),

@@ -2,6 +2,7 @@ import asyncio
 import re
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
 
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations import mqtt_driver
-from actors.publish.destinations.broker import Login
+from actors.publish.destinations import mqtt_driver, tls
+from actors.publish.destinations.broker import Broker, Login, tls_context
 from actors.publish.destinations.gmqtt_client import transport_of
 
 
@@ -484,3 +485,36 @@ async def test_a_changed_client_id_that_is_refused_is_given_up() -> None:
         assert broker.client_ids[3] != "agent-1"
         assert broker.client_ids[4] == "agent-1"
         await owner.driver.close()
+
+
+async def test_logins_and_tls_contexts_are_made_off_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, threading.Thread] = {}
+
+    def login() -> Login:
+        threads["login"] = threading.current_thread()
+        return Login("agent-1")
+
+    def context(broker: Broker) -> ssl.SSLContext:
+        threads["context"] = threading.current_thread()
+        return tls_context(broker)
+
+    monkeypatch.setattr(mqtt_driver, "tls_context", context)
+    with Mosquitto(tmp_path, tls=True) as running:
+        owner = Owner(tls_to(running.port, ca=running.ca_pem), login)
+        await owner.driver.connect()
+        await owner.driver.close()
+    assert threads.keys() == {"login", "context"}
+    assert threading.current_thread() not in threads.values()
+
+
+async def test_a_system_without_files_in_memory_is_a_permanent_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority = Authority()
+    cert, key = authority.issue("agent-1")
+    owner = Owner(tls_to(free_port(), ca=authority.pem, cert=cert, key=key))
+    monkeypatch.setattr(tls, "DESCRIPTORS", "/nowhere")
+    with pytest.raises(Permanent, match="A private key cannot be loaded on this system"):
+        await owner.driver.connect()

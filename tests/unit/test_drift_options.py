@@ -7,6 +7,8 @@ import pytest
 from actors.outputs.options import KNOWN, Change, DriftOptions, check, read
 from actors.system.failure import Refusal
 
+TYPES = "missing-field, type-drift, new-field, rename-candidate"
+
 
 def test_without_options_the_defaults_hold() -> None:
     assert read(None) == read({}) == DriftOptions()
@@ -59,26 +61,26 @@ def test_one_spelling_replaces_the_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("patch", "field", "message"),
+    ("patch", "field", "allowed"),
     [
-        ({"enabled": "yes"}, "enabled", "expected `bool`, got `str`"),
-        ({"enabled": 1}, "enabled", "expected `bool`, got `int`"),
-        ({"windowMs": -1}, "windowMs", "expected `int` >= 0"),
-        ({"windowMs": 1.5}, "windowMs", "expected `int`, got `float`"),
-        ({"windowMs": True}, "windowMs", "expected `int`, got `bool`"),
-        ({"windowMs": 10**12}, "windowMs", "expected `int` <= 604800000"),
-        ({"maxFieldCount": 0}, "maxFieldCount", "expected `int` >= 1"),
-        ({"maxTrackedFields": "many"}, "maxTrackedFields", "expected `int`, got `str`"),
-        ({"minTypeDominanceRatio": 1.1}, "minTypeDominanceRatio", "expected `float` <= 1.0"),
-        ({"alertOnDriftTypes": "new-field"}, "alertOnDriftTypes", "expected `array`, got `str`"),
-        ({"alertOnDriftTypes": ["x"]}, "alertOnDriftTypes[0]", "invalid enum value 'x'"),
+        ({"enabled": "yes"}, "enabled", "true or false"),
+        ({"enabled": 1}, "enabled", "true or false"),
+        ({"windowMs": -1}, "windowMs", "an integer from 0 to 604800000"),
+        ({"windowMs": 1.5}, "windowMs", "an integer from 0 to 604800000"),
+        ({"windowMs": True}, "windowMs", "an integer from 0 to 604800000"),
+        ({"windowMs": 10**12}, "windowMs", "an integer from 0 to 604800000"),
+        ({"maxFieldCount": 0}, "maxFieldCount", "an integer from 1 to 10000"),
+        ({"maxTrackedFields": "many"}, "maxTrackedFields", "an integer from 1 to 10000"),
+        ({"minTypeDominanceRatio": 1.1}, "minTypeDominanceRatio", "a number from 0 to 1"),
+        ({"alertOnDriftTypes": "new-field"}, "alertOnDriftTypes", f"an array of {TYPES}"),
+        ({"alertOnDriftTypes": ["x"]}, "alertOnDriftTypes[0]", f"one of {TYPES}"),
     ],
 )
-def test_wrong_values_are_refused_by_name(patch: dict[str, Any], field: str, message: str) -> None:
+def test_wrong_values_are_refused_by_name(patch: dict[str, Any], field: str, allowed: str) -> None:
     with pytest.raises(Refusal) as refused:
         check(patch)
     assert refused.value.field == f"drift_options.{field}"
-    assert refused.value.message == f"drift_options.{field}: {message}"
+    assert refused.value.message == f"drift_options.{field} must be {allowed}"
 
 
 def test_contradicting_spellings_are_refused() -> None:

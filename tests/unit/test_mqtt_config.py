@@ -1,9 +1,6 @@
 import ssl
-import stat
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 from servers.certificates import Authority
 
 from actors.publish import topics
-from actors.publish.destinations import TYPES, broker, canonical, find
+from actors.publish.destinations import TYPES, canonical, find
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, tls_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.mqtt import target
@@ -174,23 +171,6 @@ def test_a_broker_is_verified_unless_told_otherwise() -> None:
     assert (strict.verify_mode, strict.check_hostname) == (ssl.CERT_REQUIRED, True)
     lax = tls_context(Broker("b", 8883, tls=True, reject_unauthorized=False))
     assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
-
-
-def test_a_private_key_is_on_disk_only_for_its_owner_and_only_while_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    seen = []
-
-    class Context(ssl.SSLContext):
-        def load_cert_chain(self, certfile: Any, *rest: Any, **keywords: Any) -> None:
-            seen.append(stat.S_IMODE(Path(certfile).stat().st_mode))
-            super().load_cert_chain(certfile, *rest, **keywords)
-
-    monkeypatch.setattr(broker.ssl, "SSLContext", Context)
-    tls_context(Broker("b", 8883, tls=True, cert=CERTIFICATE, key=KEY))
-    assert seen == [0o600]
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_checking_a_configuration_does_not_import_the_mqtt_library() -> None:

@@ -197,14 +197,14 @@ def test_port_that_is_a_number_out_of_range_is_an_error(text: str) -> None:
     [
         ("DEVICE_UUID", "not-a-uuid", "a UUID such as 3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"),
         ("DEVICE_UUID", UUID + "\n", "a UUID such as 3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"),
-        ("LOG_LEVEL", "loud", "one of debug, error, info, warn"),
+        ("LOG_LEVEL", "loud", "one of debug, info, warn, error"),
         ("ENABLE_AUTH", "maybe", "true or false"),
         ("SQLITE_BUSY_TIMEOUT_MS", "1.5", "an integer from 0 to 600000"),
         ("CALLBOARD_DURABILITY", "none", "one of group, strict"),
         (
             "CALLBOARD_COMPRESSION",
             "gzip",
-            "one of cbor, cbor+deflate, json, json+deflate, msgpack, msgpack+deflate",
+            "one of json, msgpack, json+deflate, msgpack+deflate, cbor, cbor+deflate",
         ),
         ("AZURE_SAS_TOKEN_TTL_SECONDS", "0", "an integer from 5 to 31536000"),
         ("API_ALLOWED_HOSTS", "http://a.example", HOSTS),
@@ -229,10 +229,6 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         ("[api]\nport = '1'", "api.port: '1' is not allowed, expected an integer from 0 to 65535"),
         ("[api]\nport = true", "api.port: True is not allowed, expected an integer from 0 to 65535"),
         ("[api]\nenable_auth = 1", "api.enable_auth: 1 is not allowed, expected true or false"),
-        (
-            "[api]\nallowed_hosts = 'a.example'",
-            f"api.allowed_hosts: 'a.example' is not allowed, expected {HOSTS}",
-        ),
         (
             "[api]\nallowed_hosts = ['a.example, b.example']",
             f"api.allowed_hosts: ['a.example, b.example'] is not allowed, expected {HOSTS}",

@@ -1,61 +1,60 @@
 """Destination `aws-iot`: AWS IoT Core over MQTT with mutual TLS (spec 02 section 8.5)."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from actors.publish.destinations import external, fields
+from actors.publish.destinations import external
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.fields import ROOT, Host
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
-from actors.system.failure import Refusal
+from actors.system.checking import checked
+from conf.annotations import reads
+from conf.fields import Pem, trimmed
 
 SECRETS = ("key",)
 MAX_PAYLOAD = 131_072
 MAX_CLIENT_ID = 128
 
-_AUTH = f"{fields.ROOT}.auth"
 _HTTPS_PORT = 443
 _ALPN = "x-amzn-mqtt-ca"
 
 
-class Config(msgspec.Struct, frozen=True):
-    broker: Broker
-    device_id: str | None
-    topic_template: str | None
+def _client_id(value: Any) -> Any:
+    if isinstance(value, str) and len(value.encode()) > MAX_CLIENT_ID:
+        raise ValueError(f"is longer than {MAX_CLIENT_ID} bytes")
+    return value
+
+
+class Auth(msgspec.Struct, frozen=True):
+    cert: Pem
+    key: Pem
+    ca: Pem | None = None
+    type: Annotated[Literal["mtls"], reads(trimmed)] = "mtls"
+
+
+class Config(external.Config, frozen=True, kw_only=True, rename="camel"):
+    """`config_json` as clients send it."""
+
+    endpoint: Host
+    device_id: Annotated[str, reads(trimmed, _client_id)] | None = None
+    auth: Auth
+
+    @property
+    def broker(self) -> Broker:
+        auth = self.auth
+        # Port 443 is that of HTTPS too.
+        alpn = _ALPN if self.port == _HTTPS_PORT else None
+        return Broker(self.endpoint, self.port, tls=True, ca=auth.ca, cert=auth.cert, key=auth.key, alpn=alpn)
 
 
 def check(config_json: dict[str, Any]) -> Config:
     """Validate `config_json`; raises `Refusal`."""
-    auth = fields.section(config_json, "auth")
-    external.check_kind(auth, "mtls")
-    endpoint = external.host(config_json, "endpoint")
-    if endpoint is None:
-        raise Refusal("endpoint is required", f"{fields.ROOT}.endpoint")
-    device_id = fields.text(config_json, "deviceId")
-    if device_id is not None and len(device_id.encode()) > MAX_CLIENT_ID:
-        raise Refusal(f"deviceId is longer than {MAX_CLIENT_ID} bytes", f"{fields.ROOT}.deviceId")
-    port = external.port(config_json)
-    broker = Broker(
-        host=endpoint,
-        port=port,
-        tls=True,
-        ca=fields.pem(auth, "ca", path=_AUTH),
-        cert=_required_pem(auth, "cert"),
-        key=_required_pem(auth, "key"),
-        # Port 443 is that of HTTPS too.
-        alpn=_ALPN if port == _HTTPS_PORT else None,
-    )
-    check_pems(broker, _AUTH)
-    return Config(broker, device_id, external.template(config_json))
-
-
-def _required_pem(auth: dict[str, Any], key: str) -> str:
-    found = fields.pem(auth, key, path=_AUTH)
-    if found is None:
-        raise Refusal(f"auth.{key} is required", f"{_AUTH}.{key}")
-    return found
+    config = checked(config_json, Config, ROOT)
+    check_pems(config.broker, f"{ROOT}.auth")
+    return config.with_template()
 
 
 def _device_id(config: Config, identity: Identity) -> str:
@@ -85,5 +84,5 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 
 
 DESTINATION = DestinationType(
-    name="aws-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+    name="aws-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Config
 )

@@ -1,20 +1,24 @@
 """Destination `azure-iot`: Azure IoT Hub over MQTT with SAS tokens (spec 02 section 8.4)."""
 
 import math
-import re
 import time
 from base64 import b64decode
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Meta
 
-from actors.publish.destinations import external, fields, sas
+from actors.publish.destinations import external, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.fields import ROOT, Host
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
+from actors.system.checking import checked
 from actors.system.failure import Refusal
+from conf.annotations import allowed, reads
+from conf.fields import NUMERAL, Flag, Pem, Text, trimmed
 
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"
@@ -22,10 +26,32 @@ MAX_PAYLOAD = 262_144
 RENEW_AT = 0.8
 """The share of a token's life after which there is a new one."""
 
-_AUTH = f"{fields.ROOT}.auth"
-_DEVICE_ID = re.compile(r"[A-Za-z0-9.%_*?!(),:=@$'-]{1,128}")
 _JSON = "&%24.ct=application%2Fjson&%24.ce=utf-8"
 _BINARY = "&%24.ct=application%2Foctet-stream"
+
+
+class Auth(msgspec.Struct, frozen=True, rename="camel"):
+    type: Annotated[Literal["sas"], reads(trimmed)] = "sas"
+    shared_access_key: Text | None = None
+    token_ttl_seconds: Annotated[int, Meta(ge=5, le=31_536_000), NUMERAL] = 3600
+
+
+class Given(external.Config, frozen=True, kw_only=True, rename="camel"):
+    """`connectionString` gives what the other keys do not."""
+
+    host_name: Host | None = None
+    device_id: Annotated[str, reads(trimmed, sas.device_id)] | None = None
+    connection_string: Annotated[dict[str, str], reads(trimmed, sas.parts), allowed("a string")] = {}
+    ca: Pem | None = None
+    reject_unauthorized: Flag = True
+    auth: Auth
+
+    def part(self, own: str | None, key: str) -> str:
+        """Its own value, or that in the connection string; raises `Refusal`."""
+        found = own or self.connection_string.get(key.rpartition(".")[2].lower())
+        if not found:
+            raise Refusal(f"{key} is required, here or in connectionString", f"{ROOT}.{key}")
+        return found
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -39,61 +65,31 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def check(config_json: dict[str, Any]) -> Config:
-    """Validate `config_json`; raises `Refusal`. `connectionString` gives what the other keys do not."""
-    auth = fields.section(config_json, "auth")
-    external.check_kind(auth, "sas")
-    own = {
-        "hostName": external.host(config_json, "hostName"),
-        "deviceId": fields.text(config_json, "deviceId"),
-        "sharedAccessKey": fields.text(auth, "sharedAccessKey", path=_AUTH),
-    }
-    device = _connection(config_json) | {key: value for key, value in own.items() if value is not None}
-    for key, path in (("hostName", fields.ROOT), ("deviceId", fields.ROOT), ("sharedAccessKey", _AUTH)):
-        if key not in device:
-            raise Refusal(f"{key} is required, here or in connectionString", f"{path}.{key}")
-    if not _DEVICE_ID.fullmatch(device["deviceId"]):
-        raise Refusal("deviceId is not one that IoT Hub allows", f"{fields.ROOT}.deviceId")
+    """Validate `config_json`; raises `Refusal`."""
+    given = checked(config_json, Given, ROOT)
     broker = Broker(
-        host=device["hostName"],
-        port=external.port(config_json),
+        host=given.part(given.host_name, "hostName"),
+        port=given.port,
         tls=True,
-        ca=fields.pem(config_json, "ca"),
-        reject_unauthorized=fields.flag(config_json, "rejectUnauthorized", default=True),
+        ca=given.ca,
+        reject_unauthorized=given.reject_unauthorized,
     )
     check_pems(broker)
     return Config(
         broker=broker,
-        device_id=device["deviceId"],
-        key=_decoded(device["sharedAccessKey"]),
-        token_seconds=fields.integer(auth, "tokenTtlSeconds", 5, 31_536_000, default=3600, path=_AUTH),
-        topic_template=external.template(config_json),
+        device_id=given.part(given.device_id, "deviceId"),
+        key=_decoded(given.part(given.auth.shared_access_key, "auth.sharedAccessKey")),
+        token_seconds=given.auth.token_ttl_seconds,
+        topic_template=given.with_template().topic_template,
     )
-
-
-def _connection(config_json: dict[str, Any]) -> dict[str, str]:
-    """The three parts of a connection string by the names that they have in `config_json`."""
-    text = fields.text(config_json, "connectionString")
-    if text is None:
-        return {}
-    pairs = (part.partition("=") for part in text.split(";"))
-    parts = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    found = {key: parts.get(key.lower()) for key in ("hostName", "deviceId", "sharedAccessKey")}
-    given = {key: value for key, value in found.items() if value}
-    if len(given) < len(found):
-        # The text itself is not shown: it holds the key.
-        wanted = "HostName=...;DeviceId=...;SharedAccessKey=..."
-        raise Refusal(
-            f"connectionString must be that of a device: {wanted}", f"{fields.ROOT}.connectionString"
-        )
-    external.host(given, "hostName")
-    return given
 
 
 def _decoded(key: str) -> bytes:
     try:
         return b64decode(key, validate=True)
     except ValueError as error:
-        raise Refusal("sharedAccessKey is not base64", f"{_AUTH}.sharedAccessKey") from error
+        field = "auth.sharedAccessKey"
+        raise Refusal(f"{field} is not base64", f"{ROOT}.{field}") from error
 
 
 def login(config: Config) -> Login:
@@ -143,5 +139,5 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 _clock = time.time
 
 DESTINATION = DestinationType(
-    name="azure-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+    name="azure-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
 )

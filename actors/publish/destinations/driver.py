@@ -9,6 +9,7 @@ import msgspec
 from actors.connections.connection import Connection, NoConnection
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
+from conf.schema import Nothing
 
 
 class Listener(Protocol):
@@ -75,7 +76,8 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of destination.
 
     `check` validates `config_json`, touches no network and raises `Refusal` naming the field
-    (`config_json.<key>`); the others get what it returned. `target` says where a subscription's payloads
+    (`config_json.<key>`); the others get what it returned. `schema` is what it reads `config_json` by
+    (`conf.schema`). `target` says where a subscription's payloads
     go, given its `route_json.topic` (trimmed; None when there is none), and raises `Refusal` naming
     `route_json.topic` when that cannot be; the driver gets the filled target as `topic`. `driver` is called
     in a thread, and imports the library on its first call. `test` connects once, takes 8 s at most, leaves
@@ -91,3 +93,4 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     test: Callable[[Any, Identity], Awaitable[DestinationTested]]
     secrets: tuple[str, ...]
     payload_format: str | None = None
+    schema: type[msgspec.Struct] = Nothing

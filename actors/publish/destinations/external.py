@@ -1,42 +1,29 @@
 """What destinations at MQTT brokers that are not the Iotistica cloud's have in common."""
 
-from typing import Any
+from typing import Self
 
-from actors.publish.destinations import cloud_topics, fields
+import msgspec
+
+from actors.publish.destinations import cloud_topics
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.mqtt_config import check_template, fill_template
+from actors.publish.destinations.fields import ROOT, Port
+from actors.publish.destinations.topic_templates import check_template, fill_template
 from actors.publish.topics import Target, check_topic
 from actors.system.failure import Refusal
-
-TLS_PORT = 8883
-
-
-def host(config: dict[str, Any], key: str) -> str | None:
-    """The host name or address at `key`; None when absent. Raises `Refusal`."""
-    name = fields.text(config, key)
-    if name is None:
-        return None
-    field = f"{fields.ROOT}.{key}"
-    if any(mark in name for mark in "/@?"):
-        raise Refusal(f"{key} must be a host name or address, not a URL", field)
-    return fields.host(name, field)
+from conf.fields import Text
 
 
-def port(config: dict[str, Any]) -> int:
-    return fields.integer(config, "port", 1, 65_535, default=TLS_PORT)
+class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What clients send of each cloud's type. Unknown keys are left alone."""
 
+    port: Port = 8883
+    topic_template: Text | None = None
 
-def template(config: dict[str, Any]) -> str | None:
-    """The checked `topicTemplate`, with the placeholders of destination `mqtt`."""
-    found = fields.text(config, "topicTemplate")
-    return found and check_template(found, f"{fields.ROOT}.topicTemplate")
-
-
-def check_kind(auth: dict[str, Any], kind: str) -> None:
-    """Raises `Refusal` when `auth` asks for another kind of login than the only one there is."""
-    found = fields.text(auth, "type", path=f"{fields.ROOT}.auth")
-    if found not in (None, kind):
-        raise Refusal(f"Invalid auth.type: {found}. Supported: {kind}", f"{fields.ROOT}.auth.type")
+    def with_template(self) -> Self:
+        """Itself; raises `Refusal` for a template that is none."""
+        if self.topic_template is not None:
+            check_template(self.topic_template, f"{ROOT}.topicTemplate")
+        return self
 
 
 def target(topic: str | None, topic_template: str | None, device_id: str, identity: Identity) -> Target:

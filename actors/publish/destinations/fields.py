@@ -1,74 +1,43 @@
-"""Reading `config_json`. Everything raises `Refusal` naming the field as the client spelled it.
+"""Fields that several destination types have in their `config_json`."""
 
-Forms send every field, so a blank one counts as absent. `path` is where `config` is found.
-"""
+from typing import Annotated, Any
 
-from typing import Any
+from msgspec import Meta
 
-from actors.system.failure import Refusal
+from conf.annotations import reads
+from conf.fields import NUMERAL, trimmed
 
 ROOT = "config_json"
+MAX_TEXT = 65_535
+"""Bytes that MQTT has room for in a client id, user name, password or topic."""
 
 
-def text(config: dict[str, Any], key: str, *, path: str = ROOT, strip: bool = True) -> str | None:
-    """A text without NUL; None for an absent or blank one."""
-    value = config.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or "\0" in value:
-        raise Refusal(f"{key} must be a string", f"{path}.{key}")
-    return (value.strip() if strip else value) or None
-
-
-def first_text(config: dict[str, Any], *keys: str, path: str = ROOT) -> str | None:
-    """The text of the first of these keys that has one."""
-    found = [text(config, key, path=path) for key in keys]
-    return next((value for value in found if value is not None), None)
-
-
-def pem(config: dict[str, Any], key: str, *, path: str = ROOT) -> str | None:
-    """A PEM text; a literal `\\n` stands for a line end."""
-    found = text(config, key, path=path)
-    return found and found.replace("\\n", "\n")
-
-
-def flag(config: dict[str, Any], key: str, default: bool, *, path: str = ROOT) -> bool:
-    value = config.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise Refusal(f"{key} must be true or false", f"{path}.{key}")
+def host_name(value: Any) -> Any:
+    """A host name or address; raises `ValueError`."""
+    if isinstance(value, str):
+        if any(mark in value for mark in "/@?"):
+            raise ValueError("must be a host name or address, not a URL")
+        check_host(value)
     return value
 
 
-def integer(
-    config: dict[str, Any], key: str, lowest: int, highest: int, default: int, *, path: str = ROOT
-) -> int:
-    """An integer, also one that a form sent as text."""
-    value = config.get(key)
-    if value is None or value == "":
-        return default
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        raise Refusal(f"{key} must be an integer from {lowest} to {highest}", f"{path}.{key}")
-    return value
-
-
-def section(config: dict[str, Any], key: str, *, path: str = ROOT) -> dict[str, Any]:
-    """An object; empty when absent."""
-    value = config.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Refusal(f"{key} must be an object", f"{path}.{key}")
-    return value
-
-
-def host(name: str, field: str) -> str:
-    """The host name itself."""
+def check_host(name: str) -> None:
+    """Raises `ValueError` saying what it is not."""
     try:
-        name.encode("idna")
-    except UnicodeError as error:
-        raise Refusal("Not a valid host name", field) from error
-    return name
+        usable = bool(name.encode("idna"))
+    except UnicodeError:
+        usable = False
+    if not usable:
+        raise ValueError("names no valid host")
+
+
+def limited(value: Any) -> Any:
+    """A text that MQTT has room for; raises `ValueError`."""
+    if isinstance(value, str) and len(value.encode()) > MAX_TEXT:
+        raise ValueError(f"is longer than MQTT's {MAX_TEXT} bytes")
+    return value
+
+
+Host = Annotated[str, reads(trimmed, host_name)]
+Limited = Annotated[str, reads(trimmed, limited)]
+Port = Annotated[int, Meta(ge=1, le=65_535), NUMERAL]

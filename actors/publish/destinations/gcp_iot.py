@@ -5,27 +5,48 @@ Google's own service has ended; there are compatible ones.
 
 import re
 import time
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from actors.connections.connection import Permanent
-from actors.publish.destinations import external, fields, signed_jwt
-from actors.publish.destinations.broker import MAX_TEXT, Broker, Login, check_pems
+from actors.publish.destinations import external, signed_jwt
+from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.fields import ROOT, Host, Limited
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
+from actors.system.checking import checked
 from actors.system.failure import Refusal
+from conf.annotations import reads
+from conf.fields import NUMERAL, Pem, trimmed
 
 SECRETS = ("jwt", "privateKey")
-ENDPOINT = "mqtt.googleapis.com"
-USERNAME = "unused"
 RENEW_AT = 0.8
 """The share of a token's life after which there is a new one."""
 
-_AUTH = f"{fields.ROOT}.auth"
 _PROJECT = re.compile(r"projects/([^/]+)/")
 _DEVICE = re.compile(r"projects/.+/devices/([^/]+)")
+
+
+class Auth(msgspec.Struct, frozen=True, rename="camel"):
+    """With a private key a `jwt` beside it is not used."""
+
+    type: Annotated[Literal["jwt"], reads(trimmed)] = "jwt"
+    private_key: Pem | None = None
+    algorithm: Annotated[Literal["RS256", "ES256"], reads(trimmed)] = "RS256"
+    project_id: Limited | None = None
+    token_ttl_seconds: Annotated[int, Meta(ge=5, le=86_400), NUMERAL] = 3600
+    jwt: Limited | None = None
+
+
+class Given(external.Config, frozen=True, kw_only=True, rename="camel"):
+    endpoint: Host = "mqtt.googleapis.com"
+    client_id: Limited
+    username: Limited = "unused"
+    ca: Pem | None = None
+    auth: Auth
 
 
 class Signing(msgspec.Struct, frozen=True):
@@ -48,60 +69,33 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def check(config_json: dict[str, Any]) -> Config:
-    """Validate `config_json`; raises `Refusal`. With a private key a `jwt` beside it is not used."""
-    broker = Broker(
-        host=external.host(config_json, "endpoint") or ENDPOINT,
-        port=external.port(config_json),
-        tls=True,
-        ca=fields.pem(config_json, "ca"),
-    )
+    """Validate `config_json`; raises `Refusal`."""
+    given = checked(config_json, Given, ROOT)
+    broker = Broker(given.endpoint, given.port, tls=True, ca=given.ca)
     check_pems(broker)
-    client_id = _limited(config_json, "clientId")
-    if client_id is None:
-        raise Refusal("clientId is required", f"{fields.ROOT}.clientId")
-    return Config(
-        broker=broker,
-        client_id=client_id,
-        username=_limited(config_json, "username") or USERNAME,
-        auth=_auth(fields.section(config_json, "auth"), client_id),
-        topic_template=external.template(config_json),
-    )
+    auth = _auth(given.with_template().auth, given.client_id)
+    return Config(broker, given.client_id, given.username, auth, given.topic_template)
 
 
-def _auth(auth: dict[str, Any], client_id: str) -> str | Signing:
-    external.check_kind(auth, "jwt")
-    private_key = fields.pem(auth, "privateKey", path=_AUTH)
-    if private_key is not None:
-        return _signing(auth, private_key, client_id)
-    token = _limited(auth, "jwt", path=_AUTH)
-    if token is None:
-        raise Refusal("auth.privateKey or auth.jwt is required", f"{_AUTH}.privateKey")
-    return token
+def _auth(auth: Auth, client_id: str) -> str | Signing:
+    if auth.private_key is not None:
+        return _signing(auth, auth.private_key, client_id)
+    if auth.jwt is None:
+        raise Refusal("auth.privateKey or auth.jwt is required", f"{ROOT}.auth.privateKey")
+    return auth.jwt
 
 
-def _signing(auth: dict[str, Any], private_key: str, client_id: str) -> Signing:
-    algorithm = fields.text(auth, "algorithm", path=_AUTH) or signed_jwt.ALGORITHMS[0]
-    if algorithm not in signed_jwt.ALGORITHMS:
-        supported = ", ".join(signed_jwt.ALGORITHMS)
-        raise Refusal(f"Invalid algorithm: {algorithm}. Supported: {supported}", f"{_AUTH}.algorithm")
+def _signing(auth: Auth, private_key: str, client_id: str) -> Signing:
     named = _PROJECT.match(client_id)
-    project_id = _limited(auth, "projectId", path=_AUTH) or (named and named[1])
+    project_id = auth.project_id or (named and named[1])
     if not project_id:
-        raise Refusal("projectId is required unless clientId is projects/...", f"{_AUTH}.projectId")
-    token_seconds = fields.integer(auth, "tokenTtlSeconds", 5, 86_400, default=3600, path=_AUTH)
+        message = "auth.projectId is required unless clientId is projects/..."
+        raise Refusal(message, f"{ROOT}.auth.projectId")
     try:
-        signed_jwt.sign(private_key, algorithm, project_id, 0, 1)
+        signed_jwt.sign(private_key, auth.algorithm, project_id, 0, 1)
     except signed_jwt.UnusableKey as error:
-        raise Refusal(f"auth.privateKey cannot be used: {error}", f"{_AUTH}.privateKey") from error
-    return Signing(private_key, algorithm, project_id, token_seconds)
-
-
-def _limited(config: dict[str, Any], key: str, path: str = fields.ROOT) -> str | None:
-    """A text that MQTT has room for."""
-    found = fields.text(config, key, path=path)
-    if found and len(found.encode()) > MAX_TEXT:
-        raise Refusal(f"{key} is longer than MQTT's {MAX_TEXT} bytes", f"{path}.{key}")
-    return found
+        raise Refusal(f"auth.privateKey cannot be used: {error}", f"{ROOT}.auth.privateKey") from error
+    return Signing(private_key, auth.algorithm, project_id, auth.token_ttl_seconds)
 
 
 def login(config: Config) -> Login:
@@ -148,5 +142,5 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 _clock = time.time
 
 DESTINATION = DestinationType(
-    name="gcp-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+    name="gcp-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
 )

@@ -7,7 +7,7 @@ import asyncio
 
 from actors.connections.connection import NoConnection
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
-from actors.publish.destinations.influxdb_config import SECRETS, Config, check, target
+from actors.publish.destinations.influxdb_config import SECRETS, Config, Given, check, target
 from actors.publish.messages import DestinationTested
 
 TEST_SECONDS = 8.0
@@ -40,5 +40,6 @@ DESTINATION = DestinationType(
     driver=driver,
     test=test,
     secrets=SECRETS,
+    schema=Given,
     payload_format="line-protocol",
 )

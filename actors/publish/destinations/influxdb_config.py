@@ -2,22 +2,68 @@
 
 import re
 import ssl
-from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
-from actors.publish.destinations import fields
 from actors.publish.destinations.driver import Identity
+from actors.publish.destinations.fields import ROOT, check_host
+from actors.publish.destinations.tls import client_context
 from actors.publish.topics import Target
+from actors.system.checking import checked
 from actors.system.failure import Refusal
+from conf.annotations import missing, reads
+from conf.fields import NUMERAL, Flag, Pem, Text, trimmed
 
 SECRETS = ("token",)
-PRECISIONS = ("ms", "s", "us", "ns")
 MAX_MEASUREMENT = 1000
 """Bytes; a measurement and its tags together may have 65,535."""
 
 _TOPIC = "route_json.topic"
+
+
+def _url(value: Any) -> Any:
+    """Without a slash at its end. Errors do not repeat it: it may hold a password."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = urlsplit(value)
+        usable = parts.port != 0 and not re.search(r"[\s\x00-\x1f\x7f\\]", value)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("is not a valid URL") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password; the token says who writes")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or fragment")
+    check_host(parts.hostname or "")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _header(value: Any) -> Any:
+    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+        raise ValueError("must consist of printable ASCII characters")
+    return value
+
+
+class Given(msgspec.Struct, frozen=True, rename="camel"):
+    """What clients send; times are in ms. Unknown keys are left alone."""
+
+    url: Annotated[str, reads(trimmed, _url), missing("URL is required")]
+    token: Annotated[str, reads(trimmed, _header), missing("Token is required")]
+    org: Annotated[Text, missing("Org is required")]
+    bucket: Annotated[Text, missing("Bucket is required")]
+    precision: Annotated[Literal["ms", "s", "us", "ns"], reads(trimmed)] = "ms"
+    batch_size: Annotated[int, Meta(ge=1, le=10_000), NUMERAL] = 1000
+    flush_interval: Annotated[int, Meta(ge=0, le=60_000), NUMERAL] = 50
+    timeout: Annotated[int, Meta(ge=1, le=600_000), NUMERAL] = 10_000
+    ca: Pem | None = None
+    reject_unauthorized: Flag = True
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -46,82 +92,25 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def check(config_json: dict[str, Any]) -> Config:
-    """Validate `config_json`; raises `Refusal`. Unknown keys are left alone."""
-    config = Config(
-        url=_required(config_json, "url", "URL"),
-        token=_required(config_json, "token", "Token"),
-        org=_required(config_json, "org", "Org"),
-        bucket=_required(config_json, "bucket", "Bucket"),
-        precision=fields.text(config_json, "precision") or "ms",
-        batch_size=fields.integer(config_json, "batchSize", 1, 10_000, 1000),
-        flush_interval=fields.integer(config_json, "flushInterval", 0, 60_000, 50) / 1000,
-        timeout=fields.integer(config_json, "timeout", 1, 600_000, 10_000) / 1000,
-        ca=fields.pem(config_json, "ca"),
-        reject_unauthorized=fields.flag(config_json, "rejectUnauthorized", True),
-    )
-    if not (config.token.isascii() and config.token.isprintable()):
-        raise Refusal("token must consist of printable ASCII characters", "config_json.token")
-    if config.precision not in PRECISIONS:
-        raise Refusal(f"precision must be one of {', '.join(PRECISIONS)}", "config_json.precision")
-    config = msgspec.structs.replace(config, url=_url(config.url))
-    _check_ca(config)
+    """Validate `config_json`; raises `Refusal`."""
+    given = checked(config_json, Given, ROOT)
+    seconds = {"flush_interval": given.flush_interval / 1000, "timeout": given.timeout / 1000}
+    config = Config(**{**msgspec.structs.asdict(given), **seconds})
+    if config.ca is not None:
+        if not config.tls:
+            raise Refusal("ca has no effect without TLS; use an https:// URL", f"{ROOT}.ca")
+        client_context(ca=config.ca)
     return config
-
-
-def _required(config_json: dict[str, Any], key: str, name: str) -> str:
-    found = fields.text(config_json, key)
-    if found is None:
-        raise Refusal(f"{name} is required", f"config_json.{key}")
-    return found
-
-
-def _url(url: str) -> str:
-    field = "config_json.url"
-    parts = _split(url, field)
-    if parts.scheme not in ("http", "https"):
-        raise Refusal("url must begin with http:// or https://", field)
-    if not parts.hostname:
-        raise Refusal("url has no host", field)
-    fields.host(parts.hostname, field)
-    if "@" in parts.netloc:
-        raise Refusal("url must not hold a user name or password; the token says who writes", field)
-    if parts.query or parts.fragment:
-        raise Refusal("url must not have a query or fragment", field)
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def _split(url: str, field: str) -> SplitResult:
-    # The reason is dropped: it repeats part of the URL, which may be a password.
-    try:
-        parts = urlsplit(url)
-        usable = parts.port != 0 and not re.search(r"[\s\x00-\x1f\x7f\\]", url)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise Refusal("Not a valid URL", field) from None
-    return parts
-
-
-def _check_ca(config: Config) -> None:
-    if config.ca is None:
-        return
-    if not config.tls:
-        raise Refusal("ca has no effect without TLS; use an https:// URL", "config_json.ca")
-    try:
-        ssl.create_default_context(cadata=config.ca)
-    except (ssl.SSLError, ValueError) as error:
-        raise Refusal("ca is not a PEM certificate", "config_json.ca") from error
 
 
 def tls_context(config: Config) -> ssl.SSLContext:
     """What verifies the server. Without a `ca` the system's authorities are trusted; reading those takes
     tens of ms."""
-    if not (config.tls and config.reject_unauthorized):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    return ssl.create_default_context(cadata=config.ca)
+    verify = config.tls and config.reject_unauthorized
+    context = client_context(ca=config.ca, verify=verify)
+    if verify and config.ca is None:
+        context.load_default_certs()
+    return context
 
 
 def target(_: Config, topic: str | None, __: Identity) -> Target:

@@ -8,7 +8,7 @@ import secrets
 from actors.publish.destinations import external
 from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
-from actors.publish.destinations.mqtt_config import SECRETS, Config, check
+from actors.publish.destinations.mqtt_config import SECRETS, Config, Given, check
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
 
@@ -42,5 +42,5 @@ def _login(config: Config, client_id: str) -> Login:
 
 
 DESTINATION = DestinationType(
-    name="mqtt", check=check, target=target, driver=driver, test=test, secrets=SECRETS
+    name="mqtt", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
 )

@@ -14,10 +14,12 @@ from gmqtt.mqtt.handler import MQTTConnectError
 
 from actors.connections import os_errors
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.publish.destinations.broker import MAX_PAYLOAD, MAX_TEXT, Broker, Login, tls_context
+from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login, tls_context
 from actors.publish.destinations.driver import Driver, Listener, Nobody
+from actors.publish.destinations.fields import MAX_TEXT
 from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of
 from actors.publish.messages import DestinationTested
+from actors.system.failure import Refusal
 
 CONNECT_SECONDS = 10.0
 ACKNOWLEDGE_SECONDS = 20.0
@@ -91,7 +93,8 @@ class MqttDriver(Driver):
         self._tls: ssl.SSLContext | None = None
 
     async def connect(self) -> None:
-        login = self._login()
+        # Signing takes milliseconds, and importing what signs the first token takes tens of them.
+        login = await asyncio.to_thread(self._login)
         self._sent = Sent(self._acknowledged)
         client = self._new_client(login)
         try:
@@ -143,8 +146,7 @@ class MqttDriver(Driver):
         """Connect and log in; gmqtt itself waits forever for a broker that does not answer."""
         broker = self._broker
         if broker.tls and self._tls is None:
-            # Reading the system's authorities takes tens of ms.
-            self._tls = await asyncio.to_thread(tls_context, broker)
+            self._tls = await _prepared(broker)
         attempt = asyncio.ensure_future(
             client.connect(
                 broker.host,
@@ -271,6 +273,13 @@ class MqttDriver(Driver):
             self._end(f"no acknowledgement for {self._acknowledge_seconds:g} s")
         else:
             self._schedule_watch()
+
+
+async def _prepared(broker: Broker) -> ssl.SSLContext:
+    try:
+        return await asyncio.to_thread(tls_context, broker)
+    except Refusal as refusal:
+        raise Permanent(refusal.message) from refusal
 
 
 async def try_connect(broker: Broker, login: Callable[[], Login], message: str) -> DestinationTested:

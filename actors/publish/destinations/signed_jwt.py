@@ -3,8 +3,6 @@
 The library costs 12 MB; it is imported when the first token is needed.
 """
 
-ALGORITHMS = ("RS256", "ES256")
-
 
 class UnusableKey(ValueError):
     """No unencrypted private key for the algorithm, or one that is too weak. The text is for people."""

@@ -5,17 +5,16 @@ from typing import Any
 
 from actors.endpoints.protocol import Endpoint, Protocol, Reader
 
-from .connection import read_connection
-from .points import read_points
+from . import connection, points
 
 __all__ = ["PROTOCOL"]
 
 
-def _check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Endpoint:
-    checked = read_connection(connection)
+def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Endpoint:
+    checked = connection.read_connection(given)
     return Endpoint(
         connection=checked,
-        points=read_points(data_points),
+        points=points.read_points(data_points),
         identifier=checked.identifier,
         address=checked.address,
         polled=checked.slave_range is None,
@@ -29,4 +28,11 @@ def _reader(endpoint: Endpoint) -> Reader:
     return ModbusReader(endpoint)
 
 
-PROTOCOL = Protocol(name="modbus", check=_check, reader=_reader, library="pymodbus")
+PROTOCOL = Protocol(
+    name="modbus",
+    check=_check,
+    reader=_reader,
+    library="pymodbus",
+    connection=connection.Given,
+    data_point=points.Given,
+)

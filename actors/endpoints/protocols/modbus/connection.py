@@ -1,15 +1,18 @@
 """The `connection` object of a Modbus endpoint (spec 03 section 2.1)."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
+from actors.system.checking import checked
 from actors.system.failure import Refusal
+from conf.annotations import reads
+from conf.fields import Text, lower, trimmed
 
 Transport = Literal["tcp", "rtu", "ascii"]
 
-_UNITS = (1, 247)
-_PARITIES = {"none": "N", "even": "E", "odd": "O"}
+Unit = Annotated[int, Meta(ge=1, le=247)]
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -50,93 +53,66 @@ class Connection(msgspec.Struct, frozen=True):
         return f"{self.place}:slave:{self.identifier}"
 
 
+class SlaveRange(msgspec.Struct, frozen=True):
+    start: Unit
+    end: Unit
+
+
+class Given(msgspec.Struct, frozen=True, rename="camel"):
+    """What clients send. Unknown keys are left alone."""
+
+    type: Annotated[Transport, reads(trimmed, lower)] | None = None
+    host: Text | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] = 502
+    serial_port: Text | None = None
+    unit_id: Unit | None = None
+    slave_id: Unit | None = None
+    slave_range: SlaveRange | None = None
+    baud_rate: Annotated[int, Meta(ge=50, le=4_000_000)] = 9600
+    data_bits: Annotated[int, Meta(ge=7, le=8)] = 8
+    stop_bits: Annotated[int, Meta(ge=1, le=2)] = 1
+    parity: Annotated[Literal["none", "even", "odd"], reads(trimmed, lower)] = "none"
+    timeout: Annotated[int, Meta(ge=100, le=30_000)] = 5000
+    retry_delay: Annotated[int, Meta(ge=100, le=10_000)] | None = None
+    retry_attempts: Annotated[int, Meta(ge=0, le=10)] = 3
+    """Checked, without effect: it is retried for ever."""
+
+
 def read_connection(given: dict[str, Any]) -> Connection:
     """Check a connection as the client sent it. Raises `Refusal` naming `connection.<key>`."""
-    if not isinstance(given, dict):
-        raise Refusal("connection must be an object", "connection")
-    _optional_integer(given, "retryAttempts", 0, 10)  # checked, without effect: it is retried for ever
-    transport = _transport(given)
+    found = checked(given, Given, "connection")
+    transport = found.type or ("rtu" if found.host is None and found.serial_port is not None else "tcp")
     tcp = transport == "tcp"
+    place, key = (found.host, "host") if tcp else (found.serial_port, "serialPort")
+    if place is None:
+        raise Refusal(f"{key} is required", f"connection.{key}")
     return Connection(
         transport=transport,
-        unit=_unit(given),
-        host=_text(given, "host") if tcp else "",
-        port=_integer(given, "port", 1, 65535, 502) if tcp else 502,
-        serial_port="" if tcp else _text(given, "serialPort"),
-        baud_rate=_integer(given, "baudRate", 50, 4_000_000, 9600),
-        data_bits=_integer(given, "dataBits", 7, 8, 8),
-        stop_bits=_integer(given, "stopBits", 1, 2, 1),
-        parity=_PARITIES[_choice(given, "parity", tuple(_PARITIES), "none")],
-        slave_range=_slave_range(given),
-        timeout=_integer(given, "timeout", 100, 30_000, 5000) / 1000,
-        retry_delay=_optional_integer(given, "retryDelay", 100, 10_000),
+        unit=_unit(found),
+        host=place if tcp else "",
+        port=found.port if tcp else 502,
+        serial_port="" if tcp else place,
+        baud_rate=found.baud_rate,
+        data_bits=found.data_bits,
+        stop_bits=found.stop_bits,
+        parity=found.parity[0].upper(),
+        slave_range=_slave_range(found),
+        timeout=found.timeout / 1000,
+        retry_delay=found.retry_delay,
     )
 
 
-def _transport(given: dict[str, Any]) -> Transport:
-    if given.get("type") is None:
-        if given.get("host") is None and given.get("serialPort") is not None:
-            return "rtu"
-        return "tcp"
-    transport = _choice(given, "type", ("tcp", "rtu", "ascii"), "tcp")
-    return "tcp" if transport == "tcp" else "rtu" if transport == "rtu" else "ascii"
-
-
-def _unit(given: dict[str, Any]) -> int:
-    slave = _optional_integer(given, "slaveId", *_UNITS)
-    unit = _integer(given, "unitId", *_UNITS, slave or 1)
-    if slave is not None and slave != unit:
+def _unit(given: Given) -> int:
+    unit, slave = given.unit_id, given.slave_id
+    if unit is not None and slave is not None and slave != unit:
         raise Refusal(f"unitId {unit} contradicts slaveId {slave}", "connection.unitId")
-    return unit
+    return unit or slave or 1
 
 
-def _slave_range(given: dict[str, Any]) -> tuple[int, int] | None:
-    span = given.get("slaveRange")
+def _slave_range(given: Given) -> tuple[int, int] | None:
+    span = given.slave_range
     if span is None:
         return None
-    if not isinstance(span, dict):
-        raise Refusal("slaveRange must be an object with start and end", "connection.slaveRange")
-    where = "connection.slaveRange."
-    ends = []
-    for key in ("start", "end"):
-        end = _optional_integer(span, key, *_UNITS, where)
-        if end is None:
-            raise Refusal(f"slaveRange needs {key}", where + key)
-        ends.append(end)
-    if ends[0] > ends[1]:
-        raise Refusal("slaveRange ends before it starts", where + "end")
-    return ends[0], ends[1]
-
-
-def _text(given: dict[str, Any], key: str) -> str:
-    text = given.get(key)
-    if text is None:
-        raise Refusal(f"{key} is required", f"connection.{key}")
-    if not isinstance(text, str) or not text.strip():
-        raise Refusal(f"{key} must be a text that is not empty", f"connection.{key}")
-    return text.strip()
-
-
-def _choice(given: dict[str, Any], key: str, allowed: tuple[str, ...], default: str) -> str:
-    chosen = given.get(key)
-    if chosen is None:
-        return default
-    if not isinstance(chosen, str) or chosen.lower() not in allowed:
-        raise Refusal(f"{key} must be one of {', '.join(allowed)}", f"connection.{key}")
-    return chosen.lower()
-
-
-def _integer(given: dict[str, Any], key: str, low: int, high: int, default: int) -> int:
-    number = _optional_integer(given, key, low, high)
-    return default if number is None else number
-
-
-def _optional_integer(
-    given: dict[str, Any], key: str, low: int, high: int, where: str = "connection."
-) -> int | None:
-    number = given.get(key)
-    if number is None:
-        return None
-    if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
-        raise Refusal(f"{key} must be an integer from {low} to {high}", where + key)
-    return number
+    if span.start > span.end:
+        raise Refusal("slaveRange ends before it starts", "connection.slaveRange.end")
+    return span.start, span.end

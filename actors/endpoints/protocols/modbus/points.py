@@ -3,12 +3,30 @@
 from collections.abc import Sequence
 from enum import IntEnum
 from fractions import Fraction
-from math import isfinite
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
+from actors.system.checking import checked
 from actors.system.failure import Refusal
+from conf.annotations import allowed, reads, says
+from conf.fields import Number, filled, lower, upper
+
+TableName = Literal["coil", "discrete", "holding", "input"]
+Kind = Literal[
+    "int16",
+    "uint16",
+    "boolean",
+    "int32",
+    "uint32",
+    "float32",
+    "int64",
+    "uint64",
+    "float64",
+    "string",
+]
 
 
 class Table(IntEnum):
@@ -39,11 +57,26 @@ REGISTERS = {
 """How many registers a value of each data type takes; a string says so by its `count`."""
 
 _TYPE_ALIASES = {"bool": "boolean"}
-_ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 _ENDIANNESS = {"big": "ABCD", "little": "CDAB"}
 _ENCODING_ALIASES = {"utf16le": "utf-16-le", "ucs2": "utf-16-le", "binary": "latin-1"}
-_MAX_COUNT = 125
 _NO_PLACE = "a data point needs a register, or an address with its functionCode"
+
+
+def _kind_name(value: Any) -> Any:
+    value = lower(value)
+    return _TYPE_ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+def _encoding(value: Any) -> Any:
+    """The encoding as Python calls it; raises `ValueError` when it has none of that name."""
+    if not isinstance(value, str):
+        raise ValueError("must be a text such as ascii")
+    name = _ENCODING_ALIASES.get(value.lower(), value)
+    try:
+        b"  ".decode(name, "replace")
+    except (LookupError, ValueError) as error:
+        raise ValueError("must be the name of a text encoding such as ascii") from error
+    return name
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -87,15 +120,34 @@ class DataPoint(msgspec.Struct, frozen=True):
         return self.address + self.count
 
 
+class Given(msgspec.Struct, frozen=True, rename="camel"):
+    """What clients send. A data point says where it is by `register`, or by `address` and `functionCode`;
+    `type` names a table or a data type. Unknown keys are left alone."""
+
+    name: Annotated[str, reads(filled), says("a data point needs a name")]
+    register: Annotated[str, says("register must be a text such as holding:0")] | None = None
+    address: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    function_code: Annotated[int, Meta(ge=1, le=4)] | None = None
+    type: Annotated[Literal[TableName, Kind], reads(_kind_name)] | None = None
+    data_type: Annotated[Kind, reads(_kind_name)] | None = None
+    count: Annotated[int, Meta(ge=1, le=125)] | None = None
+    byte_order: Annotated[Literal["ABCD", "CDAB", "BADC", "DCBA"], reads(upper)] | None = None
+    endianness: Annotated[Literal["big", "little"], reads(lower), allowed("big or little")] | None = None
+    scale: Number = 1
+    offset: Number = 0
+    unit: str | None = None
+    encoding: Annotated[str, reads(_encoding)] = "ascii"
+    writable: bool | None = None
+    no_batch: bool = False
+
+
 def read_points(given: Sequence[dict[str, Any]]) -> tuple[DataPoint, ...]:
     """Check data points as the client sent them. Raises `Refusal` naming `data_points[i].<key>`."""
     points: list[DataPoint] = []
     names: set[str] = set()
     for index, raw in enumerate(given):
         where = f"data_points[{index}]"
-        if not isinstance(raw, dict):
-            raise Refusal("a data point must be an object", where)
-        point = _read_point(raw, where)
+        point = _read_point(checked(raw, Given, where), where)
         if point.name in names:
             raise Refusal(f"the name {point.name!r} is used twice", f"{where}.name")
         names.add(point.name)
@@ -137,67 +189,59 @@ def registers_of(kind: str, count: int | None) -> int:
     return needed
 
 
-def _read_point(raw: dict[str, Any], where: str) -> DataPoint:
-    name = raw.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise Refusal("a data point needs a name", f"{where}.name")
-    location, written_kind, key = _locate(raw, where)
-    kind = _kind(raw, where, location.table, written_kind)
-    count = _count(raw, where, kind)
+def _read_point(given: Given, where: str) -> DataPoint:
+    location, written_kind, key = _locate(given, where)
+    kind = _kind(given, where, location.table, written_kind)
+    try:
+        count = registers_of(kind, given.count)
+    except ValueError as error:
+        raise Refusal(str(error), f"{where}.count") from error
     if location.address + count > 0x10000:
         raise Refusal(f"{count} registers from {location.address} go past 65535", f"{where}.{key}")
+    if given.scale == 0:
+        raise Refusal("scale must not be 0", f"{where}.scale")
     return DataPoint(
-        name=name,
+        name=given.name,
         table=location.table,
         address=location.address,
         kind=kind,
         count=count,
-        order=_order(raw, where),
-        scale=_factor(raw, where, "scale", 1),
-        offset=_factor(raw, where, "offset", 0),
-        unit=_text(raw, where, "unit"),
-        encoding=_encoding(raw, where),
-        writable=_flag(raw, where, "writable"),
-        alone=_flag(raw, where, "noBatch") or False,
+        order=given.byte_order or _ENDIANNESS[given.endianness or "big"],
+        scale=_exact(given.scale),
+        offset=_exact(given.offset),
+        unit=given.unit,
+        encoding=given.encoding,
+        writable=given.writable,
+        alone=given.no_batch,
     )
 
 
-def _locate(raw: dict[str, Any], where: str) -> tuple[Location, str | None, str]:
+@lru_cache(maxsize=256)
+def _exact(number: float) -> Fraction:
+    """The decimal number that the client wrote. Most points of a device share theirs."""
+    return Fraction(str(number))
+
+
+def _locate(given: Given, where: str) -> tuple[Location, str | None, str]:
     """The location, the type that `register` names if any, and the key that gave the address."""
-    if raw.get("register") is None:
-        address = _address(raw, where)
-        return Location(_table(raw, where), address), None, "address"
-    register = raw["register"]
-    if not isinstance(register, str):
-        raise Refusal("register must be a text such as holding:0", f"{where}.register")
+    if given.register is None:
+        if given.address is None:
+            raise Refusal(_NO_PLACE, f"{where}.register")
+        return Location(_table(given, where), given.address), None, "address"
     try:
-        location, kind = parse_register(register)
+        location, kind = parse_register(given.register)
     except ValueError as error:
         raise Refusal(str(error), f"{where}.register") from error
-    _contradict(raw, where, location)
+    if given.address not in (None, location.address):
+        raise Refusal(f"address contradicts register {location}", f"{where}.address")
+    for key, table in _tables(given).items():
+        if table is not location.table:
+            raise Refusal(f"{key} contradicts register {location}", f"{where}.{key}")
     return location, kind, "register"
 
 
-def _contradict(raw: dict[str, Any], where: str, location: Location) -> None:
-    """Refuse the other spelling beside `register` when it says something else."""
-    if raw.get("address") is not None and _address(raw, where) != location.address:
-        raise Refusal(f"address contradicts register {location}", f"{where}.address")
-    for key, table in _tables(raw, where).items():
-        if table is not location.table:
-            raise Refusal(f"{key} contradicts register {location}", f"{where}.{key}")
-
-
-def _address(raw: dict[str, Any], where: str) -> int:
-    address = raw.get("address")
-    if address is None:
-        raise Refusal(_NO_PLACE, f"{where}.register")
-    if not _is_integer(address) or not 0 <= address <= 0xFFFF:
-        raise Refusal("address must be an integer from 0 to 65535", f"{where}.address")
-    return int(address)
-
-
-def _table(raw: dict[str, Any], where: str) -> Table:
-    tables = _tables(raw, where)
+def _table(given: Given, where: str) -> Table:
+    tables = _tables(given)
     if not tables:
         raise Refusal("an address needs a functionCode from 1 to 4", f"{where}.functionCode")
     if len(set(tables.values())) > 1:
@@ -205,102 +249,24 @@ def _table(raw: dict[str, Any], where: str) -> Table:
     return next(iter(tables.values()))
 
 
-def _tables(raw: dict[str, Any], where: str) -> dict[str, Table]:
+def _tables(given: Given) -> dict[str, Table]:
     """Every table that `functionCode` and `type` name, by the key that names it."""
     tables: dict[str, Table] = {}
-    code = raw.get("functionCode")
-    if code is not None:
-        if not _is_integer(code) or not 1 <= code <= 4:
-            raise Refusal("functionCode must be an integer from 1 to 4", f"{where}.functionCode")
-        tables["functionCode"] = Table(code)
-    named = raw.get("type")
-    if isinstance(named, str) and named.lower() in Table.__members__:
-        tables["type"] = Table[named.lower()]
+    if given.function_code is not None:
+        tables["functionCode"] = Table(given.function_code)
+    named = Table.__members__.get(given.type or "")
+    if named is not None:
+        tables["type"] = named
     return tables
 
 
-def _kind(raw: dict[str, Any], where: str, table: Table, written: str | None) -> str:
+def _kind(given: Given, where: str, table: Table, written: str | None) -> str:
     """The data type: of `register`, `dataType` or `type`, which must agree."""
-    kinds = {} if written is None else {"register": written}
-    for key in ("dataType", "type"):
-        given = raw.get(key)
-        if given is None or (key == "type" and "type" in _tables(raw, where)):
-            continue
-        kind = _TYPE_ALIASES.get(given.lower(), given.lower()) if isinstance(given, str) else None
-        if kind not in REGISTERS:
-            raise Refusal(f"{key} must be one of {', '.join(REGISTERS)}", f"{where}.{key}")
-        kinds[key] = kind
+    named = {"register": written, "dataType": given.data_type, "type": given.type}
+    kinds = {key: kind for key, kind in named.items() if kind in REGISTERS}
     for key, kind in kinds.items():
         if kind != next(iter(kinds.values())):
             raise Refusal(f"{key} {kind} contradicts {next(iter(kinds.items()))[1]}", f"{where}.{key}")
         if table.is_bits and kind != "boolean":
             raise Refusal(f"a {table.name} holds a boolean, not {kind}", f"{where}.{key}")
-    if kinds:
-        return next(iter(kinds.values()))
-    return "boolean" if table.is_bits else "float32"
-
-
-def _count(raw: dict[str, Any], where: str, kind: str) -> int:
-    count = raw.get("count")
-    if count is not None and (not _is_integer(count) or not 1 <= count <= _MAX_COUNT):
-        raise Refusal(f"count must be an integer from 1 to {_MAX_COUNT}", f"{where}.count")
-    try:
-        return registers_of(kind, count)
-    except ValueError as error:
-        raise Refusal(str(error), f"{where}.count") from error
-
-
-def _order(raw: dict[str, Any], where: str) -> str:
-    order, endianness = raw.get("byteOrder"), raw.get("endianness")
-    if order is not None:
-        if not isinstance(order, str) or order.upper() not in _ORDERS:
-            raise Refusal(f"byteOrder must be one of {', '.join(_ORDERS)}", f"{where}.byteOrder")
-        return order.upper()
-    if endianness is None:
-        return "ABCD"
-    if not isinstance(endianness, str) or endianness.lower() not in _ENDIANNESS:
-        raise Refusal("endianness must be big or little", f"{where}.endianness")
-    return _ENDIANNESS[endianness.lower()]
-
-
-def _factor(raw: dict[str, Any], where: str, key: str, default: int) -> Fraction:
-    number = raw.get(key)
-    if number is None:
-        return Fraction(default)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
-        raise Refusal(f"{key} must be a number", f"{where}.{key}")
-    if key == "scale" and number == 0:
-        raise Refusal("scale must not be 0", f"{where}.scale")
-    return Fraction(str(number))
-
-
-def _encoding(raw: dict[str, Any], where: str) -> str:
-    encoding = raw.get("encoding")
-    if encoding is None:
-        return "ascii"
-    if isinstance(encoding, str):
-        name = _ENCODING_ALIASES.get(encoding.lower(), encoding)
-        try:
-            b"  ".decode(name, "replace")
-        except (LookupError, ValueError) as error:
-            raise Refusal(f"{encoding!r} is not a text encoding", f"{where}.encoding") from error
-        return name
-    raise Refusal("encoding must be a text such as ascii", f"{where}.encoding")
-
-
-def _text(raw: dict[str, Any], where: str, key: str) -> str | None:
-    text = raw.get(key)
-    if text is not None and not isinstance(text, str):
-        raise Refusal(f"{key} must be a text", f"{where}.{key}")
-    return text
-
-
-def _flag(raw: dict[str, Any], where: str, key: str) -> bool | None:
-    flag = raw.get(key)
-    if flag is not None and not isinstance(flag, bool):
-        raise Refusal(f"{key} must be true or false", f"{where}.{key}")
-    return flag
-
-
-def _is_integer(number: Any) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
+    return next(iter(kinds.values()), "boolean" if table.is_bits else "float32")

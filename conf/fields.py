@@ -1,0 +1,66 @@
+"""Types of fields that are read leniently, and the readers that make them so (see `annotations`)."""
+
+from math import isfinite
+from typing import Annotated, Any, Final
+
+from conf.annotations import allowed, reads
+
+_INT64_DIGITS = 19
+
+
+def kept(value: Any) -> Any:
+    """A text as it is; an empty one counts as absent."""
+    return None if value == "" else value
+
+
+def trimmed(value: Any) -> Any:
+    """A text without blanks around it; a blank one counts as absent, for forms send every field."""
+    return value.strip() or None if isinstance(value, str) else value
+
+
+def filled(value: Any) -> Any:
+    """Anything but a blank text, which counts as absent."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def numeral(value: Any) -> Any:
+    """Forms send numbers as text; a blank one counts as absent."""
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _INT64_DIGITS
+    return int(value) if digits else filled(value)
+
+
+def line_ends(value: Any) -> Any:
+    """A literal `\\n` stands for a line end, so that PEM texts fit on one line."""
+    return value.replace("\\n", "\n") if isinstance(value, str) else value
+
+
+def lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def listed(value: Any) -> Any:
+    """A list, also one that is a text separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def finite(value: Any) -> Any:
+    """Refuses infinities, NaN and integers that take more than 64 bits."""
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ValueError
+    return value
+
+
+Text = Annotated[str, reads(trimmed)]
+Pem = Annotated[str, reads(trimmed, line_ends)]
+Flag = Annotated[bool, reads(filled)]
+Number = Annotated[int | float, reads(finite), allowed("a number")]
+Strings = Annotated[tuple[str, ...], allowed("an array of strings")]
+
+NUMERAL: Final = reads(numeral)
+"""Of integers that may come from a form."""

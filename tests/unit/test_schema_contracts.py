@@ -1,0 +1,290 @@
+"""What holds of the schemas that clients' input is read by: of every registered destination type and
+protocol, of subscriptions and of drift options. A new one only needs an example of what it accepts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servers.certificates import Authority
+
+from actors.endpoints import protocols
+from actors.outputs import options
+from actors.publish import destinations, routes
+from actors.system.failure import Refusal
+from conf.annotations import members, plan, section, types
+
+CERTIFICATE, KEY = Authority().issue("press-4")
+
+DESTINATIONS: dict[str, dict[str, Any]] = {
+    "iotistica": {},
+    "mqtt": {"brokerUrl": "ws://broker", "username": "u"},
+    "influxdb": {"url": "https://h", "org": "o", "bucket": "b", "token": "t"},
+    "azure-iot": {"hostName": "h", "deviceId": "d", "auth": {"sharedAccessKey": "a2V5"}},
+    "aws-iot": {"endpoint": "h", "auth": {"cert": CERTIFICATE, "key": KEY}},
+    "gcp-iot": {"clientId": "projects/p/x", "auth": {"jwt": "a.b.c"}},
+}
+CONNECTIONS: dict[str, dict[str, Any]] = {
+    "modbus": {"host": "plc", "slaveRange": {"start": 1, "end": 2}},
+}
+DATA_POINTS: dict[str, dict[str, Any]] = {"modbus": {"name": "a", "register": "holding:1:string", "count": 2}}
+
+
+class Contract(msgspec.Struct):
+    """`check` takes a mapping that is found at `path`; `good` is one that it accepts. Blank texts count as
+    absent where `forms` send them."""
+
+    name: str
+    schema: Any
+    path: str
+    good: dict[str, Any]
+    check: Callable[[dict[str, Any]], Any]
+    forms: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _contracts() -> Iterator[Contract]:
+    for name in destinations.TYPES:
+        kind = destinations.find(name)
+        yield Contract(name, kind.schema, "config_json", DESTINATIONS[name], kind.check, forms=True)
+    for name in protocols.names():
+        protocol = protocols.find(name)
+        connection, point = CONNECTIONS[name], DATA_POINTS[name]
+        yield Contract(
+            f"{name} connection",
+            protocol.connection,
+            "connection",
+            connection,
+            lambda given, check=protocol.check: check(given, []),
+        )
+        yield Contract(
+            f"{name} data point",
+            protocol.data_point,
+            "data_points[0]",
+            point,
+            lambda given, check=protocol.check, connection=connection: check(connection, [given]),
+        )
+    yield Contract(
+        "route",
+        routes.RouteJson,
+        "route_json",
+        {"topic": "a"},
+        lambda given: routes.check_subscription(["a"], given, "custom", None),
+    )
+    yield Contract("drift options", options.DriftOptions, "drift_options", {}, options.read)
+
+
+CONTRACTS = list(_contracts())
+
+
+class Place(msgspec.Struct):
+    """A field by one of its names, in the section that `above` leads to."""
+
+    contract: Contract
+    above: tuple[str, ...]
+    key: str
+    annotation: Any
+
+    def __repr__(self) -> str:
+        return f"{self.contract.name} {'.'.join((*self.above, self.key))}"
+
+    @property
+    def field(self) -> str:
+        return ".".join((self.contract.path, *self.above, self.key))
+
+    def given(self, **changes: Any) -> dict[str, Any]:
+        """The good mapping, changed in the field's section, without other names of the field."""
+        return _changed(self.contract.good, self.above, self._names(), changes)
+
+    def _names(self) -> set[str]:
+        schema = self.contract.schema
+        for key in self.above:
+            schema = plan(schema)[key].section
+        fields = plan(schema)
+        return {name for name, field in fields.items() if field.key == fields[self.key].key}
+
+
+def _changed(good: Any, above: tuple[str, ...], without: set[str], changes: dict[str, Any]) -> dict[str, Any]:
+    if above:
+        below = _changed(good.get(above[0]) or {}, above[1:], without, changes)
+        return {**good, above[0]: below}
+    return {**{key: value for key, value in good.items() if key not in without}, **changes}
+
+
+def _places(contract: Contract, schema: Any, above: tuple[str, ...] = ()) -> Iterator[Place]:
+    for name, field in plan(schema).items():
+        annotation = types(schema)[field.key]
+        yield Place(contract, above, name, annotation)
+        if field.section is not None:
+            yield from _places(contract, field.section, (*above, name))
+
+
+PLACES = [place for contract in CONTRACTS for place in _places(contract, contract.schema)]
+EVERY_FIELD = pytest.mark.parametrize("place", PLACES, ids=repr)
+
+
+def outcome(contract: Contract, given: Any) -> Any:
+    """What the check returns, or the field and message that it refuses; anything else that is raised is an
+    error."""
+    try:
+        return contract.check(given)
+    except Refusal as refusal:
+        return refusal.field, refusal.message
+
+
+def refused(contract: Contract, given: Any) -> str:
+    """The field that is refused."""
+    found = outcome(contract, given)
+    assert isinstance(found, tuple), f"accepted: {found}"
+    field: str = found[0]
+    return field
+
+
+def wrong(annotation: Any) -> list[Any]:
+    """Values that the type rules out, whatever else a schema declares."""
+    if section(annotation) is not None:
+        return [5, "x", True, [], [{}]]
+    found: list[Any] = [{}, {"a": 1}, object()]
+    kinds = {get_origin(kind) or kind for kind, _ in members(annotation)}
+    if not kinds & {list, tuple}:
+        found += [[], ["x"]]
+    if kinds <= {str, Literal}:
+        found += [5, 1.5, True, "a\0b", "\ud800"]
+    if kinds <= {int, float}:
+        found += ["x", "1e3", "0x1", "9" * 5000, True, float("inf"), float("nan")]
+    if kinds == {int}:
+        found += [1.5, "1.0"]
+    if kinds == {bool}:
+        found += [0, 1, "true", "no"]
+    if kinds <= {list, tuple}:
+        found += ["x", 5, [5], [None], [["x"]], ["\ud800"]]
+    if kinds == {Literal}:
+        found += ["no such choice"]
+    return found
+
+
+def beyond(annotation: Any) -> list[int]:
+    """The first numbers outside of the declared range."""
+    found = []
+    for _, metas in members(annotation):
+        found += [meta.ge - 1 for meta in metas if meta.ge is not None]
+        found += [meta.le + 1 for meta in metas if meta.le is not None]
+    return found
+
+
+def choices(annotation: Any) -> list[Any]:
+    return [
+        choice for kind, _ in members(annotation) if get_origin(kind) is Literal for choice in get_args(kind)
+    ]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=repr)
+def test_the_example_is_accepted(contract: Contract) -> None:
+    assert not isinstance(outcome(contract, contract.good), tuple)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=repr)
+@pytest.mark.parametrize("given", [None, 5, "x", [], [{}], True])
+def test_what_is_no_object_is_refused_or_counts_as_none(contract: Contract, given: Any) -> None:
+    if contract.schema.__struct_fields__ and (given or contract.path == "data_points[0]"):
+        assert refused(contract, given) == contract.path
+
+
+@EVERY_FIELD
+def test_a_wrong_type_is_refused_naming_the_field(place: Place) -> None:
+    for value in wrong(place.annotation):
+        found = refused(place.contract, place.given(**{place.key: value}))
+        assert found == place.field or found.startswith(f"{place.field}["), value
+
+
+@EVERY_FIELD
+def test_a_number_out_of_range_is_refused_naming_the_range(place: Place) -> None:
+    for value in beyond(place.annotation):
+        given = place.given(**{place.key: value})
+        assert refused(place.contract, given) == place.field, value
+        assert " from " in outcome(place.contract, given)[1]
+
+
+@EVERY_FIELD
+def test_null_counts_as_absent(place: Place) -> None:
+    assert outcome(place.contract, place.given(**{place.key: None})) == outcome(place.contract, place.given())
+
+
+@EVERY_FIELD
+@pytest.mark.parametrize("blank", ["", " \t"])
+def test_a_blank_text_counts_as_absent_or_is_refused(place: Place, blank: str) -> None:
+    found = outcome(place.contract, place.given(**{place.key: blank}))
+    absent = outcome(place.contract, place.given())
+    if place.contract.forms and section(place.annotation) is None and place.key != "password":
+        assert found == absent
+    else:
+        assert found == absent or not isinstance(found, tuple) or found[0] == place.field
+
+
+@EVERY_FIELD
+def test_an_integer_may_be_spelled_with_a_fraction_of_zero(place: Place) -> None:
+    for edge in [
+        value for _, metas in members(place.annotation) for meta in metas for value in (meta.ge, meta.le)
+    ]:
+        if edge is not None:
+            with_fraction = outcome(place.contract, place.given(**{place.key: float(edge)}))
+            assert with_fraction == outcome(place.contract, place.given(**{place.key: edge}))
+
+
+@EVERY_FIELD
+def test_a_key_in_the_wrong_case_is_unknown_and_left_alone(place: Place) -> None:
+    absent = outcome(place.contract, place.given())
+    for key in {place.key.upper(), place.key.capitalize(), f"{place.key}s", f" {place.key}"}:
+        assert outcome(place.contract, place.given(**{key: object()})) == absent
+
+
+@EVERY_FIELD
+def test_a_choice_is_told_with_all_there_are(place: Place) -> None:
+    if found := choices(place.annotation):
+        _, message = outcome(place.contract, place.given(**{place.key: "no such choice"}))
+        told = message.replace(",", "").split()
+        assert [choice for choice in found if choice not in told] == []
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-1, 300)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(
+        ["", " ", "\0", "\ud800", "a/#", "5", "://", "mqtt://[", "a:b@c", "{", "-----BEGIN", "%00"]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def mappings(schema: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """Any JSON values under the schema's own names, and others."""
+    known = {
+        name: JSON if field.section is None else JSON | mappings(field.section)
+        for name, field in plan(schema).items()
+    }
+    others = st.dictionaries(st.text(max_size=8), JSON, max_size=2)
+    return st.builds(lambda a, b: {**b, **a}, st.fixed_dictionaries({}, optional=known), others)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=repr)
+def test_any_json_is_accepted_or_refused_and_nothing_else_is_raised(contract: Contract) -> None:
+    @given(mappings(contract.schema), st.booleans())
+    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def holds(changes: Mapping[str, Any], from_good: bool) -> None:
+        found = outcome(contract, {**contract.good, **changes} if from_good else dict(changes))
+        if isinstance(found, tuple):
+            field, message = found
+            assert field.startswith(contract.path), found
+            assert message
+
+    holds()
