@@ -12,7 +12,7 @@ from api.context import Context
 from storage.timestamps import iso
 
 
-class Health(msgspec.Struct, frozen=True, rename="camel"):
+class DeviceHealth(msgspec.Struct, frozen=True, rename="camel"):
     """The live part of a listed endpoint (spec 01 section 6); `quality` is the word for the number."""
 
     status: str
@@ -45,7 +45,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     registers: list[dict[str, Any]] | UnsetType = UNSET
 
 
-DISABLED = Health(
+DISABLED = DeviceHealth(
     status="disabled",
     connected=False,
     communication_quality=0.0,
@@ -57,7 +57,7 @@ DISABLED = Health(
 )
 
 
-def broken(error: str) -> Health:
+def broken(error: str) -> DeviceHealth:
     """Of an endpoint that cannot run as it is stored."""
     return msgspec.structs.replace(DISABLED, status="error", quality="offline", last_error=error)
 
@@ -75,8 +75,8 @@ async def _ask_one(context: Context, row: EndpointRow | DeviceRow) -> HealthRepo
     return await context.peek(row.address, ReportHealth(), HealthReported)
 
 
-def health_of(report: HealthReported) -> Health:
-    return Health(
+def health_of(report: HealthReported) -> DeviceHealth:
+    return DeviceHealth(
         status=report.status,
         connected=report.connected,
         communication_quality=report.communication_quality,

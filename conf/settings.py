@@ -61,7 +61,7 @@ class Confidential(msgspec.Struct, frozen=True):
         return f"{type(self).__name__}({shown})"
 
 
-class Agent(msgspec.Struct, frozen=True):
+class AgentSettings(msgspec.Struct, frozen=True):
     """Identity and logging; None is "not set"."""
 
     uuid: Uuid | None
@@ -72,7 +72,7 @@ class Agent(msgspec.Struct, frozen=True):
     os_version: Text | None
 
 
-class Api(Confidential, frozen=True):
+class ApiSettings(Confidential, frozen=True):
     """The HTTP API. `security_mode` is kept verbatim: an unknown one is the gateway's to refuse
     (spec 01 section 1.1)."""
 
@@ -87,13 +87,13 @@ class Api(Confidential, frozen=True):
     request_timeout_ms: Milliseconds
 
 
-class Storage(msgspec.Struct, frozen=True):
+class StorageSettings(msgspec.Struct, frozen=True):
     data_dir: File
     database: File | None
     busy_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)]
 
 
-class Publish(msgspec.Struct, frozen=True):
+class PublishSettings(msgspec.Struct, frozen=True):
     """Delivery; `max_bytes`, `max_rows`, `memory_bytes` and `window` are per destination. `compression`
     is that of subscriptions that name none."""
 
@@ -109,7 +109,7 @@ class Publish(msgspec.Struct, frozen=True):
     window: Annotated[int, Meta(ge=1, le=65_535)]
 
 
-class AzureIot(Confidential, frozen=True):
+class AzureIotSettings(Confidential, frozen=True):
     """What Azure destinations take that say nothing themselves (spec 02 section 8.4)."""
 
     HIDDEN: ClassVar = ("connection_string",)
@@ -118,7 +118,7 @@ class AzureIot(Confidential, frozen=True):
     token_ttl_seconds: Annotated[int, Meta(ge=5, le=31_536_000)]
 
 
-class AwsIot(Confidential, frozen=True):
+class AwsIotSettings(Confidential, frozen=True):
     """What AWS destinations take that say nothing themselves (spec 02 section 8.5)."""
 
     HIDDEN: ClassVar = ("private_key",)
@@ -132,7 +132,7 @@ class AwsIot(Confidential, frozen=True):
     topic_template: Text | None
 
 
-class GcpIot(Confidential, frozen=True):
+class GcpIotSettings(Confidential, frozen=True):
     """What GCP destinations take that say nothing themselves (spec 02 section 8.6)."""
 
     HIDDEN: ClassVar = ("jwt", "password")
@@ -147,34 +147,34 @@ class GcpIot(Confidential, frozen=True):
     topic_template: Text | None
 
 
-class Endpoints(msgspec.Struct, frozen=True):
+class EndpointsSettings(msgspec.Struct, frozen=True):
     """Reconnect backoff; min is at most max."""
 
     reconnect_min_ms: Milliseconds
     reconnect_max_ms: Milliseconds
 
 
-class Actors(msgspec.Struct, frozen=True):
+class ActorsSettings(msgspec.Struct, frozen=True):
     mailbox_size: Annotated[int, Meta(ge=10, le=10_000_000)]
 
 
-class Health(msgspec.Struct, frozen=True):
+class HealthSettings(msgspec.Struct, frozen=True):
     check_interval_ms: Milliseconds
 
 
 class Settings(msgspec.Struct, frozen=True):
     """Everything configurable, one struct per table of `agent.toml`."""
 
-    agent: Agent
-    api: Api
-    storage: Storage
-    publish: Publish
-    azure_iot: AzureIot
-    aws_iot: AwsIot
-    gcp_iot: GcpIot
-    endpoints: Endpoints
-    actors: Actors
-    health: Health
+    agent: AgentSettings
+    api: ApiSettings
+    storage: StorageSettings
+    publish: PublishSettings
+    azure_iot: AzureIotSettings
+    aws_iot: AwsIotSettings
+    gcp_iot: GcpIotSettings
+    endpoints: EndpointsSettings
+    actors: ActorsSettings
+    health: HealthSettings
 
     @property
     def database_path(self) -> Path:

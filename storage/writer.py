@@ -53,6 +53,8 @@ class Writer:
     def __init__(self, open: Callable[[], Database]) -> None:
         self.jobs = 0
         self.commits = 0
+        self.damage: str | None = None
+        """What a job met first, of damage to the database."""
         self._open = open
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._guard = threading.Lock()
@@ -122,7 +124,7 @@ class Writer:
         group = self._next_group(space)
         jobs = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes = self._transact(database, jobs)
-        _suspect_damage(database, outcomes)
+        self._suspect_damage(database, outcomes)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if outcome.error is None:
                 job.future.set_result(outcome.result)
@@ -157,6 +159,13 @@ class Writer:
                 return self._waiting.get(timeout=space.pause())
             except Empty:
                 space.step()
+
+    def _suspect_damage(self, database: Database, outcomes: list[_Outcome]) -> None:
+        """Damage that a job met is looked into when the database is next opened."""
+        for outcome in outcomes:
+            if isinstance(outcome.error, StorageError) and outcome.error.kind == "corrupt":
+                self.damage = self.damage or str(outcome.error)
+                suspect(database.path, self.damage)
 
     def _transact(self, database: Database, jobs: list[_Job]) -> list[_Outcome]:
         """One transaction; without a job's fault all of it is stored or nothing."""
@@ -204,13 +213,6 @@ def _run_job(database: Database, job: _Job) -> _Outcome:
         return _Outcome(error=_reported(error))
     connection.execute("RELEASE job")
     return _Outcome(result)
-
-
-def _suspect_damage(database: Database, outcomes: list[_Outcome]) -> None:
-    """Damage that a job met is looked into when the database is next opened."""
-    for outcome in outcomes:
-        if isinstance(outcome.error, StorageError) and outcome.error.kind == "corrupt":
-            suspect(database.path, str(outcome.error))
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

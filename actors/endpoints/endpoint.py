@@ -14,7 +14,7 @@ from actors.connections.connection import NoConnection
 from actors.connections.deadlines import Overdue, bounded
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
-from actors.endpoints.health import Health
+from actors.endpoints.health import PollRecord
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceDescribed,
@@ -25,8 +25,8 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
-from actors.endpoints.protocol import Endpoint as Checked
-from actors.endpoints.protocol import Reader, Reading
+from actors.endpoints.protocol import CheckedEndpoint as Checked
+from actors.endpoints.protocol import PollResult, Reader
 from actors.endpoints.schedule import Schedule, origin
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ForgetSource
@@ -72,7 +72,7 @@ class Polled(msgspec.Struct, frozen=True, gc=False):
     """
 
     number: int
-    reading: Reading
+    reading: PollResult
     timestamp: int
     duration: float
 
@@ -120,7 +120,7 @@ class Endpoint(Connecting[Reader]):
         self._forget()
         self.config = message
         self.peer = message.name
-        self.state = Health(message.device)
+        self.state = PollRecord(message.device)
         self.health = "connecting"
         try:
             self.protocol = protocols.find(message.protocol)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from actors.endpoints.messages import HealthReported
-from actors.endpoints.protocol import Reading
+from actors.endpoints.protocol import PollResult
 from actors.readings.batch import Source
 from storage.timestamps import iso
 
@@ -26,7 +26,7 @@ class PollError(msgspec.Struct, frozen=True):
     message: str
 
 
-class Health:
+class PollRecord:
     """Counts polls and remembers the latest; times come in as Unix ms, durations are ms."""
 
     def __init__(self, device: str) -> None:
@@ -43,7 +43,7 @@ class Health:
         self.succeeded = 0
         self.updated = 0
         self.skipped = 0
-        self.reading: Reading | None = None
+        self.reading: PollResult | None = None
         self._history: deque[bool] = deque(maxlen=HISTORY)
         self._durations = array("f")
         self._errors: deque[PollError] = deque(maxlen=ERRORS)
@@ -52,7 +52,7 @@ class Health:
 
     # Recording
 
-    def success(self, now: int, duration: float, reading: Reading) -> None:
+    def success(self, now: int, duration: float, reading: PollResult) -> None:
         """A poll that the device answered, its data points good or not."""
         self._polled(now, duration, True)
         self.connected = True

@@ -11,7 +11,7 @@ from actors.connections.connection import Connection
 from conf.schema import Nothing
 
 
-class Reading(msgspec.Struct, frozen=True, gc=False):
+class PollResult(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one read of all points, in their order; see `Batch` for `qualities`."""
 
     values: list[Any]
@@ -29,7 +29,7 @@ class Reader(Connection):
     """
 
     @abstractmethod
-    async def read(self) -> Reading:
+    async def read(self) -> PollResult:
         """Read every point once. Raises `NoConnection` when the device as a whole did not answer."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class DataPoint(typing.Protocol):
         ...
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class CheckedEndpoint(msgspec.Struct, frozen=True):
     """A checked configuration: what a `Protocol.check` returns."""
 
     connection: Any
@@ -79,8 +79,8 @@ class Protocol(msgspec.Struct, frozen=True):
     (`conf.schema`)."""
 
     name: str
-    check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Endpoint]
-    reader: Callable[[Endpoint], Reader]
+    check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], CheckedEndpoint]
+    reader: Callable[[CheckedEndpoint], Reader]
     library: str
     """The module whose absence makes the protocol unavailable."""
     connection: type[msgspec.Struct] = Nothing

@@ -11,7 +11,7 @@ from actors.publish.destinations import Fallbacks
 from actors.publish.destinations.masks import masked
 from actors.publish.messages import DestinationRow, DestinationStatus, OutboxReport, SubscriptionRow
 from actors.publish.outbox import Outbox
-from actors.publish.routes import Route, check_subscription
+from actors.publish.subscription_route import SubscriptionRoute, check_subscription
 from actors.state.rows import Kept
 from actors.system.failure import Refusal
 from storage import timestamps
@@ -48,7 +48,7 @@ def check_destination(
     return DestinationBody(found.name, config, enabled)
 
 
-def route_of(body: SubscriptionBody) -> Route:
+def route_of(body: SubscriptionBody) -> SubscriptionRoute:
     """What a subscription asks for; raises `Refusal`."""
     return check_subscription(body.topics, body.route_json, body.payload_format, body.compression)
 

@@ -7,7 +7,7 @@ change from poll to poll (`readings.interest`) is worked out once per source.
 from collections.abc import Iterator, Sequence
 
 from actors.publish.formats import Piece
-from actors.publish.routes import QUALITIES, Route
+from actors.publish.subscription_route import QUALITIES, SubscriptionRoute
 from actors.readings.batch import Batch, quality
 from actors.readings.interest import Points, indices
 
@@ -16,7 +16,7 @@ JITTER = 250
 
 
 def messages(
-    route: Route, selected: Points, batches: Sequence[Batch], per_poll: bool
+    route: SubscriptionRoute, selected: Points, batches: Sequence[Batch], per_poll: bool
 ) -> list[tuple[Piece, ...]]:
     """The messages, in order, that batches of one source make; `selected` is what `select` said of it.
 

@@ -3,9 +3,10 @@
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import formats, routes, selection, topics
+from actors.publish import formats, selection, topics
 from actors.publish.formats import MessageIds
 from actors.publish.selection import Throttle
+from actors.publish.subscription_route import SubscriptionRoute
 from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
@@ -19,7 +20,7 @@ class RunSubscription(msgspec.Struct, frozen=True):
     """Start, and again whenever it changes. `route.compression` is never None here."""
 
     id: int
-    route: routes.Route
+    route: SubscriptionRoute
     target: Target
     agent_uuid: str
 

@@ -115,7 +115,10 @@ def _contents(database: Database, config: RunStore) -> tuple[identity.Identity, 
 
 async def _check(writer: Writer, notes: str | None) -> SubsystemChecked:
     answer = await _transact(writer, Transact(None, stored.ping))
-    return SubsystemChecked(None if answer.error is None else str(answer.error), notes)
+    error = None if answer.error is None else str(answer.error)
+    if writer.damage is not None:
+        error = f"damaged ({writer.damage}): restart the agent, which then sets it aside or finds it whole"
+    return SubsystemChecked(error, notes)
 
 
 async def _transact(writer: Writer, message: Transact) -> Transacted:

@@ -17,7 +17,7 @@ from actors.endpoints.messages import (
     RemoveAllEndpoints,
     RemoveEndpoint,
 )
-from api.device_status import DISABLED, Health, ask_health, broken, health_of
+from api.device_status import DISABLED, DeviceHealth, ask_health, broken, health_of
 from api.masking import masked
 from api.routing import Call, route
 from storage.timestamps import iso
@@ -55,7 +55,7 @@ class EndpointPatch(msgspec.Struct, frozen=True):
     EXAMPLE: ClassVar[dict[str, Any]] = {"enabled": False, "poll_interval": 10000}
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     """`health` is there when it is known; secrets in `connection` are masked."""
 
     id: int
@@ -72,18 +72,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_at: str | None = msgspec.field(name="lastSeenAt", default=None)
     created_at: str
     updated_at: str
-    health: Health | UnsetType = UNSET
+    health: DeviceHealth | UnsetType = UNSET
 
 
-class EndpointReply(Endpoint, frozen=True, kw_only=True):
+class EndpointReply(EndpointView, frozen=True, kw_only=True):
     """The object flat, as the reference has it, and wrapped, as clients read it."""
 
     topic: str | UnsetType = UNSET
-    endpoint: Endpoint
+    endpoint: EndpointView
 
 
 class EndpointList(msgspec.Struct, frozen=True):
-    endpoints: list[Endpoint]
+    endpoints: list[EndpointView]
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -141,15 +141,15 @@ async def remove_all_endpoints(call: Call) -> Removed:
     return Removed(f"Removed {removed.removed} endpoint(s)", removed.removed)
 
 
-def _endpoint(row: EndpointRow, report: HealthReported | None = None) -> Endpoint:
-    return Endpoint(
+def _endpoint(row: EndpointRow, report: HealthReported | None = None) -> EndpointView:
+    return EndpointView(
         **_columns(row),
         last_seen_at=iso(report.last_seen) if report else None,
         health=_health(row, report),
     )
 
 
-def _health(row: EndpointRow, report: HealthReported | None) -> Health | UnsetType:
+def _health(row: EndpointRow, report: HealthReported | None) -> DeviceHealth | UnsetType:
     if row.error is not None:
         return broken(row.error)
     if report is not None:
@@ -160,7 +160,9 @@ def _health(row: EndpointRow, report: HealthReported | None) -> Health | UnsetTy
 def _reply(row: EndpointRow) -> EndpointReply:
     topic = row.connection.get("topic")
     return EndpointReply(
-        **_columns(row), topic=topic if isinstance(topic, str) else UNSET, endpoint=Endpoint(**_columns(row))
+        **_columns(row),
+        topic=topic if isinstance(topic, str) else UNSET,
+        endpoint=EndpointView(**_columns(row)),
     )
 
 

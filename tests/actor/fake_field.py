@@ -11,7 +11,7 @@ from thespian.actors import ActorAddress
 
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import RunEndpoint
-from actors.endpoints.protocol import Endpoint, Protocol, Reader, Reading
+from actors.endpoints.protocol import CheckedEndpoint, PollResult, Protocol, Reader
 from actors.readings.batch import Batch
 from actors.readings.messages import ForgetSource
 from actors.system.actor import Actor
@@ -69,11 +69,11 @@ class FakeReader(Reader):
         await self._hang("connect")
         await self._answer()
 
-    async def read(self) -> Reading:
+    async def read(self) -> PollResult:
         self.device.reads += 1
         await self._hang("read")
         await self._answer()
-        return Reading(list(self.device.values), self.device.qualities)
+        return PollResult(list(self.device.values), self.device.qualities)
 
     async def write(self, register: str, value: Any) -> Any:
         if self.device.write_fault is not None:
@@ -129,10 +129,10 @@ class Field:
     def __getitem__(self, name: str) -> FakeDevice:
         return self.devices.setdefault(name, FakeDevice())
 
-    def _check(self, connection: dict[str, Any], data_points: Any) -> Endpoint:
+    def _check(self, connection: dict[str, Any], data_points: Any) -> CheckedEndpoint:
         if "device" not in connection:
             raise Refusal("device is required", "connection.device")
-        return Endpoint(
+        return CheckedEndpoint(
             connection=connection,
             points=tuple(FakePoint(point["name"], point.get("unit")) for point in data_points),
             identifier=str(connection.get("unit", 1)),
@@ -140,7 +140,7 @@ class Field:
             polled=connection.get("polled", True),
         )
 
-    def _reader(self, endpoint: Endpoint) -> Reader:
+    def _reader(self, endpoint: CheckedEndpoint) -> Reader:
         return FakeReader(self[endpoint.connection["device"]])
 
     def find(self, name: str) -> Protocol:

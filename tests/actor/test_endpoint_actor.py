@@ -23,7 +23,7 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
-from actors.endpoints.protocol import Protocol, Reading
+from actors.endpoints.protocol import PollResult, Protocol
 from actors.system import tree
 from actors.system.failure import Failed, Refusal
 
@@ -279,7 +279,7 @@ async def test_a_device_that_takes_connections_and_never_answers_is_asked_less_a
     loop = asyncio.get_running_loop()
     at: list[float] = []
 
-    async def read(self) -> Reading:
+    async def read(self) -> PollResult:
         at.append(loop.time())
         raise silent.with_traceback(None)
 
@@ -458,7 +458,7 @@ class SocketReader(FakeReader):
     async def connect(self) -> None:
         self.streams = await asyncio.open_connection("127.0.0.1", self.port)
 
-    async def read(self) -> Reading:
+    async def read(self) -> PollResult:
         await self.streams[0].readexactly(1)
         raise AssertionError("nobody says anything")
 
@@ -618,7 +618,7 @@ async def test_what_an_outdated_reader_still_delivers_is_ignored(stage, field):
     )
     await until(lambda: field["other"].in_flight == 1)
     seen = len(stage.batches)
-    stage.base.deliver(address, Polled(outdated, Reading([1]), 1, 1.0), address)
+    stage.base.deliver(address, Polled(outdated, PollResult([1]), 1, 1.0), address)
     stage.base.deliver(address, PollFailed(outdated, Trouble("late", False, 0.0, "TIMEOUT"), 1, 1.0), address)
     report = await health(stage, address)
     assert (report.connected, report.last_error, report.last_poll) == (False, None, None)

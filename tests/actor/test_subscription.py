@@ -12,8 +12,8 @@ import pytest
 from puppets import SECONDS, SOON, Lives, Puppet, below, node, until
 from thespian.actors import ActorAddress
 
-from actors.publish.routes import Route
 from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
+from actors.publish.subscription_route import SubscriptionRoute
 from actors.publish.topics import Target
 from actors.readings.batch import Batch, Insight, Point, Source
 from actors.readings.messages import EventRaised
@@ -65,7 +65,7 @@ async def running(system: AsyncioSystemBase, start: RunSubscription) -> Rig:
 
 def start(target: Target = TARGET, **route: Any) -> RunSubscription:
     parts = {"topics": (), "topic": target.topic, "payload_format": "tags", "compression": "json"} | route
-    return RunSubscription(3, Route(**parts), target, UUID)
+    return RunSubscription(3, SubscriptionRoute(**parts), target, UUID)
 
 
 def source_of(endpoint: str = "line-1", *metrics: str) -> Source:

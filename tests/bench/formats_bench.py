@@ -15,7 +15,7 @@ import msgspec
 from actors.publish import formats, selection
 from actors.publish.formats import MessageIds
 from actors.publish.formats.compression import COMPRESSIONS
-from actors.publish.routes import Route
+from actors.publish.subscription_route import SubscriptionRoute
 from actors.readings.batch import Batch, Point, Source
 
 POINTS = 100
@@ -73,7 +73,9 @@ class Encoder:
     """A subscription to everything, as far as it is plain functions."""
 
     def __init__(self, format: str, compression: str) -> None:
-        self.route = Route(topics=(), topic="bench", payload_format=format, compression=compression)
+        self.route = SubscriptionRoute(
+            topics=(), topic="bench", payload_format=format, compression=compression
+        )
         self.format = formats.find(format)
         self.compression = compression
         self.ids = MessageIds(UUID)

@@ -14,8 +14,8 @@ import uvloop
 
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import Endpoint, RunEndpoint
-from actors.endpoints.protocol import Endpoint as Checked
-from actors.endpoints.protocol import Protocol, Reader, Reading
+from actors.endpoints.protocol import CheckedEndpoint as Checked
+from actors.endpoints.protocol import PollResult, Protocol, Reader
 from actors.readings.messages import Route
 from actors.readings.router import Router
 from actors.system.asyncio_base import AsyncioSystemBase
@@ -52,9 +52,9 @@ class InstantReader(Reader):
 
     async def connect(self) -> None: ...
 
-    async def read(self) -> Reading:
+    async def read(self) -> PollResult:
         InstantReader.reads += 1
-        return Reading(self.values)
+        return PollResult(self.values)
 
     async def write(self, register: str, value: Any) -> Any:
         return value

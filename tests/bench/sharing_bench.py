@@ -22,12 +22,12 @@ from actors.publish.destination import Destination, RunDestination
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import DestinationTested
 from actors.publish.outbox import Limits
-from actors.publish.routes import Route
 from actors.publish.subscription import RunSubscription
+from actors.publish.subscription_route import SubscriptionRoute
 from actors.publish.topics import Target
 from actors.readings.batch import Batch
-from actors.readings.messages import Route as RunRouter
 from actors.readings.messages import Routing
+from actors.readings.messages import SubscriptionRoute as RunRouter
 from actors.readings.router import Router
 from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
@@ -96,7 +96,7 @@ class Path(Actor):
     """Stands above them all, in the publisher's place."""
 
     def receiveMsg_RunPath(self, message: RunPath, sender: ActorAddress) -> None:
-        route = Route(topics=(), topic="bench", payload_format=message.format, compression="json")
+        route = SubscriptionRoute(topics=(), topic="bench", payload_format=message.format, compression="json")
         starts = tuple(
             RunSubscription(id, route, Target(f"bench-{id}"), UUID) for id in range(message.subscriptions)
         )

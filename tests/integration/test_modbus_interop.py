@@ -20,7 +20,7 @@ from servers.modbus import (
 )
 
 from actors.connections.connection import Permanent, Transient
-from actors.endpoints.protocol import Reader, Reading
+from actors.endpoints.protocol import PollResult, Reader
 from actors.endpoints.protocols import find
 from actors.system.failure import Refusal
 
@@ -166,7 +166,7 @@ async def test_a_late_serial_reply_is_not_taken_for_the_next_one_of_its_unit():
         ):
             late, awaited = await asyncio.gather(first.read(), second.read(), return_exceptions=True)
             assert isinstance(late, Transient)
-            assert awaited == Reading([11])
+            assert awaited == PollResult([11])
 
 
 async def test_a_cancelled_serial_read_leaves_the_line_in_order():

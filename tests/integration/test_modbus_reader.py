@@ -9,7 +9,7 @@ import pytest
 from bench.modbus_server import Fault, ModbusServer
 
 from actors.connections.connection import Transient
-from actors.endpoints.protocol import Endpoint, Reader
+from actors.endpoints.protocol import CheckedEndpoint, Reader
 from actors.endpoints.protocols import find
 from actors.endpoints.protocols.modbus import link
 from actors.system.failure import Refusal
@@ -39,7 +39,7 @@ async def reader(server: ModbusServer) -> AsyncIterator[Open]:
     assert not [place for loop, place in link._links if loop is mine], "a link outlived its readers"
 
 
-def endpoint(port: int, points: Sequence[dict[str, Any] | str], **connection: Any) -> Endpoint:
+def endpoint(port: int, points: Sequence[dict[str, Any] | str], **connection: Any) -> CheckedEndpoint:
     data_points = [
         {"name": f"p{index}", **({"register": point} if isinstance(point, str) else point)}
         for index, point in enumerate(points)

@@ -1,7 +1,7 @@
 import pytest
 
-from actors.endpoints.health import DURATIONS, ERRORS, Health
-from actors.endpoints.protocol import Reading
+from actors.endpoints.health import DURATIONS, ERRORS, PollRecord
+from actors.endpoints.protocol import PollResult
 from actors.readings.batch import Point, Source
 
 T0 = 1_705_314_600_000
@@ -16,12 +16,12 @@ SOURCE = Source(
     topics=((), ()),
 )
 ADDRESSES = ["holding:0", "holding:1"]
-GOOD = Reading([1, 2])
+GOOD = PollResult([1, 2])
 
 
-def polled(good: int, bad: int = 0) -> Health:
+def polled(good: int, bad: int = 0) -> PollRecord:
     """A device with `bad` failed polls after which `good` succeeded."""
-    health = Health("plc")
+    health = PollRecord("plc")
     for n in range(bad):
         health.failure(T0 + n, 5.0, "TIMEOUT", "no answer")
     for n in range(good):
@@ -30,14 +30,14 @@ def polled(good: int, bad: int = 0) -> Health:
 
 
 def test_a_device_that_was_never_polled():
-    report = Health("plc").report()
+    report = PollRecord("plc").report()
     assert (report.status, report.connected, report.quality_word) == ("disconnected", False, "offline")
     assert (report.poll_success_rate, report.communication_quality) == (1.0, 0.0)
     assert (report.last_poll, report.last_seen, report.response_time_ms) == (None, None, None)
 
 
 def test_a_device_that_answers():
-    health = Health("plc")
+    health = PollRecord("plc")
     health.success(T0, 12.3456, GOOD)
     report = health.report()
     assert (report.device, report.status, report.connected) == ("plc", "connected", True)
@@ -98,13 +98,13 @@ def test_the_rate_is_that_of_the_last_100_polls():
 
 
 def test_a_summary_without_polls_has_no_figures():
-    summary = Health("plc").summary()
+    summary = PollRecord("plc").summary()
     assert (summary["totalPolls"], summary["avgPollMs"], summary["p99PollMs"]) == (0, None, None)
     assert (summary["firstPoll"], summary["lastPoll"], summary["topErrors"]) == (None, None, [])
 
 
 def test_a_summary_has_durations_and_percentiles():
-    health = Health("plc")
+    health = PollRecord("plc")
     for duration in range(1, 101):
         health.success(T0, float(duration), GOOD)
     summary = health.summary()
@@ -114,7 +114,7 @@ def test_a_summary_has_durations_and_percentiles():
 
 @pytest.mark.parametrize(("count", "median"), [(1, 1.0), (2, 1.0), (3, 2.0), (8, 4.0)])
 def test_percentiles_of_a_few_durations_are_the_nearest_rank(count: int, median: float):
-    health = Health("plc")
+    health = PollRecord("plc")
     for duration in range(1, count + 1):
         health.success(T0, float(duration), GOOD)
     assert health.summary()["p50PollMs"] == median
@@ -130,7 +130,7 @@ def test_a_summary_counts_polls_points_and_errors():
 
 
 def test_first_and_last_poll_are_those_of_all_polls_good_or_not():
-    health = Health("plc")
+    health = PollRecord("plc")
     health.failure(T0, 1.0, "TIMEOUT", "no answer")
     health.success(T0 + 1000, 1.0, GOOD)
     health.success(T0 + 2000, 1.0, GOOD)
@@ -148,7 +148,7 @@ def test_a_poll_that_was_never_sent_is_no_poll_of_the_summary_but_lowers_the_qua
 
 
 def test_top_errors_are_the_ten_most_frequent_types_with_when_they_were_last_seen():
-    health = Health("plc")
+    health = PollRecord("plc")
     for kind in range(12):
         for n in range(12 - kind):
             health.failure(T0 + 1000 * kind + n, 1.0, f"CODE_{kind}", "broken")
@@ -158,7 +158,7 @@ def test_top_errors_are_the_ten_most_frequent_types_with_when_they_were_last_see
 
 
 def test_durations_and_errors_are_rings():
-    health = Health("plc")
+    health = PollRecord("plc")
     for n in range(DURATIONS + 10):
         health.failure(T0 + n, float(n), "TIMEOUT", f"failure {n}")
     metrics = health.metrics()
@@ -180,12 +180,12 @@ def test_raw_metrics():
     }
 
 
-def registers(health: Health) -> list[dict[str, object]]:
+def registers(health: PollRecord) -> list[dict[str, object]]:
     return health.registers(SOURCE, ADDRESSES)
 
 
 def test_registers_before_the_first_reading():
-    assert registers(Health("plc"))[0] == {
+    assert registers(PollRecord("plc"))[0] == {
         "name": "speed",
         "address": "holding:0",
         "lastValue": None,
@@ -198,10 +198,10 @@ def test_registers_before_the_first_reading():
 
 
 def test_registers_of_a_reading_with_a_bad_point():
-    health = Health("plc")
-    health.success(T0, 1.0, Reading([10, 20]))
-    health.success(T0 + 1000, 1.0, Reading([11, None], [None, "ILLEGAL_ADDRESS"]))
-    health.success(T0 + 2000, 1.0, Reading([12, None], [None, "ILLEGAL_ADDRESS"]))
+    health = PollRecord("plc")
+    health.success(T0, 1.0, PollResult([10, 20]))
+    health.success(T0 + 1000, 1.0, PollResult([11, None], [None, "ILLEGAL_ADDRESS"]))
+    health.success(T0 + 2000, 1.0, PollResult([12, None], [None, "ILLEGAL_ADDRESS"]))
     good, bad = registers(health)
     assert (good["lastValue"], good["quality"], good["qualityCode"]) == (12, "GOOD", None)
     assert (good["lastSuccess"], good["errorCount"]) == ("2024-01-15T10:30:02.000Z", 0)
@@ -212,8 +212,8 @@ def test_registers_of_a_reading_with_a_bad_point():
 
 
 def test_registers_of_a_device_that_went_away_keep_their_last_values():
-    health = Health("plc")
-    health.success(T0, 1.0, Reading([10, None], [None, "ILLEGAL_ADDRESS"]))
+    health = PollRecord("plc")
+    health.success(T0, 1.0, PollResult([10, None], [None, "ILLEGAL_ADDRESS"]))
     health.failure(T0 + 1000, 1.0, "TIMEOUT", "no answer")
     good, bad = registers(health)
     assert (good["lastValue"], good["quality"], good["qualityCode"]) == (10, "BAD", "DEVICE_OFFLINE")
@@ -222,9 +222,9 @@ def test_registers_of_a_device_that_went_away_keep_their_last_values():
 
 
 def test_a_point_that_recovers_succeeds_now():
-    health = Health("plc")
-    health.success(T0, 1.0, Reading([None, 2], ["DEVICE_BUSY", None]))
-    health.success(T0 + 1000, 1.0, Reading([1, 2]))
+    health = PollRecord("plc")
+    health.success(T0, 1.0, PollResult([None, 2], ["DEVICE_BUSY", None]))
+    health.success(T0 + 1000, 1.0, PollResult([1, 2]))
     point = registers(health)[0]
     assert (point["quality"], point["lastSuccess"], point["errorCount"]) == (
         "GOOD",

@@ -13,6 +13,7 @@ import pytest
 from thespian.actors import ActorAddress
 
 import actors
+import api
 from actors.state.messages import Transact
 from actors.system.messages import ActorNode
 from storage import database
@@ -89,3 +90,20 @@ def test_names_of_messages_are_unique_for_actors_dispatch_on_them():
     names = [message.__name__ for message in messages()]
     assert len(names) > 40
     assert sorted(names) == sorted(set(names))
+
+
+def test_no_two_structs_that_an_actor_could_take_for_one_another_share_a_name():
+    handled: dict[str, set[str]] = {}
+    structs: dict[str, set[str]] = {}
+    for package in (actors, api):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            for name, value in vars(import_module(module.name)).items():
+                if not isinstance(value, type) or value.__module__ != module.name:
+                    continue
+                if issubclass(value, msgspec.Struct):
+                    structs.setdefault(name, set()).add(module.name)
+                for handler in vars(value):
+                    if handler.startswith("receiveMsg_"):
+                        handled.setdefault(handler.removeprefix("receiveMsg_"), set()).add(module.name)
+    shared = {name: structs[name] for name in handled if len(structs.get(name, ())) > 1}
+    assert shared == {}

@@ -13,7 +13,8 @@ from servers.certificates import Authority
 
 from actors.endpoints import protocols
 from actors.outputs import options
-from actors.publish import destinations, routes
+from actors.publish import destinations
+from actors.publish import subscription_route as routes
 from actors.system.failure import Refusal
 from conf.annotations import members, plan, section, types
 

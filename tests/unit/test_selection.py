@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from actors.publish.routes import Route
 from actors.publish.selection import Throttle, messages
+from actors.publish.subscription_route import SubscriptionRoute
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.interest import Points
 
-ROUTE = Route(topics=(), topic="plant/out", payload_format="custom", compression=None)
+ROUTE = SubscriptionRoute(topics=(), topic="plant/out", payload_format="custom", compression=None)
 
 
 def source(*names: str) -> Source:
@@ -23,8 +23,8 @@ def source(*names: str) -> Source:
     )
 
 
-def route(**parts: Any) -> Route:
-    return Route(
+def route(**parts: Any) -> SubscriptionRoute:
+    return SubscriptionRoute(
         topics=parts.pop("topics", ()), topic="out", payload_format="tags", compression=None, **parts
     )
 
@@ -43,7 +43,7 @@ def poll(number: int = 0, of: Source = PLAIN, codes: list[str | None] | None = N
 
 
 def made(
-    route: Route, *polls: Batch, selected: Points = None, per_poll: bool = False
+    route: SubscriptionRoute, *polls: Batch, selected: Points = None, per_poll: bool = False
 ) -> list[list[tuple[int, Points]]]:
     """Messages, a piece as the time of its poll in seconds and its points."""
     return [

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conf.settings import AwsIot, AzureIot, GcpIot, Settings
+from conf.settings import AwsIotSettings, AzureIotSettings, GcpIotSettings, Settings
 
 # Giving one of a pair is deciding against the other: a device's own key does not go with the connection
 # string of another device.
@@ -46,14 +46,14 @@ def _given(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value not in (None, {})}
 
 
-def _azure(settings: AzureIot) -> dict[str, Any]:
+def _azure(settings: AzureIotSettings) -> dict[str, Any]:
     return {
         "connectionString": settings.connection_string,
         "auth": {"tokenTtlSeconds": settings.token_ttl_seconds},
     }
 
 
-def _aws(settings: AwsIot) -> dict[str, Any]:
+def _aws(settings: AwsIotSettings) -> dict[str, Any]:
     return {
         "endpoint": settings.endpoint,
         "port": settings.port,
@@ -63,7 +63,7 @@ def _aws(settings: AwsIot) -> dict[str, Any]:
     }
 
 
-def _gcp(settings: GcpIot) -> dict[str, Any]:
+def _gcp(settings: GcpIotSettings) -> dict[str, Any]:
     return {
         "endpoint": settings.endpoint,
         "port": settings.port,

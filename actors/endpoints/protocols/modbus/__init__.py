@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.endpoints.protocol import Endpoint, Protocol, Reader
+from actors.endpoints.protocol import CheckedEndpoint, Protocol, Reader
 
 from . import connection, points
 
 __all__ = ["PROTOCOL"]
 
 
-def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Endpoint:
+def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
     checked = connection.read_connection(given)
-    return Endpoint(
+    return CheckedEndpoint(
         connection=checked,
         points=points.read_points(data_points),
         identifier=checked.identifier,
@@ -22,7 +22,7 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Endp
     )
 
 
-def _reader(endpoint: Endpoint) -> Reader:
+def _reader(endpoint: CheckedEndpoint) -> Reader:
     from .reader import ModbusReader
 
     return ModbusReader(endpoint)

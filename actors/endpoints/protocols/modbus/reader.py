@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from actors.connections.connection import Transient
-from actors.endpoints.protocol import Endpoint, Reader, Reading
+from actors.endpoints.protocol import CheckedEndpoint, PollResult, Reader
 from actors.system.failure import Refusal
 
 from . import quality
@@ -27,7 +27,7 @@ _DEFAULT_WRITE_TYPE = "uint16"
 class ModbusReader(Reader):
     """One unit on a link that others may share."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: CheckedEndpoint) -> None:
         self._connection: Connection = endpoint.connection
         self._points: tuple[DataPoint, ...] = endpoint.points
         self._stretches = [Stretch(span, self._connection.unit) for span in plan(enumerate(self._points))]
@@ -51,14 +51,14 @@ class ModbusReader(Reader):
         if link is not None:
             release(link, self._connection.unit)
 
-    async def read(self) -> Reading:
+    async def read(self) -> PollResult:
         poll = _Poll(self._connected(), self._connection.timeout, len(self._points), self._polls)
         self._polls += 1
         for stretch in self._stretches:
             await poll.read(stretch)
         if self._stretches:
             await poll.finish(self._stretches)
-        return Reading(poll.values, poll.codes)
+        return PollResult(poll.values, poll.codes)
 
     async def write(self, register: str, value: Any) -> Any:
         writing = encode(self._writable(register), value)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from actors.publish.formats.compression import COMPRESSIONS
-from actors.publish.routes import Route, check_subscription
+from actors.publish.subscription_route import SubscriptionRoute, check_subscription
 from actors.system.failure import Refusal
 
 
@@ -13,7 +13,7 @@ def check(
     payload_format: Any = "custom",
     compression: Any = None,
     **keys: Any,
-) -> Route:
+) -> SubscriptionRoute:
     """A subscription that is valid unless a part of it is given."""
     route = {"topic": "plant/out", **keys} if route_json is None else route_json
     return check_subscription(topics, route, payload_format, compression)
@@ -27,7 +27,9 @@ def refusal(**parts: Any) -> tuple[str, str | None]:
 
 
 def test_a_plain_subscription_publishes_every_poll_at_once() -> None:
-    assert check() == Route(topics=(), topic="plant/out", payload_format="custom", compression=None)
+    assert check() == SubscriptionRoute(
+        topics=(), topic="plant/out", payload_format="custom", compression=None
+    )
     assert check().buffer_size == 1
 
 
@@ -47,7 +49,7 @@ def test_every_option_is_kept() -> None:
         bufferTimeMs=0,
         somethingElse={"of": "the UI"},
     )
-    assert route == Route(
+    assert route == SubscriptionRoute(
         topics=("modbus", "sensors/#"),
         topic="plant/out",
         payload_format="tags",

@@ -18,7 +18,7 @@ EVENTS = "events/"
 QUALITIES = ("GOOD", "BAD", "UNCERTAIN")
 
 
-class Route(msgspec.Struct, frozen=True):
+class SubscriptionRoute(msgspec.Struct, frozen=True):
     """A checked subscription.
 
     `topic` is trimmed; None when there is none. `buffer_size` polls of one endpoint are published
@@ -78,7 +78,9 @@ class Given(msgspec.Struct, frozen=True):
     route_json: RouteJson
 
 
-def check_subscription(filters: Any, route_json: Any, payload_format: Any, compression: Any) -> Route:
+def check_subscription(
+    filters: Any, route_json: Any, payload_format: Any, compression: Any
+) -> SubscriptionRoute:
     """The route of a subscription as the client sent it; raises `Refusal`.
 
     Whether the destination can do with that topic is the destination type's to say.
@@ -90,7 +92,7 @@ def check_subscription(filters: Any, route_json: Any, payload_format: Any, compr
         if quality not in QUALITIES:
             field = f"route_json.qualities[{index}]"
             raise Refusal(f"{field} must be one of {', '.join(QUALITIES)}", field)
-    return Route(
+    return SubscriptionRoute(
         topics=tuple(check_filter(one, f"topics[{index}]") for index, one in enumerate(given.topics)),
         payload_format=payload_format,
         compression=_compression(compression),

@@ -1,0 +1,88 @@
+"""A change costs what it changes, however much there is beside it."""
+
+from typing import Any
+
+from fake_field import INTERVAL_MS, Field, Stage, until
+from publishing_rig import Rig, Sites
+from test_endpoint_supervisor import Agent, field, stage
+
+from actors.endpoints.messages import ChangeEndpoint, EndpointChanged
+from actors.publish.messages import RemoveSubscription, SubscriptionRemoved
+
+__all__ = ["field", "stage"]  # fixtures
+
+MANY = 200
+
+
+def handled(base: Any) -> dict[str, int]:
+    """How many messages each actor has handled."""
+    return {path: cell.handled for path, cell in base.mailboxes.items() if hasattr(cell, "handled")}
+
+
+def told(base: Any, before: dict[str, int], below: str) -> dict[str, int]:
+    """What the actors below a path have been told since, those that were told nothing left out."""
+    after = handled(base)
+    return {
+        path: count - before.get(path, 0)
+        for path, count in after.items()
+        if path.startswith(below) and count != before.get(path, 0)
+    }
+
+
+async def test_a_change_of_one_subscription_of_many_is_told_to_it_and_to_nobody_else(
+    rig: Rig, sites: Sites
+) -> None:
+    one = await rig.add_destination("one", "a")
+    two = await rig.add_destination("two", "b")
+    ids = [(await rig.add_subscription(one.id, topics=[f"sensors/line-{n}/#"])).id for n in range(MANY)]
+    await rig.routed()
+    subscriptions = f"{rig.destination(one.id).addressDetails}/"
+    before = handled(rig.base)
+    await rig.change_subscription(ids[7], topics=["sensors/other/#"])
+    await rig.routed()
+    changed = f"{subscriptions}subscription-{ids[7]}"
+    assert told(rig.base, before, subscriptions) == {changed: 1}
+    assert told(rig.base, before, rig.router.addressDetails)[rig.router.addressDetails] <= 3
+    await rig.ask(RemoveSubscription(ids[8]), SubscriptionRemoved)
+    await rig.until(lambda: rig.node(one.id) and len(rig.node(one.id).children) == MANY - 1)
+    removed = f"{subscriptions}subscription-{ids[8]}"
+    assert set(told(rig.base, before, subscriptions)) <= {changed, removed}
+    before = handled(rig.base)
+    await rig.change_destination(two.id, name="renamed")
+    await rig.routed()
+    assert told(rig.base, before, subscriptions) == {}
+
+
+async def test_the_router_looks_at_no_other_observer_when_one_changes(
+    rig: Rig, sites: Sites, monkeypatch: Any
+) -> None:
+    one = await rig.add_destination("one", "a")
+    ids = [(await rig.add_subscription(one.id, topics=[f"sensors/line-{n}/#"])).id for n in range(MANY)]
+    for n in range(5):
+        rig.poll(1, endpoint=f"line-{n}")
+    await rig.routed()
+    looks: list[Any] = []
+    from actors.readings import router
+
+    select = router.select
+    monkeypatch.setattr(router, "select", lambda *args: looks.append(args) or select(*args))
+    await rig.change_subscription(ids[0], topics=["sensors/line-4/#"])
+    rig.poll(2, endpoint="line-4")
+    await rig.until(lambda: len([number for number in sites["a"].numbers if number == 2]) == 2)
+    assert len(looks) == 5  # once a source
+
+
+async def test_a_change_of_one_endpoint_of_many_is_told_to_it_and_to_nobody_else(
+    stage: Stage, field: Field, tmp_path: Any
+) -> None:
+    agent = await Agent(stage, tmp_path).running()
+    for n in range(30):
+        await agent.added(f"plc-{n}", poll_interval=3_600_000)
+    adapter = f"{agent.endpoints.addressDetails}/fake"
+    await until(lambda: not stage.base._ready)
+    others = [f"{adapter}/plc-{n}" for n in range(30) if n != 3]
+    starts = {path: stage.base.mailboxes[path].start for path in others}
+    changed = await agent.ask(ChangeEndpoint("plc-3", poll_interval=INTERVAL_MS))
+    assert isinstance(changed, EndpointChanged)
+    await until(lambda: agent.polled() >= {"plc-3"})
+    assert all(stage.base.mailboxes[path].start is starts[path] for path in others)
