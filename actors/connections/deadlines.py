@@ -26,6 +26,7 @@ async def bounded(call: Awaitable[T], seconds: float) -> T:
     Ends in time even when the call withstands its cancellation; then nobody waits for it any more.
     """
     task = asyncio.ensure_future(call)
+    task.add_done_callback(_retrieve)
     try:
         await asyncio.wait({task}, timeout=seconds)
         overdue = not task.done()
@@ -37,15 +38,13 @@ async def bounded(call: Awaitable[T], seconds: float) -> T:
 
 
 async def _cancel(task: "asyncio.Future[Any]") -> None:
-    if task.done():
-        return
-    task.cancel()
-    task.add_done_callback(_forget)
-    await asyncio.wait({task}, timeout=UNWIND_SECONDS)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=UNWIND_SECONDS)
 
 
-def _forget(task: "asyncio.Future[Any]") -> None:
-    """What it still had to say is nobody's business, and not asyncio's to log."""
+def _retrieve(task: "asyncio.Future[Any]") -> None:
+    """What it has to say when nobody waits any more is not asyncio's to log."""
     if not task.cancelled():
         task.exception()
 

@@ -221,8 +221,10 @@ class Endpoint(Connecting[Reader]):
             self.lose(message.trouble)
 
     def receiveMsg_PollLate(self, message: PollLate, sender: ActorAddress) -> None:
-        if self.polling and self.poll_began == message.began:
-            self._look_at_poll(monotonic())
+        now = monotonic()
+        if self.polling and self.poll_began == message.began and self._look_at_poll(now):
+            assert self.connection is not None
+            self.wakeupAfter(self.connection.patience - (now - message.began), message)
 
     def _look_at_poll(self, now: float) -> bool:
         """Whether the poll in flight may go on; one that hangs has failed."""

@@ -291,20 +291,36 @@ async def test_a_device_that_takes_connections_and_never_answers_is_asked_less_a
     assert {code(batch) for batch in stage.batches} == {"TIMEOUT", "DEVICE_OFFLINE"}
 
 
+async def test_once_a_device_is_back_a_slow_poll_is_only_slow(stage, device):
+    device.fault = REFUSED
+    address = run(stage, reconnect_min_ms=20, reconnect_max_ms=20)
+    await until(lambda: device.connects >= 2)
+    device.fault = None
+    await stage.batch(lambda batch: batch.values == [1])
+    device.open.clear()
+    await until(lambda: device.in_flight == 1)
+    seen = len(stage.batches)
+    await until_answered(lambda: health(stage, address), lambda report: report.polls_skipped >= 5)
+    assert len(stage.batches) == seen
+
+
 async def test_endpoints_that_start_together_do_not_connect_together(stage, field, monkeypatch):
     """https://github.com/WeBankFinTech/DeFiBus/issues/33"""
     loop = asyncio.get_running_loop()
-    at: list[float] = []
+    began, at = loop.time(), dict[int, float]()
 
     async def connect(self) -> None:
-        at.append(loop.time())
+        number = next(int(name) for name, device in field.devices.items() if device is self.device)
+        at[number] = loop.time() - began
 
     monkeypatch.setattr("fake_field.FakeReader.connect", connect)
     for number in range(20):
-        start = stage.start_of(f"plc-{number}", poll_interval=400, phase=number / 20)
-        stage.base.spawn(None, Endpoint, f"plc-{number}", start)
+        start = stage.start_of(str(number), poll_interval=400, phase=number / 20)
+        stage.base.spawn(None, Endpoint, str(number), start)
     await until(lambda: len(at) == 20)
-    assert at[-1] - at[0] > 0.2
+    # Each waits for its place in the interval, on a grid of 20 ms.
+    for number, after in at.items():
+        assert after >= 0.4 * number / 20 - 0.02
 
 
 # A device that does not let go

@@ -26,12 +26,13 @@ from actors.publish.messages import (
 )
 from actors.publish.outbox import HARD_BOUND
 from actors.publish.publisher import Publisher
-from actors.publish.subscription import Subscription
+from actors.publish.subscription import Flush, Subscription
 from actors.readings.messages import ReportRouting
 from actors.state import client as store_client
 from actors.state.messages import Transacted
 from actors.subsystems.messages import StopSubsystem, SubsystemStopped
 from actors.system import tree
+from actors.system.supervision import Restart
 from storage import outbox as stored
 
 
@@ -467,14 +468,29 @@ async def test_a_connection_that_does_not_close_keeps_neither_the_next_one_nor_t
     assert caplog.text.count("one: its connection does not close within 0.1 s and is abandoned") == 2
 
 
+class Mute(Subscription):
+    """Never says that it is done."""
+
+    def receiveMsg_Flush(self, message: Flush, sender: Any) -> None: ...
+
+
+class Fragile(Subscription):
+    """Gives up over being told to be done."""
+
+    RESTART = Restart(max_restarts=0)
+
+    def receiveMsg_Flush(self, message: Flush, sender: Any) -> None:
+        raise RuntimeError("boom")
+
+
 async def test_a_subscription_that_never_says_that_it_is_done_goes_all_the_same(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscribing, "LEAVE_SECONDS", 0.1)
+    monkeypatch.setattr(subscribing, "Subscription", Mute)
     id = await rig.begin()
     second = await rig.add_subscription(id)
     await rig.until(lambda: len(subscriptions(rig, id)) == 2)
-    monkeypatch.setattr(Subscription, "receiveMsg_Flush", lambda self, message, sender: None)
     await rig.ask(RemoveSubscription(second.id), SubscriptionRemoved)
     await rig.until(lambda: len(subscriptions(rig, id)) == 1)
     await rig.change_destination(id, enabled=False)
@@ -485,15 +501,9 @@ async def test_a_subscription_that_gave_up_is_not_waited_for(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retiring, "DRAIN_TIME", 60.0)
-
-    def fail(self: Subscription, message: Any, sender: Any) -> None:
-        raise RuntimeError("boom")
-
+    monkeypatch.setattr(subscribing, "Subscription", Fragile)
     id = await rig.begin()
-    (path,) = subscriptions(rig, id)
-    cell: Any = rig.base.mailboxes[path]
-    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, max_restarts=0)
-    monkeypatch.setattr(Subscription, "receiveMsg_Flush", fail)
+    await rig.until(lambda: subscriptions(rig, id))
     await rig.change_destination(id, enabled=False)
     await rig.until(lambda: rig.node(id) is None)
 

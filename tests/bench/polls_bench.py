@@ -24,8 +24,8 @@ from actors.system.mailboxes import Cell
 ENDPOINTS = 50
 POINTS = 100
 INTERVAL_MS = 10
-WARM_UP_S = 1.0
-ROUND_S = 4.0
+WARM_UP_S = 0.5
+ROUND_S = 2.0
 
 
 class Polls(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from loads import measure_floor, measure_load
 from outage import measure_outage
 from processes import in_own_group
 from rig import LOADS, ONE, WARM_UP_S, start_agent
-from scripts import measure_actors, measure_formats, measure_sharing
+from scripts import measure_actors, measure_formats, measure_polls, measure_sharing
 from start import measure_start
 from subscriptions import measure_five, measure_second
 
@@ -48,6 +48,7 @@ def benchmarks(
         "actors": measure_actors,
         "formats": measure_formats,
         "sharing": measure_sharing,
+        "polls": measure_polls,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
         "floor": measure_floor,
@@ -81,7 +82,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w2x5,second,outage,outage-w3,actors,formats,sharing,idle,start,floor",
+        help="some of w1,w2,w3,w4,w2x5,second,outage,outage-w3,actors,formats,sharing,polls,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

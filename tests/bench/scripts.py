@@ -9,6 +9,7 @@ import msgspec
 from actors_bench import Ring
 from figures import Figure
 from formats_bench import Encoding
+from polls_bench import Polls
 from processes import Process, python
 from sharing_bench import Costs
 
@@ -54,6 +55,14 @@ def _format_figures(format: str, encodings: Sequence[Encoding]) -> list[Figure]:
     if others:
         figures.append(Figure(run, "beside json / alone", max(others)))
     return figures
+
+
+def measure_polls() -> list[Figure]:
+    polls = ask(Polls, "polls_bench.py")
+    return [
+        Figure("polls", "CPU us/poll", polls.cpu_us),
+        Figure("polls", "messages/poll", polls.messages),
+    ]
 
 
 def measure_sharing() -> list[Figure]:

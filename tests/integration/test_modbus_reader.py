@@ -601,3 +601,14 @@ async def test_a_write_waits_for_the_read_that_is_under_way(server: ModbusServer
     assert reading.values == [10]
     assert written == 5
     assert server.listening[0].peak == 1
+
+
+async def test_its_patience_is_that_of_all_who_share_the_link(reader: Open):
+    """What waits its turn behind others is not taken for hung."""
+    alone = reader(words(0), timeout=30_000)
+    assert alone.patience == 9 * 30.0
+    await alone.connect()
+    for unit in (2, 3):
+        await reader(words(0), timeout=30_000, unitId=unit).connect()
+    assert alone.patience == 3 * 9 * 30.0
+    assert reader(words(0), timeout=100).patience == 60.0

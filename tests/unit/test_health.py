@@ -57,6 +57,17 @@ def test_a_failure_counts_and_keeps_when_the_device_was_last_seen():
     assert (report.registers_updated, report.response_time_ms) == (0, 5.0)
 
 
+def test_an_attempt_between_polls_is_an_error_and_no_poll_of_the_history():
+    health = polled(good=3)
+    health.attempt_failed(T0 + 10, 7.0, "CONNECTION_REFUSED", "nobody listens")
+    report = health.report()
+    assert (report.connected, report.last_error, report.error_count) == (False, "nobody listens", 0)
+    assert (report.poll_success_rate, report.last_poll) == (1.0, T0 + 10)
+    summary = health.summary()
+    assert (summary["totalPolls"], summary["failedPolls"]) == (4, 1)
+    assert summary["topErrors"][0]["type"] == "CONNECTION_REFUSED"
+
+
 def test_success_forgets_the_errors():
     report = polled(good=1, bad=3).report()
     assert (report.error_count, report.last_error) == (0, None)

@@ -65,3 +65,13 @@ def test_the_first_ticks_of_endpoints_that_start_at_different_times_share_the_cl
     # Spread all the same: no slot of the twenty has more than its share and a half.
     slots = [round(first / SLOT_MAX) % 20 for first in firsts]
     assert max(slots.count(slot) for slot in range(20)) <= 15
+
+
+def test_what_remains_is_the_time_until_the_tick_that_was_told_of():
+    schedule = Schedule(10.0, 100.0)
+    assert schedule.next_delay(103.0) == 7.0
+    assert (schedule.remaining(103.0), schedule.remaining(109.5), schedule.remaining(111.0)) == (
+        7.0,
+        0.5,
+        -1.0,
+    )

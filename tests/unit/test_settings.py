@@ -294,4 +294,4 @@ def test_secrets_are_never_shown(user_file: Any, key: str) -> None:
 def test_what_is_no_secret_is_shown() -> None:
     shown = repr(load(None, {"AWS_IOT_ENDPOINT": "aws.example"}))
     assert "AwsIotSettings(endpoint='aws.example', port=8883" in shown
-    assert "Api(host=None" in shown
+    assert "ApiSettings(host=None" in shown
