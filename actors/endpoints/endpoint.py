@@ -25,8 +25,7 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
-from actors.endpoints.protocol import CheckedEndpoint as Checked
-from actors.endpoints.protocol import PollResult, Reader
+from actors.endpoints.protocol import CheckedEndpoint, PollResult, Reader
 from actors.endpoints.schedule import Schedule, origin
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ForgetSource
@@ -351,7 +350,7 @@ def _code(trouble: Trouble) -> str:
     return trouble.code or (NOT_CONFIGURED if trouble.permanent else OFFLINE)
 
 
-def _retry(config: RunEndpoint, endpoint: Checked) -> Doubling:
+def _retry(config: RunEndpoint, endpoint: CheckedEndpoint) -> Doubling:
     longest = config.reconnect_max_ms / 1000
     return Doubling(min((endpoint.retry_ms or config.reconnect_min_ms) / 1000, longest), longest)
 
@@ -367,7 +366,7 @@ def _same_device(one: RunEndpoint, other: RunEndpoint) -> bool:
     )
 
 
-def _source(config: RunEndpoint, endpoint: Checked) -> Source:
+def _source(config: RunEndpoint, endpoint: CheckedEndpoint) -> Source:
     points = tuple(Point(point.name, point.unit) for point in endpoint.points)
     return Source(
         endpoint_uuid=config.uuid,

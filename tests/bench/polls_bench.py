@@ -14,10 +14,8 @@ import uvloop
 
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import Endpoint, RunEndpoint
-from actors.endpoints.protocol import CheckedEndpoint as Checked
-from actors.endpoints.protocol import PollResult, Protocol, Reader
-from actors.readings.messages import Route
-from actors.readings.router import Router
+from actors.endpoints.protocol import CheckedEndpoint, PollResult, Protocol, Reader
+from actors.readings.router import Router, RunRouter
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.mailboxes import Cell
 
@@ -62,16 +60,16 @@ class InstantReader(Reader):
     async def close(self) -> None: ...
 
 
-def check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Checked:
+def check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
     points = tuple(Point(point["name"]) for point in data_points)
-    return Checked(connection=connection, points=points, identifier="1", address="instant")
+    return CheckedEndpoint(connection=connection, points=points, identifier="1", address="instant")
 
 
 INSTANT = Protocol("instant", check, lambda endpoint: InstantReader(), "asyncio")
 
 
 def start(base: AsyncioSystemBase) -> None:
-    router = base.spawn(None, Router, "router", Route((), {}))
+    router = base.spawn(None, Router, "router", RunRouter())
     for number in range(ENDPOINTS):
         name = f"plc-{number}"
         run = RunEndpoint(

@@ -26,9 +26,7 @@ from actors.publish.subscription import RunSubscription
 from actors.publish.subscription_route import SubscriptionRoute
 from actors.publish.topics import Target
 from actors.readings.batch import Batch
-from actors.readings.messages import Routing
-from actors.readings.messages import SubscriptionRoute as RunRouter
-from actors.readings.router import Router
+from actors.readings.router import Router, RunRouter
 from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
@@ -101,12 +99,13 @@ class Path(Actor):
             RunSubscription(id, route, Target(f"bench-{id}"), UUID) for id in range(message.subscriptions)
         )
         store = self.spawn(Store, "store", None)
-        destination = self.spawn(Destination, "destination", _destination(starts, store))
-        routings = (Routing(child_address(destination, f"subscription-{one.id}"), route) for one in starts)
-        self.spawn(Router, "router", RunRouter(tuple(routings)))
+        router = self.spawn(Router, "router", RunRouter())
+        self.spawn(Destination, "destination", _destination(starts, store, router))
 
 
-def _destination(subscriptions: tuple[RunSubscription, ...], store: ActorAddress) -> RunDestination:
+def _destination(
+    subscriptions: tuple[RunSubscription, ...], store: ActorAddress, router: ActorAddress
+) -> RunDestination:
     return RunDestination(
         id=1,
         name="loop",
@@ -117,6 +116,7 @@ def _destination(subscriptions: tuple[RunSubscription, ...], store: ActorAddress
         window=512,
         identity=Identity(UUID, "bench"),
         store=store,
+        router=router,
     )
 
 
