@@ -45,6 +45,8 @@ class Dispatch:
         self.address = ActorAddress("/ActorSys")
         self.mailboxes: dict[str, Mailbox] = {}
         self.lag = self.lag_max = 0.0
+        self.beats = 0
+        """How often the loop has been looked at: it stands still while this does."""
         self.blockages: dict[str, Blockage] = {}
         """The latest of each actor that held the loop up, by address."""
         self.dead_letters = 0
@@ -156,6 +158,7 @@ class Dispatch:
         return ActorAddress(f"{prefix}{next(self._numbers)}")
 
     def _look_at_lag(self, due: float) -> None:
+        self.beats += 1
         self.lag = max(0.0, self.loop.time() - due)
         self.lag_max = max(self.lag, self.lag_max)
         if not self._down:

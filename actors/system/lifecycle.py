@@ -63,8 +63,7 @@ class Lifecycle(Tasks):
         if global_name and global_name in self.globals:
             return self.globals[global_name]
         found = _actor_class(actor_class)
-        parent.spawned += 1
-        address = ActorAddress(f"{parent.address.addressDetails}~{parent.spawned}")
+        address = self._fresh(f"{parent.address.addressDetails}~")
         cell = Cell(self, address, parent, found)
         try:
             if not checkActorCapabilities(found, self.capabilities, requirements):

@@ -102,7 +102,6 @@ class Cell:
         "note",
         "parent",
         "scheduled",
-        "spawned",
         "start",
         "started",
         "system",
@@ -137,7 +136,6 @@ class Cell:
         self.tasks: dict[asyncio.Task[None], tuple[Any, ActorAddress | None]] | None = None
         self.timers: set[asyncio.TimerHandle] | None = None
         self.watched: list[int] | None = None
-        self.spawned = 0
         self.started = perf_counter()
         self.handled = 0
         self.busy = 0.0

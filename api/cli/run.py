@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from actors.agent import Agent, RunAgent, Stop
 from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
+from actors.system.watchdog import Watchdog
 from api import gateway
 from api.version import version
 from conf.settings import ConfigError, Settings, load
@@ -51,6 +52,7 @@ async def _main(settings: Settings, demo: bool) -> int:
     base = AsyncioSystemBase(mailbox_size=settings.actors.mailbox_size)
     start = RunAgent(settings, version(), (*subsystems(), gateway.SUBSYSTEM))
     agent = base.spawn(None, Agent, "agent", start)
+    watchdog = Watchdog(base)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         base.loop.add_signal_handler(number, stop.set)
@@ -77,6 +79,7 @@ async def _main(settings: Settings, demo: bool) -> int:
         await asyncio.gather(*waits, return_exceptions=True)
         if shown is not None:
             await shown.stop()
+        watchdog.stop()
         base.shutdown()
         await base.released()
 

@@ -236,6 +236,27 @@ async def test_a_crash_of_the_store_leaves_the_rest_running(base, tmp_path, capl
     assert (await state(base, agent)).state == "RUNNING"
 
 
+async def test_one_exception_in_the_root_costs_nobody_anything(base, tmp_path):
+    agent = run(base, settings(tmp_path))
+    await opened(base, agent)
+    described = await base.ask(agent, DescribeAgent(), 5.0)
+    before = {path: cell.instance for path, cell in base.mailboxes.items() if path.startswith("/agent/")}
+    base.crash(base.mailboxes["/agent"], RuntimeError("a defect"))
+    assert (await state(base, agent)).state == "RUNNING"
+    assert await base.ask(agent, DescribeAgent(), 5.0) == described
+    await until_answered(lambda: state(base, agent), lambda found: found.ready)
+    assert {path: base.mailboxes[path].instance for path in before} == before
+    assert isinstance(await base.ask(agent, Stop(), 5.0), Stopped)
+
+
+async def test_an_exception_in_the_root_before_the_store_is_open_delays_the_start_only(base, tmp_path):
+    agent = run(base, settings(tmp_path))
+    await until(lambda: "/agent/store" in base.mailboxes)
+    base.crash(base.mailboxes["/agent"], RuntimeError("a defect"))
+    await opened(base, agent)
+    assert base.mailboxes["/agent/store"].crashes.restarts == 0
+
+
 def noop(database) -> str:
     return "done"
 

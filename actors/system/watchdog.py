@@ -1,0 +1,59 @@
+"""A loop that is held up for good: nothing in it can say so, and nobody in it can help."""
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from types import FrameType
+
+from actors.system.dispatch import Dispatch
+from actors.system.mailboxes import Cell
+
+log = logging.getLogger(__name__)
+
+LIMIT = 60
+"""Seconds without a sign of life after which the process ends, for who started it to start it again."""
+TICK = 1.0
+
+
+class Watchdog:
+    """Watches the loop of `system`, from a thread of its own, until `stop`.
+
+    Time is counted in its own ticks: a process that was stopped, or a machine that slept, has not hung.
+    """
+
+    def __init__(self, system: Dispatch, limit: int = LIMIT, tick: float = TICK) -> None:
+        self._system = system
+        self._limit = limit
+        self._tick = tick
+        self._loop_thread = threading.get_ident()
+        self._stopped = threading.Event()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        beats, still = self._system.beats, 0
+        while not self._stopped.wait(self._tick):
+            still = still + 1 if self._system.beats == beats else 0
+            beats = self._system.beats
+            if still >= self._limit:
+                self._end()
+
+    def _end(self) -> None:
+        frame = sys._current_frames().get(self._loop_thread)
+        where = "".join(traceback.format_stack(frame))
+        log.critical("the event loop stands still: %s holds it up\n%s", holder(frame), where)
+        logging.shutdown()
+        os._exit(1)
+
+
+def holder(frame: FrameType | None) -> str:
+    """Which actor is having its turn on that stack."""
+    while frame is not None:
+        if frame.f_code is Cell.turn.__code__:
+            return str(frame.f_locals["self"].address.addressDetails)
+        frame = frame.f_back
+    return "no actor"
