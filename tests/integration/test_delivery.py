@@ -172,10 +172,11 @@ class Delivery:
 
     def missing(self) -> dict[tuple[int, int], float]:
         """Unit and count of what never arrived though something later did, and when it was read."""
+        arrived = self.latest  # before `seen`: readings go on arriving
         seen = {(reading.unit, reading.seq) for reading in self.subscriber.readings}
         return {
             (unit, seq): self.line.read_at[unit][seq - 1]
-            for unit, latest in self.latest.items()
+            for unit, latest in arrived.items()
             for seq in range(1, latest + 1)
             if (unit, seq) not in seen
         }
