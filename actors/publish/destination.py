@@ -16,7 +16,7 @@ from actors.publish import destinations, suspicion
 from actors.publish.destinations.driver import Driver, Identity
 from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
 from actors.publish.messages import OutboxReport
-from actors.publish.outbox import Limits, Outbox
+from actors.publish.outbox import HARD_BOUND, Limits, Outbox
 from actors.publish.reporting import Reporting
 from actors.publish.retiring import Retiring
 from actors.publish.subscription import Publish, RunSubscription
@@ -28,8 +28,6 @@ from storage import outbox as stored
 from storage.errors import MissingParent
 
 log = logging.getLogger(__name__)
-
-EARLY = 2000  # messages held until the outbox is known
 
 
 class RunDestination(msgspec.Struct, frozen=True):
@@ -105,6 +103,7 @@ class Destination(StoreClient, Retiring):
         self.connection_for: Wanted | None = None
         self.outbox: Outbox | None = None
         self.early: deque[Publish] = deque()
+        self.early_bytes = 0
         self.early_dropped = 0
         # payloads that a destination closes the connection over
         self.suspicion = Suspicion()
@@ -145,7 +144,7 @@ class Destination(StoreClient, Retiring):
         self.outbox = Outbox(self.config.limits, message.result)
         self.reporting.dead_letters = message.result.dead_letters if message.result else 0
         self.outbox.drops.quota += self.early_dropped
-        early, self.early = self.early, deque()
+        early, self.early, self.early_bytes = self.early, deque(), 0
         for publish in early:
             self.receiveMsg_Publish(publish, self.myAddress)
         self._look_after(monotonic())
@@ -168,10 +167,15 @@ class Destination(StoreClient, Retiring):
         self._pump()
 
     def _wait_for_outbox(self, message: Publish) -> None:
-        """Hold a payload until the store has said what is already on disk; the oldest give way."""
-        if len(self.early) == EARLY:
-            self.early_dropped += len(self.early.popleft().payloads)
+        """Hold it until the store has said what is already on disk; as much as while the disk fails, then the
+        oldest give way."""
+        assert self.config is not None
         self.early.append(message)
+        self.early_bytes += _size(message)
+        while self.early_bytes > HARD_BOUND * self.config.limits.memory_bytes and len(self.early) > 1:
+            dropped = self.early.popleft()
+            self.early_bytes -= _size(dropped)
+            self.early_dropped += len(dropped.payloads)
 
     def _pump(self) -> None:
         """Send what the window admits; read back what has only been on disk."""
@@ -408,3 +412,7 @@ class Destination(StoreClient, Retiring):
             self.early_dropped += count
         else:
             self.outbox.drops.quota += count
+
+
+def _size(message: Publish) -> int:
+    return sum(len(payload) for payload in message.payloads)

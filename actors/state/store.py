@@ -90,7 +90,10 @@ class Store(SubsystemActor):
             self.release(_check(self.writer, self.notes), reply_to=sender)
 
     def stopped(self) -> None:
-        """What was handed to the writer is still written and answered; the rest is refused."""
+        """What was asked is still written and answered, if the database is open; else it is refused."""
+        if self.writer is not None:
+            for transact, requester in self.unread(Transact):
+                self.receiveMsg_Transact(transact, requester)
         for transact, requester in self.waiting:
             self.send(
                 requester, Transacted(transact.token, error=StorageError("the store has ended", "closed"))

@@ -1,5 +1,6 @@
 """The base class of all our actors."""
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -140,6 +141,15 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         `reply_to`, if given, whatever has become of this actor by then. After `within` seconds (None: never)
         it is cancelled."""
         self._myRef.system.release(coroutine, reply_to, self.myAddress, within)
+
+    def unread(self, *kinds: type) -> list[tuple[Any, ActorAddress]]:
+        """Take the messages of these classes, with their senders, out of the mailbox, the oldest first: for
+        `stopped`, where they must not wait for the next life, or for nobody."""
+        mailbox = self._myRef.mailbox
+        taken = [mail for mail in mailbox or () if isinstance(mail[0], kinds)]
+        if taken:
+            self._myRef.mailbox = deque(mail for mail in mailbox if not isinstance(mail[0], kinds))
+        return taken
 
     def stopped(self) -> None:
         """Called once when the instance ends, whether by exit or crash; nothing can be sent any more

@@ -870,8 +870,11 @@ async def test_strict_sends_nothing_that_is_not_on_disk(tmp_path: Path, sites: S
 async def test_until_the_outbox_is_known_only_so_much_is_held_and_drops_are_counted(
     rig: Rig, sites: Sites, fragile: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(destination_module, "EARLY", 5)
     id = await rig.begin()
+    rig.poll(99)
+    await rig.until(lambda: sites["a"].payloads)
+    room = 5.5 * len(sites["a"].payloads[0])
+    monkeypatch.setattr(destination_module, "HARD_BOUND", room / rig.limits.memory_bytes)
     with rig.busy_store():
         rig.base.tell(rig.destination(id), Boom())
         await rig.until(lambda: rig.health(id) == "connected" and rig.node(id).restarts == 1)  # type: ignore[union-attr]
@@ -880,7 +883,7 @@ async def test_until_the_outbox_is_known_only_so_much_is_held_and_drops_are_coun
         await rig.until(lambda: destination.early_dropped == 7)
     await rig.reported(id, lambda report: report.dropped_quota == 7)
     await rig.settle(id)
-    assert sites["a"].numbers == list(range(7, 12))
+    assert sites["a"].numbers == [99, *range(7, 12)]
 
 
 async def test_readings_polled_while_a_crashed_destination_is_away_wait_for_its_return(

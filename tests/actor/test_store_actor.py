@@ -123,6 +123,19 @@ async def test_a_job_that_fails_is_answered_with_its_error_and_leaves_nothing_be
     assert (await held).result == "opened"
 
 
+async def test_what_a_store_was_asked_before_it_ends_is_stored(stage):
+    await stage.transact(put, "first")
+
+    def ask_and_end() -> None:
+        for name in ("second", "third"):
+            stage.system.deliver(stage.store, Transact(name, put, (name,)), stage.owner)
+        stage.system.terminate(stage.system.mailboxes[stage.owner.addressDetails])
+
+    ask_and_end()
+    await stage.system.released()
+    assert stage.stored() == ["first", "second", "third"]
+
+
 # Crashes
 
 
