@@ -50,8 +50,8 @@ TARGETS = {
     **{(ring, "bytes/idle actor"): Target(3_072) for ring in RINGS},
     ("idle", "RSS MB"): Target(80),
     ("idle", "running after s"): Target(2),
-    ("start", "answers after s"): Target(2),
-    ("start", "running after s"): Target(2),
+    ("start", "answers after s"): Target(0.5),
+    ("start", "running after s"): Target(1),
     ("start", "RSS MB"): Target(90),
 }
 
