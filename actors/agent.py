@@ -34,6 +34,7 @@ from conf.settings import Settings
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 10.0  # seconds that a phase may take to start before the next one begins all the same
+LOOK_EVERY = 0.5  # seconds: anybody may ask for health, and a look costs 2 ms for a thousand actors
 STOP_PATIENCE = 8.0  # seconds that a phase may take to stop
 
 STARTING = ("BOOT", "INIT", "READY")
@@ -100,6 +101,7 @@ class Agent(Actor):
         self.waiting: set[str] = set()
         self.number = 0
         self.examination = Examination()
+        self.looked_at = -LOOK_EVERY
 
     # Starting
 
@@ -268,13 +270,15 @@ class Agent(Actor):
 
     def _look(self) -> None:
         system = self._myRef.system
-        self.book.examined(self.examination.look(self._myRef, system.loop.time()), system.lag)
+        self.looked_at = system.loop.time()
+        self.book.examined(self.examination.look(self._myRef, self.looked_at), system.lag)
 
     def receiveMsg_SubsystemChecked(self, message: SubsystemChecked, sender: ActorAddress) -> None:
         self.book.answered(self.names[sender.addressDetails], message)
 
     def receiveMsg_ReportState(self, message: ReportState, sender: ActorAddress) -> None:
-        self._look()
+        if self._myRef.system.loop.time() - self.looked_at >= LOOK_EVERY:
+            self._look()
         checks = self.book.report(self.state)
         failed = any(check.critical and not check.healthy for check in checks)
         self.send(sender, StateReported(self.state, self.state == "RUNNING" and not failed, checks))

@@ -13,12 +13,14 @@ from puppets import until
 from test_agent_actor import DOOR, Opened, settings, state
 from thespian.actors import ActorAddress
 
+from actors import agent
 from actors.agent import Agent, RunAgent
 from actors.endpoints.messages import AddEndpoint, EndpointChanged
 from actors.publish.messages import AddDestination, AddSubscription, DestinationChanged, SubscriptionChanged
 from actors.subsystems.messages import Check, CheckSubsystem, StateReported
 from actors.subsystems.registry import subsystems
 from actors.system import actor, ailments
+from actors.system.ailments import Examination
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.mailboxes import Cell
 
@@ -110,7 +112,8 @@ class Plant:
 
 
 @pytest.fixture
-async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
+async def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
+    monkeypatch.setattr(agent, "LOOK_EVERY", 0.0)
     plant = Plant(tmp_path)
     await plant.begin()
     yield plant
@@ -273,3 +276,16 @@ async def test_failures_are_counted_by_checks_and_the_latest_error_is_kept(plant
     await plant.until_well()
     [line] = [check for check in (await plant.report()).checks if check.name == "outputs"]
     assert (line.consecutive_failures, line.last_error) == (0, "no answer")
+
+
+async def test_who_asks_for_health_all_the_time_does_not_have_the_tree_looked_at_each_time(
+    plant, monkeypatch
+):
+    monkeypatch.setattr(agent, "LOOK_EVERY", 60.0)
+    looks: list[Any] = []
+    look = Examination.look
+    monkeypatch.setattr(Examination, "look", lambda *args: looks.append(args) or look(*args))
+    checks = plant.cell("store").handled
+    for _ in range(50):
+        await plant.report()
+    assert len(looks) <= 1 + plant.cell("store").handled - checks
