@@ -20,6 +20,7 @@ from actors.readings.messages import (
 )
 from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import SubsystemStarted
+from actors.system.supervision import Restart
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,10 @@ class Router(SubsystemActor):
     observer costs one look at each source, a new source one at each observer.
     """
 
+    RESTART = Restart(max_restarts=None, backoff_max=1.0)
+    """It never gives up, and is soon back: nobody else knows who observes, and what is read waits in its
+    mailbox."""
+
     def __init__(self) -> None:
         self.observers: dict[str, Observe] = {}
         self.plans: dict[str, Plan] = {}
@@ -69,6 +74,7 @@ class Router(SubsystemActor):
 
     def receiveMsg_Observers(self, message: Observers, sender: ActorAddress) -> None:
         self.observers = {one.observer.addressDetails: one for one in message.observers}
+        self._say()
 
     # Readings
 
@@ -118,6 +124,9 @@ class Router(SubsystemActor):
 
     def _remember(self) -> None:
         self.remember(Observers(tuple(self.observers.values())))
+        self._say()
+
+    def _say(self) -> None:
         self.health = f"{sum(one.delivers for one in self.observers.values())} subscriptions"
 
     def receiveMsg_LookDue(self, message: LookDue, sender: ActorAddress) -> None:
