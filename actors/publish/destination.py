@@ -35,7 +35,7 @@ class RunDestination(msgspec.Struct, frozen=True):
     fallbacks included.
 
     `Retire`s up to number `retained` do not count any more, even if they come later: who restarts begins with
-    the newest `RunDestination`."""
+    the newest `RunDestination`. It is the start's own number, too."""
 
     id: int
     name: str
@@ -61,9 +61,10 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class DestinationStarted(msgspec.Struct, frozen=True):
-    """To the parent: readings reach its subscriptions from now on."""
+    """To the parent: readings reach its subscriptions from now on; `number` is that of the start."""
 
     id: int
+    number: int
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -124,6 +125,7 @@ class Destination(StoreClient, Retiring):
         self.retained = message.retained
         self.subscribe(message.subscriptions, message.router)
         self.retire = None
+        self.draining = False
         if before is None:
             self.ask_store("summary", stored.summary, self.id)
             self.wakeupAfter(message.limits.hold, Tick(self.life))
@@ -133,9 +135,8 @@ class Destination(StoreClient, Retiring):
         elif self.connection_for != self.wanted:
             self.drain()
         else:
-            self.draining = False
             self._pump()
-        self.send(sender, DestinationStarted(self.id))
+        self.send(sender, DestinationStarted(self.id, message.retained))
 
     def _summary_done(self, message: Transacted) -> None:
         assert self.config is not None
@@ -310,7 +311,7 @@ class Destination(StoreClient, Retiring):
             self.outbox,
             connected=self.connected,
             last_attempt=self.last_attempt,
-            last_error=self._reason or self.store_error,
+            last_error=(self._reason if self.retire is None else None) or self.store_error,
         )
         if report is not None:
             self.send(self.parent, Reported(report))

@@ -147,7 +147,7 @@ class Router(SubsystemActor):
         self.send(sender, LatestReported(list(self.latest.values())))
 
     def receiveMsg_ReportRouting(self, message: ReportRouting, sender: ActorAddress) -> None:
-        self.send(sender, RoutingReported(self.unrouted))
+        self.send(sender, RoutingReported(self.unrouted, message.number))
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.latest.pop(message.endpoint_uuid, None)

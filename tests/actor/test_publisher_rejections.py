@@ -143,6 +143,18 @@ async def test_joining_the_cloud_is_told_to_the_drivers(rig: Rig, sites: Sites) 
     assert sites["a"].numbers == [1]
 
 
+async def test_a_publisher_that_crashes_does_not_leave_the_cloud(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    cloud = Cloud("mqtts://cloud.example:8883", "device_1", "tenant", "agent")
+    rig.base.tell(rig.publisher, JoinCloud(cloud))
+    await rig.until(lambda: len(sites["a"].drivers) == 2 and sites["a"].drivers[1].is_open)
+    rig.base.crash(rig.base.mailboxes[rig.publisher.addressDetails], RuntimeError("boom"))
+    await rig.change_destination(id, name="renamed")
+    rig.poll(1)
+    await rig.settle(id)
+    assert [driver.identity.cloud for driver in sites["a"].drivers] == [None, cloud]
+
+
 async def test_a_payload_over_which_connections_are_closed_is_given_up_and_the_others_go_on(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
