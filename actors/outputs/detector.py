@@ -221,7 +221,9 @@ class DriftDetector(StoreClient):
         super().storing_failed(error)
 
     def stopped(self) -> None:
-        """What was counted since the last time is stored too; the answer finds nobody."""
+        """What was counted since the last time is stored too; the answer finds nobody. Who waits is told."""
+        for _, requester in self.removals:
+            self.send(requester, Failed("unavailable", "Interrupted: look whether they were removed"))
         going = {uuid for uuids, _ in self.removals for uuid in uuids}
         kept = [watch for watch in self.watches.values() if watch.device_uuid not in going]
         if kept:
