@@ -149,8 +149,6 @@ class Destination(StoreClient, Retiring):
         for publish in early:
             self.receiveMsg_Publish(publish, self.myAddress)
         self._look_after(monotonic())
-        if self.securing:
-            self.secure()
 
     # The way of a payload
 
@@ -248,7 +246,7 @@ class Destination(StoreClient, Retiring):
 
     def _commit(self, force: bool = False) -> None:
         assert self.outbox is not None
-        commit = self.outbox.commit(monotonic(), force)
+        commit = self.outbox.commit(monotonic(), force) if self.store_answers() else None
         if commit is not None:
             self.ask_store("commit", stored.commit, self.id, commit.rows(), commit.done, commit.dead)
 
@@ -290,7 +288,10 @@ class Destination(StoreClient, Retiring):
 
     def _look_after(self, now: float) -> None:
         self._enforce(now)
-        self._commit(force=self.retire is not None)
+        if self.securing:
+            self.secure()
+        else:
+            self._commit(force=self.retire is not None)
         self._pump()
         if self.reporting.due(now):
             self._report()
@@ -382,7 +383,7 @@ class Destination(StoreClient, Retiring):
         if self.outbox is None:
             return False
         self._commit(force=True)
-        if self.outbox.committing:
+        if self.outbox.committing or not self.store_answers():
             return False
         self._report()
         return True

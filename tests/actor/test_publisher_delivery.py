@@ -860,6 +860,31 @@ async def test_a_store_that_does_not_answer_is_asked_again(
 # Limits
 
 
+async def test_a_store_that_does_not_answer_for_long_is_handed_no_more_payloads(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_client, "PATIENCE", 0.05)
+    id = await rig.begin()
+    sites["a"].leave()
+    asked: list[str] = []
+    ask_store = Destination.ask_store
+
+    def count(self: Destination, kind: str, *args: Any, **options: Any) -> None:
+        asked.append(kind)
+        ask_store(self, kind, *args, **options)
+
+    monkeypatch.setattr(Destination, "ask_store", count)
+    with rig.busy_store():
+        rig.poll(*range(10))
+        await rig.until(lambda: asked.count("ping") >= 10)
+        assert asked.count("commit") == 1
+        rig.poll(*range(10, 20))
+    await rig.until(lambda: rig.stored() == list(range(20)))
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(20))
+
+
 async def test_quota_drops_the_oldest_counts_them_and_logs_once(
     tmp_path: Path, sites: Sites, caplog: pytest.LogCaptureFixture
 ) -> None:
