@@ -24,6 +24,7 @@ from actors.publish.suspicion import Suspicion
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.supervision import Restart
+from storage import dead_letters
 from storage import outbox as stored
 from storage.errors import MissingParent
 
@@ -242,7 +243,12 @@ class Destination(StoreClient, Retiring):
             self.reporting.note(f"rejected: {reason}")
 
     def receiveMsg_ForgetDeadLetters(self, message: ForgetDeadLetters, sender: ActorAddress) -> None:
-        self.reporting.forget_dead_letters()
+        """Since it was emptied there may be new ones."""
+        self.ask_store("count", dead_letters.count, self.id)
+
+    def _count_done(self, message: Transacted) -> None:
+        if message.error is None:
+            self.reporting.count_dead_letters(message.result)
 
     def _commit(self, force: bool = False) -> None:
         assert self.outbox is not None
