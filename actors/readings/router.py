@@ -32,9 +32,10 @@ class RunRouter(msgspec.Struct, frozen=True):
 
 
 class Observers(msgspec.Struct, frozen=True):
-    """To its next life: who observes."""
+    """To its next life: who observes, and the latest batches."""
 
     observers: tuple[Observe, ...]
+    latest: tuple[Batch, ...] = ()
 
 
 class LookDue(msgspec.Struct, frozen=True):
@@ -74,6 +75,7 @@ class Router(SubsystemActor):
 
     def receiveMsg_Observers(self, message: Observers, sender: ActorAddress) -> None:
         self.observers = {one.observer.addressDetails: one for one in message.observers}
+        self.latest = {batch.source.endpoint_uuid: batch for batch in message.latest}
         self._say()
 
     # Readings
@@ -152,6 +154,11 @@ class Router(SubsystemActor):
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.latest.pop(message.endpoint_uuid, None)
         self.plans.pop(message.endpoint_uuid, None)
+
+    def stopped(self) -> None:
+        """An endpoint may be polled once a day. Without observers it may not have read its own note yet."""
+        if self.observers:
+            self.remember(Observers(tuple(self.observers.values()), tuple(self.latest.values())))
 
 
 def _admit(plan: Plan, observe: Observe) -> None:

@@ -17,7 +17,7 @@ from actors.publish.messages import (
 )
 from actors.publish.subscribing import Subscribing
 from actors.readings.batch import Batch
-from actors.readings.messages import ReportRouting
+from actors.readings.messages import ReportLatest, ReportRouting
 
 
 async def subscribed(rig: Rig, *filters: str) -> int:
@@ -315,3 +315,24 @@ async def test_a_destination_that_is_not_to_have_a_moved_subscription_after_all_
     await rig.routed()
     rig.poll(1)
     await unrouted(rig, 1)
+
+
+# Crashes of the router
+
+
+async def test_a_router_that_crashes_knows_the_latest_readings_and_who_observes(
+    rig: Rig, sites: Sites
+) -> None:
+    await rig.begin()
+    (batch,) = rig.poll(1)
+    await rig.until(lambda: sites["a"].numbers == [1])
+    cell: Any = rig.base.mailboxes[rig.router.addressDetails]
+    for _ in range(2):
+        rig.base.crash(cell, RuntimeError("boom"))
+        await rig.routed()
+    rig.base.crash(cell, RuntimeError("boom"))
+    rig.base._begin(cell)
+    rig.base.crash(cell, RuntimeError("boom before it has read what it was left"))
+    assert (await rig.base.ask(rig.router, ReportLatest(), 5)).batches == [batch]
+    rig.poll(2)
+    await rig.until(lambda: sites["a"].numbers == [1, 2])
