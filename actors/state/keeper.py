@@ -137,10 +137,11 @@ class Keeper(SubsystemActor, StoreClient):
             except Exception:
                 self.send(requester, Failed("internal", "stored, but it could not be put into effect"))
                 raise
+        elif isinstance(message.error, StorageError) and message.error.kind == "silent":
+            self.send(requester, Failed("unavailable", f"{message.error}: look whether it was stored"))
+            self.begin()  # that is for the store to say
         else:
             self.send(requester, _refusal(message.error))
-            if isinstance(message.error, StorageError) and message.error.kind == "silent":
-                self.begin()  # whether it was stored is for the store to say
         self._next()
 
     def look_up(self, requester: ActorAddress, reply: Callable[[Any], Any], call: Any, *args: Any) -> None:

@@ -161,7 +161,7 @@ async def test_a_store_that_does_not_answer_is_given_up_and_asked_what_has_becom
     held = asyncio.ensure_future(stage.store_runs(gate))
     await asyncio.to_thread(gate.entered.wait, SECONDS)
     refused = await stage.ask(Put("cup"))
-    assert refused == Failed("unavailable", "the store does not answer")
+    assert refused == Failed("unavailable", "the store does not answer: look whether it was stored")
     gate.open()
     await held
     await until_answer(lambda: stage.ask(List()), ["cup"])
