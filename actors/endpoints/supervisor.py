@@ -217,6 +217,8 @@ class Endpoints(Keeper):
         device = self.devices.get(row.id)
         if kept.body is not None and device is None:
             kept = Kept(row, None, "its device is missing in the database")
+        elif kept.body is not None and kept.body.poll_interval <= 0:
+            kept = Kept(row, None, f"its stored poll_interval is {kept.body.poll_interval} ms")
         self.rows[row.id] = kept
         if kept.error is not None:
             log.error("endpoint %s cannot run: %s", row.name, kept.error)

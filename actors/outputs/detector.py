@@ -188,7 +188,8 @@ class DriftDetector(StoreClient):
     def _save(self) -> None:
         """Not during a removal: what is being removed would come back."""
         changed = [watch for watch in self.watches.values() if watch.changed]
-        if changed and not self.is_asked("save") and not self.is_asked("removal"):
+        free = not self.is_asked("save") and not self.is_asked("removal")
+        if changed and free and self.store_answers():
             self.saving = changed
             for watch in changed:
                 watch.changed = False
@@ -202,7 +203,7 @@ class DriftDetector(StoreClient):
         self._ready()
 
     def _store_events(self) -> None:
-        if self.unsaved and not self.is_asked("events"):
+        if self.unsaved and not self.is_asked("events") and self.store_answers():
             self.storing = list(self.unsaved)
             self.unsaved.clear()
             self.ask_store("events", stored.add_events, self.protocol, self.storing)
@@ -221,7 +222,9 @@ class DriftDetector(StoreClient):
         super().storing_failed(error)
 
     def stopped(self) -> None:
-        """What was counted since the last time is stored too; the answer finds nobody."""
+        """What was counted since the last time is stored too; the answer finds nobody. Who waits is told."""
+        for _, requester in self.removals:
+            self.send(requester, Failed("unavailable", "Interrupted: look whether they were removed"))
         going = {uuid for uuids, _ in self.removals for uuid in uuids}
         kept = [watch for watch in self.watches.values() if watch.device_uuid not in going]
         if kept:

@@ -34,6 +34,9 @@ class Catalogue:
         for row in rows:
             if row.kind == DESTINATION:
                 self.put_destination(row)
+        for kept in self.subscriptions.values():
+            if kept.row.parent_id not in self.destinations:
+                self._cannot_run(kept.row, "its destination is missing in the database")
 
     # Changing
 

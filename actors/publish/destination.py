@@ -24,6 +24,7 @@ from actors.publish.suspicion import Suspicion
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.supervision import Restart
+from storage import dead_letters
 from storage import outbox as stored
 from storage.errors import MissingParent
 
@@ -35,7 +36,7 @@ class RunDestination(msgspec.Struct, frozen=True):
     fallbacks included.
 
     `Retire`s up to number `retained` do not count any more, even if they come later: who restarts begins with
-    the newest `RunDestination`."""
+    the newest `RunDestination`. It is the start's own number, too."""
 
     id: int
     name: str
@@ -61,9 +62,10 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class DestinationStarted(msgspec.Struct, frozen=True):
-    """To the parent: readings reach its subscriptions from now on."""
+    """To the parent: readings reach its subscriptions from now on; `number` is that of the start."""
 
     id: int
+    number: int
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -124,6 +126,7 @@ class Destination(StoreClient, Retiring):
         self.retained = message.retained
         self.subscribe(message.subscriptions, message.router)
         self.retire = None
+        self.draining = False
         if before is None:
             self.ask_store("summary", stored.summary, self.id)
             self.wakeupAfter(message.limits.hold, Tick(self.life))
@@ -133,9 +136,8 @@ class Destination(StoreClient, Retiring):
         elif self.connection_for != self.wanted:
             self.drain()
         else:
-            self.draining = False
             self._pump()
-        self.send(sender, DestinationStarted(self.id))
+        self.send(sender, DestinationStarted(self.id, message.retained))
 
     def _summary_done(self, message: Transacted) -> None:
         assert self.config is not None
@@ -148,8 +150,6 @@ class Destination(StoreClient, Retiring):
         for publish in early:
             self.receiveMsg_Publish(publish, self.myAddress)
         self._look_after(monotonic())
-        if self.securing:
-            self.secure()
 
     # The way of a payload
 
@@ -243,11 +243,16 @@ class Destination(StoreClient, Retiring):
             self.reporting.note(f"rejected: {reason}")
 
     def receiveMsg_ForgetDeadLetters(self, message: ForgetDeadLetters, sender: ActorAddress) -> None:
-        self.reporting.forget_dead_letters()
+        """Since it was emptied there may be new ones."""
+        self.ask_store("count", dead_letters.count, self.id)
+
+    def _count_done(self, message: Transacted) -> None:
+        if message.error is None:
+            self.reporting.count_dead_letters(message.result)
 
     def _commit(self, force: bool = False) -> None:
         assert self.outbox is not None
-        commit = self.outbox.commit(monotonic(), force)
+        commit = self.outbox.commit(monotonic(), force) if self.store_answers() else None
         if commit is not None:
             self.ask_store("commit", stored.commit, self.id, commit.rows(), commit.done, commit.dead)
 
@@ -289,7 +294,10 @@ class Destination(StoreClient, Retiring):
 
     def _look_after(self, now: float) -> None:
         self._enforce(now)
-        self._commit(force=self.retire is not None)
+        if self.securing:
+            self.secure()
+        else:
+            self._commit(force=self.retire is not None)
         self._pump()
         if self.reporting.due(now):
             self._report()
@@ -310,7 +318,7 @@ class Destination(StoreClient, Retiring):
             self.outbox,
             connected=self.connected,
             last_attempt=self.last_attempt,
-            last_error=self._reason or self.store_error,
+            last_error=(self._reason if self.retire is None else None) or self.store_error,
         )
         if report is not None:
             self.send(self.parent, Reported(report))
@@ -381,7 +389,7 @@ class Destination(StoreClient, Retiring):
         if self.outbox is None:
             return False
         self._commit(force=True)
-        if self.outbox.committing:
+        if self.outbox.committing or not self.store_answers():
             return False
         self._report()
         return True

@@ -1,5 +1,6 @@
 """The publisher: keeper of destinations and subscriptions, parent of the destinations."""
 
+import math
 import secrets
 from typing import Any
 
@@ -68,6 +69,14 @@ class RunPublisher(msgspec.Struct, frozen=True):
     terms: Terms
 
 
+class Move(msgspec.Struct, frozen=True):
+    """A subscription goes from one destination to another, which has it from a start after `number` on."""
+
+    giver: int
+    taker: int
+    number: int
+
+
 class Publisher(Keeper):
     """Answers for destinations and subscriptions; every change is stored before it takes effect."""
 
@@ -88,7 +97,6 @@ class Publisher(Keeper):
         ListDeadLetters,
         TestDestination,
         ReportBuffers,
-        JoinCloud,
     )
 
     def __init__(self) -> None:
@@ -96,6 +104,7 @@ class Publisher(Keeper):
         self.reports: dict[int, OutboxReport] = {}
         self.starting: set[int] = set()
         self.retiring: dict[int, int] = {}
+        self.moves: list[Move] = []
         self.stop_to: ActorAddress | None = None
 
     def receiveMsg_RunPublisher(self, message: RunPublisher, sender: ActorAddress) -> None:
@@ -118,6 +127,8 @@ class Publisher(Keeper):
         self.starting = {id for id in known if self.catalogue.wanted(id)}
         for id in known:
             self._reconcile(id)
+        if self.stop_to is not None:
+            self._retire_all(self.stop_to)
 
     def in_line(self) -> None:
         """What is read before readings reach the subscriptions would be lost."""
@@ -126,6 +137,7 @@ class Publisher(Keeper):
 
     def receiveMsg_DestinationStarted(self, message: DestinationStarted, sender: ActorAddress) -> None:
         self._has_started(message.id)
+        self._taken(message.id, message.number)
 
     def _has_started(self, id: int) -> None:
         if id in self.starting:
@@ -214,6 +226,7 @@ class Publisher(Keeper):
             self.stop_child(self._address(message.id))
             self._has_started(message.id)
             self._no_longer(message.id)
+            self._taken(message.id)
             return DestinationRemoved(message.id)
 
         self.transact(sender, removed, target_state.delete, [message.id])
@@ -308,8 +321,10 @@ class Publisher(Keeper):
         )
 
     def _subscription_stored(self, row: Row) -> SubscriptionChanged:
-        for destination in self.catalogue.put_subscription(row):
-            self._reconcile(destination)
+        taker = row.parent_id or 0
+        givers = self.catalogue.put_subscription(row) - {taker}
+        self.moves += [Move(giver, taker, next(numbers)) for giver in givers]
+        self._reconcile(taker)
         kept = self.catalogue.subscriptions[row.id]
         return SubscriptionChanged(subscription_row(kept, self.catalogue.errors.get(row.id)))
 
@@ -344,6 +359,7 @@ class Publisher(Keeper):
             return
         address = self._address(id)
         if not self.catalogue.wanted(id):
+            self._taken(id)
             if self.running(address) and id not in self.retiring:
                 self._retire(id)
             return
@@ -354,7 +370,16 @@ class Publisher(Keeper):
         else:
             self.spawn(Destination, _child(id), start, label=start.name)
 
+    def _taken(self, id: int, number: float = math.inf) -> None:
+        """A destination has the subscriptions that moved to it before that start, or is not to run: who had
+        them lets go of them, and not before, for what was read in between would be lost."""
+        done = [move for move in self.moves if move.taker == id and move.number < number]
+        self.moves = [move for move in self.moves if move not in done]
+        for move in done:
+            self._reconcile(move.giver)
+
     def receiveMsg_JoinCloud(self, message: JoinCloud, sender: ActorAddress) -> None:
+        self.remember(message)
         terms = msgspec.structs.replace(self.catalogue.terms, cloud=message.cloud)
         known = self.catalogue
         rows = [kept.row for kept in known.destinations.values()]
@@ -386,12 +411,17 @@ class Publisher(Keeper):
             self.send(self.stop_to, SubsystemStopped())
 
     def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
+        """Before the rows are loaded it does not know which destinations an earlier life has left running."""
         self.stop_to = sender
+        if self.loaded:
+            self._retire_all(sender)
+
+    def _retire_all(self, stop_to: ActorAddress) -> None:
         for id in self.catalogue.destinations.keys() - self.retiring.keys():
             if self.running(self._address(id)):
                 self._retire(id)
         if not self.retiring:
-            self.send(sender, SubsystemStopped())
+            self.send(stop_to, SubsystemStopped())
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         """A destination that ended is not waited for."""

@@ -37,8 +37,8 @@ class Reporting:
         self._dropped_at = now
         return begins
 
-    def forget_dead_letters(self) -> None:
-        self.dead_letters = 0
+    def count_dead_letters(self, count: int) -> None:
+        self.dead_letters = count
         self._due_at = 0.0
 
     def start_over(self) -> None:

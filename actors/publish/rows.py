@@ -117,11 +117,10 @@ def lag(outbox: Outbox, dead_letters: int) -> str:
 def subscription_row(kept: Kept[SubscriptionBody], error: str | None = None) -> SubscriptionRow:
     """A stored subscription as the API shows it; `error` is why it cannot run."""
     row = kept.row
-    assert row.parent_id is not None
     body = kept.body or SubscriptionBody([], None, "unknown", None, row.body.get("enabled") is True)
     return SubscriptionRow(
         id=row.id,
-        publish_destination_id=row.parent_id,
+        publish_destination_id=row.parent_id or 0,
         created_at=row.created_at,
         updated_at=row.updated_at,
         last_error=error or UNSET,

@@ -1,6 +1,6 @@
 """The subscriptions of a destination: run, flushed, let go."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 from thespian.actors import ActorAddress, ChildActorExited
@@ -15,7 +15,7 @@ LEAVE_SECONDS = 30.0  # that a subscription which is no longer wanted has to pub
 
 
 class LeaveOver(msgspec.Struct, frozen=True):
-    """To itself: a subscription that leaves was waited for long enough; `number` is that of its `Flush`."""
+    """To itself: subscriptions that leave were waited for long enough; `number` is that of their `Flush`."""
 
     number: int
 
@@ -41,9 +41,9 @@ class Subscribing(Actor):
         """Run these and no others."""
         self.router = router
         known, self.withdrawn = not self.withdrawn, False
+        self.flushing.clear()
         before, self.subscriptions = self.subscriptions, {start.id: start for start in wanted}
-        for id in before.keys() - self.subscriptions.keys():
-            self._let_leave(id)
+        self._let_leave(before.keys() - self.subscriptions.keys())
         self.keep_only(self._subscription(id) for id in [*self.subscriptions, *self.leaving])
         for id, start in self.subscriptions.items():
             returned = self.leaving.pop(id, None) is not None
@@ -57,10 +57,15 @@ class Subscribing(Actor):
             interest, events = start.route.interest, start.route.events
             self.send(router, Observe(address, interest, events, delivers=True))
 
-    def _let_leave(self, id: int) -> None:
-        self.leaving[id] = number = next(numbers)
-        self.send(self.router, Unobserve(self._subscription(id)))
-        self.send(self._subscription(id), Flush(number))
+    def _let_leave(self, ids: Collection[int]) -> None:
+        """They take no more readings, and go when they have published those on their way to them."""
+        if not ids:
+            return
+        number = next(numbers)
+        for id in ids:
+            self.leaving[id] = number
+            self.send(self.router, Unobserve(self._subscription(id)))
+        self.send(self.router, ReportRouting(number))
         self.wakeupAfter(LEAVE_SECONDS, LeaveOver(number))
 
     def withdraw(self) -> None:
@@ -72,12 +77,15 @@ class Subscribing(Actor):
         self.flush = next(numbers)
         self.flushing = self.subscriptions.keys() | self.leaving.keys()
         if self.flushing:
-            self.send(self.router, ReportRouting())
+            self.send(self.router, ReportRouting(self.flush))
 
     def receiveMsg_RoutingReported(self, message: RoutingReported, sender: ActorAddress) -> None:
-        if self.withdrawn:
-            for id in self.flushing:
-                self.send(self._subscription(id), Flush(self.flush))
+        """What was on its way to subscriptions is with them: they may publish the last of it."""
+        last = {id for id, number in self.leaving.items() if number == message.number}
+        if self.withdrawn and message.number == self.flush:
+            last |= self.flushing
+        for id in last:
+            self.send(self._subscription(id), Flush(message.number))
 
     def receiveMsg_Flushed(self, message: Flushed, sender: ActorAddress) -> None:
         if self.leaving.get(message.id) == message.number:

@@ -55,8 +55,11 @@ class LatestReported(msgspec.Struct, frozen=True):
 class ReportRouting(msgspec.Struct, frozen=True):
     """To the router; answered by `RoutingReported`, when every batch before it has been sent on."""
 
+    number: int = 0
+
 
 class RoutingReported(msgspec.Struct, frozen=True):
-    """How many batches nobody has delivered since the router's start."""
+    """How many batches nobody has delivered since the router's start; `number` is that of the question."""
 
     unrouted: int
+    number: int = 0

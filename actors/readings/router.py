@@ -20,6 +20,7 @@ from actors.readings.messages import (
 )
 from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import SubsystemStarted
+from actors.system.supervision import Restart
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,10 @@ class RunRouter(msgspec.Struct, frozen=True):
 
 
 class Observers(msgspec.Struct, frozen=True):
-    """To its next life: who observes."""
+    """To its next life: who observes, and the latest batches."""
 
     observers: tuple[Observe, ...]
+    latest: tuple[Batch, ...] = ()
 
 
 class LookDue(msgspec.Struct, frozen=True):
@@ -55,6 +57,10 @@ class Router(SubsystemActor):
     observer costs one look at each source, a new source one at each observer.
     """
 
+    RESTART = Restart(max_restarts=None, backoff_max=1.0)
+    """It never gives up, and is soon back: nobody else knows who observes, and what is read waits in its
+    mailbox."""
+
     def __init__(self) -> None:
         self.observers: dict[str, Observe] = {}
         self.plans: dict[str, Plan] = {}
@@ -69,6 +75,8 @@ class Router(SubsystemActor):
 
     def receiveMsg_Observers(self, message: Observers, sender: ActorAddress) -> None:
         self.observers = {one.observer.addressDetails: one for one in message.observers}
+        self.latest = {batch.source.endpoint_uuid: batch for batch in message.latest}
+        self._say()
 
     # Readings
 
@@ -118,6 +126,9 @@ class Router(SubsystemActor):
 
     def _remember(self) -> None:
         self.remember(Observers(tuple(self.observers.values())))
+        self._say()
+
+    def _say(self) -> None:
         self.health = f"{sum(one.delivers for one in self.observers.values())} subscriptions"
 
     def receiveMsg_LookDue(self, message: LookDue, sender: ActorAddress) -> None:
@@ -138,11 +149,16 @@ class Router(SubsystemActor):
         self.send(sender, LatestReported(list(self.latest.values())))
 
     def receiveMsg_ReportRouting(self, message: ReportRouting, sender: ActorAddress) -> None:
-        self.send(sender, RoutingReported(self.unrouted))
+        self.send(sender, RoutingReported(self.unrouted, message.number))
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.latest.pop(message.endpoint_uuid, None)
         self.plans.pop(message.endpoint_uuid, None)
+
+    def stopped(self) -> None:
+        """An endpoint may be polled once a day. Without observers it may not have read its own note yet."""
+        if self.observers:
+            self.remember(Observers(tuple(self.observers.values()), tuple(self.latest.values())))
 
 
 def _admit(plan: Plan, observe: Observe) -> None:

@@ -11,6 +11,7 @@ from thespian.actors import ActorAddress
 
 from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
+from storage import database
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class StoreClient(Actor):
         self.store_error: str | None = None
         self._asked: dict[int, Asked] = {}
         self._looking = False
+        self._silent = False
 
     def ask_store(
         self, kind: str, call: Any, *args: Any, then: Callable[[Transacted], Any] | None = None
@@ -62,7 +64,18 @@ class StoreClient(Actor):
         """Whether an answer of that kind is awaited."""
         return any(asked.kind == kind for asked in self._asked.values())
 
+    def store_answers(self) -> bool:
+        """Whether to hand the store what is large: not after a question that it has not answered, for what it
+        is handed piles up there. Then it is asked for a sign of life."""
+        if self._silent and not self.is_asked("ping"):
+            self.ask_store("ping", database.ping, then=lambda _: None)
+        return not self._silent
+
     def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:
+        self._silent = False
+        self._answered(message)
+
+    def _answered(self, message: Transacted) -> None:
         asked = self._asked.pop(message.token, None)
         if asked is None:
             return  # given up meanwhile, or asked in an earlier life
@@ -78,7 +91,8 @@ class StoreClient(Actor):
         for number, asked in list(self._asked.items()):
             if now - asked.since >= PATIENCE:
                 unanswered = Transacted(number, error=StorageError("the store does not answer", "silent"))
-                self.receiveMsg_Transacted(unanswered, self.myAddress)
+                self._silent = True
+                self._answered(unanswered)
         if self._asked and not self._looking:
             self._looking = True
             oldest = min(asked.since for asked in self._asked.values())

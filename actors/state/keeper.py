@@ -46,6 +46,7 @@ class Keeper(SubsystemActor, StoreClient):
         self.loaded = False
         self._changing: ActorAddress | None = None
         self._waiting: deque[tuple[Any, ActorAddress]] = deque()
+        self._looking_up: list[ActorAddress] = []
 
     # Rows
 
@@ -112,12 +113,15 @@ class Keeper(SubsystemActor, StoreClient):
             return None
 
     def _next(self) -> None:
-        """What waited for the rows, or for the change that has ended."""
+        """What waited for the rows, or for the change that has ended. Who has left meanwhile was told that it
+        failed: that is to stay true."""
         while self._waiting and self.loaded:
-            message, _ = self._waiting[0]
+            message, requester = self._waiting[0]
             if self._changing is not None and isinstance(message, self.CHANGES):
                 return
-            self.receiveMessage(*self._waiting.popleft())
+            self._waiting.popleft()
+            if self.exists(requester):
+                self.receiveMessage(message, requester)
 
     def transact(self, requester: ActorAddress, apply: Callable[[Any], Any], call: Any, *args: Any) -> None:
         """Store a change; then `apply(result)` changes the state and returns the reply to `requester`."""
@@ -133,19 +137,22 @@ class Keeper(SubsystemActor, StoreClient):
             except Exception:
                 self.send(requester, Failed("internal", "stored, but it could not be put into effect"))
                 raise
+        elif isinstance(message.error, StorageError) and message.error.kind == "silent":
+            self.send(requester, Failed("unavailable", f"{message.error}: look whether it was stored"))
+            self.begin()  # that is for the store to say
         else:
             self.send(requester, _refusal(message.error))
-            if isinstance(message.error, StorageError) and message.error.kind == "silent":
-                self.begin()  # whether it was stored is for the store to say
         self._next()
 
     def look_up(self, requester: ActorAddress, reply: Callable[[Any], Any], call: Any, *args: Any) -> None:
         """Answer `requester` with `reply(result)` of something that changes nothing."""
 
         def found(message: Transacted) -> None:
+            self._looking_up.remove(requester)
             error = message.error
             self.send(requester, reply(message.result) if error is None else _refusal(error))
 
+        self._looking_up.append(requester)
         self.ask_store("look-up", call, *args, then=found)
 
     def _refuse_waiting(self, failed: Failed) -> None:
@@ -158,6 +165,8 @@ class Keeper(SubsystemActor, StoreClient):
         super().stopped()
         if self._changing is not None:
             self.send(self._changing, Failed("unavailable", "Interrupted: look whether it was stored"))
+        for requester in self._looking_up:
+            self.send(requester, Failed("unavailable", "Interrupted"))
         self._refuse_waiting(Failed("unavailable", "Interrupted: nothing was changed"))
 
 

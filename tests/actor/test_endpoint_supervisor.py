@@ -24,6 +24,7 @@ from actors.state.store import RunStore, Store
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.failure import Failed
+from storage import endpoints
 from storage.database import Database
 
 
@@ -268,6 +269,20 @@ async def test_endpoints_are_there_again_after_a_restart(agent, stage, tmp_path)
     again = await Agent(stage, tmp_path).running()
     assert await again.rows() == before
     await until(lambda: again.polled() == {"on"})
+
+
+@pytest.mark.parametrize("interval", [0, -5])
+async def test_a_stored_endpoint_whose_interval_is_none_is_listed_with_why_and_does_not_run(
+    agent, stage, interval
+):
+    await agent.added("odd")
+    (row,) = await agent.rows()
+    change = Transact(None, endpoints.change_endpoint, (row.id, {"poll_interval": interval}))
+    assert (await stage.ask(ActorAddress("/agent/store"), change)).error is None
+    stage.base.crash(stage.base.mailboxes[agent.endpoints.addressDetails], RuntimeError("boom"))
+    (row,) = await agent.rows()
+    assert row.error == f"its stored poll_interval is {interval} ms"
+    assert agent.running_names() == set()
 
 
 async def test_a_crash_of_the_supervisor_keeps_what_was_changed_since_the_start(agent, caplog):

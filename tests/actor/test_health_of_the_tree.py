@@ -165,7 +165,22 @@ async def test_an_actor_that_gave_up_is_named_until_it_is_back(plant, path):
     await plant.until_well()
 
 
-@pytest.mark.parametrize("path", sorted(CRITICAL))
+async def test_a_router_that_crashes_however_often_forgets_nobody_who_observes(plant, monkeypatch, caplog):
+    caplog.set_level("CRITICAL")
+    monkeypatch.setattr("actors.system.supervision.random.uniform", lambda low, high: 0.0)
+    observers = set(plant.cell("readings").instance.observers)
+    assert "/agent/publisher/destination-1/subscription-2" in observers
+    assert "/agent/outputs/modbus" in observers
+    for _ in range(20):
+        await until(lambda: "/agent/readings" in plant.base.mailboxes)
+        router = plant.cell("readings")
+        plant.base.crash(router, RuntimeError("broken"))
+        await until(lambda router=router: router.instance is not None and not router.mailbox)
+    assert set(plant.cell("readings").instance.observers) == observers
+    assert plant.cell("readings").instance.health == "1 subscriptions"
+
+
+@pytest.mark.parametrize("path", sorted(CRITICAL - {"readings"}))
 async def test_a_critical_actor_that_gives_up_is_started_anew_by_the_root_which_keeps_the_others(plant, path):
     others = {other: plant.cell(other).instance for other in CRITICAL - {path}}
     cell = plant.cell(path)
@@ -190,11 +205,11 @@ async def test_a_critical_actor_that_gives_up_again_and_again_ends_the_agent(pla
     cell = plant.base.mailboxes["/agent"]
     cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, backoff=0.001, max_restarts=2)
     for _ in range(3):
-        await until(lambda: "/agent/readings" in plant.base.mailboxes)
-        router = plant.cell("readings")
-        assert router.crashes is not None
-        router.crashes.policy = msgspec.structs.replace(router.crashes.policy, max_restarts=0)
-        plant.base.crash(router, RuntimeError("broken"))
+        await until(lambda: "/agent/endpoints" in plant.base.mailboxes)
+        endpoints = plant.cell("endpoints")
+        assert endpoints.crashes is not None
+        endpoints.crashes.policy = msgspec.structs.replace(endpoints.crashes.policy, max_restarts=0)
+        plant.base.crash(endpoints, RuntimeError("broken"))
     async with asyncio.timeout(SECONDS):
         await plant.base.ended(plant.agent)
 

@@ -161,12 +161,26 @@ async def test_a_store_that_does_not_answer_is_given_up_and_asked_what_has_becom
     held = asyncio.ensure_future(stage.store_runs(gate))
     await asyncio.to_thread(gate.entered.wait, SECONDS)
     refused = await stage.ask(Put("cup"))
-    assert refused == Failed("unavailable", "the store does not answer")
+    assert refused == Failed("unavailable", "the store does not answer: look whether it was stored")
     gate.open()
     await held
     await until_answer(lambda: stage.ask(List()), ["cup"])
     stage.system.shutdown()
     await stage.system.released()
+
+
+async def test_a_change_that_its_requester_no_longer_waits_for_is_not_made(stage):
+    await stage.ask(List())
+    gate = Gate()
+    held = asyncio.ensure_future(stage.store_runs(gate))
+    await asyncio.to_thread(gate.entered.wait, SECONDS)
+    under_way = asyncio.ensure_future(stage.ask(Put("cup")))
+    await stage.ask(List())
+    assert await stage.system.ask(stage.shelf, Put("barrel"), 0.01) is None
+    last = asyncio.ensure_future(stage.ask(Put("bowl")))
+    gate.open()
+    await asyncio.gather(held, under_way, last)
+    assert await stage.ask(List()) == ["cup", "bowl"]
 
 
 async def test_rows_that_cannot_be_loaded_refuse_who_waits_and_are_asked_for_again(tmp_path, monkeypatch):

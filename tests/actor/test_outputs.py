@@ -1,5 +1,6 @@
 """Options, baselines and events of drift detection, from request to disk."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from actors.outputs import detector as detector_module
 from actors.outputs.messages import (
     BaselinesRemoved,
     ChangeDriftOptions,
+    ListDriftEvents,
     ListOutputs,
     OutputsChanged,
     OutputsListed,
@@ -21,6 +23,7 @@ from actors.outputs.messages import (
 )
 from actors.outputs.outputs import PROTOCOLS
 from actors.state.messages import Transact
+from actors.system.failure import Failed
 from storage.timestamps import iso
 
 
@@ -299,6 +302,23 @@ async def test_a_removal_that_cannot_be_stored_changes_nothing(
     refused = await rig.refused(RemoveBaselines(), rig.address())
     assert (refused.kind, refused.message) == ("unavailable", "no room")
     assert set(await rig.baselines()) == {"press"}
+
+
+async def test_who_waits_for_a_detector_or_its_parent_that_crashes_is_told(rig: OutputsRig) -> None:
+    await rig.learn()
+    gate = Gate()
+    held = asyncio.ensure_future(rig.transact(gate))
+    await asyncio.to_thread(gate.entered.wait)
+    removal = asyncio.ensure_future(rig.refused(RemoveBaselines(), rig.address()))
+    listing = asyncio.ensure_future(rig.refused(ListDriftEvents("modbus", 1)))
+    await rig.listed()
+    await rig.baselines()
+    rig.base.crash(rig.base.mailboxes[rig.address().addressDetails], RuntimeError("boom"))
+    rig.base.crash(rig.base.mailboxes[rig.outputs.addressDetails], RuntimeError("boom"))
+    assert await removal == Failed("unavailable", "Interrupted: look whether they were removed")
+    assert await listing == Failed("unavailable", "Interrupted")
+    gate.open()
+    await held
 
 
 def _fail(*_: Any) -> None:

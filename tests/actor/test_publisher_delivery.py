@@ -30,7 +30,12 @@ from actors.publish.subscription import Flush, Subscription
 from actors.readings.messages import ReportRouting
 from actors.state import client as store_client
 from actors.state.messages import Transacted
-from actors.subsystems.messages import StopSubsystem, SubsystemStopped
+from actors.subsystems.messages import (
+    CheckSubsystem,
+    StopSubsystem,
+    SubsystemChecked,
+    SubsystemStopped,
+)
 from actors.system import tree
 from actors.system.supervision import Restart
 from storage import outbox as stored
@@ -289,6 +294,21 @@ async def test_a_disabled_destination_keeps_what_was_not_acknowledged(rig: Rig, 
     await rig.change_destination(id, enabled=True)
     await rig.settle(id)
     assert sites["a"].numbers == list(range(20))
+
+
+async def test_what_kept_a_destination_from_connecting_is_no_trouble_any_more_when_it_is_disabled(
+    rig: Rig, sites: Sites
+) -> None:
+    sites["a"].up = False
+    id = (await rig.add_destination()).id
+    await rig.reported(id, lambda report: report.last_error == "a is down")
+    (check,) = (await rig.ask(CheckSubsystem(), SubsystemChecked)).checks
+    assert not check.healthy
+    await rig.change_destination(id, enabled=False)
+    await rig.until(lambda: rig.node(id) is None)
+    (check,) = (await rig.ask(CheckSubsystem(), SubsystemChecked)).checks
+    assert (check.name, check.healthy, check.last_error) == ("mqtt", True, None)
+    assert (await rig.report(id)).last_error is None
 
 
 async def test_disabling_waits_for_acknowledgements_under_way(rig: Rig, sites: Sites) -> None:
@@ -736,6 +756,21 @@ async def test_a_stop_does_not_wait_for_a_destination_that_ends_meanwhile(rig: R
     await stopping
 
 
+async def test_a_publisher_that_is_told_to_stop_before_it_has_loaded_its_rows_stops_what_runs(
+    tmp_path: Path, sites: Sites
+) -> None:
+    sites["a"].acknowledging = False
+    rig = Rig(tmp_path, sites)
+    rig.limits = limits(hold=5.0)
+    await rig.start()
+    await rig.begin()
+    rig.poll(*range(10))
+    await rig.until(lambda: len(sites["a"].received) == 10)
+    rig.base.crash(rig.base.mailboxes[rig.publisher.addressDetails], RuntimeError("boom"))
+    await rig.stop()
+    assert rig.stored() == list(range(10))
+
+
 # A store in trouble
 
 
@@ -823,6 +858,31 @@ async def test_a_store_that_does_not_answer_is_asked_again(
 
 
 # Limits
+
+
+async def test_a_store_that_does_not_answer_for_long_is_handed_no_more_payloads(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_client, "PATIENCE", 0.05)
+    id = await rig.begin()
+    sites["a"].leave()
+    asked: list[str] = []
+    ask_store = Destination.ask_store
+
+    def count(self: Destination, kind: str, *args: Any, **options: Any) -> None:
+        asked.append(kind)
+        ask_store(self, kind, *args, **options)
+
+    monkeypatch.setattr(Destination, "ask_store", count)
+    with rig.busy_store():
+        rig.poll(*range(10))
+        await rig.until(lambda: asked.count("ping") >= 10)
+        assert asked.count("commit") == 1
+        rig.poll(*range(10, 20))
+    await rig.until(lambda: rig.stored() == list(range(20)))
+    sites["a"].come_back()
+    await rig.settle(id)
+    assert sites["a"].numbers == list(range(20))
 
 
 async def test_quota_drops_the_oldest_counts_them_and_logs_once(

@@ -1,6 +1,7 @@
 """Payloads that a destination will never take, and what a destination says of itself."""
 
 from time import monotonic
+from typing import Any
 
 import pytest
 from publishing_rig import Rig, Sites
@@ -8,6 +9,7 @@ from publishing_system import numbers_of
 
 from actors.connections import retry
 from actors.publish import suspicion
+from actors.publish.destination import ForgetDeadLetters
 from actors.publish.messages import (
     Cloud,
     DeadLettersListed,
@@ -109,6 +111,25 @@ async def test_a_destination_that_asks_to_be_left_alone_is(rig: Rig, sites: Site
     assert monotonic() - began >= 0.55
 
 
+async def test_what_is_rejected_while_dead_letters_are_removed_is_counted(rig: Rig, sites: Sites) -> None:
+    """That they were removed may come to the destination after the next one has been stored."""
+    id = await rig.begin()
+    site = sites["a"]
+    site.acknowledging = False
+    rig.poll(1)
+    await rig.until(lambda: site.numbers == [1])
+    site.drivers[0].reject(1, "no")
+    await rig.reported(id, lambda report: report.rejected == 1)
+    destination = rig.instance(id)
+    cell: Any = rig.base.mailboxes[rig.destination(id).addressDetails]
+    rig.base.deliver(rig.destination(id), ForgetDeadLetters(), rig.publisher)
+    await rig.until(lambda: not cell.mailbox and not destination.is_asked("count"))
+    assert destination.reporting.dead_letters == 1
+    await rig.ask(RemoveDeadLetters(id), DeadLettersRemoved)
+    await rig.reported(id, lambda report: report.rejected == 0)
+    await rig.until(lambda: destination.reporting.dead_letters == 0)
+
+
 async def test_lag_is_in_the_row_and_in_the_tree(rig: Rig, sites: Sites) -> None:
     id = await rig.begin()
     site = sites["a"]
@@ -141,6 +162,18 @@ async def test_joining_the_cloud_is_told_to_the_drivers(rig: Rig, sites: Sites) 
     rig.poll(1)
     await rig.settle(id)
     assert sites["a"].numbers == [1]
+
+
+async def test_a_publisher_that_crashes_does_not_leave_the_cloud(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    cloud = Cloud("mqtts://cloud.example:8883", "device_1", "tenant", "agent")
+    rig.base.tell(rig.publisher, JoinCloud(cloud))
+    await rig.until(lambda: len(sites["a"].drivers) == 2 and sites["a"].drivers[1].is_open)
+    rig.base.crash(rig.base.mailboxes[rig.publisher.addressDetails], RuntimeError("boom"))
+    await rig.change_destination(id, name="renamed")
+    rig.poll(1)
+    await rig.settle(id)
+    assert [driver.identity.cloud for driver in sites["a"].drivers] == [None, cloud]
 
 
 async def test_a_payload_over_which_connections_are_closed_is_given_up_and_the_others_go_on(

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from publishing_rig import Rig, Sites
 
@@ -29,7 +30,9 @@ from actors.publish.messages import (
     TestDestination,
 )
 from actors.publish.publisher import Publisher
+from actors.publish.rows import SubscriptionBody
 from actors.system.failure import Failed
+from storage import target_state
 
 MASK = "********"
 
@@ -295,5 +298,25 @@ async def test_a_crash_of_the_publisher_forgets_no_change_since_the_start(
         await rig.base.ask(rig.publisher, ReportBuffers(), 0.01)
     await rig.until(lambda: rig.health(1) == "connected" and rig.health(3) == "connected")
     assert await names(rig) == ["one", "two"]
+    rig.poll(7)
+    await rig.until(lambda: sites["a"].numbers == [7])
+
+
+@pytest.mark.parametrize("parent", [None, "another kind"])
+async def test_a_stored_subscription_without_a_destination_is_listed_and_can_be_moved(
+    rig: Rig, sites: Sites, parent: str | None
+) -> None:
+    one = await rig.add_destination()
+    above = await rig.transact(target_state.insert, "endpoint", "plc", {}) if parent else None
+    body = msgspec.to_builtins(SubscriptionBody(["#"], {"topic": "plant"}, "tags", None, True))
+    parent_id = above and above.result.id
+    stray = await rig.transact(target_state.insert, "subscription", None, body, parent_id)
+    rig.base.crash(rig.base.mailboxes[rig.publisher.addressDetails], RuntimeError("boom"))
+    (row,) = (await rig.ask(ListSubscriptions(), SubscriptionsListed)).subscriptions
+    assert (row.id, row.publish_destination_id) == (stray.result.id, parent_id or 0)
+    assert row.last_error == "its destination is missing in the database"
+    await rig.change_subscription(row.id, publish_destination_id=one.id)
+    await rig.until(lambda: rig.node(one.id) and rig.node(one.id).children)  # type: ignore[union-attr]
+    await rig.routed()
     rig.poll(7)
     await rig.until(lambda: sites["a"].numbers == [7])

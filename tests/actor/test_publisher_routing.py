@@ -2,15 +2,22 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import numbers_of, source_of
 
-from actors.publish.messages import RemoveSubscription, SubscriptionRemoved
+from actors.publish.messages import (
+    DestinationRemoved,
+    RemoveDestination,
+    RemoveSubscription,
+    SubscriptionRemoved,
+)
+from actors.publish.subscribing import Subscribing
 from actors.readings.batch import Batch
-from actors.readings.messages import ReportRouting
+from actors.readings.messages import ReportLatest, ReportRouting
 
 
 async def subscribed(rig: Rig, *filters: str) -> int:
@@ -239,9 +246,93 @@ async def test_a_stop_stores_what_is_buffered(tmp_path: Path, sites: Sites) -> N
 
 
 async def test_a_moved_subscription_publishes_to_its_new_destination(rig: Rig, sites: Sites) -> None:
-    await rig.begin("a", "one")
+    one = await rig.begin("a", "one")
     two = await rig.add_destination("two", "b")
     await rig.change_subscription(2, publish_destination_id=two.id)
+    await rig.until(lambda: not (rig.node(one) and rig.node(one).children))  # type: ignore[union-attr]
     rig.poll(1)
     await rig.until(lambda: sites["b"].numbers == [1])
     assert sites["a"].numbers == []
+
+
+async def test_what_is_on_its_way_to_a_subscription_that_moves_is_published(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The router still has a lot to send on when the subscription is told to go."""
+    one = await rig.begin("a", "one")
+    two = await rig.add_destination("two", "b")
+    let_leave = Subscribing._let_leave
+
+    def poll_and_let_leave(self: Subscribing, ids: Any) -> None:
+        if ids:
+            rig.poll(*range(500))
+        let_leave(self, ids)
+
+    monkeypatch.setattr(Subscribing, "_let_leave", poll_and_let_leave)
+    await rig.change_subscription(2, publish_destination_id=two.id)
+    await rig.until(lambda: not (rig.node(one) and rig.node(one).children))  # type: ignore[union-attr]
+    await rig.settle(one)
+    assert sites["a"].numbers == list(range(500))
+
+
+async def test_a_subscription_that_moves_to_a_destination_that_restarts_stays_until_it_is_back(
+    rig: Rig, sites: Sites
+) -> None:
+    one = await rig.begin("a", "one")
+    two = await rig.add_destination("two", "b")
+    cell: Any = rig.base.mailboxes[rig.destination(two.id).addressDetails]
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, backoff=0.4)
+    rig.base.crash(cell, RuntimeError("boom"))
+    await rig.change_subscription(2, publish_destination_id=two.id)
+    sent = 0
+    while cell.instance is None:
+        rig.poll(sent)
+        sent += 1
+        await asyncio.sleep(0.01)
+    await rig.until(lambda: not (rig.node(one) and rig.node(one).children))  # type: ignore[union-attr]
+    rig.poll(sent)
+    await rig.until(lambda: sent in sites["b"].numbers)
+    await rig.settle(one)
+    assert sites["a"].numbers[:sent] == list(range(sent))
+    assert sent not in sites["a"].numbers
+
+
+@pytest.mark.parametrize("how", ["disabled", "removed"])
+async def test_a_destination_that_is_not_to_have_a_moved_subscription_after_all_keeps_it_from_no_one(
+    rig: Rig, sites: Sites, how: str
+) -> None:
+    one = await rig.begin("a", "one")
+    two = await rig.add_destination("two", "b")
+    cell: Any = rig.base.mailboxes[rig.destination(two.id).addressDetails]
+    cell.crashes.policy = msgspec.structs.replace(cell.crashes.policy, backoff=60.0)
+    rig.base.crash(cell, RuntimeError("boom"))
+    await rig.change_subscription(2, publish_destination_id=two.id)
+    if how == "disabled":
+        await rig.change_destination(two.id, enabled=False)
+    else:
+        await rig.ask(RemoveDestination(two.id), DestinationRemoved)
+    await rig.until(lambda: not (rig.node(one) and rig.node(one).children))  # type: ignore[union-attr]
+    await rig.routed()
+    rig.poll(1)
+    await unrouted(rig, 1)
+
+
+# Crashes of the router
+
+
+async def test_a_router_that_crashes_knows_the_latest_readings_and_who_observes(
+    rig: Rig, sites: Sites
+) -> None:
+    await rig.begin()
+    (batch,) = rig.poll(1)
+    await rig.until(lambda: sites["a"].numbers == [1])
+    cell: Any = rig.base.mailboxes[rig.router.addressDetails]
+    for _ in range(2):
+        rig.base.crash(cell, RuntimeError("boom"))
+        await rig.routed()
+    rig.base.crash(cell, RuntimeError("boom"))
+    rig.base._begin(cell)
+    rig.base.crash(cell, RuntimeError("boom before it has read what it was left"))
+    assert (await rig.base.ask(rig.router, ReportLatest(), 5)).batches == [batch]
+    rig.poll(2)
+    await rig.until(lambda: sites["a"].numbers == [1, 2])
