@@ -6,6 +6,7 @@ All of it runs on the loop's thread.
 import asyncio
 import queue
 from collections import deque
+from math import inf
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -90,6 +91,7 @@ class Cell:
         "children",
         "crashes",
         "dropped",
+        "dropped_at",
         "globalName",
         "handled",
         "high",
@@ -142,6 +144,8 @@ class Cell:
         self.busy_max = 0.0
         self.high = 0
         self.dropped = 0
+        self.dropped_at = -inf
+        """When mail was dropped last (loop time)."""
         self.last_error: str | None = None
 
     # What Thespian's Actor calls on `_myRef`
@@ -206,7 +210,7 @@ class Cell:
         self, mailbox: deque[tuple[Any, ActorAddress]], message: Any, sender: ActorAddress
     ) -> bool:
         if getattr(message, "TELEMETRY", False):
-            self.dropped += 1
+            self.count_dropped()
             for position, (queued, _) in enumerate(mailbox):
                 if getattr(queued, "TELEMETRY", False):
                     del mailbox[position]
@@ -215,9 +219,13 @@ class Cell:
         asker = self.system.mailboxes.get(sender._aaddr)
         if not isinstance(asker, Asker | External) or type(message) in _LIFECYCLE:
             return True
-        self.dropped += 1
+        self.count_dropped()
         asker.put(Failed("unavailable", f"mailbox of {self.name or self.address} is full"), self.address)
         return False
+
+    def count_dropped(self, messages: int = 1) -> None:
+        self.dropped += messages
+        self.dropped_at = self.system.loop.time()
 
     def spill(self) -> bool:
         """Bring to safety what may not be lost while the actor is away (see `Actor.spill`); whether there was
