@@ -54,6 +54,8 @@ class Restarting(Lifecycle):
         self._live_again(cell, crashes, "exited", None)
 
     def _live_again(self, cell: Cell, crashes: Crashes, how: str, error: BaseException | None) -> None:
+        if self.mailboxes.get(cell.address.addressDetails) is not cell:
+            return  # it has been ended meanwhile, for good
         delay = crashes.next_delay(self.loop.time())
         if delay is None:
             log.error("%s %s and is not restarted", cell.address.addressDetails, how, exc_info=error)
