@@ -16,10 +16,11 @@ from api.cli.run import _stop
 
 
 class Clumsy(msgspec.Struct, frozen=True):
-    """Start: how often it has crashed over a stop, and how often it is going to."""
+    """Start: how often it has crashed over a stop, how often it is going to, how often it has stopped."""
 
     crashed: list[int]
     times: int
+    stopped: list[int]
 
 
 class Root(Actor):
@@ -30,11 +31,12 @@ class Root(Actor):
         if len(self.start.crashed) < self.start.times:
             self.start.crashed.append(1)
             raise RuntimeError
+        self.start.stopped.append(1)
         self.send(sender, Stopped())
 
 
 def root(system: AsyncioSystemBase, times: int = 0, restart: Restart = SOON) -> tuple[ActorAddress, Any]:
-    start = Clumsy([], times)
+    start = Clumsy([], times, [])
     address = system.spawn(None, Root, "agent", start, restart)
     return address, start
 
@@ -65,8 +67,9 @@ async def test_an_agent_that_ends_before_it_has_stopped_is_a_failure(system, tim
 
 
 async def test_an_agent_whose_mailbox_is_full_is_told_to_stop_when_there_is_room(system):
-    agent, _ = root(system)
+    agent, start = root(system)
     await until(lambda: not system.mailboxes[agent.addressDetails].mailbox)
     for number in range(20):
         system.tell(agent, number)
     assert await stop(system, agent) == 0
+    assert start.stopped
