@@ -4,6 +4,7 @@ All of it runs on the loop's thread.
 """
 
 import asyncio
+import logging
 import queue
 from collections import deque
 from math import inf
@@ -22,6 +23,8 @@ from thespian.system.messages.status import Thespian_StatusReq
 
 from actors.system.failure import Failed
 from actors.system.supervision import Crashes
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # Thespian hands a message to a failing actor a second time before it calls it poison
 TURN = 32  # messages an actor may handle before the next actor has its turn
@@ -229,18 +232,31 @@ class Cell:
 
     def spill(self) -> bool:
         """Bring to safety what may not be lost while the actor is away (see `Actor.spill`); whether there was
-        anything."""
+        anything. What cannot be is left where it is, and is no failure of whose message did not fit."""
         types: tuple[type, ...] = getattr(self.actor_class, "SPILLS", ())
         waiting = [message for message, _ in self.mailbox or () if isinstance(message, types)]
         if not waiting:
             return False
-        kept = [mail for mail in self.mailbox or () if not isinstance(mail[0], types)]
-        assert self.mailbox is not None
-        self.mailbox.clear()
-        self.mailbox.extend(kept)
-        to, message = self.actor_class.spill(self.start, waiting)
+        try:
+            to, message = self.actor_class.spill(self.start, waiting)
+        except Exception:
+            log.exception("%s: %d messages cannot be spilled", self.address.addressDetails, len(waiting))
+            return False
+        self.take(types)
         self.system.deliver(to, message, self.address)
         return True
+
+    def take(self, kinds: tuple[type, ...]) -> list[tuple[Any, ActorAddress]]:
+        """Remove the messages of these classes, with their senders, the oldest first."""
+        mailbox = self.mailbox
+        if mailbox is None:
+            return []
+        taken = [mail for mail in mailbox if isinstance(mail[0], kinds)]
+        if taken:  # in place: the turn that this may happen in goes on with the same mailbox
+            kept = [mail for mail in mailbox if not isinstance(mail[0], kinds)]
+            mailbox.clear()
+            mailbox.extend(kept)
+        return taken
 
     def turn(self, now: float, until: float) -> float:
         """Handle up to TURN messages, none after `until`; times and the result are `perf_counter` seconds."""
@@ -287,7 +303,8 @@ class Cell:
     def _failed(self, instance: Actor, message: Any, sender: ActorAddress, error: BaseException) -> None:
         if self.crashes is not None:
             self.system.poison(self, message, sender, error)
-            self.system.crash(self, error)
+            if self.instance is instance:  # else it has ended over what it did, and has been counted
+                self.system.crash(self, error)
             return
         for _ in range(ATTEMPTS - 1):
             try:

@@ -106,7 +106,7 @@ class Restarting(Lifecycle):
         log.info("%s had given up and is tried again", cell.address.addressDetails)
         name = unquote(cell.address.addressDetails.rpartition("/")[2])
         self.spawn(parent, cell.actor_class, name, cell.start, cell.crashes.policy, cell.name)
-        returned = self.mailboxes[cell.address.addressDetails]
+        returned = self.mailboxes.get(cell.address.addressDetails)
         if isinstance(returned, Cell) and returned.crashes is not None:
             returned.crashes.restarts += cell.crashes.restarts + 1
             returned.last_error = cell.last_error
