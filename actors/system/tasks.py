@@ -162,7 +162,15 @@ class Tasks(Dispatch, ABC):
         self._due[task] = Due(now + (RELEASE_WITHIN if seconds is None else seconds), now, None)
 
     async def _answer(self, coroutine: Any, reply_to: ActorAddress, sender: ActorAddress) -> None:
-        self.deliver(reply_to, await coroutine, sender)
+        try:
+            self.deliver(reply_to, await coroutine, sender)
+        except asyncio.CancelledError:
+            self._excuse(reply_to, "unavailable", "it took too long")
+            raise
+        except Exception as error:
+            name = sender.addressDetails.rpartition("/")[2]
+            self._excuse(reply_to, "internal", f"{name} failed: {type(error).__name__}")
+            raise
 
     def _await_release(self, task: asyncio.Task[Any]) -> None:
         self._releases.add(task)

@@ -325,6 +325,16 @@ async def test_a_release_that_fails_is_logged_and_hurts_nobody(system, caplog):
     assert len(instances) == 1
 
 
+async def test_who_waits_for_a_release_that_fails_or_takes_too_long_is_told(system):
+    puppet, _ = spawn(system)
+    failing = Do(lambda self, sender: self.release(raising(OSError("no route")), reply_to=sender))
+    assert await system.ask(puppet, failing, SECONDS) == Failed("internal", "puppet failed: OSError")
+    gate = Gate()
+    late = Do(lambda self, sender: self.release(gate.passing(), reply_to=sender, within=0.01))
+    assert await system.ask(puppet, late, SECONDS) == Failed("unavailable", "it took too long")
+    assert gate.cancelled
+
+
 # wakeupAfter
 
 
