@@ -242,6 +242,8 @@ class Cell:
         except Exception:
             log.exception("%s: %d messages cannot be spilled", self.address.addressDetails, len(waiting))
             return False
+        if to._aaddr not in self.system.mailboxes:  # there is no safety now, but there may be
+            return False
         self.take(types)
         self.system.deliver(to, message, self.address)
         return True

@@ -21,6 +21,7 @@ from puppets import (
 )
 from thespian.actors import ActorExitRequest, ChildActorExited, DeadEnvelope, PoisonMessage
 
+from actors.system.addresses import child_address
 from actors.system.failure import Failed
 from actors.system.supervision import Restart
 
@@ -142,6 +143,32 @@ async def test_messages_that_cannot_be_spilled_wait_and_are_no_crash_of_who_sent
     await until(lambda: len(unsafe) == 2 and unsafe[1].told)
     assert unsafe[1].told == list(range(ROOM + 2))
     assert await system.ask(sender, Ask("alive"), SECONDS) == "alive"
+
+
+class Sheltered(Puppet):
+    """One whose messages are safe with the actor `shelter`."""
+
+    SPILLS = (Tell,)
+
+    @classmethod
+    def spill(cls, start: Any, waiting: list[Any]) -> Any:
+        return child_address(None, "shelter"), Tell([message.what for message in waiting])
+
+
+async def test_messages_wait_for_who_keeps_them_safe_while_that_is_not_there(system):
+    sheltered: list[Puppet] = []
+    address = system.spawn(None, Sheltered, "sheltered", Lives(sheltered), Restart(backoff=60.0))
+    _, senders = spawn(system)
+    system.tell(address, CRASH)
+    await until(lambda: senders and sheltered and sheltered[0].ended)
+    for n in range(ROOM + 2):
+        senders[0].send(address, Tell(n))
+    _, shelters = spawn(system, "shelter")
+    senders[0].send(address, Tell(ROOM + 2))
+    await until(lambda: shelters and shelters[0].told)
+    assert shelters[0].told == [list(range(ROOM + 2))]
+    assert [message.what for message, _ in system.mailboxes[address.addressDetails].mailbox] == [ROOM + 2]
+    assert system.dead_letters == 0
 
 
 async def test_a_child_whose_messages_cannot_be_spilled_ends_all_the_same(system):
