@@ -102,6 +102,8 @@ class Agent(Actor):
         self.number = 0
         self.examination = Examination()
         self.looked_at = -LOOK_EVERY
+        self.lives: dict[str, int] = {}
+        """Of each subsystem that has started: which of its lives said so."""
 
     # Starting
 
@@ -118,6 +120,7 @@ class Agent(Actor):
         self.progress = message
         for name in message.started:
             self.book.started(name)
+            self.lives[name] = self._life(name)
         if message.opened is not None:
             self.receiveMsg_StoreOpened(message.opened, sender)
         if message.running:
@@ -149,7 +152,7 @@ class Agent(Actor):
 
     def _spawn(self, subsystem: Subsystem) -> None:
         policy = msgspec.structs.replace(subsystem.actor.RESTART, escalate=subsystem.critical)
-        self._advance(started=self.progress.started - {subsystem.name})
+        self._not_started(subsystem.name)
         try:
             start = subsystem.start(self.surroundings)
         except Exception as error:  # one subsystem that cannot be configured is no reason to lose the others
@@ -195,6 +198,7 @@ class Agent(Actor):
     def receiveMsg_SubsystemStarted(self, message: SubsystemStarted, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
         self.book.started(name)
+        self.lives[name] = self._life(name)
         if name not in self.progress.started:
             self._advance(started=self.progress.started | {name})
         if self.state != "STOPPING":
@@ -203,7 +207,19 @@ class Agent(Actor):
             self.send(sender, StopSubsystem())  # the one that was asked has crashed over it
 
     def receiveMsg_SubsystemFailed(self, message: SubsystemFailed, sender: ActorAddress) -> None:
-        self._failed(self.names[sender.addressDetails], message.message)
+        name = self.names[sender.addressDetails]
+        self._not_started(name)
+        self._failed(name, message.message)
+
+    def _not_started(self, name: str) -> None:
+        """It is to say so again."""
+        if name in self.progress.started:
+            self._advance(started=self.progress.started - {name})
+
+    def _life(self, name: str) -> int:
+        """How often it has been restarted."""
+        cell = (self._myRef.children or {}).get(self.surroundings.at(name).addressDetails)
+        return cell.crashes.restarts if cell is not None else 0
 
     def _failed(self, name: str, error: str) -> None:
         self.book.failed(name, error)
@@ -216,7 +232,7 @@ class Agent(Actor):
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         name = self.names.get(message.childAddress.addressDetails)
         if name is not None:
-            self._advance(started=self.progress.started - {name})
+            self._not_started(name)
             self.book.failed(name, "has ended")
             self._no_longer(name)
 
@@ -242,6 +258,9 @@ class Agent(Actor):
 
     def receiveMsg_SubsystemStopped(self, message: SubsystemStopped, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
+        if self.state != "STOPPING":
+            log.error("%s says that it has stopped, and was not asked to", name)
+            return
         if not any(one.stays for one in self.subsystems if one.name == name):
             self.stop_child(sender)
         self._no_longer(name)
@@ -269,6 +288,10 @@ class Agent(Actor):
         self._look()
 
     def _look(self) -> None:
+        for name in self.progress.started:
+            if self._life(name) != self.lives[name]:
+                self._not_started(name)
+                self.book.failed(name, "has not started")
         system = self._myRef.system
         self.looked_at = system.loop.time()
         self.book.examined(self.examination.look(self._myRef, self.looked_at), system.lag)

@@ -1,6 +1,5 @@
 """The base class of all our actors."""
 
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -145,10 +144,7 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
     def unread(self, *kinds: type) -> list[tuple[Any, ActorAddress]]:
         """Take the messages of these classes, with their senders, out of the mailbox, the oldest first: for
         `stopped`, where they must not wait for the next life, or for nobody."""
-        mailbox = self._myRef.mailbox
-        taken = [mail for mail in mailbox or () if isinstance(mail[0], kinds)]
-        if taken:
-            self._myRef.mailbox = deque(mail for mail in mailbox if not isinstance(mail[0], kinds))
+        taken: list[tuple[Any, ActorAddress]] = self._myRef.take(kinds)
         return taken
 
     def stopped(self) -> None:

@@ -27,25 +27,23 @@ class Ailment(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """How far an actor was at a look; `at` and `dropped_at` are the loop's time."""
+    """How far an actor was at a look. `waits_since` is the look (loop time) that first saw it with mail while
+    it had handled no more than this, None when it has no mail or is away."""
 
-    at: float
     handled: int
-    waits: bool
-    dropped: int
-    dropped_at: float
+    waits_since: float | None
 
 
 class Examination:
     """Looks at a tree again and again: some ailments show only in what did not change."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[Cell, _Seen] = {}
 
     @property
     def suspects(self) -> bool:
         """Whether an actor had mail at the latest look that it may not be handling."""
-        return any(seen.waits for seen in self._seen.values())
+        return any(seen.waits_since is not None for seen in self._seen.values())
 
     def look(self, root: Cell, now: float) -> list[Ailment]:
         """Everything that is wrong at `now` (the loop's time): who gave up, restarts, crashes over and over,
@@ -53,50 +51,43 @@ class Examination:
         before, self._seen = self._seen, {}
         return list(self._below(root, "", now, before))
 
-    def _below(self, cell: Cell, path: str, now: float, before: dict[str, _Seen]) -> Iterator[Ailment]:
-        for sort, what in self._of(cell, now, before.get(path)):
+    def _below(self, cell: Cell, path: str, now: float, before: dict[Cell, _Seen]) -> Iterator[Ailment]:
+        seen = self._seen[cell] = _note(cell, now, before.get(cell))
+        for sort, what in _of(cell, now, seen):
             yield Ailment(path, sort, what)
-        self._seen[path] = self._note(cell, now, before.get(path))
         for child in (cell.children or {}).values():
             yield from self._below(child, _join(path, child), now, before)
         for lost in (cell.lost or {}).values():
             yield Ailment(_join(path, lost.cell), "failing", f"gave up: {lost.cell.last_error}")
 
-    def _note(self, cell: Cell, now: float, seen: _Seen | None) -> _Seen:
-        """Progress counts from the look that saw it."""
-        if seen is None:
-            return _Seen(now, cell.handled, bool(cell.mailbox), cell.dropped, -RECENT)
-        dropped_at = seen.dropped_at if seen.dropped == cell.dropped else now
-        stands_still = seen.handled == cell.handled and cell.mailbox
-        at = seen.at if stands_still else now
-        return _Seen(at, cell.handled, bool(cell.mailbox), cell.dropped, dropped_at)
 
-    def _of(self, cell: Cell, now: float, seen: _Seen | None) -> Iterator[tuple[Sort, str]]:
-        crashes = cell.crashes.within(now) if cell.crashes else 0
-        if cell.instance is None:
-            yield "failing", f"restarts: {cell.last_error}"
-        elif crashes >= LOOPING:
-            assert cell.crashes is not None
-            period = cell.crashes.policy.period
-            yield "failing", f"crashed {crashes} times in {period:.0f} s: {cell.last_error}"
-        if seen is not None:
-            waits = len(cell.mailbox or ())
-            if (
-                waits
-                and cell.instance is not None
-                and seen.handled == cell.handled
-                and now - seen.at >= STUCK
-            ):
-                yield "failing", f"does not handle its mail ({waits} messages wait)"
-            lost = cell.dropped - seen.dropped
-            if lost or now - seen.dropped_at < RECENT:
-                yield "dropping", f"its mailbox was full: {cell.dropped} messages dropped"
-        waited = cell.system.waits(cell)
-        if waited >= LONG:
-            yield "failing", f"has been waiting for {waited:.0f} s"
-        blocked = cell.system.blockages.get(cell.address.addressDetails)
-        if blocked is not None and now - blocked.at < RECENT:
-            yield "blocking", f"held the loop up for {blocked.seconds:.1f} s with {blocked.message}"
+def _note(cell: Cell, now: float, before: _Seen | None) -> _Seen:
+    """Mail counts as waiting from the look that saw it: how long it had waited before, nobody knows."""
+    if not cell.mailbox or cell.instance is None:
+        return _Seen(cell.handled, None)
+    if before is None or before.waits_since is None or before.handled != cell.handled:
+        return _Seen(cell.handled, now)
+    return before
+
+
+def _of(cell: Cell, now: float, seen: _Seen) -> Iterator[tuple[Sort, str]]:
+    crashes = cell.crashes.within(now) if cell.crashes else 0
+    if cell.instance is None:
+        yield "failing", f"restarts: {cell.last_error}"
+    elif crashes >= LOOPING:
+        assert cell.crashes is not None
+        period = cell.crashes.policy.period
+        yield "failing", f"crashed {crashes} times in {period:.0f} s: {cell.last_error}"
+    if seen.waits_since is not None and now - seen.waits_since >= STUCK:
+        yield "failing", f"does not handle its mail ({len(cell.mailbox or ())} messages wait)"
+    if now - cell.dropped_at < RECENT:
+        yield "dropping", f"its mailbox was full: {cell.dropped} messages dropped"
+    waited = cell.system.waits(cell)
+    if waited >= LONG:
+        yield "failing", f"has been waiting for {waited:.0f} s"
+    blocked = cell.system.blockages.get(cell.address.addressDetails)
+    if blocked is not None and now - blocked.at < RECENT:
+        yield "blocking", f"held the loop up for {blocked.seconds:.1f} s with {blocked.message}"
 
 
 def _join(path: str, cell: Cell) -> str:

@@ -109,7 +109,9 @@ class Lifecycle(Tasks):
         """Give the cell a fresh instance; first it gets its start and what an earlier life left it."""
         try:
             cell.instance = self._instantiate(cell, None)
-        except Exception as error:  # noqa: BLE001 - a constructor that raises is a crash like any other
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a constructor that raises is a crash like any other
             self.crash(cell, error)
             return
         cell.started = perf_counter()
@@ -178,11 +180,7 @@ class Lifecycle(Tasks):
 
     def _end_instance(self, cell: Cell) -> None:
         instance, cell.instance = cell.instance, None
-        self.watch(cell, None)
-        for timer in cell.timers or ():
-            timer.cancel()
-        cell.timers = None
-        self.abandon(cell)
+        self._end_work(cell)
         stopped = getattr(instance, "stopped", None)
         if stopped is not None:
             try:
@@ -191,8 +189,16 @@ class Lifecycle(Tasks):
                 raise
             except BaseException:
                 log.exception("%s failed in stopped()", cell.address.addressDetails)
+            self._end_work(cell)  # what it began in there has nobody to come back to
         if instance is not None and cell.crashes is not None:
             instance._myRef = Ended(cell)
+
+    def _end_work(self, cell: Cell) -> None:
+        self.watch(cell, None)
+        for timer in cell.timers or ():
+            timer.cancel()
+        cell.timers = None
+        self.abandon(cell)
 
     def forget_lost(self, parent: Cell, path: str | None = None) -> None:
         """A child that gave up, or all of them if `path` is None, is not to come back by itself."""

@@ -4,8 +4,10 @@ All of it runs on the loop's thread.
 """
 
 import asyncio
+import logging
 import queue
 from collections import deque
+from math import inf
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -21,6 +23,8 @@ from thespian.system.messages.status import Thespian_StatusReq
 
 from actors.system.failure import Failed
 from actors.system.supervision import Crashes
+
+log = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # Thespian hands a message to a failing actor a second time before it calls it poison
 TURN = 32  # messages an actor may handle before the next actor has its turn
@@ -90,6 +94,7 @@ class Cell:
         "children",
         "crashes",
         "dropped",
+        "dropped_at",
         "globalName",
         "handled",
         "high",
@@ -142,6 +147,8 @@ class Cell:
         self.busy_max = 0.0
         self.high = 0
         self.dropped = 0
+        self.dropped_at = -inf
+        """When mail was dropped last (loop time)."""
         self.last_error: str | None = None
 
     # What Thespian's Actor calls on `_myRef`
@@ -206,7 +213,7 @@ class Cell:
         self, mailbox: deque[tuple[Any, ActorAddress]], message: Any, sender: ActorAddress
     ) -> bool:
         if getattr(message, "TELEMETRY", False):
-            self.dropped += 1
+            self.count_dropped()
             for position, (queued, _) in enumerate(mailbox):
                 if getattr(queued, "TELEMETRY", False):
                     del mailbox[position]
@@ -215,24 +222,43 @@ class Cell:
         asker = self.system.mailboxes.get(sender._aaddr)
         if not isinstance(asker, Asker | External) or type(message) in _LIFECYCLE:
             return True
-        self.dropped += 1
+        self.count_dropped()
         asker.put(Failed("unavailable", f"mailbox of {self.name or self.address} is full"), self.address)
         return False
 
+    def count_dropped(self, messages: int = 1) -> None:
+        self.dropped += messages
+        self.dropped_at = self.system.loop.time()
+
     def spill(self) -> bool:
         """Bring to safety what may not be lost while the actor is away (see `Actor.spill`); whether there was
-        anything."""
+        anything. What cannot be is left where it is, and is no failure of whose message did not fit."""
         types: tuple[type, ...] = getattr(self.actor_class, "SPILLS", ())
         waiting = [message for message, _ in self.mailbox or () if isinstance(message, types)]
         if not waiting:
             return False
-        kept = [mail for mail in self.mailbox or () if not isinstance(mail[0], types)]
-        assert self.mailbox is not None
-        self.mailbox.clear()
-        self.mailbox.extend(kept)
-        to, message = self.actor_class.spill(self.start, waiting)
+        try:
+            to, message = self.actor_class.spill(self.start, waiting)
+        except Exception:
+            log.exception("%s: %d messages cannot be spilled", self.address.addressDetails, len(waiting))
+            return False
+        if to._aaddr not in self.system.mailboxes:  # there is no safety now, but there may be
+            return False
+        self.take(types)
         self.system.deliver(to, message, self.address)
         return True
+
+    def take(self, kinds: tuple[type, ...]) -> list[tuple[Any, ActorAddress]]:
+        """Remove the messages of these classes, with their senders, the oldest first."""
+        mailbox = self.mailbox
+        if mailbox is None:
+            return []
+        taken = [mail for mail in mailbox if isinstance(mail[0], kinds)]
+        if taken:  # in place: the turn that this may happen in goes on with the same mailbox
+            kept = [mail for mail in mailbox if not isinstance(mail[0], kinds)]
+            mailbox.clear()
+            mailbox.extend(kept)
+        return taken
 
     def turn(self, now: float, until: float) -> float:
         """Handle up to TURN messages, none after `until`; times and the result are `perf_counter` seconds."""
@@ -279,7 +305,8 @@ class Cell:
     def _failed(self, instance: Actor, message: Any, sender: ActorAddress, error: BaseException) -> None:
         if self.crashes is not None:
             self.system.poison(self, message, sender, error)
-            self.system.crash(self, error)
+            if self.instance is instance:  # else it has ended over what it did, and has been counted
+                self.system.crash(self, error)
             return
         for _ in range(ATTEMPTS - 1):
             try:

@@ -54,6 +54,8 @@ class Restarting(Lifecycle):
         self._live_again(cell, crashes, "exited", None)
 
     def _live_again(self, cell: Cell, crashes: Crashes, how: str, error: BaseException | None) -> None:
+        if self.mailboxes.get(cell.address.addressDetails) is not cell:
+            return  # it has been ended meanwhile, for good
         delay = crashes.next_delay(self.loop.time())
         if delay is None:
             log.error("%s %s and is not restarted", cell.address.addressDetails, how, exc_info=error)
@@ -104,7 +106,7 @@ class Restarting(Lifecycle):
         log.info("%s had given up and is tried again", cell.address.addressDetails)
         name = unquote(cell.address.addressDetails.rpartition("/")[2])
         self.spawn(parent, cell.actor_class, name, cell.start, cell.crashes.policy, cell.name)
-        returned = self.mailboxes[cell.address.addressDetails]
+        returned = self.mailboxes.get(cell.address.addressDetails)
         if isinstance(returned, Cell) and returned.crashes is not None:
             returned.crashes.restarts += cell.crashes.restarts + 1
             returned.last_error = cell.last_error

@@ -86,7 +86,8 @@ class Tasks(Dispatch, ABC):
             self._await_release(task)
             if task in self._due:
                 self._give_time(task)
-            if getcoroutinestate(coroutine) == CORO_CREATED:  # its task never got to it
+            carrying: Any = task.get_coro()
+            if getcoroutinestate(carrying) == CORO_CREATED:  # it never got to what it carries
                 coroutine.close()
                 self._excuse(reply_to, "unavailable", f"{cell.name} was stopped meanwhile")
         if tasks is not None:
@@ -103,7 +104,7 @@ class Tasks(Dispatch, ABC):
     ) -> None:
         """Hands the outcome over within the task's last step: a done callback would cost a turn of the
         loop more."""
-        error: Exception | None = None
+        error: BaseException | None = None
         result: Any = None
         try:
             result = await coroutine
@@ -114,7 +115,9 @@ class Tasks(Dispatch, ABC):
                 # Not by us: something that it shared with another task was cancelled under it.
                 self.crash(cell, RuntimeError("a task was cancelled from outside"))
             raise
-        except Exception as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
             error = raised
         self._due.pop(own[0], None)
         if tasks.pop(own[0], None) is None:
@@ -159,7 +162,15 @@ class Tasks(Dispatch, ABC):
         self._due[task] = Due(now + (RELEASE_WITHIN if seconds is None else seconds), now, None)
 
     async def _answer(self, coroutine: Any, reply_to: ActorAddress, sender: ActorAddress) -> None:
-        self.deliver(reply_to, await coroutine, sender)
+        try:
+            self.deliver(reply_to, await coroutine, sender)
+        except asyncio.CancelledError:
+            self._excuse(reply_to, "unavailable", "it took too long")
+            raise
+        except Exception as error:
+            name = sender.addressDetails.rpartition("/")[2]
+            self._excuse(reply_to, "internal", f"{name} failed: {type(error).__name__}")
+            raise
 
     def _await_release(self, task: asyncio.Task[Any]) -> None:
         self._releases.add(task)
@@ -180,23 +191,36 @@ class Tasks(Dispatch, ABC):
             self._end_overdue()
 
     def _look_at_lag(self, due: float) -> None:
+        late = self.loop.time() - due
+        if late > LAG_INTERVAL:
+            self._forgive(late)
         self._end_overdue()
         super()._look_at_lag(due)
 
+    def _forgive(self, seconds: float) -> None:
+        """Nothing can come while the loop stands still, or the process: such time does not count."""
+        for task, due in self._due.items():
+            self._due[task] = due._replace(by=due.by + seconds, since=due.since + seconds)
+
     def _end_overdue(self) -> None:
         now = self.loop.time()
-        for task, due in [item for item in self._due.items() if item[1].by < now]:
-            del self._due[task]
-            if due.cell is not None:
-                (due.cell.tasks or {}).pop(task, None)
-                task.cancel()
-                self._await_release(task)
-                self._give_time(task)
-                self.crash(due.cell, Overdue("what it waited for did not come in time"))
-            elif task.cancelling():
-                log.error("what an actor left behind does not end and is given up")
-                self._releases.discard(task)
-            else:
-                log.warning("closing what an actor left behind took too long and is cancelled")
-                task.cancel()
-                self._give_time(task)
+        for task in [task for task, due in self._due.items() if due.by < now]:
+            due = self._due[task]
+            if due.by < now:  # else the crash over another of the same actor has ended it
+                self._end(task, due)
+
+    def _end(self, task: asyncio.Task[Any], due: Due) -> None:
+        del self._due[task]
+        if due.cell is not None:
+            (due.cell.tasks or {}).pop(task, None)
+            task.cancel()
+            self._await_release(task)
+            self._give_time(task)
+            self.crash(due.cell, Overdue("what it waited for did not come in time"))
+        elif task.cancelling():
+            log.error("what an actor left behind does not end and is given up")
+            self._releases.discard(task)
+        else:
+            log.warning("closing what an actor left behind took too long and is cancelled")
+            task.cancel()
+            self._give_time(task)

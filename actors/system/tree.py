@@ -2,6 +2,7 @@
 
 from time import perf_counter
 
+from actors.system.actor import Actor
 from actors.system.mailboxes import Cell
 from actors.system.messages import ActorNode, TreeDumped
 
@@ -19,7 +20,7 @@ def _node(cell: Cell, gave_up: bool = False) -> ActorNode:
         actor_class=cell.actor_class.__name__,
         address=cell.address.addressDetails,
         state="gave up" if gave_up else state(cell),
-        health=getattr(cell.instance, "health", None),
+        health=_health(cell),
         uptime=round(perf_counter() - cell.started, 1),
         mailbox=len(cell.mailbox or ()),
         mailbox_high=cell.high,
@@ -40,5 +41,10 @@ def state(cell: Cell) -> str:
     """running, restarting or degraded (by its own word, or because a child gave up)."""
     if cell.instance is None:
         return "restarting"
-    health = getattr(cell.instance, "health", None)
+    health = _health(cell)
     return "degraded" if cell.lost or (health is not None and health.startswith("degraded")) else "running"
+
+
+def _health(cell: Cell) -> str | None:
+    """What one of our actors says of itself; what a plain one means by that word, nobody knows."""
+    return cell.instance.health if isinstance(cell.instance, Actor) else None

@@ -15,12 +15,15 @@ log = logging.getLogger(__name__)
 LIMIT = 60
 """Seconds without a sign of life after which the process ends, for who started it to start it again."""
 TICK = 1.0
+LAST_WORDS = 5.0
+"""Seconds for saying why: whoever reads the log may be what the loop waits for."""
 
 
 class Watchdog:
     """Watches the loop of `system`, from a thread of its own, until `stop`.
 
     Time is counted in its own ticks: a process that was stopped, or a machine that slept, has not hung.
+    A call that keeps the interpreter's lock stops them too, and is for who watches the process from outside.
     """
 
     def __init__(self, system: Dispatch, limit: int = LIMIT, tick: float = TICK) -> None:
@@ -45,9 +48,15 @@ class Watchdog:
     def _end(self) -> None:
         frame = sys._current_frames().get(self._loop_thread)
         where = "".join(traceback.format_stack(frame))
-        log.critical("the event loop stands still: %s holds it up\n%s", holder(frame), where)
-        logging.shutdown()
+        saying = threading.Thread(target=_say, args=(holder(frame), where), daemon=True)
+        saying.start()
+        saying.join(LAST_WORDS)
         os._exit(1)
+
+
+def _say(who: str, where: str) -> None:
+    log.critical("the event loop stands still: %s holds it up\n%s", who, where)
+    logging.shutdown()
 
 
 def holder(frame: FrameType | None) -> str:

@@ -11,7 +11,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.agent import Agent, RunAgent, Stop
+from thespian.actors import ActorAddress
+
+from actors.agent import Agent, RunAgent, Stop, Stopped
 from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from api.cli import demo as demo_mode
 
 STOP_PATIENCE = 15.0  # seconds that an orderly stop may take
+STOP_AGAIN = 0.1  # seconds before an agent that did not take it is told to stop again
 FORCED_END = 20.0  # seconds from the signal to the end of the process, whatever is still under way
 CONFIG_ERROR = 2
 
@@ -72,7 +75,7 @@ async def _main(settings: Settings, demo: bool) -> int:
         if shown is not None:
             waits[-1].cancel()  # the live view, which would show how all of it goes
             await shown.leave()
-        return max(await _stop(base, agent), _outcome(waits[-1]))
+        return max(await _stop(base, agent, ended), _outcome(waits[-1]))
     finally:
         for waiting in waits:
             waiting.cancel()
@@ -100,11 +103,20 @@ def _outcome(waiting: "asyncio.Future[Any]") -> int:
     return 1
 
 
-async def _stop(base: AsyncioSystemBase, agent: Any) -> int:
-    if await base.ask(agent, Stop(), STOP_PATIENCE) is None:
+async def _stop(base: AsyncioSystemBase, agent: ActorAddress, ended: "asyncio.Future[None]") -> int:
+    """The exit code: 0 when the agent says that everything is in safety. One that fails over being told to
+    stop, or has no room for it, is told again, until it has ended for good."""
+    try:
+        async with asyncio.timeout(STOP_PATIENCE):
+            while not ended.done():
+                if isinstance(await base.ask(agent, Stop()), Stopped):
+                    return 0
+                await asyncio.sleep(STOP_AGAIN)
+    except TimeoutError:
         log.error("stopping took longer than %.0f s: ended by force", STOP_PATIENCE)
-        return 1
-    return 0
+    else:
+        log.error("the agent ended before it had stopped")
+    return 1
 
 
 def _tune_collector() -> None:

@@ -348,3 +348,22 @@ async def test_a_thousand_tasks_and_releases_leave_nothing_behind(system):
     assert (system._due, system._releases) == ({}, set())
     assert not system.mailboxes[puppet.addressDetails].tasks
     await until(lambda: len(asyncio.all_tasks()) == before)
+
+
+class Unborn(Puppet):
+    def __init__(self) -> None:
+        raise RuntimeError("never born")
+
+
+async def test_a_child_that_gives_up_at_its_birth_is_one_crash_of_the_parent_that_spawns_it(system):
+    parents: list[Puppet] = []
+
+    def first(puppet: Puppet) -> None:
+        if len(parents) == 1:
+            puppet.spawn(Unborn, "unborn", Lives([]), Restart(max_restarts=0, escalate=True))
+            puppet.spawn(Puppet, "other", Lives([]))
+
+    parent = system.spawn(None, Puppet, "parent", Lives(parents, first), SOON)
+    await until(lambda: len(parents) == 2)
+    shown = node(system, parent)
+    assert (shown.restarts, shown.last_error) == (1, "ChildGaveUp: unborn gave up: RuntimeError: never born")

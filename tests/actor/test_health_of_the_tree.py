@@ -256,8 +256,7 @@ async def test_an_actor_that_holds_the_loop_up_is_named_for_a_while_and_is_no_fa
 
 async def test_mail_that_a_full_mailbox_dropped_is_told(plant, monkeypatch):
     monkeypatch.setattr(ailments, "RECENT", 0.3)
-    await plant.report()
-    plant.cell("endpoints/modbus/plc").dropped += 3
+    plant.cell("endpoints/modbus/plc").count_dropped(3)
     report = await plant.until_report(lambda report: "mailboxes" in plant.ailing(report))
     assert report.ready
     assert "endpoints/modbus/plc its mailbox was full: 3" in plant.ailing(report)["mailboxes"].last_error

@@ -4,9 +4,24 @@ import asyncio
 from typing import Any
 
 import pytest
-from puppets import CRASH, SECONDS, Ask, Do, Puppet, Reading, Tell, below, node, spawn, until, with_child
+from puppets import (
+    CRASH,
+    SECONDS,
+    Ask,
+    Do,
+    Lives,
+    Puppet,
+    Reading,
+    Tell,
+    below,
+    node,
+    spawn,
+    until,
+    with_child,
+)
 from thespian.actors import ActorExitRequest, ChildActorExited, DeadEnvelope, PoisonMessage
 
+from actors.system.addresses import child_address
 from actors.system.failure import Failed
 from actors.system.supervision import Restart
 
@@ -105,6 +120,77 @@ async def test_the_tree_shows_how_full_a_mailbox_is_and_was(system, full):
     assert (node(system, puppet).mailbox, node(system, puppet).mailbox_high) == (ROOM, ROOM)
     await until(lambda: len(instances) == 2 and len(instances[1].told) == ROOM)
     assert (node(system, puppet).mailbox, node(system, puppet).mailbox_high) == (0, ROOM)
+
+
+class Unsafe(Puppet):
+    """One whose way to safety is broken."""
+
+    SPILLS = (Tell,)
+
+    @classmethod
+    def spill(cls, start: Any, waiting: list[Any]) -> Any:
+        raise RuntimeError("no way")
+
+
+async def test_messages_that_cannot_be_spilled_wait_and_are_no_crash_of_who_sent_them(system):
+    unsafe: list[Puppet] = []
+    address = system.spawn(None, Unsafe, "unsafe", Lives(unsafe), AWAY)
+    sender, senders = spawn(system)
+    system.tell(address, CRASH)
+    await until(lambda: senders and unsafe and unsafe[0].ended)
+    for n in range(ROOM + 2):
+        senders[0].send(address, Tell(n))
+    await until(lambda: len(unsafe) == 2 and unsafe[1].told)
+    assert unsafe[1].told == list(range(ROOM + 2))
+    assert await system.ask(sender, Ask("alive"), SECONDS) == "alive"
+
+
+class Sheltered(Puppet):
+    """One whose messages are safe with the actor `shelter`."""
+
+    SPILLS = (Tell,)
+
+    @classmethod
+    def spill(cls, start: Any, waiting: list[Any]) -> Any:
+        return child_address(None, "shelter"), Tell([message.what for message in waiting])
+
+
+async def test_messages_wait_for_who_keeps_them_safe_while_that_is_not_there(system):
+    sheltered: list[Puppet] = []
+    address = system.spawn(None, Sheltered, "sheltered", Lives(sheltered), Restart(backoff=60.0))
+    _, senders = spawn(system)
+    system.tell(address, CRASH)
+    await until(lambda: senders and sheltered and sheltered[0].ended)
+    for n in range(ROOM + 2):
+        senders[0].send(address, Tell(n))
+    _, shelters = spawn(system, "shelter")
+    senders[0].send(address, Tell(ROOM + 2))
+    await until(lambda: shelters and shelters[0].told)
+    assert shelters[0].told == [list(range(ROOM + 2))]
+    assert [message.what for message, _ in system.mailboxes[address.addressDetails].mailbox] == [ROOM + 2]
+    assert system.dead_letters == 0
+
+
+async def test_a_child_whose_messages_cannot_be_spilled_ends_all_the_same(system):
+    unsafe: list[Puppet] = []
+    parent, parents = spawn(system, first=lambda puppet: puppet.spawn(Unsafe, "child", Lives(unsafe)))
+    await until(lambda: unsafe)
+    parents[0].send(below(parent), Tell("never read"))
+    parents[0].stop_child(below(parent))
+    assert not parents[0].exists(below(parent))
+    assert system.dead_letters == 1
+
+
+async def test_mail_that_an_actor_takes_out_of_its_mailbox_is_not_handled_once_more(system):
+    puppet, instances = spawn(system)
+    await until(lambda: instances)
+    taken: list[Any] = []
+    system.tell(puppet, Do(lambda self, sender: taken.extend(self.unread(Tell)) or None))
+    system.tell(puppet, Tell(1))
+    system.tell(puppet, Reading(2))
+    await until(lambda: instances[0].told)
+    assert [message for message, _ in taken] == [Tell(1)]
+    assert instances[0].told == [2]
 
 
 # Dead letters

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from puppets import CRASH, SECONDS, Ask, Do, Puppet, Tell, node, spawn, until
+from puppets import CRASH, SECONDS, Ask, Do, Lives, Puppet, Tell, node, spawn, until, with_child
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from actors.system.failure import Failed, Refusal
@@ -189,6 +189,119 @@ async def test_an_actor_can_abandon_what_it_runs_and_go_on(system):
     assert len(instances) == 1
 
 
+async def test_coroutines_that_are_overdue_together_are_one_crash(system):
+    child: list[Puppet] = []
+    parent, parents = spawn(system, "parent", with_child(child, restart=Restart(backoff=0.001)))
+    await until(lambda: child)
+    gates = [Gate() for _ in range(20)]
+    for gate in gates:
+        child[0].run(gate.passing(), then=Tell, within=0.01)
+    await until(lambda: len(child) == 2 and all(gate.cancelled for gate in gates))
+    [shown] = node(system, parent).children
+    assert (shown.state, shown.restarts) == ("running", 1)
+    assert shown.last_error == "Overdue: what it waited for did not come in time"
+    assert len(parents) == 1
+
+
+async def test_time_in_which_the_loop_stood_still_is_not_counted_as_waiting(system):
+    _, instances = spawn(system)
+    await until(lambda: instances)
+    gate = Gate()
+    instances[0].run(gate.passing(), then=Tell, within=0.7)
+    await until(lambda: gate.entered)
+    time.sleep(1.4)  # noqa: ASYNC251 - as when the process is stopped for a while
+    beats = system.beats
+    await until(lambda: system.beats > beats)
+    assert system.waits(system.mailboxes["/puppet"]) < 0.7
+    gate.open.set()
+    await until(lambda: instances[0].told == ["through"])
+    assert len(instances) == 1
+
+
+class Awaited(Coroutine[Any, Any, Any]):
+    """A coroutine that is no function's, as aiohttp's requests are."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.carried = gate.passing()
+
+    def __await__(self) -> Any:
+        return self.carried.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self.carried.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self.carried.throw(*error)
+
+    def close(self) -> None:
+        self.carried.close()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_coroutine_that_is_no_functions_dies_with_its_instance_like_any_other(system, caplog, begun):
+    child: list[Puppet] = []
+    puppet, instances = spawn(system, first=with_child(child))
+    await until(lambda: child)
+    gate = Gate()
+    instances[0].run(Awaited(gate), then=Tell)
+    if begun:
+        await until(lambda: gate.entered)
+    system.crash(system.mailboxes[puppet.addressDetails], RuntimeError("boom"))
+    await until(lambda: len(instances) == 2)
+    assert (gate.entered, gate.cancelled) == (begun, begun)
+    assert child[0].ended
+
+
+class Panic(BaseException):
+    """As extensions written in Rust raise."""
+
+
+async def test_whatever_leaves_a_coroutine_crashes_its_actor(system):
+    puppet, instances = spawn(system)
+    order = Do(lambda self, sender: self.run(raising(Panic("panic")), reply_to=sender, within=None))
+    assert await system.ask(puppet, order, SECONDS) == Failed("internal", "puppet failed: Panic")
+    await until(lambda: len(instances) == 2)
+    assert node(system, puppet).last_error == "Panic: panic"
+
+
+class Untidy(Puppet):
+    """Begins work while it ends."""
+
+    gate: Gate
+
+    def stopped(self) -> None:
+        super().stopped()
+        self.run(self.gate.passing(), then=Tell)
+        self.wakeupAfter(0.001, Tell("tick"))
+
+
+async def test_work_that_an_instance_begins_while_it_ends_does_not_reach_the_next(system):
+    instances: list[Puppet] = []
+    Untidy.gate = Gate()
+    Untidy.gate.open.set()
+    restart = Restart(backoff=0.02, backoff_max=0.02)
+    puppet = system.spawn(None, Untidy, "untidy", Lives(instances), restart)
+    system.tell(puppet, CRASH)
+    await until(lambda: len(instances) == 2)
+    await system.ask(puppet, Ask(1), SECONDS)
+    assert instances[1].told == []
+    assert not Untidy.gate.entered
+
+
+async def test_an_actor_that_has_ended_for_good_has_no_more_lives(system):
+    """As when the handler that shuts the system down raises."""
+    puppet, instances = spawn(system)
+
+    def shut_down_and_raise(self: Puppet, sender: ActorAddress) -> None:
+        system.shutdown()
+        raise RuntimeError
+
+    system.tell(puppet, Do(shut_down_and_raise))
+    await until(lambda: instances and instances[0].ended)
+    await asyncio.sleep(0.02)  # several times the backoff: what is tested is that nothing happens
+    assert len(instances) == 1
+
+
 # release
 
 
@@ -210,6 +323,16 @@ async def test_a_release_that_fails_is_logged_and_hurts_nobody(system, caplog):
     await until(lambda: "release after an actor's end failed" in caplog.text)
     assert await system.ask(puppet, Ask("alive"), SECONDS) == "alive"
     assert len(instances) == 1
+
+
+async def test_who_waits_for_a_release_that_fails_or_takes_too_long_is_told(system):
+    puppet, _ = spawn(system)
+    failing = Do(lambda self, sender: self.release(raising(OSError("no route")), reply_to=sender))
+    assert await system.ask(puppet, failing, SECONDS) == Failed("internal", "puppet failed: OSError")
+    gate = Gate()
+    late = Do(lambda self, sender: self.release(gate.passing(), reply_to=sender, within=0.01))
+    assert await system.ask(puppet, late, SECONDS) == Failed("unavailable", "it took too long")
+    assert gate.cancelled
 
 
 # wakeupAfter
