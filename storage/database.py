@@ -65,8 +65,9 @@ def open_database(path: Path, busy_timeout_ms: int = 15000, data_dir: Path | Non
     """
     folder = path.parent if data_dir is None else data_dir
     with ExitStack() as undo, _errors_named(path):
+        for needed in (folder, path.parent):
+            needed.mkdir(parents=True, exist_ok=True)
         for lock in _lock_files(path, folder):
-            lock.parent.mkdir(parents=True, exist_ok=True)
             undo.callback(Lock(lock).release)
         try:
             return _open(path, folder, busy_timeout_ms, undo)
@@ -102,12 +103,11 @@ def _open(path: Path, folder: Path, busy_timeout_ms: int, locks: ExitStack) -> D
         return Database(db, key.secrets, path, damaged.moved_to if damaged else None, notes, resources)
 
 
-def _lock_files(path: Path, folder: Path) -> list[Path]:
-    """A database outside the data folder has a lock of its own: two folders may name the same one."""
-    locks = [folder / "agent.lock"]
-    if path.parent.absolute() != folder.absolute():
-        locks.append(path.with_name(f"{path.name}.lock"))
-    return locks
+def _lock_files(path: Path, folder: Path) -> tuple[Path, Path]:
+    """The folder's, and that of the database itself: another folder's agent may be configured to use it,
+    by this name or by a link."""
+    database = path.resolve()
+    return folder / "agent.lock", database.with_name(f"{database.name}.lock")
 
 
 def _notes(
