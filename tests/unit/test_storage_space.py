@@ -174,6 +174,34 @@ def test_reader_of_the_database_holds_up_no_job(path: Path, monkeypatch: pytest.
     writer.close()
 
 
+def test_program_that_writes_the_database_puts_the_giving_back_off(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = open_database(path, 60_000)
+    destination = target_state.insert(database, "destination", "broker", {}).id
+    rows = [OutboxRow(seq, "t", bytes(3900), 0) for seq in range(1, 2000)]
+    outbox.commit(database, destination, rows, [])
+    outbox.commit(database, destination, [], range(1, 2000))
+    keeping_small = space.Space(database.db.conn, path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    began = time.monotonic()
+    for _ in range(3):
+        keeping_small.step()
+    assert time.monotonic() - began < SECONDS, "it waits for the other program, for a minute"
+    assert len(caplog.records) == 1
+    other.execute("COMMIT")
+    other.close()
+
+    assert (keeping_small.pause() or 0) > 0
+    assert setting(database.db.conn, "busy_timeout") == 60_000
+    while keeping_small.pause() is not None:
+        keeping_small.step()
+    assert sum(sizes(path)) < 4 * MB
+    database.close()
+
+
 def old_style(path: Path, megabytes: int) -> None:
     """As the agent made databases before it gave space back."""
     open_database(path).close()
