@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 BIG: Final = frozenset({"outbox", "dead_letters"})
 """Tables that hold payloads."""
 
+COMPANIONS: Final = ("-wal", "-shm", "-journal")
+"""What files that belong to a database add to its name."""
+
 
 def suspect(path: Path, what: str) -> None:
     """Have the database at `path` checked in full when it is next opened."""
@@ -49,13 +52,23 @@ def look(path: Path, busy_timeout_ms: int) -> Damaged | None:
     """
     marker = _marker(path)
     damaged = None
-    if path.exists():
+    if _is_empty(path):
+        if not _is_empty(path.with_name(f"{path.name}-wal")):
+            # SQLite would take it for what a database of long ago has left, and delete it.
+            moved_to = set_aside(path, COMPANIONS)
+            damaged = Damaged(moved_to, "it is empty or gone, and its write-ahead log is not")
+    else:
         with closing(_for_reading(path, busy_timeout_ms)) as connection:
             if what := _damage(connection, path, thorough=marker.exists()):
                 # Moved while open: closing first might fold the log into the damaged file and delete it.
-                damaged = Damaged(set_aside(path, ("-wal", "-shm", "-journal")), what)
+                damaged = Damaged(set_aside(path, COMPANIONS), what)
     marker.unlink(missing_ok=True)
     return damaged
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether nothing is in it, also for want of a file."""
+    return not path.exists() or path.stat().st_size == 0
 
 
 def _marker(path: Path) -> Path:

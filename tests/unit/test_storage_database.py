@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,23 @@ def test_empty_file_is_a_new_database(path: Path) -> None:
     database = open_database(path)
     assert database.set_aside is None
     database.close()
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["gone", "empty"])
+def test_log_of_a_database_that_is_lost_is_kept_and_told(path: Path, lose: Callable[[Path], object]) -> None:
+    database = open_database(path)
+    target_state.insert(database, "destination", "broker", {})
+    log = path.with_name("agent.sqlite-wal")
+    committed = log.read_bytes()
+    database.close()
+    lose(path)
+    log.write_bytes(committed)
+
+    with closing(open_database(path)) as database:
+        assert database.set_aside is not None
+        assert database.notes
+        assert database.set_aside.with_name(f"{database.set_aside.name}-wal").read_bytes() == committed
+        assert target_state.load(database) == []
 
 
 def test_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
