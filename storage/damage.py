@@ -106,8 +106,8 @@ def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _quick_findings(connection: sqlite3.Connection) -> list[str]:
-    """What is wrong with the tables but for the big ones, and with their indexes. Not looked at, besides
-    the big ones: the list of free pages, and whether two tables claim the same page."""
+    """What is wrong with the list of free pages, with the tables but for the big ones, and with their
+    indexes. Not looked at, besides the big ones: whether two tables claim the same page."""
     tables = [
         name
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -40,6 +40,7 @@ class Database:
         self.path = path
         self.set_aside = set_aside
         self.notes = notes
+        self.identity = _identity(path)
         self._resources: ExitStack | None = resources
 
     def close(self) -> None:
@@ -159,5 +160,20 @@ def _unopened(path: Path, what: str, kind: Kind) -> StorageError:
 
 
 def ping(database: Database) -> None:
-    """Whether the database answers: raises what SQLite raises."""
+    """Whether the database answers, and is what the next start will find: raises what SQLite raises, and
+    `StorageError` when the file was removed or replaced."""
     database.db.execute("SELECT 1").fetchone()
+    if _identity(database.path) != database.identity:
+        message = (
+            f"{database.path}: was removed or replaced while the agent runs; restart it, or restore a backup"
+        )
+        raise StorageError(message, "unusable")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for the same file; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

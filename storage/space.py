@@ -2,14 +2,13 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from storage.connection import INCREMENTAL, setting
-from storage.damage import suspect
 from storage.errors import kind_of
 
 logger = logging.getLogger(__name__)
@@ -37,11 +36,13 @@ AFTER_ERROR: Final = 30.0
 
 
 class Space:
-    """Keeps the files small. Used on the database's thread, outside of transactions."""
+    """Keeps the files small. Used on the database's thread, outside of transactions. `damaged` is called
+    with what is found of damage."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, damaged: Callable[[str], None]) -> None:
         self._connection = connection
         self._path = path
+        self._tell_damage = damaged
         self._log = path.with_name(f"{path.name}-wal")
         self._shrinks = setting(connection, "auto_vacuum") == INCREMENTAL
         self._pages = 64
@@ -78,7 +79,7 @@ class Space:
         self._not_before = monotonic() + AFTER_ERROR
         if kind_of(error) == "corrupt":
             self._damaged = True
-            suspect(self._path, str(error))
+            self._tell_damage(str(error))
         if not self._failing:
             logger.warning("%s: stays as large as it is: %s", self._path, error)
         self._failing = True

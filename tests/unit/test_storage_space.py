@@ -182,7 +182,7 @@ def test_program_that_writes_the_database_puts_the_giving_back_off(
     rows = [OutboxRow(seq, "t", bytes(3900), 0) for seq in range(1, 2000)]
     outbox.commit(database, destination, rows, [])
     outbox.commit(database, destination, [], range(1, 2000))
-    keeping_small = space.Space(database.db.conn, path)
+    keeping_small = space.Space(database.db.conn, path, pytest.fail)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -200,6 +200,32 @@ def test_program_that_writes_the_database_puts_the_giving_back_off(
         keeping_small.step()
     assert sum(sizes(path)) < 4 * MB
     database.close()
+
+
+def test_damage_that_giving_back_meets_is_told_like_that_which_a_job_meets(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(path)
+    destination = target_state.insert(database, "destination", "broker", {}).id
+    rows = [OutboxRow(seq, "t", bytes(3900), 0) for seq in range(1, 2000)]
+    outbox.commit(database, destination, rows, [])
+    outbox.commit(database, destination, [], range(1, 2000))
+    database.close()
+    monkeypatch.setattr(space, "RESERVE", 1_000_000)
+    writer = Writer(partial(open_database, path, 50))
+    writer.start()
+    with path.open("r+b") as file:
+        file.seek(32)  # where the header says which page the list of free pages begins with
+        first = int.from_bytes(file.read(4), "big")
+        file.seek((first - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    monkeypatch.setattr(space, "RESERVE", 512)
+    writer.submit(_settings).result(SECONDS)
+
+    wait_for(lambda: writer.damage is not None, lambda: "nothing was found")
+
+    assert path.with_name("agent.sqlite.check").exists()
+    writer.close()
 
 
 def old_style(path: Path, megabytes: int) -> None:
