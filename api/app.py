@@ -58,13 +58,13 @@ def _add(app: web.Application, context: Context, routes: Sequence[Route]) -> Non
 
 
 class _OneLine(logging.Filter):
-    """What a client sent that is not HTTP is not the agent's error: one line, no traceback."""
+    """What a client sent that is not HTTP is not the agent's error: one line, no traceback, and nothing of
+    what was sent, which may hold a key."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
-            said = " ".join(error.message.split())
-            record.msg, record.args = "%s: %s", (record.getMessage(), said)
+            record.msg, record.args = "%s: %s", (record.getMessage(), type(error).__name__)
             record.exc_info = None
             record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
         return True

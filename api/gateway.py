@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 import msgspec
-from aiohttp import web
 from thespian.actors import ActorAddress
 
 from actors.connections import os_errors
@@ -16,13 +15,13 @@ from actors.system.addresses import child_address
 from api.access import bind_host
 from api.app import build_app
 from api.context import Context, Target
+from api.http_server import HttpServer
 from api.readings_hub import ReadingsHub
 from conf.settings import Settings
 
 log = logging.getLogger(__name__)
 
 RETRY = 5.0  # seconds until the next attempt to listen
-CLOSE_TIMEOUT = 2.0  # seconds that requests under way may take when the gateway ends
 
 
 class FollowersChanged(msgspec.Struct, frozen=True):
@@ -57,7 +56,7 @@ class Gateway(SubsystemActor):
     """The one actor that asks: handlers wait for replies at one-shot addresses."""
 
     def __init__(self) -> None:
-        self.runner: web.AppRunner | None = None
+        self.server: HttpServer | None = None
         self.hub = ReadingsHub()
 
     def receiveMsg_RunGateway(self, message: RunGateway, sender: ActorAddress) -> None:
@@ -82,11 +81,9 @@ class Gateway(SubsystemActor):
         app = build_app(
             Context(ask, api.security_mode, api.enable_auth, api.key, api.allowed_hosts, self.hub)
         )
-        self.runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_TIMEOUT
-        )
+        self.server = HttpServer(app)
         self.host = bind_host(api.host, api.security_mode)
-        self.run(_listen(self.runner, self.host, api.port), then=_as_is)
+        self.run(_listen(self.server, self.host, api.port), then=_as_is)
 
     def receiveMsg_GatewayListening(self, message: GatewayListening, sender: ActorAddress) -> None:
         log.info("the API listens on http://%s:%d", self.host, message.port)
@@ -100,9 +97,9 @@ class Gateway(SubsystemActor):
         self.wakeupAfter(RETRY, Listen())
 
     def _close(self) -> None:
-        if self.runner is not None:
-            self.release(self.runner.cleanup())
-            self.runner = None
+        if self.server is not None:
+            self.release(self.server.close())
+            self.server = None
 
     def stopped(self) -> None:
         self._close()
@@ -128,13 +125,11 @@ def _address(agent: ActorAddress, target: Target) -> ActorAddress:
     return address
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> GatewayListening | GatewayFailed:
-    await runner.setup()
+async def _listen(server: HttpServer, host: str, port: int) -> GatewayListening | GatewayFailed:
     try:
-        await web.TCPSite(runner, host, port, reuse_address=True).start()
+        return GatewayListening(await server.start(host, port))
     except OSError as error:
         return GatewayFailed(f"the API cannot listen on {host}:{port}: {os_errors.reason(error)}")
-    return GatewayListening(runner.addresses[0][1])
 
 
 def _as_is(message: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from actors.publish.destinations.masks import MASK
 from actors.publish.destinations.masks import masked as without_url_passwords
 
-_SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|(private|api|shared|access)_?key$", re.IGNORECASE)
+_SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|(private|api|shared|access)[_-]?key$", re.IGNORECASE)
 
 
 def masked(connection: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from msgspec import Meta
 from conf.annotations import allowed, optional, reader, reads
 from conf.faults import words
 from conf.fields import listed, lower
+from conf.schema import is_broken_text
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +265,9 @@ def _read(config_file: Path) -> str:
 def _from_toml(text: str, name: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"--config: {name!r} is not valid TOML: nested too deeply") from error
+    except ValueError as error:  # of numbers with thousands of digits, too
         raise ConfigError(f"--config: {name!r} is not valid TOML: {error}") from error
     values = {}
     for table, content in document.items():
@@ -320,6 +323,8 @@ def _accept(label: str, key: str, value: Any, *, text: bool) -> Any:
     annotation = TYPES[key]
     if value == "" and optional(annotation):
         return None
+    if is_broken_text(str(value) if isinstance(value, Path) else value):
+        raise ConfigError(f"{label}: {_shown(key, value)} is not allowed, expected UTF-8 without NUL")
     try:
         read = reader(annotation)
         meant = read(value) if read else value
@@ -333,7 +338,7 @@ def _accept(label: str, key: str, value: Any, *, text: bool) -> Any:
 def _as_path(_kind: type, value: Any) -> Path:
     if isinstance(value, Path):
         return value
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or not value:
         raise msgspec.ValidationError("not a path")
     return Path(value)
 

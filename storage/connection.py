@@ -50,7 +50,7 @@ def _text(raw: bytes) -> str:
 
 def check_files(path: Path) -> None:
     """Raises `StorageError` about what SQLite would open, only to fail at the first job."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         file = path.with_name(path.name + suffix)
         if not file.exists():
             continue

@@ -1,5 +1,6 @@
 """A copy of the database as it was before an upgrade, to go back to an older agent with."""
 
+import glob
 import logging
 import os
 import sqlite3
@@ -38,7 +39,7 @@ def copy_before(connection: sqlite3.Connection, path: Path, migration: str) -> N
             draft.unlink(missing_ok=True)
         return
     logger.info("%s: copied to %s before it is upgraded", path, copy.name)
-    _forget_old(path)
+    _forget_old(path, copy)
 
 
 def _finish(draft: Path, copy: Path, mode: int) -> None:
@@ -48,10 +49,10 @@ def _finish(draft: Path, copy: Path, mode: int) -> None:
     draft.rename(copy)
 
 
-def _forget_old(path: Path) -> None:
-    copies = sorted(
-        (file for file in path.parent.glob(f"{path.name}.before-*") if file.suffix != ".part"),
-        key=lambda file: file.stat().st_mtime,
-    )
-    for old in copies[:-KEPT]:
-        old.unlink(missing_ok=True)
+def _forget_old(path: Path, made: Path) -> None:
+    """Remove copies but for the one just made, whatever the clock says, and the newest of the others."""
+    found = path.parent.glob(f"{glob.escape(path.name)}.before-*")
+    others = [file for file in found if file.is_file() and file != made and file.suffix != ".part"]
+    for old in sorted(others, key=lambda file: file.stat().st_mtime)[: 1 - KEPT]:
+        with suppress(OSError):
+            old.unlink()

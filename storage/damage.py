@@ -5,6 +5,7 @@ file says that SQLite has met damage.
 """
 
 import logging
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 BIG: Final = frozenset({"outbox", "dead_letters"})
 """Tables that hold payloads."""
+
+COMPANIONS: Final = ("-wal", "-shm", "-journal")
+"""What files that belong to a database add to its name."""
 
 
 def suspect(path: Path, what: str) -> None:
@@ -49,13 +53,23 @@ def look(path: Path, busy_timeout_ms: int) -> Damaged | None:
     """
     marker = _marker(path)
     damaged = None
-    if path.exists():
+    if _is_empty(path):
+        if not _is_empty(path.with_name(f"{path.name}-wal")):
+            # SQLite would take it for what a database of long ago has left, and delete it.
+            moved_to = set_aside(path, COMPANIONS)
+            damaged = Damaged(moved_to, "it is empty or gone, and its write-ahead log is not")
+    else:
         with closing(_for_reading(path, busy_timeout_ms)) as connection:
             if what := _damage(connection, path, thorough=marker.exists()):
                 # Moved while open: closing first might fold the log into the damaged file and delete it.
-                damaged = Damaged(set_aside(path, ("-wal", "-shm", "-journal")), what)
+                damaged = Damaged(set_aside(path, COMPANIONS), what)
     marker.unlink(missing_ok=True)
     return damaged
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether nothing is in it, also for want of a file."""
+    return not path.exists() or path.stat().st_size == 0
 
 
 def _marker(path: Path) -> Path:
@@ -66,7 +80,7 @@ def _for_reading(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
     """Closing a connection that may write would fold the log into the database."""
     # Only what was begun in the first moment of a new database has such a journal: it is to be undone.
     mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
-    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=busy_timeout_ms / 1000)
 
 
@@ -92,8 +106,8 @@ def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _quick_findings(connection: sqlite3.Connection) -> list[str]:
-    """What is wrong with the tables but for the big ones, and with their indexes. Not looked at, besides
-    the big ones: the list of free pages, and whether two tables claim the same page."""
+    """What is wrong with the list of free pages, with the tables but for the big ones, and with their
+    indexes. Not looked at, besides the big ones: whether two tables claim the same page."""
     tables = [
         name
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -40,6 +40,7 @@ class Database:
         self.path = path
         self.set_aside = set_aside
         self.notes = notes
+        self.identity = _identity(path)
         self._resources: ExitStack | None = resources
 
     def close(self) -> None:
@@ -65,8 +66,9 @@ def open_database(path: Path, busy_timeout_ms: int = 15000, data_dir: Path | Non
     """
     folder = path.parent if data_dir is None else data_dir
     with ExitStack() as undo, _errors_named(path):
+        for needed in (folder, path.parent):
+            needed.mkdir(parents=True, exist_ok=True)
         for lock in _lock_files(path, folder):
-            lock.parent.mkdir(parents=True, exist_ok=True)
             undo.callback(Lock(lock).release)
         try:
             return _open(path, folder, busy_timeout_ms, undo)
@@ -102,12 +104,11 @@ def _open(path: Path, folder: Path, busy_timeout_ms: int, locks: ExitStack) -> D
         return Database(db, key.secrets, path, damaged.moved_to if damaged else None, notes, resources)
 
 
-def _lock_files(path: Path, folder: Path) -> list[Path]:
-    """A database outside the data folder has a lock of its own: two folders may name the same one."""
-    locks = [folder / "agent.lock"]
-    if path.parent.absolute() != folder.absolute():
-        locks.append(path.with_name(f"{path.name}.lock"))
-    return locks
+def _lock_files(path: Path, folder: Path) -> tuple[Path, Path]:
+    """The folder's, and that of the database itself: another folder's agent may be configured to use it,
+    by this name or by a link."""
+    database = path.resolve()
+    return folder / "agent.lock", database.with_name(f"{database.name}.lock")
 
 
 def _notes(
@@ -159,5 +160,20 @@ def _unopened(path: Path, what: str, kind: Kind) -> StorageError:
 
 
 def ping(database: Database) -> None:
-    """Whether the database answers: raises what SQLite raises."""
+    """Whether the database answers, and is what the next start will find: raises what SQLite raises, and
+    `StorageError` when the file was removed or replaced."""
     database.db.execute("SELECT 1").fetchone()
+    if _identity(database.path) != database.identity:
+        message = (
+            f"{database.path}: was removed or replaced while the agent runs; restart it, or restore a backup"
+        )
+        raise StorageError(message, "unusable")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for the same file; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -2,12 +2,13 @@
 
 import logging
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from storage.connection import INCREMENTAL, setting
-from storage.damage import suspect
 from storage.errors import kind_of
 
 logger = logging.getLogger(__name__)
@@ -30,46 +31,68 @@ LEAST: Final = 32
 RETRY: Final = 1.0
 """Seconds until another try when another program reads the database."""
 
+AFTER_ERROR: Final = 30.0
+"""Seconds until another try when the disk is full, or another program writes the database."""
+
 
 class Space:
-    """Keeps the files small. Used on the database's thread, outside of transactions."""
+    """Keeps the files small. Used on the database's thread, outside of transactions. `damaged` is called
+    with what is found of damage."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, damaged: Callable[[str], None]) -> None:
         self._connection = connection
         self._path = path
+        self._tell_damage = damaged
         self._log = path.with_name(f"{path.name}-wal")
         self._shrinks = setting(connection, "auto_vacuum") == INCREMENTAL
         self._pages = 64
         self._not_before = 0.0
         self._to_cut = False
-        self._failed = False
+        self._damaged = False
+        self._failing = False
 
     def pause(self) -> float | None:
         """Seconds of quiet until `step` should be called; None when there is nothing to give back."""
-        if self._failed:
+        if self._damaged:
             return None
         try:
             wanted = self._to_cut or self._free() > RESERVE or self._log_is_long()
         except sqlite3.Error as error:
-            self._give_up(error)
-            return None
+            self._put_off(error)
+            wanted = not self._damaged
         return max(PAUSE, self._not_before - monotonic()) if wanted else None
 
     def step(self) -> None:
-        """Give a little back. What goes wrong is logged and ends it, until the database is next opened."""
+        """Give a little back. What goes wrong is logged once, and tried again later; but damage ends it,
+        until the database is next opened."""
         try:
-            if self._free() > RESERVE:
-                self._give_back()
-            else:
-                self._cut_log()
+            with self._impatient():
+                if self._free() > RESERVE:
+                    self._give_back()
+                else:
+                    self._cut_log()
+            self._failing = False
         except sqlite3.Error as error:
-            self._give_up(error)
+            self._put_off(error)
 
-    def _give_up(self, error: sqlite3.Error) -> None:
-        self._failed = True
+    def _put_off(self, error: sqlite3.Error) -> None:
+        self._not_before = monotonic() + AFTER_ERROR
         if kind_of(error) == "corrupt":
-            suspect(self._path, str(error))
-        logger.warning("%s: stays as large as it is: %s", self._path, error)
+            self._damaged = True
+            self._tell_damage(str(error))
+        if not self._failing:
+            logger.warning("%s: stays as large as it is: %s", self._path, error)
+        self._failing = True
+
+    @contextmanager
+    def _impatient(self) -> Iterator[None]:
+        """Jobs are to wait for other programs, and not for this."""
+        patience = setting(self._connection, "busy_timeout")
+        self._connection.execute("PRAGMA busy_timeout=0")
+        try:
+            yield
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout={patience}")
 
     def _free(self) -> int:
         return setting(self._connection, "freelist_count") if self._shrinks else 0
@@ -101,12 +124,7 @@ class Space:
 
     def _cut_log(self) -> None:
         """Bring the log into the database, which is when that gets shorter."""
-        patience = setting(self._connection, "busy_timeout")
-        self._connection.execute("PRAGMA busy_timeout=0")
-        try:
-            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        finally:
-            self._connection.execute(f"PRAGMA busy_timeout={patience}")
+        busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         self._to_cut = bool(busy)
         if busy:
             self._not_before = monotonic() + RETRY

@@ -5,7 +5,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
 from storage.damage import suspect
@@ -33,6 +36,13 @@ class _Outcome(NamedTuple):
     error: BaseException | None = None
 
 
+class Refused(NamedTuple):
+    """`at` is monotonic."""
+
+    why: str
+    at: float
+
+
 class _TransactionLost(Exception):
     """A job met an error (a full disk is one) on which SQLite rolls back everything, not the job alone."""
 
@@ -54,7 +64,9 @@ class Writer:
         self.jobs = 0
         self.commits = 0
         self.damage: str | None = None
-        """What a job met first, of damage to the database."""
+        """What a job, or giving space back, met first of damage to the database."""
+        self.refused: Refused | None = None
+        """The last job that the disk, or who holds the database, did not let through."""
         self._open = open
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._guard = threading.Lock()
@@ -111,7 +123,7 @@ class Writer:
             return
         self._opened.set_result(database)
         try:
-            space = Space(database.db.conn, database.path)
+            space = Space(database.db.conn, database.path, partial(self._suspect, database.path))
             while self._run_next_group(database, space):
                 pass
         finally:
@@ -125,6 +137,7 @@ class Writer:
         jobs = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes = self._transact(database, jobs)
         self._suspect_damage(database, outcomes)
+        self._note_refusal(outcomes)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if outcome.error is None:
                 job.future.set_result(outcome.result)
@@ -161,11 +174,19 @@ class Writer:
                 space.step()
 
     def _suspect_damage(self, database: Database, outcomes: list[_Outcome]) -> None:
-        """Damage that a job met is looked into when the database is next opened."""
         for outcome in outcomes:
             if isinstance(outcome.error, StorageError) and outcome.error.kind == "corrupt":
-                self.damage = self.damage or str(outcome.error)
-                suspect(database.path, self.damage)
+                self._suspect(database.path, str(outcome.error))
+
+    def _suspect(self, path: Path, what: str) -> None:
+        """Damage is looked into when the database is next opened."""
+        self.damage = self.damage or what
+        suspect(path, self.damage)
+
+    def _note_refusal(self, outcomes: list[_Outcome]) -> None:
+        for outcome in outcomes:
+            if _is_refusal(outcome.error):
+                self.refused = Refused(str(outcome.error), monotonic())
 
     def _transact(self, database: Database, jobs: list[_Job]) -> list[_Outcome]:
         """One transaction; without a job's fault all of it is stored or nothing."""
@@ -234,6 +255,15 @@ def _failed(error: BaseException) -> StorageError:
     failure = StorageError(f"not stored: {error}", kind)
     failure.__cause__ = error
     return failure
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether it is for the disk, or for who holds the database, to let such a job through."""
+    return (
+        isinstance(error, StorageError)
+        and error.kind != "corrupt"
+        and isinstance(error.__cause__, sqlite3.OperationalError)
+    )
 
 
 def _closed() -> StorageError:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -10,7 +11,13 @@ from thespian.actors import ActorAddress
 
 from actors.state.messages import StoreOpened, Transact, Transacted
 from actors.subsystems.descriptor import SubsystemActor
-from actors.subsystems.messages import CheckSubsystem, SubsystemChecked, SubsystemFailed, SubsystemStarted
+from actors.subsystems.messages import (
+    Check,
+    CheckSubsystem,
+    SubsystemChecked,
+    SubsystemFailed,
+    SubsystemStarted,
+)
 from storage import database as stored
 from storage import identity, target_state
 from storage.database import Database, open_database
@@ -20,6 +27,7 @@ from storage.writer import Writer
 log = logging.getLogger(__name__)
 
 CLOSE_WITHIN = 60.0  # seconds in which what was handed to the writer is written, on the slowest of disks
+REFUSAL_TOLD = 60.0  # seconds that the health report tells of a job that the disk did not take
 REOPEN = 2.0  # seconds before another try to open the database
 
 
@@ -121,7 +129,16 @@ async def _check(writer: Writer, notes: str | None) -> SubsystemChecked:
     error = None if answer.error is None else str(answer.error)
     if writer.damage is not None:
         error = f"damaged ({writer.damage}): restart the agent, which then sets it aside or finds it whole"
-    return SubsystemChecked(error, notes)
+    return SubsystemChecked(error, notes, _writes(writer))
+
+
+def _writes(writer: Writer) -> list[Check]:
+    """A disk that takes nothing has a line of its own and does not fail the agent, which goes on without
+    it: a restart would cost what is in memory."""
+    refused = writer.refused
+    if refused is None or monotonic() - refused.at > REFUSAL_TOLD:
+        return []
+    return [Check("database-writes", False, last_error=refused.why)]
 
 
 async def _transact(writer: Writer, message: Transact) -> Transacted:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from puppets import SECONDS, node, until
-from shelf import THING, Gate, Owner, RunOwner, configured
+from shelf import THING, Gate, Owner, RunOwner, configured, fill_disk
 
 from actors.state import store as store_module
 from actors.state.messages import StoreOpened, Transact, Transacted
-from actors.subsystems.messages import CheckSubsystem, SubsystemChecked, SubsystemFailed
+from actors.subsystems.messages import Check, CheckSubsystem, SubsystemChecked, SubsystemFailed
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from storage import database as storage_database
@@ -228,3 +228,26 @@ async def test_a_corrupt_database_is_set_aside_and_the_store_says_so(path):
 
 async def test_a_ping_is_answered(stage):
     assert (await stage.transact(storage_database.ping, token="ping")) == Transacted("ping")
+
+
+async def test_what_the_disk_did_not_take_is_told_for_a_while_and_fails_nothing(stage, monkeypatch):
+    await stage.transact(put, "before")
+    await stage.transact(fill_disk)
+    refused = await stage.transact(put, "x" * 100_000)
+    assert isinstance(refused.error, StorageError)
+    assert refused.error.kind == "full"
+    told = await stage.system.ask(stage.store, CheckSubsystem(), SECONDS)
+    assert told == SubsystemChecked(
+        checks=[Check("database-writes", False, last_error="not stored: database or disk is full")]
+    )
+    monkeypatch.setattr(store_module, "REFUSAL_TOLD", 0.0)
+    assert await stage.system.ask(stage.store, CheckSubsystem(), SECONDS) == SubsystemChecked()
+
+
+@pytest.mark.parametrize("replace", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+async def test_a_database_that_is_taken_away_is_told(stage, path, replace):
+    await stage.transact(put, "before")
+    assert await stage.system.ask(stage.store, CheckSubsystem(), SECONDS) == SubsystemChecked()
+    replace(path)
+    checked = await stage.system.ask(stage.store, CheckSubsystem(), SECONDS)
+    assert f"{path}: was removed or replaced" in checked.error

@@ -153,3 +153,23 @@ async def test_the_access_log_has_no_query_and_tells_polls_from_writes(caplog):
     assert lines[1][1].startswith("127.0.0.1 DELETE /v1/endpoints 200 ")
     assert "s3cret" not in caplog.text
     assert "\n" not in lines[2][1]
+
+
+@pytest.mark.parametrize(
+    "request_line_and_headers",
+    [
+        b"GET /v1/device?apiKey=s3cret&name=k\xfchl HTTP/1.1\r\nHost: localhost",
+        b"GET /v1/device?apiKey=s3cret HTTP/9.9\r\nHost: localhost",
+        b"GET http://[half/v1/device?apiKey=s3cret HTTP/1.1\r\nHost: localhost",
+        b"GE\0T /v1/device?apiKey=s3cret HTTP/1.1\r\nHost: localhost",
+        b"GET /v1/device HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: s3cret\0",
+        b"GET /v1/device HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: s3cret" + bytes(9000).replace(b"\0", b"x"),
+    ],
+)
+async def test_a_key_in_what_is_not_http_does_not_reach_the_log(caplog, request_line_and_headers):
+    caplog.set_level(logging.DEBUG)
+    async with serving(FakeAgent(), security_mode="API_KEY", key="s3cret") as client:
+        reply = await send(client, request_line_and_headers + b"\r\n\r\n")
+    assert reply.status == 400
+    assert "Error handling request from 127.0.0.1" in caplog.text
+    assert "s3cret" not in caplog.text

@@ -62,6 +62,7 @@ def test_secrets_of_a_connection_are_masked_at_any_depth():
         "tls": {"privateKey": "k", "cert": "public"},
         "users": [{"Password": "q", "authToken": "t"}],
         "api_key": "x",
+        "headers": {"X-Api-Key": "y"},
         "keepalive": 60,
         "passphrase": "",
     }
@@ -73,6 +74,7 @@ def test_secrets_of_a_connection_are_masked_at_any_depth():
         "tls": {"privateKey": "********", "cert": "public"},
         "users": [{"Password": "********", "authToken": "********"}],
         "api_key": "********",
+        "headers": {"X-Api-Key": "********"},
         "keepalive": 60,
         "passphrase": "",
     }

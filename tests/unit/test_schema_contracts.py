@@ -252,6 +252,17 @@ def test_a_choice_is_told_with_all_there_are(place: Place) -> None:
         assert [choice for choice in found if choice not in told] == []
 
 
+@EVERY_FIELD
+@pytest.mark.parametrize(
+    "odd", ["٣", "K\u00fchlhaus", "ő\n", "\u200b", "\x7f\x1b[2J", "a\r\nb: c", "9" * 5000]
+)
+def test_a_text_in_any_letters_is_accepted_or_refused_and_nothing_else_is_raised(
+    place: Place, odd: str
+) -> None:
+    found = outcome(place.contract, place.given(**{place.key: odd}))
+    assert not isinstance(found, tuple) or found[0].startswith(place.contract.path)
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

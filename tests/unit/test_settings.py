@@ -211,6 +211,8 @@ def test_port_that_is_a_number_out_of_range_is_an_error(text: str) -> None:
         ("AWS_IOT_PORT", "0", "an integer from 1 to 65535"),
         ("GCP_MQTT_PORT", "mqtt", "an integer from 1 to 65535"),
         ("HEALTH_CHECK_INTERVAL_MS", "soon", "an integer from 100 to 86400000"),
+        ("DEVICE_NAME", "K\udcfchlhaus", "UTF-8 without NUL"),
+        ("DATABASE_PATH", "/data/K\udcfchlhaus.sqlite", "UTF-8 without NUL"),
     ],
 )
 def test_bad_environment_variable_is_named_with_what_is_allowed(
@@ -251,11 +253,22 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
             "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
             "endpoints, actors, health",
         ),
+        ('[agent]\nname = "a\\u0000"', "agent.name: 'a\\x00' is not allowed, expected UTF-8 without NUL"),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),
     ],
 )
 def test_bad_file_is_one_line_naming_the_key(user_file: Any, text: str, message: str) -> None:
     assert error_of(user_file(text), {}) == message
+
+
+@pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000], ids=["brackets", "digits"])
+def test_file_that_the_parser_cannot_take_is_one_line_too(user_file: Any, value: str) -> None:
+    assert "is not valid TOML: " in error_of(user_file(f"[api]\nport = {value}"), {})
+
+
+def test_override_that_is_no_text_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"storage\.data_dir: .* expected UTF-8 without NUL"):
+        load(None, {}, {"storage.data_dir": Path("/data/K\udcfchlhaus")})
 
 
 def test_long_values_are_shortened() -> None:

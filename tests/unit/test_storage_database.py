@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_new_database_has_the_promised_settings(path: Path) -> None:
 
 def test_close_empties_the_log_and_may_be_repeated(path: Path) -> None:
     filled(path)
-    assert {file.name for file in path.parent.iterdir()} == {"agent.sqlite", "agent.lock", ".master.key"}
+    files = {file.name for file in path.parent.iterdir() if file.suffix != ".lock"}
+    assert files == {"agent.sqlite", ".master.key"}
 
     database = open_database(path)
     database.close()
@@ -155,6 +157,23 @@ def test_empty_file_is_a_new_database(path: Path) -> None:
     database.close()
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["gone", "empty"])
+def test_log_of_a_database_that_is_lost_is_kept_and_told(path: Path, lose: Callable[[Path], object]) -> None:
+    database = open_database(path)
+    target_state.insert(database, "destination", "broker", {})
+    log = path.with_name("agent.sqlite-wal")
+    committed = log.read_bytes()
+    database.close()
+    lose(path)
+    log.write_bytes(committed)
+
+    with closing(open_database(path)) as database:
+        assert database.set_aside is not None
+        assert database.notes
+        assert database.set_aside.with_name(f"{database.set_aside.name}-wal").read_bytes() == committed
+        assert target_state.load(database) == []
+
+
 def test_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     filled(path)
     connection = sqlite3.connect(path)
@@ -203,6 +222,21 @@ def test_second_agent_is_refused_when_only_the_database_is_shared(tmp_path: Path
     open_database(shared, data_dir=tmp_path / "two").close()
 
 
+def test_database_in_the_folder_of_a_running_agent_is_refused_to_another(tmp_path: Path) -> None:
+    used = tmp_path / "one" / "agent.sqlite"
+    other = tmp_path / "two"
+    other.mkdir()
+    link = other / "agent.sqlite"
+    link.symlink_to(used)
+    first = open_database(used)
+    for name in (used, link):
+        with pytest.raises(StorageError, match="another agent") as caught:
+            open_database(name, data_dir=other)
+        assert caught.value.kind == "locked"
+    first.close()
+    open_database(link, data_dir=other).close()
+
+
 def test_key_and_lock_live_in_the_data_folder(tmp_path: Path) -> None:
     data = tmp_path / "data"
     open_database(tmp_path / "elsewhere" / "x.db", data_dir=data).close()
@@ -246,7 +280,7 @@ def test_folder_in_the_place_of_the_database_is_an_error(path: Path) -> None:
     with pytest.raises(StorageError, match="is not a file; move it away") as caught:
         open_database(path)
     assert caught.value.kind == "unusable"
-    assert {file.name for file in path.parent.iterdir()} == {"agent.sqlite", "agent.lock"}
+    assert {file.name for file in path.parent.iterdir() if file.suffix != ".lock"} == {"agent.sqlite"}
     path.rmdir()
     open_database(path).close()
 

@@ -1,6 +1,7 @@
 import os
 import re
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,24 @@ def test_database_without_any_migration_upgrades(tmp_path: Path) -> None:
     assert ("table", "outbox") in schema(database)
     assert ("table", "of_somebody_else") in schema(database)
     database.close()
+
+
+def test_copy_just_made_stays_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    path = restored(tmp_path, "0002_dead_letters_and_drift")
+    of_tomorrow = time.time() + 86_400
+    for days, name in enumerate(("0008_b", "0009_c")):
+        old = tmp_path / f"agent.sqlite.before-{name}"
+        old.touch()
+        os.utime(old, (of_tomorrow + days, of_tomorrow + days))
+    open_database(path).close()
+    assert copies(tmp_path) == ["agent.sqlite.before-0003_outbox_counts", "agent.sqlite.before-0009_c"]
+
+
+def test_what_is_no_file_among_the_copies_does_not_stop_the_start(tmp_path: Path) -> None:
+    path = restored(tmp_path, "0002_dead_letters_and_drift")
+    for name in "abc":
+        (tmp_path / f"agent.sqlite.before-{name}").mkdir()
+        (tmp_path / f"agent.sqlite.before-{name}-link").symlink_to(tmp_path / "nothing")
+    open_database(path).close()
+    assert "agent.sqlite.before-0003_outbox_counts" in copies(tmp_path)
+    assert len(copies(tmp_path)) == 7

@@ -202,7 +202,7 @@ def test_key_that_cannot_be_read_is_named_and_no_other_is_made(shared: Path) -> 
     assert opened_by_somebody(shared / "agent.sqlite") is None
 
 
-@pytest.mark.parametrize("name", ["agent.sqlite", "agent.sqlite-wal", ".master.key"])
+@pytest.mark.parametrize("name", ["agent.sqlite", "agent.sqlite-wal", "agent.sqlite-journal", ".master.key"])
 def test_folder_in_the_place_of_a_file_is_named(path: Path, name: str) -> None:
     if name != "agent.sqlite":
         filled(path)

@@ -174,6 +174,60 @@ def test_reader_of_the_database_holds_up_no_job(path: Path, monkeypatch: pytest.
     writer.close()
 
 
+def test_program_that_writes_the_database_puts_the_giving_back_off(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = open_database(path, 60_000)
+    destination = target_state.insert(database, "destination", "broker", {}).id
+    rows = [OutboxRow(seq, "t", bytes(3900), 0) for seq in range(1, 2000)]
+    outbox.commit(database, destination, rows, [])
+    outbox.commit(database, destination, [], range(1, 2000))
+    keeping_small = space.Space(database.db.conn, path, pytest.fail)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    began = time.monotonic()
+    for _ in range(3):
+        keeping_small.step()
+    assert time.monotonic() - began < SECONDS, "it waits for the other program, for a minute"
+    assert len(caplog.records) == 1
+    other.execute("COMMIT")
+    other.close()
+
+    assert (keeping_small.pause() or 0) > 0
+    assert setting(database.db.conn, "busy_timeout") == 60_000
+    while keeping_small.pause() is not None:
+        keeping_small.step()
+    assert sum(sizes(path)) < 4 * MB
+    database.close()
+
+
+def test_damage_that_giving_back_meets_is_told_like_that_which_a_job_meets(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = open_database(path)
+    destination = target_state.insert(database, "destination", "broker", {}).id
+    rows = [OutboxRow(seq, "t", bytes(3900), 0) for seq in range(1, 2000)]
+    outbox.commit(database, destination, rows, [])
+    outbox.commit(database, destination, [], range(1, 2000))
+    database.close()
+    monkeypatch.setattr(space, "RESERVE", 1_000_000)
+    writer = Writer(partial(open_database, path, 50))
+    writer.start()
+    with path.open("r+b") as file:
+        file.seek(32)  # where the header says which page the list of free pages begins with
+        first = int.from_bytes(file.read(4), "big")
+        file.seek((first - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    monkeypatch.setattr(space, "RESERVE", 512)
+    writer.submit(_settings).result(SECONDS)
+
+    wait_for(lambda: writer.damage is not None, lambda: "nothing was found")
+
+    assert path.with_name("agent.sqlite.check").exists()
+    writer.close()
+
+
 def old_style(path: Path, megabytes: int) -> None:
     """As the agent made databases before it gave space back."""
     open_database(path).close()

@@ -119,3 +119,15 @@ def test_where_keys_cannot_be_loaded_without_a_disk_it_is_said(
     assert (refused.value.field, refused.value.kind) == ("config_json.key", "unavailable")
     assert "PRIVATE" not in refused.value.message
     assert tls_context(Broker("b", 8883, tls=True, ca=AUTHORITY.pem)).get_ca_certs()
+
+
+def test_bundle_may_name_its_authorities_in_any_letters() -> None:
+    context = client_context(ca=f"# Főtanúsítvány\n{AUTHORITY.pem}")
+    assert len(context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize("ca", ["ő", "-----BEGIN CERTIFICATE-----\nő\n-----END CERTIFICATE-----\n"])
+def test_text_in_other_letters_that_is_no_certificate_is_refused(ca: str) -> None:
+    with pytest.raises(Refusal, match="ca is not a PEM certificate") as caught:
+        client_context(ca=ca)
+    assert caught.value.field == "config_json.ca"

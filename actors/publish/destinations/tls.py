@@ -30,12 +30,17 @@ def client_context(
         context.verify_mode = ssl.CERT_NONE
     if ca is not None:
         try:
-            context.load_verify_locations(cadata=ca)
+            context.load_verify_locations(cadata=_ascii(ca))
         except (ssl.SSLError, ValueError) as error:
             raise Refusal("ca is not a PEM certificate", f"{path}.ca") from error
     if cert is not None:
         _load_identity(context, f"{cert}\n{key}\n", f"{path}.key")
     return context
+
+
+def _ascii(pem: str) -> str:
+    """Bundles have the names of authorities between certificates, in any letters; ssl takes ASCII alone."""
+    return pem.encode("ascii", "replace").decode()
 
 
 def _load_identity(context: ssl.SSLContext, pem: str, field: str) -> None:
