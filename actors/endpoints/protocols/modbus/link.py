@@ -1,7 +1,8 @@
 """Connections, shared: devices of one host and port, or of one serial port, use the same one.
 
-A link has one request in flight. It neither retries nor reconnects by itself: whoever reads through it
-learns from `Transient` that it broke and opens it again.
+A link has one request in flight. It never sends one twice: whoever reads through it learns from `Transient`
+that it broke under a request, and opens it again. Devices close connections between requests, after each
+reply or when idle for a while; then the next request opens a new one.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ Client = AsyncModbusTcpClient | AsyncModbusSerialClient
 
 _RESET_AFTER = 3
 """Timeouts in a row, of every unit on the link, after which its socket is given up."""
+_SILENT_SECONDS = 30.0
+"""For so long units that are seldom asked count as ones that would have answered."""
 _BUFFER = 4096
 _MIN_USER_TIMEOUT = 10.0
 _BITS_PER_CHARACTER = 11
@@ -80,6 +83,8 @@ class Link:
         self._down = Transient("not connected", code=quality.DEVICE_OFFLINE)
         self._refused_at = 0.0
         self._timeouts: Counter[int] = Counter()
+        """Since the latest reply, by unit."""
+        self._silent_since = 0.0
         self._silence = _silence(connection)
         self._idle_at = 0.0
         self._settled_at: dict[int, float] = {}
@@ -113,10 +118,13 @@ class Link:
                 client.close()  # everybody left meanwhile
 
     async def request(self, request: Request, seconds: float) -> ModbusPDU:
-        """Send a request when its turn has come and wait for the reply, `seconds` at most.
+        """Send a request when its turn has come and wait for the reply, `seconds` at most; connecting, when
+        the link was closed meanwhile, may take as long again.
 
-        Raises `Transient`. The caller may be cancelled: a reply that comes later is dropped.
+        Raises `Transient` or `Permanent`. The caller may be cancelled: a reply that comes later is dropped.
         """
+        if self._client is None:
+            await self.open(seconds)
         while True:
             async with self._turn:
                 if request.dev_id not in self._settled_at:
@@ -239,9 +247,14 @@ class Link:
             self._settled_at.pop(unit, None)
 
     def _count_timeout(self, unit: int) -> None:
-        """Give the socket up once no unit at all answers; one silent unit is no reason to."""
+        """Give the socket up once no unit at all answers; one silent unit is no reason to, unless the others
+        have long not been asked."""
+        now = self.loop.time()
+        if not self._timeouts:
+            self._silent_since = now
         self._timeouts[unit] += 1
-        if self._timeouts.total() >= _RESET_AFTER and self._timeouts.keys() >= self.units.keys():
+        all_silent = self._timeouts.keys() >= self.units.keys() or now - self._silent_since >= _SILENT_SECONDS
+        if all_silent and self._timeouts.total() >= _RESET_AFTER:
             self.reset(quality.CLIENT_RESET_DURING_POLL, "no device answered: the connection was reset")
 
 
