@@ -25,6 +25,8 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.protocol import PollResult, Protocol
 from actors.system import tree
+from actors.system.actor import Actor
+from actors.system.dispatch import LAG_INTERVAL
 from actors.system.failure import Failed, Refusal
 
 REFUSED = Transient("nobody listens", code="CONNECTION_REFUSED")
@@ -369,6 +371,25 @@ async def test_a_slow_read_that_ends_in_time_is_left_alone(stage, device):
     device.open.set()
     await stage.batch(lambda batch: batch.values == [1])
     assert (device.readers, device.closed) == (1, 0)
+
+
+@pytest.mark.parametrize("call", ["connect", "read"])
+async def test_what_a_slow_line_may_take_is_no_crash_however_long_it_is(stage, device, monkeypatch, call):
+    """Many units behind one slow gateway have more patience than tasks of actors have otherwise."""
+    monkeypatch.setattr(Actor.run, "__defaults__", (None, None, 0.1))
+    monkeypatch.setattr(connecting, "WITHIN", 0.1)
+    if call == "connect":
+        device.open.clear()
+    address = run(stage)
+    if call == "read":
+        await stage.batch(lambda batch: True)
+        device.open.clear()
+    await until(lambda: device.in_flight == 1)
+    await asyncio.sleep(3 * LAG_INTERVAL)  # limits are looked at twice a second
+    device.open.set()
+    await stage.batch(lambda batch: code(batch) is None, after=len(stage.batches))
+    assert device.readers == 1
+    assert node(stage, address).restarts == 0
 
 
 async def test_a_write_that_never_ends_is_answered_and_another_reader_takes_over(stage, device):
