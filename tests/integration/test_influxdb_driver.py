@@ -417,6 +417,15 @@ async def test_an_answer_that_is_not_of_influxdb_is_no_connection(server: Influx
     assert str(refused.value) == "HTTP 200: " + ("<html> Log in, please " + "x" * 200)[:120]
 
 
+async def test_what_something_else_took_in_the_servers_place_is_not_delivered(server: InfluxDB) -> None:
+    owner = await connected(server, **SOON)
+    server.script = [Reply(200, "<html>Log in, please</html>")]
+    owner.send(1)
+    await until(lambda: owner.losses or owner.done)
+    assert [str(loss) for loss in owner.losses] == ["HTTP 200: <html>Log in, please</html>"]
+    assert owner.done == owner.dead == []
+
+
 async def test_the_token_is_never_in_an_error(server: InfluxDB) -> None:
     server.script = [Reply(500, f"Authorization: Token {TOKEN}")]
     with pytest.raises(Transient) as refused:

@@ -25,7 +25,7 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class InfluxDriver(Driver):
-    """Writes points in batches, one request at a time so that they stay in order; HTTP 2xx is delivery.
+    """Writes points in batches, one request at a time so that they stay in order; HTTP 204 is delivery.
 
     A request goes out once `batch_size` points wait, or `flush_interval` after the first of them; what
     arrives while one is under way waits for the next. What the server refuses is halved and written again
