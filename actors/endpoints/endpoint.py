@@ -196,7 +196,8 @@ class Endpoint(Connecting[Reader]):
         self.poll_began = now
         self.probing = probing
         patience = self.connection.patience
-        self.run(_poll(self.number, self.connection), then=_as_is, within=beyond(patience))
+        poll = _poll(self.number, self.connection, len(self.source.points))
+        self.run(poll, then=_as_is, within=beyond(patience))
         if self.schedule.interval > SELDOM and self.schedule.interval > patience:
             self.wakeupAfter(patience, PollLate(now))
 
@@ -322,13 +323,16 @@ class Endpoint(Connecting[Reader]):
         self._forget()
 
 
-async def _poll(number: int, reader: Reader) -> Polled | PollFailed:
+async def _poll(number: int, reader: Reader, points: int) -> Polled | PollFailed:
     began = perf_counter()
     try:
         reading = await reader.read()
     except NoConnection as error:
         duration = 1000 * (perf_counter() - began)
         return PollFailed(number, trouble_of(error), int(time.time() * 1000), duration)
+    if len(reading.values) != points or (reading.qualities and len(reading.qualities) != points):
+        # Further on it would be taken for another point's, or crash whoever follows the readings.
+        raise ValueError(f"the reader returned {len(reading.values)} values of {points} points")
     return Polled(number, reading, int(time.time() * 1000), 1000 * (perf_counter() - began))
 
 

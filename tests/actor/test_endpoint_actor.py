@@ -121,6 +121,18 @@ async def test_a_slow_poll_makes_ticks_be_skipped_and_counted_and_never_queued(s
     assert device.peak == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "qualities"),
+    [([1], None), ([1, 2, 3], None), ([], None), ([1, 2], [None]), ([1, 2], [None, None, "READ_ERROR"])],
+)
+async def test_a_reading_that_does_not_fit_its_points_reaches_nobody(stage, device, values, qualities):
+    device.values, device.qualities = values, qualities
+    address = run(stage, data_points=[{"name": "speed"}, {"name": "temp"}])
+    await until(lambda: node(stage, address).restarts > 0)
+    assert stage.batches == []
+    assert f"{len(values)} values of 2 points" in (node(stage, address).last_error or "")
+
+
 async def test_an_endpoint_without_points_reports_health_and_no_batches(stage, device):
     device.values = []
     address = run(stage, data_points=[])
