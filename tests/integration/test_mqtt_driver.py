@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import re
 import socket
 import ssl
@@ -16,7 +17,7 @@ from servers.scripted_broker import ScriptedBroker
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt_driver, tls
 from actors.publish.destinations.broker import Broker, Login, tls_context
-from actors.publish.destinations.gmqtt_client import transport_of
+from actors.publish.destinations.gmqtt_client import Client, transport_of
 
 
 @pytest.fixture
@@ -123,6 +124,30 @@ async def test_after_a_loss_a_new_connect_publishes_again(broker: Mosquitto) -> 
     assert owner.all("delivered") == [[1]]
     assert len(owner.losses) == 1
     await owner.driver.close()
+
+
+@pytest.mark.parametrize("code", [0, None])
+async def test_nothing_is_kept_of_connections_that_have_ended(code: int | None) -> None:
+    """However long the keepalive is."""
+    before = {id(client) for client in clients()}
+    async with ScriptedBroker(code) as broker:
+        owner = Owner(to_port(broker.port, keepalive=65_535), connect_seconds=0.05)
+        for losses in range(1, 6):
+            if code is None:
+                with pytest.raises(Transient):
+                    await owner.driver.connect()
+                continue
+            await owner.driver.connect()
+            broker.hang_up()
+            await until(lambda seen=losses: len(owner.losses) == seen)
+        assert broker.connections == 5
+        await asyncio.sleep(0.05)
+        assert len([client for client in clients() if id(client) not in before]) <= 1
+
+
+def clients() -> list[Client]:
+    gc.collect()
+    return [found for found in gc.get_objects() if isinstance(found, Client)]
 
 
 async def test_sending_is_harmless_until_the_loss_is_told() -> None:

@@ -145,7 +145,8 @@ async def hang_up(client: Client) -> None:
 
 def abort(client: Client) -> None:
     """Drop the connection with what is still to be written; waiting for a dead peer to take it would
-    keep the socket for as long as TCP retries."""
+    keep the socket for as long as TCP retries, and gmqtt's keepalive its connection for hours."""
     found = transport_of(client)
     if found is not None:
+        client._connection._keep_connection_callback.cancel()
         found.abort()
