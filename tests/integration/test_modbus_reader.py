@@ -11,7 +11,7 @@ from bench.modbus_server import Fault, ModbusServer
 from actors.connections.connection import Transient
 from actors.endpoints.protocol import CheckedEndpoint, Reader
 from actors.endpoints.protocols import find
-from actors.endpoints.protocols.modbus import link
+from actors.endpoints.protocols.modbus import learning, link
 from actors.system.failure import Refusal
 
 Open = Callable[..., Reader]
@@ -175,6 +175,22 @@ async def test_a_refused_point_comes_back_when_the_device_has_it_again(server: M
     server.log.clear()
     await plc.read()
     assert server.log == [(1, 3, 10, 50)]
+
+
+async def test_a_refused_point_does_not_rest_for_hours_where_polls_are_seldom(
+    server: ModbusServer, reader: Open, monkeypatch: pytest.MonkeyPatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(learning, "monotonic", lambda: now[0])
+    plc = reader(words(10, 20))
+    await plc.connect()
+    server.on_request = refusing(2, 20)
+    assert (await plc.read()).values == [10, None]
+    server.on_request = None
+    now[0] += 100
+    assert (await plc.read()).qualities == [None, "ILLEGAL_ADDRESS"]
+    now[0] += 250
+    assert (await plc.read()).values == [10, 20]
 
 
 async def test_a_refused_point_costs_few_requests_in_the_long_run(server: ModbusServer, reader: Open):
