@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import socket
 import struct
 import time
@@ -487,6 +488,32 @@ async def test_a_late_reply_is_not_taken_for_the_next_one(server: ModbusServer, 
     server.on_request = None
     assert (await first.read()).values == [10]
     assert server.listening[0].accepted == 1
+
+
+async def test_a_late_reply_of_a_gateway_that_does_not_number_them_is_not_taken_for_the_next_one():
+    delays = {10: 0.0, 11: 0.0}
+
+    async def serve(requests: asyncio.StreamReader, replies: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                request = await requests.readexactly(12)
+                await asyncio.sleep(delays[request[9]])
+                replies.write(bytes([0, 0, 0, 0, 0, 5, request[6], 3, 2]) + request[8:10])
+        replies.close()
+
+    gateway = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = gateway.sockets[0].getsockname()[1]
+    first, second = (find("modbus").reader(endpoint(port, words(n), timeout=100)) for n in (10, 11))
+    await first.connect()
+    await second.connect()
+    assert (await first.read()).values == [10]
+    delays[10] = 0.15
+    with pytest.raises(Transient):
+        await first.read()
+    assert (await second.read()).values == [11]
+    await first.close()
+    await second.close()
+    gateway.close()
 
 
 async def test_a_late_reply_that_arrives_together_with_the_awaited_one_is_sorted_out(

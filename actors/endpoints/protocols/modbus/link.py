@@ -93,6 +93,8 @@ class Link:
         self._silence = _silence(connection)
         self._idle_at = 0.0
         self._line = _line(self.loop, connection.place)
+        self._unnumbered = self._serial
+        """Whether replies do not say which request they are to; there are TCP gateways that say 0 for all."""
 
     def is_open(self) -> bool:
         return self._client is not None
@@ -177,6 +179,8 @@ class Link:
             timer.cancel()
         if self._timeouts:
             self._timeouts.clear()
+        if not reply.transaction_id:
+            self._unnumbered = True
         if self._silence:
             self._idle_at = self.loop.time() + self._silence
         return reply
@@ -250,9 +254,9 @@ class Link:
             reply.set_exception(failure)
 
     def _expect_late_reply(self, unit: int, seconds: float) -> None:
-        """Serial frames carry no number: a late reply could be taken for the next one of its unit, and that
+        """Without numbers a late reply could be taken for the next one of its unit, and that
         one's own for the one after, without end."""
-        if self._serial:
+        if self._unnumbered:
             self._wait_out(unit, seconds)
             self._line.doubtful.add(unit)
 
