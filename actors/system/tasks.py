@@ -103,7 +103,7 @@ class Tasks(Dispatch, ABC):
     ) -> None:
         """Hands the outcome over within the task's last step: a done callback would cost a turn of the
         loop more."""
-        error: Exception | None = None
+        error: BaseException | None = None
         result: Any = None
         try:
             result = await coroutine
@@ -114,7 +114,10 @@ class Tasks(Dispatch, ABC):
                 # Not by us: something that it shared with another task was cancelled under it.
                 self.crash(cell, RuntimeError("a task was cancelled from outside"))
             raise
-        except Exception as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
+            # A panic in a library written in Rust is no `Exception`.
             error = raised
         self._due.pop(own[0], None)
         if tasks.pop(own[0], None) is None:

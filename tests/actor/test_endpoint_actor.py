@@ -404,6 +404,22 @@ async def test_what_a_slow_line_may_take_is_no_crash_however_long_it_is(stage, d
     assert node(stage, address).restarts == 0
 
 
+@pytest.mark.parametrize("call", ["connect", "read"])
+async def test_a_panic_of_a_library_is_a_crash_at_once_and_not_a_silence(stage, device, call):
+    class Panic(BaseException):
+        """As pyo3's, which libraries written in Rust raise."""
+
+    if call == "connect":
+        device.fault = Panic()
+    address = run(stage)
+    if call == "read":
+        await stage.batch(lambda batch: True)
+        device.fault = Panic()
+    await until(lambda: node(stage, address).restarts > 0)
+    device.fault = None
+    await stage.batch(lambda batch: code(batch) is None, after=len(stage.batches))
+
+
 async def test_a_write_that_never_ends_is_answered_and_another_reader_takes_over(stage, device):
     address = run(stage, reconnect_min_ms=20, reconnect_max_ms=20)
     await until(lambda: stage.batches)
