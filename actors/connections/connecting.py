@@ -15,6 +15,7 @@ from actors.connections.connection import Connection, NoConnection, Permanent
 from actors.connections.retry import Retry, honoured
 from actors.system.actor import Actor
 from actors.system.failure import Refusal
+from actors.system.tasks import WITHIN
 
 C = TypeVar("C", bound=Connection)
 
@@ -134,13 +135,16 @@ class Connecting(Actor, Generic[C]):
             self.number = next(numbers)
             self.run(_build(self.attempt, *self.builder(self.number)), then=_as_is)
         else:
-            self.run(_open(self.attempt, self.connection), then=_as_is)
+            self._open(self.connection)
+
+    def _open(self, connection: C) -> None:
+        self.run(_open(self.attempt, connection), then=_as_is, within=beyond(connection.patience))
 
     def receiveMsg_Built(self, message: Built, sender: ActorAddress) -> None:
         if message.number != self.attempt:
             return  # it has touched no network: there is nothing to close
         self.connection = message.connection
-        self.run(_open(self.attempt, message.connection), then=_as_is)
+        self._open(message.connection)
 
     def receiveMsg_Connected(self, message: Connected, sender: ActorAddress) -> None:
         if message.number != self.attempt:
@@ -242,6 +246,12 @@ async def _open(number: int, connection: Connection) -> Connected | ConnectFaile
     except deadlines.Overdue:
         return ConnectFailed(number, _hung(f"no connection within {patience:g} s"), hung=True)
     return Connected(number)
+
+
+def beyond(patience: float) -> float:
+    """Seconds for a task that waits for a call on a connection of that `patience`: what a connection may take
+    is never its actor's crash, also when its patience grows meanwhile."""
+    return max(WITHIN, 2 * patience)
 
 
 def trouble_of(error: NoConnection) -> Trouble:

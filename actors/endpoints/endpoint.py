@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.connections.connecting import Connecting, Lost, Trouble, trouble_of
+from actors.connections.connecting import Connecting, Lost, Trouble, beyond, trouble_of
 from actors.connections.connection import NoConnection
 from actors.connections.deadlines import Overdue, bounded
 from actors.connections.retry import Doubling
@@ -195,9 +195,11 @@ class Endpoint(Connecting[Reader]):
         self.polling = True
         self.poll_began = now
         self.probing = probing
-        self.run(_poll(self.number, self.connection), then=_as_is)
-        if self.schedule.interval > SELDOM and self.schedule.interval > self.connection.patience:
-            self.wakeupAfter(self.connection.patience, PollLate(now))
+        patience = self.connection.patience
+        poll = _poll(self.number, self.connection, len(self.source.points))
+        self.run(poll, then=_as_is, within=beyond(patience))
+        if self.schedule.interval > SELDOM and self.schedule.interval > patience:
+            self.wakeupAfter(patience, PollLate(now))
 
     def receiveMsg_Polled(self, message: Polled, sender: ActorAddress) -> None:
         if message.number != self.number:
@@ -309,22 +311,28 @@ class Endpoint(Connecting[Reader]):
         if self.connection is None or not self.state.connected:
             self.send(sender, Failed("unavailable", f"Device not connected: {self.config.device}"))
             return
-        hung = self.hung(self.connection.patience)
+        patience = self.connection.patience
+        hung = self.hung(patience)
         self.run(
-            _write(self.connection, message, hung, lambda: self.send(self.myAddress, hung)), reply_to=sender
+            _write(self.connection, message, hung, lambda: self.send(self.myAddress, hung)),
+            reply_to=sender,
+            within=beyond(patience),
         )
 
     def stopped(self) -> None:
         self._forget()
 
 
-async def _poll(number: int, reader: Reader) -> Polled | PollFailed:
+async def _poll(number: int, reader: Reader, points: int) -> Polled | PollFailed:
     began = perf_counter()
     try:
         reading = await reader.read()
     except NoConnection as error:
         duration = 1000 * (perf_counter() - began)
         return PollFailed(number, trouble_of(error), int(time.time() * 1000), duration)
+    if len(reading.values) != points or (reading.qualities and len(reading.qualities) != points):
+        # Further on it would be taken for another point's, or crash whoever follows the readings.
+        raise ValueError(f"the reader returned {len(reading.values)} values of {points} points")
     return Polled(number, reading, int(time.time() * 1000), 1000 * (perf_counter() - began))
 
 

@@ -103,6 +103,7 @@ class Destination(StoreClient, Retiring):
         self.config: RunDestination | None = None
         self.wanted: Wanted | None = None
         self.connection_for: Wanted | None = None
+        self.expiring = False
         self.outbox: Outbox | None = None
         self.early: deque[Publish] = deque()
         self.early_bytes = 0
@@ -133,7 +134,7 @@ class Destination(StoreClient, Retiring):
             self.connect()
         elif self.connection is None:
             self.connect()
-        elif self.connection_for != self.wanted:
+        elif self.connection_for != self.wanted or self.expiring:
             self.drain()
         else:
             self._pump()
@@ -345,6 +346,7 @@ class Destination(StoreClient, Retiring):
 
     def connection_made(self) -> None:
         log.info("%s: connected", self.peer)
+        self.expiring = False
         self.idle_until = monotonic() + suspicion.IDLE if self.suspicion.suspected is not None else 0.0
         self._say()
         self._pump()
@@ -373,8 +375,10 @@ class Destination(StoreClient, Retiring):
 
     def receiveMsg_Expiring(self, message: Expiring, sender: ActorAddress) -> None:
         """Credentials are renewed by a new connection, which repeats nothing."""
-        if message.number == self.number and self.connected and not self.draining:
-            self.drain()
+        if message.number == self.number and self.connected:
+            self.expiring = True
+            if not self.draining:
+                self.drain()
 
     # Letting go
 

@@ -118,6 +118,7 @@ class Tasks(Dispatch, ABC):
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as raised:  # noqa: BLE001 - a crash of the actor, or its refusal
+            # A panic in a library written in Rust is no `Exception`.
             error = raised
         self._due.pop(own[0], None)
         if tasks.pop(own[0], None) is None:

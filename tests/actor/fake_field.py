@@ -37,7 +37,7 @@ class FakeDevice:
     def __init__(self) -> None:
         self.values: list[Any] = [1]
         self.qualities: list[str | None] | None = None
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
         self.write_fault: Exception | None = None
         self.fault_on_close: Exception | None = None
         """Raised in whatever waits on a connection that is closed."""

@@ -25,6 +25,8 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.protocol import PollResult, Protocol
 from actors.system import tree
+from actors.system.actor import Actor
+from actors.system.dispatch import LAG_INTERVAL
 from actors.system.failure import Failed, Refusal
 
 REFUSED = Transient("nobody listens", code="CONNECTION_REFUSED")
@@ -117,6 +119,18 @@ async def test_a_slow_poll_makes_ticks_be_skipped_and_counted_and_never_queued(s
     await until(lambda: device.reads >= 6)  # the one that was slow, and one a tick after it
     assert asyncio.get_running_loop().time() - began >= 4 * INTERVAL_MS / 1000
     assert device.peak == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "qualities"),
+    [([1], None), ([1, 2, 3], None), ([], None), ([1, 2], [None]), ([1, 2], [None, None, "READ_ERROR"])],
+)
+async def test_a_reading_that_does_not_fit_its_points_reaches_nobody(stage, device, values, qualities):
+    device.values, device.qualities = values, qualities
+    address = run(stage, data_points=[{"name": "speed"}, {"name": "temp"}])
+    await until(lambda: node(stage, address).restarts > 0)
+    assert stage.batches == []
+    assert f"{len(values)} values of 2 points" in (node(stage, address).last_error or "")
 
 
 async def test_an_endpoint_without_points_reports_health_and_no_batches(stage, device):
@@ -369,6 +383,41 @@ async def test_a_slow_read_that_ends_in_time_is_left_alone(stage, device):
     device.open.set()
     await stage.batch(lambda batch: batch.values == [1])
     assert (device.readers, device.closed) == (1, 0)
+
+
+@pytest.mark.parametrize("call", ["connect", "read"])
+async def test_what_a_slow_line_may_take_is_no_crash_however_long_it_is(stage, device, monkeypatch, call):
+    """Many units behind one slow gateway have more patience than tasks of actors have otherwise."""
+    monkeypatch.setattr(Actor.run, "__defaults__", (None, None, 0.1))
+    monkeypatch.setattr(connecting, "WITHIN", 0.1)
+    if call == "connect":
+        device.open.clear()
+    address = run(stage)
+    if call == "read":
+        await stage.batch(lambda batch: True)
+        device.open.clear()
+    await until(lambda: device.in_flight == 1)
+    await asyncio.sleep(3 * LAG_INTERVAL)  # limits are looked at twice a second
+    device.open.set()
+    await stage.batch(lambda batch: code(batch) is None, after=len(stage.batches))
+    assert device.readers == 1
+    assert node(stage, address).restarts == 0
+
+
+@pytest.mark.parametrize("call", ["connect", "read"])
+async def test_a_panic_of_a_library_is_a_crash_at_once_and_not_a_silence(stage, device, call):
+    class Panic(BaseException):
+        """As pyo3's, which libraries written in Rust raise."""
+
+    if call == "connect":
+        device.fault = Panic()
+    address = run(stage)
+    if call == "read":
+        await stage.batch(lambda batch: True)
+        device.fault = Panic()
+    await until(lambda: node(stage, address).restarts > 0)
+    device.fault = None
+    await stage.batch(lambda batch: code(batch) is None, after=len(stage.batches))
 
 
 async def test_a_write_that_never_ends_is_answered_and_another_reader_takes_over(stage, device):

@@ -99,6 +99,24 @@ async def test_a_connection_whose_credentials_end_is_renewed_without_sending_twi
     assert report.latest_error is None
 
 
+async def test_credentials_are_renewed_though_subscriptions_change(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    site.acknowledging = False
+    rig.poll(1)
+    await rig.until(lambda: site.numbers == [1])
+    site.drivers[0].listener.expiring()
+    await rig.until(lambda: rig.instance(id).draining)
+    await rig.add_subscription(id, route_json={"topic": "more"})
+    site.acknowledging = True
+    site.acknowledge()
+    await rig.until(lambda: len(site.drivers) == 2 and site.drivers[1].is_open)
+    assert not site.drivers[0].is_open
+    await rig.add_subscription(id, route_json={"topic": "most"})
+    await rig.settle(id)
+    assert len(site.drivers) == 2
+
+
 async def test_a_destination_that_asks_to_be_left_alone_is(rig: Rig, sites: Sites) -> None:
     id = await rig.begin()
     site = sites["a"]

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -417,6 +418,15 @@ async def test_an_answer_that_is_not_of_influxdb_is_no_connection(server: Influx
     assert str(refused.value) == "HTTP 200: " + ("<html> Log in, please " + "x" * 200)[:120]
 
 
+async def test_what_something_else_took_in_the_servers_place_is_not_delivered(server: InfluxDB) -> None:
+    owner = await connected(server, **SOON)
+    server.script = [Reply(200, "<html>Log in, please</html>")]
+    owner.send(1)
+    await until(lambda: owner.losses or owner.done)
+    assert [str(loss) for loss in owner.losses] == ["HTTP 200: <html>Log in, please</html>"]
+    assert owner.done == owner.dead == []
+
+
 async def test_the_token_is_never_in_an_error(server: InfluxDB) -> None:
     server.script = [Reply(500, f"Authorization: Token {TOKEN}")]
     with pytest.raises(Transient) as refused:
@@ -448,6 +458,34 @@ async def test_a_server_that_does_not_answer_in_time_is_given_up(server: InfluxD
     owner.send(1)
     await until(lambda: owner.done == [1])
     await owner.driver.close()
+
+
+async def test_a_batch_that_takes_too_long_over_a_slow_line_gets_through_in_parts() -> None:
+    sizes: list[int] = []
+
+    async def serve(requests: asyncio.StreamReader, replies: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await requests.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length: ")[2].split()[0])
+                sizes.append((await requests.readexactly(length)).count(b"device"))
+                await asyncio.sleep(0.05 * sizes[-1])
+                replies.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        replies.close()
+
+    slow = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{slow.sockets[0].getsockname()[1]}"
+    owner = Owner({"url": url, "token": "t", "org": "o", "bucket": "b", "timeout": 300, **SOON})
+    for attempt in range(1, 4):
+        await owner.driver.connect()
+        owner.send(*range(16))
+        await until(lambda seen=attempt: len(owner.losses) == seen or len(owner.done) == 16)
+        if owner.done:
+            break
+    assert owner.done == list(range(16))
+    assert sizes == [0, 16, 0, 8, 0, 4, 4, 4, 4]
+    await owner.driver.close()
+    slow.close()
 
 
 async def test_a_server_that_goes_down_and_comes_back(server: InfluxDB) -> None:

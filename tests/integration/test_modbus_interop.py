@@ -157,7 +157,7 @@ async def test_a_serial_adapter_that_is_pulled_out_is_noticed_and_found_again(tm
 
 async def test_a_late_serial_reply_is_not_taken_for_the_next_one_of_its_unit():
     """Serial frames are not numbered: only patience tells a late reply from the awaited one."""
-    delays = [0.15, 0.08]
+    delays = [0.15, 0.08, 0.08]
     with slow_device(lambda unit: delays.pop(0)) as path:
         settings = {**line(path), "timeout": 100}
         async with (
@@ -170,7 +170,7 @@ async def test_a_late_serial_reply_is_not_taken_for_the_next_one_of_its_unit():
 
 
 async def test_a_cancelled_serial_read_leaves_the_line_in_order():
-    delays = [0.05, 0.0]
+    delays = [0.05, 0.0, 0.0]
     with slow_device(lambda unit: delays.pop(0)) as path:
         settings = {**line(path), "timeout": 100}
         async with (
@@ -183,8 +183,59 @@ async def test_a_cancelled_serial_read_leaves_the_line_in_order():
             assert (await second.read()).values == [11]
 
 
+async def test_a_serial_device_that_stood_still_for_a_while_is_read_right_afterwards():
+    """Once a late reply is taken for the next one, that one's own is for the one after, and so on."""
+    clock = asyncio.get_running_loop().time
+    free_at = clock() + 2.15
+
+    def busy(unit: int) -> float:
+        nonlocal free_at
+        free_at = max(free_at, clock()) + 0.02
+        return free_at - clock()
+
+    with slow_device(busy) as path:
+        settings = {**line(path), "timeout": 200}
+        async with connected(settings, "holding:10:uint16", "holding:50:uint16") as reader:
+            readings: list[Any] = []
+            while len(readings) < 3:
+                with contextlib.suppress(Transient):
+                    readings.append((await reader.read()).values)
+            assert clock() > free_at - 0.1, "the device did not stand still"
+            assert readings == [[10, 50]] * 3
+
+
+async def test_a_reply_to_the_endpoint_before_is_not_taken_for_one_to_its_successor_on_the_port():
+    delays = [0.3, 0.3, 0.3]
+    with slow_device(lambda unit: delays.pop(0)) as path:
+        async with connected(line(path), "holding:10:uint16") as removed:
+            reading = asyncio.create_task(removed.read())
+            await asyncio.sleep(0.05)
+        reading.cancel()
+        async with connected(line(path), "holding:11:uint16") as added:
+            assert (await added.read()).values == [11]
+
+
+async def test_a_serial_reply_that_nobody_waited_for_makes_the_next_one_be_asked_for_twice():
+    asked = []
+    with slow_device(lambda unit: asked.append(unit) or 0.0) as path:
+        settings = {**line(path), "timeout": 100}
+        async with connected(settings, "holding:10:uint16") as reader:
+            await reader.read()
+            stray = bytes([UNIT, 3, 2, 0, 99])
+            os.write(path.device, stray + _crc(stray))
+            await asyncio.sleep(0.05)
+            assert (await reader.read()).values == [10]
+            assert len(asked) == 3
+
+
+class Port(str):
+    """The path of a line's near end; `device` is the descriptor of the far one."""
+
+    device: int
+
+
 @contextlib.contextmanager
-def slow_device(delay: Callable[[int], float | None]) -> Iterator[str]:
+def slow_device(delay: Callable[[int], float | None]) -> Iterator[Port]:
     """A serial device whose registers hold their address; it answers after `delay(unit)` s or never."""
     device, line_end = os.openpty()
     tty.setraw(line_end)
@@ -199,7 +250,9 @@ def slow_device(delay: Callable[[int], float | None]) -> Iterator[str]:
 
     loop.add_reader(device, answer)
     try:
-        yield os.ttyname(line_end)
+        port = Port(os.ttyname(line_end))
+        port.device = device
+        yield port
     finally:
         loop.remove_reader(device)
         os.close(device)

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import socket
 import struct
 import time
@@ -11,7 +12,7 @@ from bench.modbus_server import Fault, ModbusServer
 from actors.connections.connection import Transient
 from actors.endpoints.protocol import CheckedEndpoint, Reader
 from actors.endpoints.protocols import find
-from actors.endpoints.protocols.modbus import link
+from actors.endpoints.protocols.modbus import learning, link
 from actors.system.failure import Refusal
 
 Open = Callable[..., Reader]
@@ -60,6 +61,18 @@ def refusing(code: Fault, *addresses: int) -> Callable[[int, int, int, int], Fau
         return code if any(address <= refused < address + count for refused in addresses) else None
 
     return hook
+
+
+async def hang_up(server: ModbusServer, plc: Any) -> None:
+    """The device ends all connections; its reader has heard of it."""
+    server.drop()
+    await unconnected(plc)
+
+
+async def unconnected(plc: Any) -> None:
+    async with asyncio.timeout(5):
+        while plc._link.is_open():  # noqa: ASYNC110 - a link announces its end to nobody
+            await asyncio.sleep(0.001)
 
 
 # Reading
@@ -163,6 +176,22 @@ async def test_a_refused_point_comes_back_when_the_device_has_it_again(server: M
     server.log.clear()
     await plc.read()
     assert server.log == [(1, 3, 10, 50)]
+
+
+async def test_a_refused_point_does_not_rest_for_hours_where_polls_are_seldom(
+    server: ModbusServer, reader: Open, monkeypatch: pytest.MonkeyPatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(learning, "monotonic", lambda: now[0])
+    plc = reader(words(10, 20))
+    await plc.connect()
+    server.on_request = refusing(2, 20)
+    assert (await plc.read()).values == [10, None]
+    server.on_request = None
+    now[0] += 100
+    assert (await plc.read()).qualities == [None, "ILLEGAL_ADDRESS"]
+    now[0] += 250
+    assert (await plc.read()).values == [10, 20]
 
 
 async def test_a_refused_point_costs_few_requests_in_the_long_run(server: ModbusServer, reader: Open):
@@ -308,19 +337,56 @@ async def test_a_connection_lost_during_a_request_is_noticed_at_once(server: Mod
     assert lost.value.code == "CONNECTION_RESET"
 
 
+async def test_a_device_that_closes_idle_connections_is_read_whole_all_the_same(
+    server: ModbusServer, reader: Open
+):
+    plc = reader(words(10))
+    await plc.connect()
+    for connections in (1, 2, 3):
+        assert (await plc.read()).values == [10]
+        assert server.listening[0].accepted == connections
+        await hang_up(server, plc)
+
+
+async def test_a_write_goes_out_though_the_device_closed_the_idle_connection(
+    server: ModbusServer, reader: Open
+):
+    plc = reader(words(10))
+    await plc.connect()
+    await hang_up(server, plc)
+    await plc.write("holding:10", 4)
+    assert server.device(1)[10] == 4
+    assert len(server.log) == 1
+
+
+async def test_a_device_that_closes_after_every_reply_is_read_whole(server: ModbusServer, reader: Open):
+    plc = reader([*words(10, 40), "coil:1"])
+    await plc.connect()
+    opened = plc._link  # type: ignore[attr-defined]
+    exchange = opened._exchange
+
+    async def once(*request: Any) -> Any:
+        reply = await exchange(*request)
+        await hang_up(server, plc)
+        return reply
+
+    opened._exchange = once
+    for _ in range(2):
+        assert (await plc.read()).values == [10, 40, False]
+    assert server.listening[0].accepted == 6
+
+
 async def test_readers_reconnect_once_when_the_device_was_restarted(server: ModbusServer, reader: Open):
     first, second = reader(words(10), unitId=1), reader(words(11), unitId=2)
     await asyncio.gather(first.connect(), second.connect())
     assert server.listening[0].accepted == 1
     await server.stop()
+    await unconnected(first)
     for plc in (first, second):
-        with pytest.raises(Transient) as lost:
-            await plc.read()
-        assert lost.value.code == "CONNECTION_RESET"
-    for plc in (first, second):
-        with pytest.raises(Transient) as refused:
-            await plc.connect()
-        assert refused.value.code == "CONNECTION_REFUSED"
+        for attempt in (plc.read, plc.connect):
+            with pytest.raises(Transient) as refused:
+                await attempt()
+            assert refused.value.code == "CONNECTION_REFUSED"
     await server.start()
     await asyncio.gather(first.connect(), second.connect())
     readings = await asyncio.gather(first.read(), second.read())
@@ -370,6 +436,23 @@ async def test_a_silent_unit_does_not_cost_the_others_their_connection(server: M
     assert server.listening[0].accepted == 1
 
 
+async def test_a_unit_that_is_seldom_asked_does_not_keep_the_others_on_a_dead_connection(
+    server: ModbusServer, reader: Open, monkeypatch: pytest.MonkeyPatch
+):
+    """The gateway has forgotten the connection, but would serve a new one."""
+    monkeypatch.setattr(link, "_SILENT_SECONDS", 0.2)
+    often, seldom = reader(words(10), unitId=1, timeout=100), reader(words(10), unitId=2)
+    await asyncio.gather(often.connect(), seldom.connect())
+    server.on_request = lambda *request: "silent" if server.listening[0].accepted == 1 else None
+    for _ in range(3):
+        with pytest.raises(Transient):
+            await often.read()
+    await often.connect()
+    assert (await often.read()).values == [10]
+    assert (await seldom.read()).values == [10]
+    assert server.listening[0].accepted == 2
+
+
 async def test_a_reader_that_closes_leaves_the_connection_to_the_others(server: ModbusServer, reader: Open):
     first, second = reader(words(10), unitId=1), reader(words(10), unitId=1)
     await first.connect()
@@ -405,6 +488,32 @@ async def test_a_late_reply_is_not_taken_for_the_next_one(server: ModbusServer, 
     server.on_request = None
     assert (await first.read()).values == [10]
     assert server.listening[0].accepted == 1
+
+
+async def test_a_late_reply_of_a_gateway_that_does_not_number_them_is_not_taken_for_the_next_one():
+    delays = {10: 0.0, 11: 0.0}
+
+    async def serve(requests: asyncio.StreamReader, replies: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                request = await requests.readexactly(12)
+                await asyncio.sleep(delays[request[9]])
+                replies.write(bytes([0, 0, 0, 0, 0, 5, request[6], 3, 2]) + request[8:10])
+        replies.close()
+
+    gateway = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = gateway.sockets[0].getsockname()[1]
+    first, second = (find("modbus").reader(endpoint(port, words(n), timeout=100)) for n in (10, 11))
+    await first.connect()
+    await second.connect()
+    assert (await first.read()).values == [10]
+    delays[10] = 0.15
+    with pytest.raises(Transient):
+        await first.read()
+    assert (await second.read()).values == [11]
+    await first.close()
+    await second.close()
+    gateway.close()
 
 
 async def test_a_late_reply_that_arrives_together_with_the_awaited_one_is_sorted_out(

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import re
 import socket
 import ssl
@@ -16,7 +17,7 @@ from servers.scripted_broker import ScriptedBroker
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt_driver, tls
 from actors.publish.destinations.broker import Broker, Login, tls_context
-from actors.publish.destinations.gmqtt_client import transport_of
+from actors.publish.destinations.gmqtt_client import Client, transport_of
 
 
 @pytest.fixture
@@ -125,6 +126,30 @@ async def test_after_a_loss_a_new_connect_publishes_again(broker: Mosquitto) -> 
     await owner.driver.close()
 
 
+@pytest.mark.parametrize("code", [0, None])
+async def test_nothing_is_kept_of_connections_that_have_ended(code: int | None) -> None:
+    """However long the keepalive is."""
+    before = {id(client) for client in clients()}
+    async with ScriptedBroker(code) as broker:
+        owner = Owner(to_port(broker.port, keepalive=65_535), connect_seconds=0.05)
+        for losses in range(1, 6):
+            if code is None:
+                with pytest.raises(Transient):
+                    await owner.driver.connect()
+                continue
+            await owner.driver.connect()
+            broker.hang_up()
+            await until(lambda seen=losses: len(owner.losses) == seen)
+        assert broker.connections == 5
+        await asyncio.sleep(0.05)
+        assert len([client for client in clients() if id(client) not in before]) <= 1
+
+
+def clients() -> list[Client]:
+    gc.collect()
+    return [found for found in gc.get_objects() if isinstance(found, Client)]
+
+
 async def test_sending_is_harmless_until_the_loss_is_told() -> None:
     async with ScriptedBroker() as broker:
         owner = Owner(to_port(broker.port))
@@ -159,6 +184,53 @@ async def test_a_broker_that_falls_silent_is_given_up() -> None:
         assert owner.losses == ["no acknowledgement for 0.2 s"]
         broker.acknowledge()
         assert owner.all("delivered") == []
+
+
+async def test_a_broker_that_acknowledges_one_by_one_over_a_slow_line_is_not_given_up() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), acknowledge_seconds=0.4)
+        await owner.driver.connect()
+        for seq in range(8):
+            owner.driver.send(seq, "a", b"x")
+        await until(lambda: len(broker.published) == 8)
+        for _ in range(8):
+            await asyncio.sleep(0.15)
+            broker.acknowledge(1)
+        await until(lambda: owner.seqs == list(range(8)) or owner.losses)
+        assert owner.losses == []
+        await owner.driver.close()
+
+
+async def test_a_broker_that_leaves_one_payload_out_is_given_up_though_it_acknowledges_others() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), acknowledge_seconds=0.3)
+        await owner.driver.connect()
+        owner.driver.send(0, "a", b"x")
+        await until(lambda: broker.published)
+        broker.published.clear()
+        for seq in range(1, 100):
+            owner.driver.send(seq, "a", b"x")
+            await until(lambda: broker.published or owner.losses)
+            if owner.losses:
+                break
+            broker.acknowledge()
+            await asyncio.sleep(0.05)
+        assert owner.losses == ["no acknowledgement for 0.3 s"]
+        assert 0 not in owner.seqs
+
+
+async def test_a_payload_that_takes_longer_to_send_than_silence_may_last_arrives() -> None:
+    async with ScriptedBroker(slow=True) as broker:
+        owner = Owner(to_port(broker.port), acknowledge_seconds=0.6)
+        await owner.driver.connect()
+        owner.driver.send(1, "a", bytes(1_000_000))
+        began = asyncio.get_running_loop().time()
+        await until(lambda: broker.published or owner.losses)
+        assert owner.losses == []
+        assert asyncio.get_running_loop().time() - began > 1.0, "the line was not slow"
+        broker.acknowledge()
+        await until(lambda: owner.seqs == [1])
+        await owner.driver.close()
 
 
 async def test_an_idle_connection_to_a_dead_broker_ends_by_keepalive() -> None:
@@ -468,6 +540,35 @@ async def test_a_client_id_stays_where_it_is_the_identity() -> None:
             broker.hang_up()
             await until(lambda seen=losses: len(owner.losses) == seen)
         assert broker.client_ids == ["agent-1"] * 4
+
+
+async def test_a_changed_client_id_that_is_hung_up_on_without_a_word_is_given_up() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), may_rename=True, connect_seconds=0.5)
+        await lose_quickly(owner, broker, 3)
+        broker.code = None
+        with pytest.raises(Transient):
+            await owner.driver.connect()
+        broker.code = 0
+        await owner.driver.connect()
+        assert broker.client_ids[3] != "agent-1"
+        assert broker.client_ids[4] == "agent-1"
+        await owner.driver.close()
+
+
+async def test_a_changed_client_id_that_fares_no_better_is_given_up() -> None:
+    async with ScriptedBroker() as broker:
+        owner = Owner(to_port(broker.port), may_rename=True)
+        await lose_quickly(owner, broker, 9)
+        own = [client_id == "agent-1" for client_id in broker.client_ids]
+        assert own == [True] * 3 + [False] * 3 + [True] * 3
+
+
+async def lose_quickly(owner: Owner, broker: ScriptedBroker, times: int) -> None:
+    for losses in range(1, times + 1):
+        await owner.driver.connect()
+        broker.hang_up()
+        await until(lambda seen=losses: len(owner.losses) == seen)
 
 
 async def test_a_changed_client_id_that_is_refused_is_given_up() -> None:

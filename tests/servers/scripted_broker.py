@@ -1,6 +1,7 @@
 """An MQTT 3.1.1 broker that misbehaves on purpose, called a fake: what no real broker does on demand."""
 
 import asyncio
+import socket
 from types import TracebackType
 from typing import Self
 
@@ -8,26 +9,33 @@ from servers.mosquitto import free_port
 
 _CONNECT = 0x10
 _PUBLISH = 0x30
+_BUFFER = 65_536
+_SLOW_BUFFER = 16_384
 
 
 class ScriptedBroker:
     """Answers CONNECT with `code` (None: not at all), and then is silent: it acknowledges nothing
     until `acknowledge()`. `reads` False also stops reading after CONNECT, as a dead peer does.
-    `client_ids` are those of the CONNECTs."""
+    With `slow` it takes some 300 kB a second. `client_ids` are those of the CONNECTs."""
 
-    def __init__(self, code: int | None = 0, reads: bool = True) -> None:
+    def __init__(self, code: int | None = 0, reads: bool = True, slow: bool = False) -> None:
         self.port = free_port()
         self.connections = 0
         self.client_ids: list[str] = []
         self.published: list[int] = []
         self.code = code
         self._reads = reads
+        self._slow = slow
         self._writers: list[asyncio.StreamWriter] = []
         self._handlers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+        listening = socket.create_server(("127.0.0.1", self.port))
+        if self._slow:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER)
+        limit = _SLOW_BUFFER if self._slow else _BUFFER
+        self._server = await asyncio.start_server(self._accepted, sock=listening, limit=limit)
         return self
 
     async def __aexit__(
@@ -40,10 +48,10 @@ class ScriptedBroker:
         await asyncio.gather(*self._handlers, return_exceptions=True)
         await self._server.wait_closed()
 
-    def acknowledge(self) -> None:
-        """One PUBACK for everything published so far, in one piece."""
-        packets = b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in self.published)
-        self.published.clear()
+    def acknowledge(self, most: int | None = None) -> None:
+        """One PUBACK for everything published so far, or for the `most` oldest, in one piece."""
+        packets = b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in self.published[:most])
+        del self.published[:most]
         self._writers[-1].write(packets)
 
     def hang_up(self) -> None:
@@ -66,7 +74,7 @@ class ScriptedBroker:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             kind = (await reader.readexactly(1))[0]
-            body = await reader.readexactly(await _length(reader))
+            body = await self._body(reader, await _length(reader))
             if kind == _CONNECT:
                 self.client_ids.append(body[12 : 12 + int.from_bytes(body[10:12], "big")].decode())
                 if self.code is None:
@@ -81,6 +89,13 @@ class ScriptedBroker:
             elif kind & 0xF0 == _PUBLISH:
                 topic = int.from_bytes(body[:2], "big")
                 self.published.append(int.from_bytes(body[2 + topic : 4 + topic], "big"))
+
+    async def _body(self, reader: asyncio.StreamReader, length: int) -> bytes:
+        body = b""
+        while self._slow and length - len(body) > _SLOW_BUFFER:
+            body += await reader.readexactly(_SLOW_BUFFER)
+            await asyncio.sleep(0.05)
+        return body + await reader.readexactly(length - len(body))
 
 
 async def _length(reader: asyncio.StreamReader) -> int:

@@ -1,6 +1,10 @@
 """gmqtt 0.8 with its writes, its retries and its memory of messages in our hands."""
 
 import asyncio
+import contextlib
+import fcntl
+import struct
+import termios
 import time
 from collections.abc import Callable
 from typing import Any
@@ -73,6 +77,9 @@ class Corked:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._transport.get_extra_info(name, default)
 
+    def get_write_buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size()
+
     def close(self) -> None:
         self._flush()
         self._transport.close()
@@ -114,6 +121,19 @@ def transport_of(client: Client) -> Corked | asyncio.Transport | None:
     return None if connection is None else connection._transport
 
 
+def unsent(client: Client) -> int:
+    """Bytes that the other end's host has not taken yet, as far as the system tells."""
+    found = transport_of(client)
+    if found is None or found.is_closing():
+        return 0
+    waiting = found.get_write_buffer_size()
+    # Linux tells by the same request what has not left a terminal and what a TCP peer has not acknowledged.
+    with contextlib.suppress(OSError, ValueError):
+        queued = fcntl.ioctl(found.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        waiting += struct.unpack("i", queued)[0]
+    return waiting
+
+
 async def hang_up(client: Client) -> None:
     try:
         async with asyncio.timeout(1):
@@ -125,7 +145,8 @@ async def hang_up(client: Client) -> None:
 
 def abort(client: Client) -> None:
     """Drop the connection with what is still to be written; waiting for a dead peer to take it would
-    keep the socket for as long as TCP retries."""
+    keep the socket for as long as TCP retries, and gmqtt's keepalive its connection for hours."""
     found = transport_of(client)
     if found is not None:
+        client._connection._keep_connection_callback.cancel()
         found.abort()

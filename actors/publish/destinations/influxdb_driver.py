@@ -10,7 +10,7 @@ import msgspec
 from actors.connections.connection import NoConnection, Transient
 from actors.publish.destinations.driver import Driver, Listener
 from actors.publish.destinations.influxdb_config import Config
-from actors.publish.destinations.influxdb_writes import Writes, open_writes
+from actors.publish.destinations.influxdb_writes import Answer, Writes, open_writes
 from actors.publish.formats.line_protocol import measurement
 
 CLOSE_SECONDS = 1.0
@@ -25,12 +25,13 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class InfluxDriver(Driver):
-    """Writes points in batches, one request at a time so that they stay in order; HTTP 2xx is delivery.
+    """Writes points in batches, one request at a time so that they stay in order; HTTP 204 is delivery.
 
     A request goes out once `batch_size` points wait, or `flush_interval` after the first of them; what
     arrives while one is under way waits for the next. What the server refuses is halved and written again
     until the offending points are found: at most twice as many requests as points. Writing a point twice
-    is harmless, it replaces itself.
+    is harmless, it replaces itself. A request that is not answered in time is half as large on the next
+    connection: over a slow line the whole of it might never be through in time.
     """
 
     def __init__(self, config: Config, listener: Listener) -> None:
@@ -42,6 +43,9 @@ class InfluxDriver(Driver):
         self._some = asyncio.Event()
         self._full = asyncio.Event()
         self._most = config.batch_size
+        self._ceiling = config.batch_size
+        self._timely = config.batch_size
+        """What a request is to hold at most on the next connection."""
         self._idle = False
         self._closing = False
         self._writing: asyncio.Task[None] | None = None
@@ -60,7 +64,7 @@ class InfluxDriver(Driver):
             self._waiting.clear()
             self._some.clear()
             self._full.clear()
-            self._most = self._config.batch_size
+            self._most, self._ceiling = self._timely, self._config.batch_size
             self._writing = asyncio.create_task(self._run(writes, session.pop_all()))
 
     def send(self, seq: int, topic: str, payload: bytes) -> None:
@@ -123,14 +127,14 @@ class InfluxDriver(Driver):
             part = parts.pop()
             if not part:
                 continue
-            answer = await writes.post(b"\n".join([line.text for line in part]))
+            answer = await self._post(writes, part)
             if answer.written:
                 self._listener.delivered([line.seq for line in part])
                 continue
             if not answer.refuses_content:
                 raise writes.failure(answer)
             if answer.too_large:
-                self._most = max(1, len(part) // 2)
+                self._most = self._ceiling = max(1, len(part) // 2)
             if len(part) > 1 and answer.dropped < len(part):
                 parts += (part[len(part) // 2 :], part[: len(part) // 2])
                 continue
@@ -139,6 +143,21 @@ class InfluxDriver(Driver):
                 await writes.check_access()
                 accessible = True
             self._listener.rejected([line.seq for line in part], answer.reason)
+
+    async def _post(self, writes: Writes, part: list[_Line]) -> Answer:
+        """Write a part, and see from how long it took how large the next ones may be."""
+        clock, timeout = asyncio.get_running_loop().time, self._config.timeout
+        began = clock()
+        try:
+            answer = await writes.post(b"\n".join([line.text for line in part]))
+        except Transient:
+            if clock() - began > 0.9 * timeout:
+                self._timely = max(1, len(part) // 2)
+            raise
+        if clock() - began < timeout / 4:
+            self._most = min(2 * self._most, self._ceiling)
+        self._timely = self._most
+        return answer
 
     def _lines(self, batch: list[tuple[int, str, bytes]]) -> list[_Line]:
         lines = []

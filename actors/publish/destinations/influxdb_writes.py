@@ -41,7 +41,9 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def written(self) -> bool:
-        return 200 <= self.status < 300
+        """Not 200, which is what a proxy or a login page in the server's place says: InfluxDB has 204, and
+        201 where it has left points out."""
+        return 200 < self.status < 300
 
     @property
     def refuses_content(self) -> bool:

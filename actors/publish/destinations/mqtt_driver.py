@@ -17,7 +17,7 @@ from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login, tls_context
 from actors.publish.destinations.driver import Driver, Listener, Nobody
 from actors.publish.destinations.fields import MAX_TEXT
-from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of
+from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of, unsent
 from actors.publish.messages import DestinationTested
 from actors.system.failure import Refusal
 
@@ -58,7 +58,8 @@ class MqttDriver(Driver):
     `login` is asked at each connect and may raise `Transient` or `Permanent`. `address` makes the topic
     on the wire from the topic and payload handed to `send`. Payloads larger than `max_payload` bytes are
     rejected. With `may_rename`, a client id whose connection has ended within 3 s three times in a row
-    gets a suffix: somebody else is using it (spec 02 section 8.2).
+    gets a suffix: somebody else is using it (spec 02 section 8.2). Where the changed one fares no better, or
+    cannot log in, its own comes back: a broker may know its clients by their ids.
     """
 
     refuses_by_closing = True
@@ -85,6 +86,7 @@ class MqttDriver(Driver):
         self._acknowledge_seconds = acknowledge_seconds
         self._client: Client | None = None
         self._sent = Sent(self._acknowledged)
+        self._progress: Progress | None = None
         self._acknowledgements: list[int] = []
         self._rejections: list[tuple[int, str]] = []
         self._watch: asyncio.TimerHandle | None = None
@@ -101,8 +103,10 @@ class MqttDriver(Driver):
             await self._establish(client)
         except BaseException:
             abort(client)
+            self._name.failed()
             raise
         self._client = client
+        self._progress = Progress(self._sent, client)
         self._name.connected()
         self._schedule_watch()
         if login.renew_after is not None:
@@ -193,7 +197,6 @@ class MqttDriver(Driver):
         return f"{self._where} did not answer the MQTT login within {self._connect_seconds:g} s"
 
     def _refused(self, error: MQTTConnectError) -> NoReturn:
-        self._name.refused()
         code = error._code
         kind = Permanent if code in _REFUSALS and code != _BROKER_UNAVAILABLE else Transient
         raise kind(f"Connection refused: {_REFUSALS.get(code, error.message)}") from error
@@ -214,6 +217,8 @@ class MqttDriver(Driver):
     def _tell_delivered(self) -> None:
         if self._acknowledgements:
             seqs, self._acknowledgements = self._acknowledgements, []
+            if self._progress is not None:
+                self._progress.acknowledged(_now())
             self._listener.delivered(seqs)
 
     def _unsendable(self, topic: bytes, payload: bytes) -> str | None:
@@ -267,9 +272,8 @@ class MqttDriver(Driver):
 
     def _check_silence(self) -> None:
         """A broker that is gone without a word (power, cable) leaves TCP retrying for a quarter of an
-        hour; keepalive notices only what is idle."""
-        oldest = self._sent.oldest()
-        if oldest is not None and _now() - oldest >= self._acknowledge_seconds:
+        hour; keepalive notices only what is idle. One at the end of a slow line is not gone."""
+        if self._progress is not None and self._progress.none_for(_now()) >= self._acknowledge_seconds:
             self._end(f"no acknowledgement for {self._acknowledge_seconds:g} s")
         else:
             self._schedule_watch()
@@ -293,6 +297,31 @@ async def try_connect(broker: Broker, login: Callable[[], Login], message: str) 
     return DestinationTested(True, message=message)
 
 
+class Progress:
+    """Whether a connection gets anywhere with what is in flight on it."""
+
+    def __init__(self, sent: Sent, client: Client) -> None:
+        self._sent = sent
+        self._client = client
+        self._oldest: float | None = None
+        self._unsent = 0
+        self._moved_at = 0.0
+
+    def acknowledged(self, now: float) -> None:
+        """Something was; of what is in flight only the oldest tells, for brokers acknowledge in order."""
+        oldest = self._sent.oldest()
+        if oldest != self._oldest:
+            self._oldest, self._moved_at = oldest, now
+
+    def none_for(self, now: float) -> float:
+        """For how many seconds nothing was acknowledged, nor taken of what is still to be written."""
+        oldest = self._sent.oldest()
+        before, self._unsent = self._unsent, unsent(self._client)
+        if self._unsent < before:
+            self._moved_at = now
+        return 0.0 if oldest is None else now - max(oldest, self._moved_at)
+
+
 class _Name:
     """The client id over the connections of a driver."""
 
@@ -303,8 +332,9 @@ class _Name:
         self._connected_at = 0.0
 
     def of(self, client_id: str) -> str:
-        if self._may_change and self._quick >= QUICK_LOSSES and not self._suffix:
-            self._suffix = f"-{secrets.token_hex(4)}"
+        if self._may_change and self._quick >= QUICK_LOSSES:
+            self._suffix = "" if self._suffix else f"-{secrets.token_hex(4)}"
+            self._quick = 0
         name = client_id + self._suffix
         return name if len(name.encode()) <= MAX_TEXT else client_id
 
@@ -314,8 +344,8 @@ class _Name:
     def lost(self) -> None:
         self._quick = self._quick + 1 if _now() - self._connected_at < QUICK_SECONDS else 0
 
-    def refused(self) -> None:
-        """A broker may know its clients by their ids."""
+    def failed(self) -> None:
+        """It could not log in; brokers that know their clients by their ids need not say why."""
         self._suffix, self._quick = "", 0
 
 

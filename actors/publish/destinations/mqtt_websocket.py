@@ -146,6 +146,9 @@ class WebSocketTransport(asyncio.Transport):
             self._waiting.append(data)
             self._to_write.set()
 
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self._waiting)) + self._below.get_write_buffer_size()
+
     def pause_reading(self) -> None:
         self._may_read.clear()
 

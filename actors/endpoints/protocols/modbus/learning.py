@@ -5,6 +5,7 @@ so that the next polls need not cut again; a refused point rests, and is asked a
 """
 
 from collections.abc import Sequence
+from time import monotonic
 
 from . import quality
 from .decode import Decoder
@@ -13,6 +14,8 @@ from .plan import Span, span_of
 
 _FIRST_REST = 4
 _LONGEST_REST = 60
+_REST_SECONDS = 300.0
+"""After so long a refused point is asked again whatever its rest: polls may be hours apart."""
 
 
 class Block:
@@ -32,15 +35,20 @@ class Block:
 
 class Piece:
     """A block and what became of it. `code` is None while the block can be read; a refused piece is a
-    single point and rests until poll number `due`."""
+    single point and rests until poll number `due`, for some minutes at most."""
 
-    __slots__ = ("block", "code", "due", "rest")
+    __slots__ = ("block", "code", "due", "refused_at", "rest")
 
     def __init__(self, block: Block) -> None:
         self.block = block
         self.code: str | None = None
         self.due = 0
+        self.refused_at = 0.0
         self.rest = 0
+
+    def rests(self, poll: int) -> bool:
+        """Whether it is not to be read at that poll."""
+        return self.code is not None and poll < self.due and monotonic() - self.refused_at < _REST_SECONDS
 
     def accept(self) -> None:
         """The block was read."""
@@ -52,6 +60,7 @@ class Piece:
         self.code = code
         self.rest = 0 if busy else min(2 * self.rest or _FIRST_REST, _LONGEST_REST)
         self.due = poll + self.rest
+        self.refused_at = monotonic()
 
 
 class Stretch:

@@ -1,7 +1,8 @@
 """Connections, shared: devices of one host and port, or of one serial port, use the same one.
 
-A link has one request in flight. It neither retries nor reconnects by itself: whoever reads through it
-learns from `Transient` that it broke and opens it again.
+A link has one request in flight. It never sends one twice: whoever reads through it learns from `Transient`
+that it broke under a request, and opens it again. Devices close connections between requests, after each
+reply or when idle for a while; then the next request opens a new one.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -27,11 +29,17 @@ Client = AsyncModbusTcpClient | AsyncModbusSerialClient
 
 _RESET_AFTER = 3
 """Timeouts in a row, of every unit on the link, after which its socket is given up."""
+_SILENT_SECONDS = 30.0
+"""For so long units that are seldom asked count as ones that would have answered."""
 _BUFFER = 4096
 _MIN_USER_TIMEOUT = 10.0
+_MIN_SETTLING = 0.5
+"""Seconds in which a serial device has sent what it still had to say, however short its timeout is."""
 _BITS_PER_CHARACTER = 11
 _SILENCE_CHARACTERS = 3.5
 _MIN_SILENCE = 0.00175
+
+_READS = (1, 2, 3, 4)
 
 _links: dict[tuple[asyncio.AbstractEventLoop, str], "Link"] = {}
 
@@ -80,9 +88,13 @@ class Link:
         self._down = Transient("not connected", code=quality.DEVICE_OFFLINE)
         self._refused_at = 0.0
         self._timeouts: Counter[int] = Counter()
+        """Since the latest reply, by unit."""
+        self._silent_since = 0.0
         self._silence = _silence(connection)
         self._idle_at = 0.0
-        self._settled_at: dict[int, float] = {}
+        self._line = _line(self.loop, connection.place)
+        self._unnumbered = self._serial
+        """Whether replies do not say which request they are to; there are TCP gateways that say 0 for all."""
 
     def is_open(self) -> bool:
         return self._client is not None
@@ -113,15 +125,25 @@ class Link:
                 client.close()  # everybody left meanwhile
 
     async def request(self, request: Request, seconds: float) -> ModbusPDU:
-        """Send a request when its turn has come and wait for the reply, `seconds` at most.
+        """Send a request when its turn has come and wait for the reply, `seconds` at most; connecting, when
+        the link was closed meanwhile, may take as long again.
 
-        Raises `Transient`. The caller may be cancelled: a reply that comes later is dropped.
+        Raises `Transient` or `Permanent`. The caller may be cancelled: a reply that comes later is dropped.
         """
+        if self._client is None:
+            await self.open(seconds)
+        unit = request.dev_id
         while True:
             async with self._turn:
-                if request.dev_id not in self._settled_at:
-                    return await self._exchange(request, seconds)
-            await self._settle(request.dev_id)
+                if unit not in self._line.settled_at:
+                    reply = await self._exchange(request, seconds)
+                    if unit not in self._line.doubtful or request.function_code not in _READS:
+                        return reply
+                    # It may be the late reply to an earlier request. Its own one is waited out, and asked for
+                    # again.
+                    self._wait_out(unit, seconds)
+                    self._line.doubtful.discard(unit)
+            await self._settle(unit)
 
     def reset(self, code: str, reason: str) -> None:
         """Close the connection; a request in flight and those that wait fail with `code`."""
@@ -143,8 +165,8 @@ class Link:
         try:
             reply: ModbusPDU = await client.execute(False, request)
         except Transient as failure:
+            self._expect_late_reply(request.dev_id, seconds)
             if failure.code == quality.TIMEOUT:
-                self._expect_late_reply(request.dev_id, seconds)
                 self._count_timeout(request.dev_id)
             raise
         except asyncio.CancelledError:
@@ -157,6 +179,8 @@ class Link:
             timer.cancel()
         if self._timeouts:
             self._timeouts.clear()
+        if not reply.transaction_id:
+            self._unnumbered = True
         if self._silence:
             self._idle_at = self.loop.time() + self._silence
         return reply
@@ -211,6 +235,7 @@ class Link:
                 bytesize=connection.data_bits,
                 parity=connection.parity,
                 stopbits=connection.stop_bits,
+                trace_pdu=self._traced,
                 **common,
             )
         # A late reply and the awaited one may arrive together; beyond its limit pymodbus drops both.
@@ -229,20 +254,54 @@ class Link:
             reply.set_exception(failure)
 
     def _expect_late_reply(self, unit: int, seconds: float) -> None:
-        """Serial frames carry no number: a late reply could be taken for the next one of its unit."""
-        if self._serial:
-            self._settled_at[unit] = self.loop.time() + seconds
+        """Without numbers a late reply could be taken for the next one of its unit, and that
+        one's own for the one after, without end."""
+        if self._unnumbered:
+            self._wait_out(unit, seconds)
+            self._line.doubtful.add(unit)
+
+    def _wait_out(self, unit: int, seconds: float) -> None:
+        self._line.settled_at[unit] = self.loop.time() + max(seconds, _MIN_SETTLING)
+
+    def _traced(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:
+        """A reply that nobody waits for: what has been taken for it was another's."""
+        if not sending and not self._waiting and pdu.dev_id not in self._line.settled_at:
+            self._expect_late_reply(pdu.dev_id, self.connection.timeout)
+        return pdu
 
     async def _settle(self, unit: int) -> None:
-        await asyncio.sleep(self._settled_at.get(unit, 0.0) - self.loop.time())
-        if self._settled_at.get(unit, 0.0) <= self.loop.time():
-            self._settled_at.pop(unit, None)
+        settled_at = self._line.settled_at
+        await asyncio.sleep(settled_at.get(unit, 0.0) - self.loop.time())
+        if settled_at.get(unit, 0.0) <= self.loop.time():
+            settled_at.pop(unit, None)
 
     def _count_timeout(self, unit: int) -> None:
-        """Give the socket up once no unit at all answers; one silent unit is no reason to."""
+        """Give the socket up once no unit at all answers; one silent unit is no reason to, unless the others
+        have long not been asked."""
+        now = self.loop.time()
+        if not self._timeouts:
+            self._silent_since = now
         self._timeouts[unit] += 1
-        if self._timeouts.total() >= _RESET_AFTER and self._timeouts.keys() >= self.units.keys():
+        all_silent = self._timeouts.keys() >= self.units.keys() or now - self._silent_since >= _SILENT_SECONDS
+        if all_silent and self._timeouts.total() >= _RESET_AFTER:
             self.reset(quality.CLIENT_RESET_DURING_POLL, "no device answered: the connection was reset")
+
+
+class _Line:
+    """What is known of a serial line whoever has it open: late replies do not mind who they reach."""
+
+    def __init__(self) -> None:
+        self.settled_at: dict[int, float] = {}
+        """When to ask a unit again from which a reply may still come."""
+        self.doubtful: set[int] = set()
+        """Units whose next reply may be a late one."""
+
+
+_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Line]] = WeakKeyDictionary()
+
+
+def _line(loop: asyncio.AbstractEventLoop, place: str) -> _Line:
+    return _lines.setdefault(loop, {}).setdefault(place, _Line())
 
 
 def _settings(connection: Connection) -> tuple[object, ...]:

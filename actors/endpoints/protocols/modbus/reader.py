@@ -136,7 +136,7 @@ class _Poll:
         pieces: list[Piece] = []
         changed = False
         for piece in stretch.pieces:
-            if piece.code is not None and self._number < piece.due:
+            if piece.code is not None and piece.rests(self._number):
                 self._mark(piece.block, piece.code)
                 pieces.append(piece)
                 continue
