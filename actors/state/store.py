@@ -18,6 +18,7 @@ from actors.subsystems.messages import (
     SubsystemFailed,
     SubsystemStarted,
 )
+from actors.system.supervision import Restart
 from storage import database as stored
 from storage import identity, target_state
 from storage.database import Database, open_database
@@ -53,6 +54,9 @@ class _Opened(msgspec.Struct, frozen=True):
 
 class Store(SubsystemActor):
     """Runs `Transact`s in the order of their arrival; each is answered after its commit."""
+
+    RESTART = Restart(max_restarts=None, backoff_max=5.0)
+    """It never gives up: what it is asked meanwhile, payloads among it, waits in its mailbox."""
 
     def __init__(self) -> None:
         self.opening: Writer | None = None
