@@ -462,8 +462,10 @@ async def test_a_server_that_does_not_answer_in_time_is_given_up(server: InfluxD
 
 async def test_a_batch_that_takes_too_long_over_a_slow_line_gets_through_in_parts() -> None:
     sizes: list[int] = []
+    serving: set[asyncio.StreamWriter] = set()
 
     async def serve(requests: asyncio.StreamReader, replies: asyncio.StreamWriter) -> None:
+        serving.add(replies)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = (await requests.readuntil(b"\r\n\r\n")).lower()
@@ -472,6 +474,9 @@ async def test_a_batch_that_takes_too_long_over_a_slow_line_gets_through_in_part
                 await asyncio.sleep(0.05 * sizes[-1])
                 replies.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         replies.close()
+        with contextlib.suppress(ConnectionError):
+            await replies.wait_closed()
+        serving.discard(replies)
 
     slow = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{slow.sockets[0].getsockname()[1]}"
@@ -486,6 +491,7 @@ async def test_a_batch_that_takes_too_long_over_a_slow_line_gets_through_in_part
     assert sizes == [0, 16, 0, 8, 0, 4, 4, 4, 4]
     await owner.driver.close()
     slow.close()
+    await until(lambda: not serving)
 
 
 async def test_a_server_that_goes_down_and_comes_back(server: InfluxDB) -> None:

@@ -492,6 +492,7 @@ async def test_a_late_reply_is_not_taken_for_the_next_one(server: ModbusServer, 
 
 async def test_a_late_reply_of_a_gateway_that_does_not_number_them_is_not_taken_for_the_next_one():
     delays = {10: 0.0, 11: 0.0}
+    served = asyncio.Event()
 
     async def serve(requests: asyncio.StreamReader, replies: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
@@ -500,6 +501,8 @@ async def test_a_late_reply_of_a_gateway_that_does_not_number_them_is_not_taken_
                 await asyncio.sleep(delays[request[9]])
                 replies.write(bytes([0, 0, 0, 0, 0, 5, request[6], 3, 2]) + request[8:10])
         replies.close()
+        await replies.wait_closed()
+        served.set()
 
     gateway = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = gateway.sockets[0].getsockname()[1]
@@ -514,6 +517,8 @@ async def test_a_late_reply_of_a_gateway_that_does_not_number_them_is_not_taken_
     await first.close()
     await second.close()
     gateway.close()
+    async with asyncio.timeout(5):
+        await served.wait()
 
 
 async def test_a_late_reply_that_arrives_together_with_the_awaited_one_is_sorted_out(

@@ -28,6 +28,8 @@ PR_SET_PDEATHSIG = 1
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 if os.getppid() != int(sys.argv.pop(1)):
     sys.exit("the test is gone")
+# Who runs tests in the background ignores SIGINT, and so would the agent.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from api.cli.command import main
 sys.exit(main())
 """
