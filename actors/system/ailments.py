@@ -1,6 +1,7 @@
 """What is wrong with a tree of actors, as far as supervision can tell."""
 
 from collections.abc import Iterator
+from math import inf
 from typing import Literal, NamedTuple
 
 from actors.system.mailboxes import Cell
@@ -80,7 +81,7 @@ def _of(cell: Cell, now: float, seen: _Seen) -> Iterator[tuple[Sort, str]]:
         yield "failing", f"crashed {crashes} times in {period:.0f} s: {cell.last_error}"
     if seen.waits_since is not None and now - seen.waits_since >= STUCK:
         yield "failing", f"does not handle its mail ({len(cell.mailbox or ())} messages wait)"
-    if now - cell.dropped_at < RECENT:
+    if now - cell.system.dropped_at.get(cell.address.addressDetails, -inf) < RECENT:
         yield "dropping", f"its mailbox was full: {cell.dropped} messages dropped"
     waited = cell.system.waits(cell)
     if waited >= LONG:

@@ -49,6 +49,8 @@ class Dispatch:
         """How often the loop has been looked at: it stands still while this does."""
         self.blockages: dict[str, Blockage] = {}
         """The latest of each actor that held the loop up, by address."""
+        self.dropped_at: dict[str, float] = {}
+        """When each actor that lost mail lost the latest (loop time), by address."""
         self.dead_letters = 0
         self._dead_letter_handler: ActorAddress | None = None
         self._ready: deque[Cell] = deque()

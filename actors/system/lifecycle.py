@@ -100,7 +100,6 @@ class Lifecycle(Tasks):
         if restart is None:
             restart = getattr(actor_class, "RESTART", Restart())
         cell.crashes = Crashes(restart)
-        cell.limit = self.mailbox_size
         self._register(cell, None)
         self._begin(cell)
         return cell.address
@@ -169,6 +168,7 @@ class Lifecycle(Tasks):
         self._handleDeadLetters(cell.address, False)
         self.forget_lost(cell)
         self.blockages.pop(cell.address.addressDetails, None)
+        self.dropped_at.pop(cell.address.addressDetails, None)
         cell.spill()
         for message, sender in cell.mailbox or ():
             self.dead_letter(cell.address, message, sender)

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import queue
 from collections import deque
-from math import inf
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -41,6 +40,8 @@ class System(Protocol):
     lag: float
     lag_max: float
     blockages: dict[str, Any]
+    dropped_at: dict[str, float]
+    mailbox_size: int
     mailboxes: "dict[str, Mailbox]"
 
     def schedule(self, cell: "Cell") -> None: ...
@@ -94,13 +95,11 @@ class Cell:
         "children",
         "crashes",
         "dropped",
-        "dropped_at",
         "globalName",
         "handled",
         "high",
         "instance",
         "last_error",
-        "limit",
         "lost",
         "mailbox",
         "name",
@@ -132,7 +131,6 @@ class Cell:
         self.globalName: str | None = None
         self.children: dict[str, Cell] | None = None
         self.mailbox: deque[tuple[Any, ActorAddress]] | None = None
-        self.limit: int | None = None
         self.scheduled = False
         self.start: Any = None
         self.note: Any = None
@@ -147,8 +145,6 @@ class Cell:
         self.busy_max = 0.0
         self.high = 0
         self.dropped = 0
-        self.dropped_at = -inf
-        """When mail was dropped last (loop time)."""
         self.last_error: str | None = None
 
     # What Thespian's Actor calls on `_myRef`
@@ -197,7 +193,7 @@ class Cell:
         if mailbox is None:
             mailbox = self.mailbox = deque()
         depth = len(mailbox)
-        if self.limit is not None and depth >= self.limit:
+        if depth >= self.system.mailbox_size and self.crashes is not None:
             if self.instance is None and self.spill():
                 depth = len(mailbox)
             elif not self._make_room(mailbox, message, sender):
@@ -228,7 +224,7 @@ class Cell:
 
     def count_dropped(self, messages: int = 1) -> None:
         self.dropped += messages
-        self.dropped_at = self.system.loop.time()
+        self.system.dropped_at[self.address.addressDetails] = self.system.loop.time()
 
     def spill(self) -> bool:
         """Bring to safety what may not be lost while the actor is away (see `Actor.spill`); whether there was
@@ -264,6 +260,8 @@ class Cell:
         """Handle up to TURN messages, none after `until`; times and the result are `perf_counter` seconds."""
         mailbox = self.mailbox
         instance = self.instance
+        message: Any = None
+        spent = 0.0
         try:
             for _ in range(TURN):
                 if not mailbox or instance is None or now >= until:
@@ -279,10 +277,10 @@ class Cell:
                 self.busy += spent
                 if spent > self.busy_max:
                     self.busy_max = spent
-                if spent > BLOCKING:
-                    self.system.blocked(self, message, spent)
                 now = after
                 instance = self.instance
+            if spent > BLOCKING:  # only the last can have taken that long: `until` was over after it
+                self.system.blocked(self, message, spent)
         finally:  # whatever came out of a handler: who has mail has another turn
             if self.mailbox and self.instance is not None:
                 self.system.schedule(self)
