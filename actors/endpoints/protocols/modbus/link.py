@@ -139,10 +139,12 @@ class Link:
                     reply = await self._exchange(request, seconds)
                     if unit not in self._line.doubtful or request.function_code not in _READS:
                         return reply
+                    self._line.doubtful.discard(unit)
+                    if reply.transaction_id:
+                        return reply
                     # It may be the late reply to an earlier request. Its own one is waited out, and asked for
                     # again.
                     self._wait_out(unit, seconds)
-                    self._line.doubtful.discard(unit)
             await self._settle(unit)
 
     def reset(self, code: str, reason: str) -> None:
@@ -254,11 +256,12 @@ class Link:
             reply.set_exception(failure)
 
     def _expect_late_reply(self, unit: int, seconds: float) -> None:
-        """Without numbers a late reply could be taken for the next one of its unit, and that
-        one's own for the one after, without end."""
+        """Without numbers a late reply could be taken for the next one of its unit, and that one's own for the
+        one after, without end. Whether a unit's replies have numbers, only a reply says: until then there is
+        doubt, but no waiting."""
+        self._line.doubtful.add(unit)
         if self._unnumbered:
             self._wait_out(unit, seconds)
-            self._line.doubtful.add(unit)
 
     def _wait_out(self, unit: int, seconds: float) -> None:
         self._line.settled_at[unit] = self.loop.time() + max(seconds, _MIN_SETTLING)
