@@ -1,6 +1,7 @@
 """An actor that keeps a connection up: made, watched, made again."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from itertools import count
 from time import monotonic
@@ -104,10 +105,10 @@ class Connecting(Actor, Generic[C]):
 
     # For who inherits
 
+    @abstractmethod
     def builder(self, number: int) -> tuple[str, Callable[[], C]]:
         """The kind of connection, and what builds one; run in a thread. It may raise `Refusal`. What the
         connection says of itself says it with `number`."""
-        raise NotImplementedError
 
     def connection_made(self) -> None:
         """Called when the connection can be used."""

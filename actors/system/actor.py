@@ -152,10 +152,10 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         that would need an answer. Override to `release` what the instance holds."""
 
     @classmethod
-    def spill(cls, start: Any, waiting: list[Any]) -> tuple[ActorAddress, Any]:
-        """Whom to send what, so that the messages in `waiting`, oldest first, are safe; `start` is the start
-        message of the actor, which is away or has ended."""
-        raise NotImplementedError(f"{cls.__name__} spills nothing")
+    def spill(cls, start: Any, waiting: list[Any]) -> tuple[ActorAddress, Any] | None:
+        """Whom to send what, so that the messages in `waiting`, oldest first, are safe, if that can be done;
+        `start` is the start message of the actor, which is away or has ended. Override with SPILLS."""
+        return None
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, sender: ActorAddress) -> Any:
         if message.payload is not None:

@@ -234,14 +234,14 @@ class Cell:
         if not waiting:
             return False
         try:
-            to, message = self.actor_class.spill(self.start, waiting)
+            safe = self.actor_class.spill(self.start, waiting)
         except Exception:
             log.exception("%s: %d messages cannot be spilled", self.address.addressDetails, len(waiting))
             return False
-        if to._aaddr not in self.system.mailboxes:  # there is no safety now, but there may be
+        if safe is None or safe[0]._aaddr not in self.system.mailboxes:  # there may be later
             return False
         self.take(types)
-        self.system.deliver(to, message, self.address)
+        self.system.deliver(safe[0], safe[1], self.address)
         return True
 
     def take(self, kinds: tuple[type, ...]) -> list[tuple[Any, ActorAddress]]:

@@ -256,8 +256,8 @@ class Link:
             reply.set_exception(failure)
 
     def _expect_late_reply(self, unit: int, seconds: float) -> None:
-        """Without numbers a late reply could be taken for the next one of its unit, and that one's own for the
-        one after, without end. Whether a unit's replies have numbers, only a reply says: until then there is
+        """Without numbers a late reply could be taken for the next one of its unit, and that one's own for
+        the one after, without end. Whether replies have numbers, only a reply says: until then there is
         doubt, but no waiting."""
         self._line.doubtful.add(unit)
         if self._unnumbered:
