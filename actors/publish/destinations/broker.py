@@ -4,8 +4,8 @@ import ssl
 
 import msgspec
 
+from actors.connections.tls import client_context
 from actors.publish.destinations.fields import MAX_TEXT
-from actors.publish.destinations.tls import client_context
 
 MAX_PAYLOAD = 268_435_455 - MAX_TEXT - 4
 """Bytes that certainly fit into an MQTT packet beside the longest topic."""

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from actors.connections.tls import client_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.fields import ROOT, check_host
-from actors.publish.destinations.tls import client_context
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
