@@ -4,6 +4,7 @@ from math import isfinite
 from typing import Annotated, Any, Final
 
 from conf.annotations import allowed, reads
+from conf.hosts import host_name
 
 _INT64_DIGITS = 19
 
@@ -56,7 +57,14 @@ def finite(value: Any) -> Any:
     return value
 
 
+def host(value: Any) -> Any:
+    """A host name or an address (see `hosts`)."""
+    return host_name(value) if isinstance(value, str) else value
+
+
 Text = Annotated[str, reads(trimmed)]
+Host = Annotated[str, reads(trimmed, host)]
+"""Of a host alone: no scheme, port, path or user."""
 Pem = Annotated[str, reads(trimmed, line_ends)]
 Flag = Annotated[bool, reads(filled)]
 Number = Annotated[int | float, reads(finite), allowed("a number")]

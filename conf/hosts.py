@@ -1,0 +1,69 @@
+"""Names and addresses of hosts, and nothing else that a library could take for one."""
+
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+MAX_NAME = 253
+
+_ADDRESS = "must be a host name or an address"
+_URL = re.compile(r"[/\\?#@]")
+_BLANK = re.compile(r"\s")
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_ZONE = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+
+
+def host_name(text: str) -> str:
+    """The host name or IP address as the network knows it: a name in other letters becomes what IDNA makes of
+    it. Raises `ValueError` with the rest of a sentence that begins with the field."""
+    if _URL.search(text):
+        raise ValueError(f"{_ADDRESS}, not a URL")
+    if _BLANK.search(text):
+        raise ValueError(f"{_ADDRESS}, without blanks")
+    if "[" in text or "]" in text:
+        raise ValueError(f"{_ADDRESS}, without brackets and without a port: use port")
+    if text.count(":") == 1:
+        raise ValueError(f"{_ADDRESS}, without a port: use port")
+    return _ipv6(text) if ":" in text else _name(text)
+
+
+def _ipv6(text: str) -> str:
+    address, percent, zone = text.partition("%")
+    try:
+        IPv6Address(address)
+    except AddressValueError:
+        raise ValueError(f"{_ADDRESS}, and is not an IPv6 address") from None
+    if percent and not _ZONE.fullmatch(zone):
+        raise ValueError(f"{_ADDRESS}, and its zone is not the name of an interface")
+    return text
+
+
+def _name(text: str) -> str:
+    name = _ascii(text)
+    labels = name.removesuffix(".").split(".")
+    if len(name.removesuffix(".")) > MAX_NAME:
+        raise ValueError(f"{_ADDRESS} of at most {MAX_NAME} characters")
+    if not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(f"{_ADDRESS}: letters, digits, hyphens and dots, at most 63 between two dots")
+    # Resolvers take such a name for an address, also in forms that only they know: 127.1, 0x7f000001.
+    if _NUMBER.fullmatch(labels[-1]) and not _is_ipv4(name):
+        raise ValueError(f"{_ADDRESS}, and is not an IPv4 address of four numbers")
+    return name
+
+
+def _ascii(text: str) -> str:
+    """What IDNA makes of other letters; it may be anything, also dots and slashes."""
+    if text.isascii() or len(text) > MAX_NAME:
+        return text
+    try:
+        return text.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError(f"{_ADDRESS}, and cannot be written as an internationalised name") from None
+
+
+def _is_ipv4(name: str) -> bool:
+    try:
+        IPv4Address(name)
+    except AddressValueError:
+        return False
+    return True
