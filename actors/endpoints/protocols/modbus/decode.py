@@ -11,6 +11,7 @@ from math import isfinite, lcm
 from typing import Any, NamedTuple
 
 from .points import DataPoint
+from .quality import READ_ERROR
 
 Indexed = tuple[int, DataPoint]
 """A point and its place in the list of values."""
@@ -39,6 +40,8 @@ class Layer(NamedTuple):
     unpack: Callable[[bytes], tuple[Any, ...]]
     finish: Finish
     places: slice | tuple[int, ...]
+    fallible: bool
+    """whether a value can be None because it is not a finite number"""
 
 
 class Decoder:
@@ -49,19 +52,27 @@ class Decoder:
         bits = points[0][1].table.is_bits
         self.size = (count + 7) // 8 if bits else 2 * count
         """how many bytes a reply must have"""
-        self.fallible = any(point.kind.startswith("float") for _, point in points)
-        """whether a value can be None because it is not a finite number"""
         self._layers = [_bits(points, address)] if bits else _layers(points, address, count)
 
-    def fill(self, values: list[Any], reply: bytes) -> None:
-        """Put the points' values in their places of `values`; None for a float that is not finite."""
-        for swapped, unpack, finish, places in self._layers:
+    def fill(self, values: list[Any], reply: bytes) -> dict[int, str] | None:
+        """Put the points' values in their places of `values`. `reply` has `size` bytes.
+
+        Returns the codes, by place, of those that are not GOOD; None when all are. A value of None is BAD,
+        another one with a code UNCERTAIN.
+        """
+        codes: dict[int, str] | None = None
+        for swapped, unpack, finish, places, fallible in self._layers:
             found = finish(unpack(swap(reply) if swapped else reply))
             if isinstance(places, slice):
                 values[places] = found
             else:
                 for place, value in zip(places, found, strict=True):
                     values[place] = value
+            if fallible and None in found:
+                indices = range(len(values))[places] if isinstance(places, slice) else places
+                faults = {p: READ_ERROR for p, v in zip(indices, found, strict=True) if v is None}
+                codes = faults if codes is None else codes | faults
+        return codes
 
 
 def order_of(point: DataPoint) -> tuple[bool, str]:
@@ -92,7 +103,7 @@ def _bits(points: Sequence[Indexed], address: int) -> Layer:
     def unpack(reply: bytes) -> tuple[Any, ...]:
         return tuple([reply[byte] & mask != 0 for byte, mask in spots])
 
-    return Layer(False, unpack, list, _places(points))
+    return Layer(False, unpack, list, _places(points), False)
 
 
 def _layers(points: Sequence[Indexed], address: int, count: int) -> list[Layer]:
@@ -107,7 +118,13 @@ def _layers(points: Sequence[Indexed], address: int, count: int) -> list[Layer]:
         else:
             same.append([indexed])
     return [
-        Layer(swapped, _structure(pile, order, address, count).unpack, _finish(name, pile), _places(pile))
+        Layer(
+            swapped,
+            _structure(pile, order, address, count).unpack,
+            _finish(name, pile),
+            _places(pile),
+            "float" in name,
+        )
         for (swapped, order, name), same in piles.items()
         for pile in same
     ]

@@ -5,6 +5,8 @@ from fractions import Fraction
 from math import isfinite
 from typing import Any, NamedTuple
 
+import msgspec
+
 from actors.system.failure import Refusal
 
 from .decode import Decoder, letter_of, order_of, swap
@@ -17,12 +19,42 @@ _TRUE = ("true", "1", "on", "yes")
 _FALSE = ("false", "0", "off", "no")
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A write of some bits of registers: for devices without function 22, the registers are read, merged and
+    written."""
+
+    address: int
+    count: int
+    """the registers to read"""
+    mask: bytes
+    """the bits to write, of those registers"""
+    bits: bytes
+    function: int
+    """the one to write with"""
+    other: int | None = None
+    """the one to write with when the device does not know that one"""
+
+    def merge(self, old: bytes) -> tuple[int, bytes]:
+        """The request that writes the registers, which held `old`."""
+        return self.function, b""
+
+    def merge_otherwise(self, old: bytes) -> tuple[int, bytes] | None:
+        """The same by the other function, for a device that answers exception 1; None without one."""
+        return None
+
+
 class Writing(NamedTuple):
-    """A write request: function code, body, and the value that the device will hold afterwards."""
+    """A write request."""
 
     function: int
+    """Function code; 0 for a `part` that cannot be written before it was read."""
     body: bytes
     value: Any
+    """what the device will hold, as reading it back shows"""
+    otherwise: tuple[int, bytes] | None = None
+    """Function and body to send when the device answers exception 1 (it does not know the function)."""
+    part: Part | None = None
+    """What to do when the device does not know function 22, or when `function` is 0."""
 
 
 def encode(point: DataPoint, value: Any) -> Writing:

@@ -14,6 +14,8 @@ from actors.system.failure import Refusal
 from conf.annotations import allowed, reads, says
 from conf.fields import Number, filled, lower, upper
 
+from .options import NO_EXTRA, Extra
+
 TableName = Literal["coil", "discrete", "holding", "input"]
 Kind = Literal[
     "int16",
@@ -84,9 +86,11 @@ class Location(msgspec.Struct, frozen=True):
 
     table: Table
     address: int
+    bit: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.table.name}:{self.address}"
+        bit = "" if self.bit is None else f".{self.bit}"
+        return f"{self.table.name}:{self.address}{bit}"
 
 
 class DataPoint(msgspec.Struct, frozen=True):
@@ -98,7 +102,7 @@ class DataPoint(msgspec.Struct, frozen=True):
     kind: str
     """a key of `REGISTERS`"""
     count: int = 1
-    """registers, or 1 for a coil or discrete input"""
+    """registers; coils or discrete inputs"""
     order: str = "ABCD"
     """the order of a value's bytes on the wire, A the most significant"""
     scale: Fraction = Fraction(1)
@@ -110,10 +114,11 @@ class DataPoint(msgspec.Struct, frozen=True):
     """None when the client did not say"""
     alone: bool = False
     """never read together with other points"""
+    extra: Extra = NO_EXTRA
 
     @property
     def address_text(self) -> str:
-        return f"{self.table.name}:{self.address}"
+        return str(Location(self.table, self.address, self.extra.bit))
 
     @property
     def end(self) -> int:

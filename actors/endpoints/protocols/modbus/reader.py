@@ -14,14 +14,14 @@ from .frames import Reply, Request
 from .learning import Block, Piece, Stretch
 from .link import Link, acquire, release
 from .plan import plan
-from .points import DataPoint, Table, parse_register, registers_of
+from .points import DataPoint
+from .writable import point_to_write
 
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1
 _SPARE_REQUESTS = 8
 """Requests of a poll beyond those planned: asked again of a busy device, or cut around what is refused."""
 _WRITE_REFUSALS = (1, 2, 3)
-_DEFAULT_WRITE_TYPE = "uint16"
 
 
 class ModbusReader(Reader):
@@ -61,38 +61,9 @@ class ModbusReader(Reader):
         return PollResult(poll.values, poll.codes)
 
     async def write(self, register: str, value: Any) -> Any:
-        writing = encode(self._writable(register), value)
+        writing = encode(point_to_write(self._points, register), value)
         await self._send(writing, register)
         return writing.value
-
-    def _writable(self, register: str) -> DataPoint:
-        """The point to write: by its name, else by its address, with or without a data point there."""
-        point = next((point for point in self._points if point.name == register), None)
-        if point is None:
-            point = self._addressed(register)
-        if point.table in (Table.discrete, Table.input):
-            raise _read_only(register, f"{point.table.name} cannot be written")
-        for other in self._points:
-            if other.writable is False and _overlap(other, point):
-                raise _read_only(register, f"{other.name} is not writable")
-        return point
-
-    def _addressed(self, register: str) -> DataPoint:
-        try:
-            location, kind = parse_register(register)
-        except ValueError as error:
-            raise Refusal(f"Register not found: {register}", "register", "not_found") from error
-        for point in self._points:
-            if point.address_text == str(location) and kind in (None, point.kind):
-                return point
-        kind = kind or ("boolean" if location.table.is_bits else _DEFAULT_WRITE_TYPE)
-        try:
-            count = registers_of(kind, None)
-        except ValueError as error:
-            raise Refusal(f"{register}: {error}", "register") from error
-        if location.address + count > 0x10000:
-            raise Refusal(f"{register}: {count} registers go past 65535", "register")
-        return DataPoint(register, location.table, location.address, kind, count)
 
     async def _send(self, writing: Writing, register: str) -> None:
         link, timeout = self._connected(), self._connection.timeout
@@ -208,11 +179,8 @@ class _Poll:
         return answer
 
     def _take(self, block: Block, reply: bytes) -> None:
-        block.decoder.fill(self.values, reply)
-        if block.decoder.fallible:
-            for place in block.places:
-                if self.values[place] is None:
-                    self._mark_place(place, quality.READ_ERROR)
+        for place, code in (block.decoder.fill(self.values, reply) or {}).items():
+            self._mark_place(place, code)
 
     def _mark(self, block: Block, code: str) -> None:
         for place in block.places:
@@ -222,11 +190,3 @@ class _Poll:
         if self.codes is None:
             self.codes = [None] * len(self.values)
         self.codes[place] = code
-
-
-def _read_only(register: str, why: str) -> Refusal:
-    return Refusal(f"{register} is read-only: {why}", "register", "read_only")
-
-
-def _overlap(one: DataPoint, other: DataPoint) -> bool:
-    return one.table is other.table and one.address < other.end and other.address < one.end
