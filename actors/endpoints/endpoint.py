@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -109,6 +110,7 @@ class Endpoint(Connecting[Reader]):
         self.poll_began = 0.0
         self.probing = False
         self.found: str | None = None
+        self.misconfigured: str | None = None
 
     def receiveMsg_RunEndpoint(self, message: RunEndpoint, sender: ActorAddress) -> None:
         """Begin, or begin anew with a changed configuration; another interval alone keeps the connection."""
@@ -120,6 +122,7 @@ class Endpoint(Connecting[Reader]):
         self.config = message
         self.peer = message.name
         self.state = PollRecord(message.device)
+        self.misconfigured = None
         self.health = "connecting"
         try:
             self.protocol = protocols.find(message.protocol)
@@ -196,7 +199,7 @@ class Endpoint(Connecting[Reader]):
         self.poll_began = now
         self.probing = probing
         patience = self.connection.patience
-        poll = _poll(self.number, self.connection, len(self.source.points))
+        poll = _poll(self.number, self.connection, len(self.source.points), self.schedule.interval)
         self.run(poll, then=_as_is, within=beyond(patience))
         if self.schedule.interval > SELDOM and self.schedule.interval > patience:
             self.wakeupAfter(patience, PollLate(now))
@@ -286,6 +289,7 @@ class Endpoint(Connecting[Reader]):
 
     def _misconfigured(self, message: str) -> None:
         log.error("%s: %s", self.config.name, message)
+        self.misconfigured = message
         self.health = f"misconfigured: {message}"
         self.state.last_error = message
 
@@ -308,14 +312,24 @@ class Endpoint(Connecting[Reader]):
         self.send(sender, MetricsSummarised(self.config.device, self.state.summary()))
 
     def receiveMsg_WriteRegister(self, message: WriteRegister, sender: ActorAddress) -> None:
+        try:
+            self._write(message, sender)
+        except Refusal as refusal:
+            self.send(sender, refusal.failed())
+
+    def _write(self, message: WriteRegister, requester: ActorAddress) -> None:
+        """What can never be written is refused whether the device is there or not."""
+        if self.misconfigured is not None:
+            raise Refusal(f"{self.config.device} is misconfigured: {self.misconfigured}", kind="unavailable")
+        prepared = self.protocol.prepare(self.endpoint, message.register, message.value)
         if self.connection is None or not self.state.connected:
-            self.send(sender, Failed("unavailable", f"Device not connected: {self.config.device}"))
-            return
+            raise Refusal(f"Device not connected: {self.config.device}", kind="unavailable")
         patience = self.connection.patience
         hung = self.hung(patience)
+        tell_hung = partial(self.send, self.myAddress, hung)
         self.run(
-            _write(self.connection, message, hung, lambda: self.send(self.myAddress, hung)),
-            reply_to=sender,
+            _write(self.connection, message.register, prepared, hung, tell_hung),
+            reply_to=requester,
             within=beyond(patience),
         )
 
@@ -323,10 +337,10 @@ class Endpoint(Connecting[Reader]):
         self._forget()
 
 
-async def _poll(number: int, reader: Reader, points: int) -> Polled | PollFailed:
+async def _poll(number: int, reader: Reader, points: int, within: float) -> Polled | PollFailed:
     began = perf_counter()
     try:
-        reading = await reader.read()
+        reading = await reader.read(within)
     except NoConnection as error:
         duration = 1000 * (perf_counter() - began)
         return PollFailed(number, trouble_of(error), int(time.time() * 1000), duration)
@@ -337,16 +351,16 @@ async def _poll(number: int, reader: Reader, points: int) -> Polled | PollFailed
 
 
 async def _write(
-    reader: Reader, message: WriteRegister, hung: Lost, tell_hung: Callable[[], None]
+    reader: Reader, register: str, prepared: Any, hung: Lost, tell_hung: Callable[[], None]
 ) -> RegisterWritten | Failed:
     try:
-        value = await bounded(reader.write(message.register, message.value), reader.patience)
+        value = await bounded(reader.write(prepared), reader.patience)
     except NoConnection as error:
         return Failed("unavailable", f"Device did not answer: {error}")
     except Overdue:
         tell_hung()
         return Failed("unavailable", f"Device did not answer: {hung.trouble.reason}")
-    return RegisterWritten(message.register, value)
+    return RegisterWritten(register, value)
 
 
 def _as_is(message: Any) -> Any:

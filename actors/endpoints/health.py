@@ -9,7 +9,7 @@ import msgspec
 
 from actors.endpoints.messages import HealthReported
 from actors.endpoints.protocol import PollResult
-from actors.readings.batch import Source
+from actors.readings.batch import Source, quality
 from storage.timestamps import iso
 
 HISTORY = 100
@@ -44,7 +44,8 @@ class PollRecord:
         self.updated = 0
         self.skipped = 0
         self.reading: PollResult | None = None
-        self._history: deque[bool] = deque(maxlen=HISTORY)
+        self._history: deque[float] = deque(maxlen=HISTORY)
+        """of each poll the share of data points that had a value"""
         self._durations = array("f")
         self._errors: deque[PollError] = deque(maxlen=ERRORS)
         self._register_errors: Counter[int] = Counter()
@@ -53,24 +54,31 @@ class PollRecord:
     # Recording
 
     def success(self, now: int, duration: float, reading: PollResult) -> None:
-        """A poll that the device answered, its data points good or not."""
-        self._polled(now, duration, True)
-        self.connected = True
+        """A poll that the device answered. It is as good as its data points: one of which none has a value
+        counts as failed, though the device is connected."""
+        total = updated = len(reading.values)
         previous_seen, self.last_seen = self.last_seen, now
-        self.succeeded += 1
-        self.error_count = 0
-        self.last_error = None
-        self.response_time = duration
-        updated = len(reading.values)
         if reading.qualities is not None:
-            updated -= self._note_bad(reading.qualities, previous_seen)
+            updated -= self._note_bad(reading, previous_seen)
+        self.connected = True
+        self.response_time = duration
         self.registers_updated = updated
-        self.updated += updated
         self.reading = reading
+        self._polled(now, duration, updated / total if total else 1.0)
+        if updated or not total:
+            self.succeeded += 1
+            self.updated += updated
+            self.error_count = 0
+            self.last_error = None
+        else:
+            code = next(filter(None, reading.qualities or ()), "")
+            self.error_count += 1
+            self.last_error = f"no data point can be read: {code}"
+            self._errors.append(PollError(now, code, self.last_error))
 
     def failure(self, now: int, duration: float | None, code: str, message: str) -> None:
         """A poll without an answer; `duration` None when none was sent because the device is offline."""
-        self._polled(now, duration, False)
+        self._polled(now, duration, 0.0)
         self.lost(message)
         self.error_count += 1
         self.registers_updated = 0
@@ -88,8 +96,8 @@ class PollRecord:
         self.connected = False
         self.last_error = message
 
-    def _polled(self, now: int, duration: float | None, good: bool) -> None:
-        self._history.append(good)
+    def _polled(self, now: int, duration: float | None, share: float) -> None:
+        self._history.append(share)
         self._timed(now, duration)
 
     def _timed(self, now: int, duration: float | None) -> None:
@@ -103,15 +111,15 @@ class PollRecord:
                 self._durations[self.polls % DURATIONS] = duration
             self.polls += 1
 
-    def _note_bad(self, qualities: list[str | None], previous_seen: int | None) -> int:
+    def _note_bad(self, reading: PollResult, previous_seen: int | None) -> int:
         """Count the bad points, and keep what their last success was: per point only for those."""
         bad = 0
         before = self.reading
-        for index, code in enumerate(qualities):
-            if code is not None:
+        for index, value in enumerate(reading.values):
+            if value is None:
                 bad += 1
                 self._register_errors[index] += 1
-                was_good = before is not None and not (before.qualities and before.qualities[index])
+                was_good = before is not None and before.values[index] is not None
                 if was_good and previous_seen is not None:
                     self._register_seen[index] = previous_seen
         return bad
@@ -120,7 +128,15 @@ class PollRecord:
 
     @property
     def success_rate(self) -> float:
-        return sum(self._history) / len(self._history) if self._history else 1.0
+        """The share of the latest polls in which any data point had a value."""
+        return sum(map(bool, self._history)) / len(self._history) if self._history else 1.0
+
+    @property
+    def quality(self) -> float:
+        """The share of values that arrived in the latest polls, but not better than in the very latest."""
+        if not self.connected:
+            return 0.0
+        return min(sum(self._history) / len(self._history), self._history[-1]) if self._history else 1.0
 
     def report(self) -> HealthReported:
         rate = self.success_rate
@@ -135,8 +151,8 @@ class PollRecord:
             response_time_ms=None if self.response_time is None else round(self.response_time, 2),
             poll_success_rate=round(rate, 4),
             registers_updated=self.registers_updated,
-            communication_quality=round(100 * rate, 1) if self.connected else 0.0,
-            quality_word=_word(self.connected, rate),
+            communication_quality=round(100 * self.quality, 1),
+            quality_word=_word(self.connected, self.quality),
             polls_skipped=self.skipped,
         )
 
@@ -199,11 +215,10 @@ class PollRecord:
         if not self.connected or self.reading is None:
             return "BAD", "DEVICE_OFFLINE"
         code = self.reading.qualities[index] if self.reading.qualities else None
-        return ("BAD", code) if code else ("GOOD", None)
+        return quality(self.reading.values[index], code), code
 
     def _last_success(self, index: int) -> int | None:
-        good = self.reading and not (self.reading.qualities and self.reading.qualities[index])
-        if good:
+        if self.reading is not None and self.reading.values[index] is not None:
             return self.last_seen
         return self._register_seen.get(index)
 

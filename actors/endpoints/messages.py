@@ -127,7 +127,8 @@ class HealthReported(msgspec.Struct, frozen=True):
     poll_success_rate: float
     registers_updated: int
     communication_quality: float
-    """100 x success share of the last 100 polls, one decimal; 0 while disconnected"""
+    """100 x the share of values that arrived in the last 100 polls, not above that of the very last; one
+    decimal, 0 while disconnected"""
     quality_word: str
     """good, degraded, poor or offline"""
     polls_skipped: int

@@ -28,16 +28,19 @@ class Reader(Connection):
     `DEVICE_NOT_CONFIGURED` when permanent.
     """
 
-    @abstractmethod
-    async def read(self) -> PollResult:
-        """Read every point once. Raises `NoConnection` when the device as a whole did not answer."""
+    metadata: dict[str, str] | None = None
+    """What the device says of itself."""
 
     @abstractmethod
-    async def write(self, register: str, value: Any) -> Any:
-        """Write one point, named by its name or by its address; returns the value as written.
+    async def read(self, within: float) -> PollResult:
+        """Read every point once. `within` is the seconds until the next poll: what is not answered is asked
+        again only up to then. Raises `NoConnection` when the device as a whole did not answer."""
 
-        Raises `Refusal` for an unknown point, one that is read-only, or a value that does not fit;
-        `NoConnection` when the device did not answer.
+    @abstractmethod
+    async def write(self, prepared: Any) -> Any:
+        """Write what `Protocol.prepare` made; returns the value as written.
+
+        Raises `Refusal` when the device refuses it; `NoConnection` when it did not answer.
         """
 
 
@@ -76,11 +79,14 @@ class Protocol(msgspec.Struct, frozen=True):
     """One protocol. `check` validates a connection and its data points and touches no network; it
     raises `Refusal` naming the field. `reader` is called in a thread, and imports the protocol's library on
     its first call. `connection` and `data_point` are the schemas that clients' input is read by
-    (`conf.schema`)."""
+    (`conf.schema`). `prepare` makes what a reader writes from an endpoint, a point's name or address, and a
+    value; it touches no network, and raises `Refusal` for an unknown point, one that is read-only, or a value
+    that does not fit."""
 
     name: str
     check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], CheckedEndpoint]
     reader: Callable[[CheckedEndpoint], Reader]
+    prepare: Callable[[CheckedEndpoint, str, Any], Any]
     library: str
     """The module whose absence makes the protocol unavailable."""
     connection: type[msgspec.Struct] = Nothing

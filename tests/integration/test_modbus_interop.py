@@ -72,7 +72,7 @@ async def test_every_table_is_read(connection: dict[str, Any]):
     registers = [f"{table}:{n}" for table in ("coil", "discrete") for n in range(40)]
     registers += [f"{table}:{n}:uint16" for table in ("holding", "input") for n in range(40)]
     async with connected(connection, *registers) as reader:
-        reading = await reader.read()
+        reading = await reader.read(WITHIN)
     assert reading.qualities is None
     assert reading.values[:40] == [n % 2 == 0 for n in range(40)]
     assert reading.values[40:80] == [n % 3 == 0 for n in range(40)]
@@ -82,7 +82,7 @@ async def test_every_table_is_read(connection: dict[str, Any]):
 async def test_registers_past_the_end_are_bad_and_the_others_good(connection: dict[str, Any]):
     async with connected(connection, *(f"holding:{n}:uint16" for n in range(44, 54))) as reader:
         for _ in range(3):
-            reading = await reader.read()
+            reading = await reader.read(WITHIN)
             assert reading.values == [44, 45, 46, 47, 48, 49, None, None, None, None]
             assert reading.qualities == [None] * 6 + ["ILLEGAL_ADDRESS"] * 4
 
@@ -92,7 +92,7 @@ async def test_what_is_written_is_read_back(connection: dict[str, Any]):
     async with connected(connection, *registers) as reader:
         for register, value in zip(registers, (True, -5, 21.3, 70_000), strict=True):
             assert await reader.write(register, value) == value
-        assert (await reader.read()).values == [True, -5, 21.3, 70_000]
+        assert (await reader.read(WITHIN)).values == [True, -5, 21.3, 70_000]
 
 
 async def test_a_write_past_the_end_is_refused(connection: dict[str, Any]):
@@ -113,10 +113,12 @@ async def test_units_of_one_serial_port_share_it_and_a_silent_one_harms_nobody()
             silent = make(silent_unit, point)
             await silent.connect()
             for _ in range(2):
-                outcomes = await asyncio.gather(lively.read(), silent.read(), return_exceptions=True)
+                outcomes = await asyncio.gather(
+                    lively.read(WITHIN), silent.read(WITHIN), return_exceptions=True
+                )
                 assert isinstance(outcomes[1], Transient)
                 assert outcomes[1].code == "TIMEOUT"
-                assert (await lively.read()).values == [9]
+                assert (await lively.read(WITHIN)).values == [9]
             await silent.close()
 
 
@@ -144,14 +146,14 @@ async def test_a_serial_adapter_that_is_pulled_out_is_noticed_and_found_again(tm
     async with pymodbus_serial(tmp_path, "rtu") as path:
         reader = make(line(path), point)
         await reader.connect()
-        assert (await reader.read()).values == [9]
+        assert (await reader.read(WITHIN)).values == [9]
     with pytest.raises(Transient):
-        await reader.read()
+        await reader.read(WITHIN)
     with pytest.raises(Transient):
         await reader.connect()
     async with pymodbus_serial(tmp_path, "rtu"):
         await reader.connect()
-        assert (await reader.read()).values == [9]
+        assert (await reader.read(WITHIN)).values == [9]
     await reader.close()
 
 
@@ -164,7 +166,9 @@ async def test_a_late_serial_reply_is_not_taken_for_the_next_one_of_its_unit():
             connected(settings, "holding:10:uint16") as first,
             connected(settings, "holding:11:uint16") as second,
         ):
-            late, awaited = await asyncio.gather(first.read(), second.read(), return_exceptions=True)
+            late, awaited = await asyncio.gather(
+                first.read(WITHIN), second.read(WITHIN), return_exceptions=True
+            )
             assert isinstance(late, Transient)
             assert awaited == PollResult([11])
 
@@ -179,8 +183,8 @@ async def test_a_cancelled_serial_read_leaves_the_line_in_order():
         ):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.02):
-                    await first.read()
-            assert (await second.read()).values == [11]
+                    await first.read(WITHIN)
+            assert (await second.read(WITHIN)).values == [11]
 
 
 async def test_a_serial_device_that_stood_still_for_a_while_is_read_right_afterwards():
@@ -199,7 +203,7 @@ async def test_a_serial_device_that_stood_still_for_a_while_is_read_right_afterw
             readings: list[Any] = []
             while len(readings) < 3:
                 with contextlib.suppress(Transient):
-                    readings.append((await reader.read()).values)
+                    readings.append((await reader.read(WITHIN)).values)
             assert clock() > free_at - 0.1, "the device did not stand still"
             assert readings == [[10, 50]] * 3
 
@@ -208,11 +212,11 @@ async def test_a_reply_to_the_endpoint_before_is_not_taken_for_one_to_its_succes
     delays = [0.3, 0.3, 0.3]
     with slow_device(lambda unit: delays.pop(0)) as path:
         async with connected(line(path), "holding:10:uint16") as removed:
-            reading = asyncio.create_task(removed.read())
+            reading = asyncio.create_task(removed.read(WITHIN))
             await asyncio.sleep(0.05)
         reading.cancel()
         async with connected(line(path), "holding:11:uint16") as added:
-            assert (await added.read()).values == [11]
+            assert (await added.read(WITHIN)).values == [11]
 
 
 async def test_a_serial_reply_that_nobody_waited_for_makes_the_next_one_be_asked_for_twice():
@@ -220,11 +224,11 @@ async def test_a_serial_reply_that_nobody_waited_for_makes_the_next_one_be_asked
     with slow_device(lambda unit: asked.append(unit) or 0.0) as path:
         settings = {**line(path), "timeout": 100}
         async with connected(settings, "holding:10:uint16") as reader:
-            await reader.read()
+            await reader.read(WITHIN)
             stray = bytes([UNIT, 3, 2, 0, 99])
             os.write(path.device, stray + _crc(stray))
             await asyncio.sleep(0.05)
-            assert (await reader.read()).values == [10]
+            assert (await reader.read(WITHIN)).values == [10]
             assert len(asked) == 3
 
 

@@ -16,6 +16,8 @@ from actors.endpoints.protocols.modbus import learning, link
 from actors.system.failure import Refusal
 
 Open = Callable[..., Reader]
+WITHIN = 1.0
+"""Seconds for a poll."""
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ async def test_points_of_every_table_are_read(server: ModbusServer, reader: Open
         ]
     )
     await plc.connect()
-    reading = await plc.read()
+    reading = await plc.read(WITHIN)
     assert reading.values == [True, False, 10, 21.3, -2, 9]
     assert reading.qualities is None
 
@@ -103,7 +105,7 @@ async def test_every_read_sees_the_device_as_it_is_now(reader: Open):
     plc = reader(["holding:0:uint32", "holding:2:uint32"])
     await plc.connect()
     before = time.time_ns() // 1_000_000 & 0xFFFFFFFF
-    (first, clock), (second, _) = (await plc.read()).values, (await plc.read()).values
+    (first, clock), (second, _) = (await plc.read(WITHIN)).values, (await plc.read(WITHIN)).values
     assert second == first + 1
     assert 0 <= clock - before < 5000
 
@@ -111,14 +113,14 @@ async def test_every_read_sees_the_device_as_it_is_now(reader: Open):
 async def test_an_endpoint_without_points_reads_nothing(reader: Open):
     plc = reader([])
     await plc.connect()
-    assert (await plc.read()).values == []
+    assert (await plc.read(WITHIN)).values == []
 
 
 async def test_a_float_that_is_no_number_is_bad(server: ModbusServer, reader: Open):
     server.device(1).words[20:24] = b"\x7f\xc0\0\0"
     plc = reader(["holding:10:float32", "holding:12:uint16"])
     await plc.connect()
-    reading = await plc.read()
+    reading = await plc.read(WITHIN)
     assert reading.values == [None, 12]
     assert reading.qualities == ["READ_ERROR", None]
 
@@ -136,7 +138,7 @@ async def test_only_the_point_that_the_device_refuses_is_bad(
     server.on_request = refusing(exception, 20)
     plc = reader(words(*range(10, 60)))
     await plc.connect()
-    reading = await plc.read()
+    reading = await plc.read(WITHIN)
     assert reading.values == [None if n == 20 else n for n in range(10, 60)]
     assert reading.qualities == [code if n == 20 else None for n in range(10, 60)]
 
@@ -145,7 +147,7 @@ async def test_an_empty_reply_is_cut_like_an_exception(server: ModbusServer, rea
     server.on_request = refusing("empty", 12)
     plc = reader(words(10, 11, 12, 13))
     await plc.connect()
-    reading = await plc.read()
+    reading = await plc.read(WITHIN)
     assert reading.values == [10, 11, None, 13]
     assert reading.qualities == [None, None, "READ_ERROR", None]
 
@@ -154,9 +156,9 @@ async def test_the_cut_is_remembered_and_the_refused_point_rests(server: ModbusS
     server.on_request = refusing(2, 20)
     plc = reader(words(*range(10, 60)))
     await plc.connect()
-    await plc.read()
+    await plc.read(WITHIN)
     server.log.clear()
-    reading = await plc.read()
+    reading = await plc.read(WITHIN)
     assert reading.qualities is not None
     assert reading.qualities[10] == "ILLEGAL_ADDRESS"
     assert server.log == [(1, 3, 10, 10), (1, 3, 21, 39)]
@@ -167,14 +169,14 @@ async def test_a_refused_point_comes_back_when_the_device_has_it_again(server: M
     plc = reader(words(*range(10, 60)))
     await plc.connect()
     for _ in range(30):
-        assert (await plc.read()).qualities is not None
+        assert (await plc.read(WITHIN)).qualities is not None
     server.on_request = None
     for _ in range(61):
-        reading = await plc.read()
+        reading = await plc.read(WITHIN)
     assert reading.values == list(range(10, 60))
     assert reading.qualities is None
     server.log.clear()
-    await plc.read()
+    await plc.read(WITHIN)
     assert server.log == [(1, 3, 10, 50)]
 
 
@@ -186,12 +188,12 @@ async def test_a_refused_point_does_not_rest_for_hours_where_polls_are_seldom(
     plc = reader(words(10, 20))
     await plc.connect()
     server.on_request = refusing(2, 20)
-    assert (await plc.read()).values == [10, None]
+    assert (await plc.read(WITHIN)).values == [10, None]
     server.on_request = None
     now[0] += 100
-    assert (await plc.read()).qualities == [None, "ILLEGAL_ADDRESS"]
+    assert (await plc.read(WITHIN)).qualities == [None, "ILLEGAL_ADDRESS"]
     now[0] += 250
-    assert (await plc.read()).values == [10, 20]
+    assert (await plc.read(WITHIN)).values == [10, 20]
 
 
 async def test_a_refused_point_costs_few_requests_in_the_long_run(server: ModbusServer, reader: Open):
@@ -199,7 +201,7 @@ async def test_a_refused_point_costs_few_requests_in_the_long_run(server: Modbus
     plc = reader(words(19, 20, 21))
     await plc.connect()
     for _ in range(300):
-        await plc.read()
+        await plc.read(WITHIN)
     assert sum(1 for entry in server.log if entry[2:] == (20, 1)) <= 12
 
 
@@ -209,11 +211,11 @@ async def test_a_device_that_limits_the_size_of_requests_is_read_whole_in_smalle
     server.on_request = lambda unit, function, address, count: 3 if count > 20 else None
     plc = reader(words(*range(4, 100)))
     await plc.connect()
-    reading = await plc.read()
+    reading = await plc.read(WITHIN)
     assert reading.values == list(range(4, 100))
     assert reading.qualities is None
     server.log.clear()
-    await plc.read()
+    await plc.read(WITHIN)
     assert max(count for *_, count in server.log) <= 20
     assert len(server.log) <= 8
 
@@ -224,7 +226,7 @@ async def test_a_hole_between_points_is_learnt(server: ModbusServer, reader: Ope
     await plc.connect()
     for _ in range(2):
         server.log.clear()
-        assert (await plc.read()).values == [10, 12]
+        assert (await plc.read(WITHIN)).values == [10, 12]
     assert server.log == [(1, 3, 10, 1), (1, 3, 12, 1)]
 
 
@@ -234,7 +236,7 @@ async def test_a_device_that_refuses_everything_has_still_answered(server: Modbu
     await plc.connect()
     for _ in range(10):
         server.log.clear()
-        reading = await plc.read()
+        reading = await plc.read(WITHIN)
         assert reading.values == [None] * 3
         assert reading.qualities == ["DEVICE_FAILURE"] * 3
         assert server.log, "without a request nothing is known of the device"
@@ -245,7 +247,7 @@ async def test_a_busy_device_is_asked_again_for_a_single_point(server: ModbusSer
     server.on_request = lambda *request: answers.pop() if answers else None
     plc = reader(words(10))
     await plc.connect()
-    assert (await plc.read()).values == [10]
+    assert (await plc.read(WITHIN)).values == [10]
     assert len(server.log) == 4
 
 
@@ -255,10 +257,10 @@ async def test_a_device_that_stays_busy_is_not_asked_again_for_every_point(
     server.on_request = lambda *request: 6
     plc = reader(words(10, 11, 12, 13))
     await plc.connect()
-    assert (await plc.read()).qualities == ["DEVICE_BUSY"] * 4
+    assert (await plc.read(WITHIN)).qualities == ["DEVICE_BUSY"] * 4
     assert len(server.log) == 7 + 3
     server.on_request = None
-    assert (await plc.read()).values == [10, 11, 12, 13]
+    assert (await plc.read(WITHIN)).values == [10, 11, 12, 13]
 
 
 async def test_a_device_that_its_gateway_does_not_reach_is_unreachable(server: ModbusServer, reader: Open):
@@ -266,7 +268,7 @@ async def test_a_device_that_its_gateway_does_not_reach_is_unreachable(server: M
     plc = reader(words(*range(10, 60)))
     await plc.connect()
     with pytest.raises(Transient) as lost:
-        await plc.read()
+        await plc.read(WITHIN)
     assert lost.value.code == "DEVICE_OFFLINE"
     assert len(server.log) == 1
 
@@ -277,7 +279,7 @@ async def test_a_device_that_its_gateway_does_not_reach_is_unreachable(server: M
 async def test_a_reader_that_is_not_connected_says_so(reader: Open):
     plc = reader(words(10))
     with pytest.raises(Transient):
-        await plc.read()
+        await plc.read(WITHIN)
     with pytest.raises(Transient):
         await plc.write("p0", 1)
 
@@ -306,11 +308,11 @@ async def test_a_device_that_says_nothing_times_out_and_is_asked_again_on_the_sa
     await plc.connect()
     server.on_request = lambda *request: "silent"
     with pytest.raises(Transient) as silent:
-        await plc.read()
+        await plc.read(WITHIN)
     assert silent.value.code == "TIMEOUT"
     server.on_request = None
     await plc.connect()
-    assert (await plc.read()).values == [10]
+    assert (await plc.read(WITHIN)).values == [10]
     assert server.listening[0].accepted == 1
     assert len(server.log) == 2
 
@@ -321,10 +323,10 @@ async def test_a_device_that_goes_on_saying_nothing_gets_a_new_connection(server
     for _ in range(3):
         await plc.connect()
         with pytest.raises(Transient):
-            await plc.read()
+            await plc.read(WITHIN)
     server.on_request = None
     await plc.connect()
-    assert (await plc.read()).values == [10]
+    assert (await plc.read(WITHIN)).values == [10]
     assert server.listening[0].accepted == 2
 
 
@@ -333,7 +335,7 @@ async def test_a_connection_lost_during_a_request_is_noticed_at_once(server: Mod
     await plc.connect()
     server.on_request = lambda *request: "close"
     with pytest.raises(Transient) as lost:
-        await plc.read()
+        await plc.read(WITHIN)
     assert lost.value.code == "CONNECTION_RESET"
 
 
@@ -343,7 +345,7 @@ async def test_a_device_that_closes_idle_connections_is_read_whole_all_the_same(
     plc = reader(words(10))
     await plc.connect()
     for connections in (1, 2, 3):
-        assert (await plc.read()).values == [10]
+        assert (await plc.read(WITHIN)).values == [10]
         assert server.listening[0].accepted == connections
         await hang_up(server, plc)
 
@@ -372,7 +374,7 @@ async def test_a_device_that_closes_after_every_reply_is_read_whole(server: Modb
 
     opened._exchange = once
     for _ in range(2):
-        assert (await plc.read()).values == [10, 40, False]
+        assert (await plc.read(WITHIN)).values == [10, 40, False]
     assert server.listening[0].accepted == 6
 
 
@@ -389,7 +391,7 @@ async def test_readers_reconnect_once_when_the_device_was_restarted(server: Modb
             assert refused.value.code == "CONNECTION_REFUSED"
     await server.start()
     await asyncio.gather(first.connect(), second.connect())
-    readings = await asyncio.gather(first.read(), second.read())
+    readings = await asyncio.gather(first.read(WITHIN), second.read(WITHIN))
     assert [reading.values for reading in readings] == [[10], [11]]
     assert server.listening[0].accepted == 2
 
@@ -398,7 +400,7 @@ async def test_a_reader_can_be_closed_and_connected_again(server: ModbusServer, 
     plc = reader(words(10))
     for _ in range(2):
         await plc.connect()
-        assert (await plc.read()).values == [10]
+        assert (await plc.read(WITHIN)).values == [10]
         await plc.close()
         await plc.close()
     assert server.listening[0].accepted == 2
@@ -414,7 +416,8 @@ async def test_units_of_one_address_share_a_connection_with_one_request_in_fligh
     readers = [reader([*words(10), "coil:1"], unitId=unit) for unit in (1, 2, 3)]
     await asyncio.gather(*(plc.connect() for plc in readers))
     await asyncio.gather(
-        *(plc.read() for plc in readers for _ in range(5)), *(plc.write("holding:20", 7) for plc in readers)
+        *(plc.read(WITHIN) for plc in readers for _ in range(5)),
+        *(plc.write("holding:20", 7) for plc in readers),
     )
     assert server.listening[0].accepted == 1
     assert server.listening[0].peak == 1
@@ -426,13 +429,13 @@ async def test_a_silent_unit_does_not_cost_the_others_their_connection(server: M
     lively, silent = reader(words(10), unitId=1), reader(words(10), unitId=2, timeout=100)
     await asyncio.gather(lively.connect(), silent.connect())
     for _ in range(4):
-        readings = await asyncio.gather(lively.read(), silent.read(), return_exceptions=True)
+        readings = await asyncio.gather(lively.read(WITHIN), silent.read(WITHIN), return_exceptions=True)
         assert isinstance(readings[1], Transient)
-        assert (await lively.read()).values == [10]
+        assert (await lively.read(WITHIN)).values == [10]
     for _ in range(4):
         with pytest.raises(Transient):
-            await silent.read()
-    assert (await lively.read()).values == [10]
+            await silent.read(WITHIN)
+    assert (await lively.read(WITHIN)).values == [10]
     assert server.listening[0].accepted == 1
 
 
@@ -446,10 +449,10 @@ async def test_a_unit_that_is_seldom_asked_does_not_keep_the_others_on_a_dead_co
     server.on_request = lambda *request: "silent" if server.listening[0].accepted == 1 else None
     for _ in range(3):
         with pytest.raises(Transient):
-            await often.read()
+            await often.read(WITHIN)
     await often.connect()
-    assert (await often.read()).values == [10]
-    assert (await seldom.read()).values == [10]
+    assert (await often.read(WITHIN)).values == [10]
+    assert (await seldom.read(WITHIN)).values == [10]
     assert server.listening[0].accepted == 2
 
 
@@ -458,7 +461,7 @@ async def test_a_reader_that_closes_leaves_the_connection_to_the_others(server: 
     await first.connect()
     await second.connect()
     await first.close()
-    assert (await second.read()).values == [10]
+    assert (await second.read(WITHIN)).values == [10]
     assert server.listening[0].accepted == 1
     await second.close()
     async with asyncio.timeout(5):
@@ -469,7 +472,7 @@ async def test_those_who_wait_learn_of_a_reset(server: ModbusServer, reader: Ope
     server.on_request = lambda *request: "silent"
     readers = [reader(words(10), unitId=1, timeout=100) for _ in range(4)]
     await asyncio.gather(*(plc.connect() for plc in readers))
-    outcomes = await asyncio.gather(*(plc.read() for plc in readers), return_exceptions=True)
+    outcomes = await asyncio.gather(*(plc.read(WITHIN) for plc in readers), return_exceptions=True)
     codes = [outcome.code for outcome in outcomes if isinstance(outcome, Transient)]
     assert codes == ["TIMEOUT", "TIMEOUT", "TIMEOUT", "CLIENT_RESET_DURING_POLL"]
 
@@ -483,10 +486,10 @@ async def test_a_late_reply_is_not_taken_for_the_next_one(server: ModbusServer, 
     await second.connect()
     server.on_request = lambda unit, function, address, count: 0.15 if address == 10 else 0.2
     with pytest.raises(Transient):
-        await first.read()
-    assert (await second.read()).values == [11]
+        await first.read(WITHIN)
+    assert (await second.read(WITHIN)).values == [11]
     server.on_request = None
-    assert (await first.read()).values == [10]
+    assert (await first.read(WITHIN)).values == [10]
     assert server.listening[0].accepted == 1
 
 
@@ -511,11 +514,11 @@ async def test_a_late_reply_of_a_gateway_that_does_not_number_them_is_not_taken_
     await first.connect()
     await second.connect()
     if known:
-        assert (await first.read()).values == [10]
+        assert (await first.read(WITHIN)).values == [10]
     delays[10] = 0.15
     with pytest.raises(Transient):
-        await first.read()
-    assert (await second.read()).values == [11]
+        await first.read(WITHIN)
+    assert (await second.read(WITHIN)).values == [11]
     await first.close()
     await second.close()
     gateway.close()
@@ -546,8 +549,8 @@ async def test_a_late_reply_that_arrives_together_with_the_awaited_one_is_sorted
 
     original, connection.transport = connection.transport, Holding()
     with pytest.raises(Transient):
-        await first.read()
-    assert (await second.read()).values == list(range(5, 95))
+        await first.read(WITHIN)
+    assert (await second.read(WITHIN)).values == list(range(5, 95))
 
 
 async def test_a_cancelled_read_leaves_the_connection_in_order(server: ModbusServer, reader: Open):
@@ -561,14 +564,14 @@ async def test_a_cancelled_read_leaves_the_connection_in_order(server: ModbusSer
     first, second = reader(words(10)), reader(words(11))
     await first.connect()
     await second.connect()
-    task = asyncio.create_task(first.read())
+    task = asyncio.create_task(first.read(WITHIN))
     await arrived.wait()
-    waiting = asyncio.create_task(second.read())
+    waiting = asyncio.create_task(second.read(WITHIN))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await waiting).values == [11]
-    assert (await first.read()).values == [10]
+    assert (await first.read(WITHIN)).values == [10]
     assert server.listening[0].accepted == 1
 
 
@@ -577,14 +580,14 @@ async def test_a_read_cancelled_before_its_turn_harms_nobody(server: ModbusServe
     first, second = reader(words(10)), reader(words(11))
     await first.connect()
     await second.connect()
-    running = asyncio.create_task(first.read())
-    waiting = asyncio.create_task(second.read())
+    running = asyncio.create_task(first.read(WITHIN))
+    waiting = asyncio.create_task(second.read(WITHIN))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert (await running).values == [10]
-    assert (await second.read()).values == [11]
+    assert (await second.read(WITHIN)).values == [11]
 
 
 # Writing
@@ -622,7 +625,7 @@ async def test_values_are_written_by_name_or_by_address(
     assert [entry[1] for entry in server.log] == [function]
     names = ["setpoint", "level", "label", "valve"]
     if register in names:
-        assert (await plc.read()).values[names.index(register)] == after
+        assert (await plc.read(WITHIN)).values[names.index(register)] == after
 
 
 async def test_a_written_register_holds_the_raw_value(server: ModbusServer, reader: Open):
@@ -713,7 +716,7 @@ async def test_a_write_waits_for_the_read_that_is_under_way(server: ModbusServer
     server.on_request = lambda *request: 0.02
     plc = reader(words(10))
     await plc.connect()
-    reading, written = await asyncio.gather(plc.read(), plc.write("holding:20", 5))
+    reading, written = await asyncio.gather(plc.read(WITHIN), plc.write("holding:20", 5))
     assert reading.values == [10]
     assert written == 5
     assert server.listening[0].peak == 1

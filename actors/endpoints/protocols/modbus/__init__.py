@@ -1,11 +1,11 @@
-"""Modbus over TCP, RTU and ASCII (spec 03 section 2)."""
+"""Modbus over TCP, TLS, UDP and serial lines (spec 03 section 2)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from actors.endpoints.protocol import CheckedEndpoint, Protocol, Reader
 
-from . import connection, points
+from . import connection, encode, points, writable
 
 __all__ = ["PROTOCOL"]
 
@@ -28,10 +28,15 @@ def _reader(endpoint: CheckedEndpoint) -> Reader:
     return ModbusReader(endpoint)
 
 
+def _prepare(endpoint: CheckedEndpoint, register: str, value: Any) -> encode.Writing:
+    return encode.encode(writable.point_to_write(endpoint.points, register), value)
+
+
 PROTOCOL = Protocol(
     name="modbus",
     check=_check,
     reader=_reader,
+    prepare=_prepare,
     library="pymodbus",
     connection=connection.Given,
     data_point=points.Given,

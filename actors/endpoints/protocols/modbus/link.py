@@ -1,103 +1,179 @@
 """Connections, shared: devices of one host and port, or of one serial port, use the same one.
 
-A link has one request in flight. It never sends one twice: whoever reads through it learns from `Transient`
-that it broke under a request, and opens it again. Devices close connections between requests, after each
-reply or when idle for a while; then the next request opens a new one.
+A link has one request in flight. What was not answered is sent again, as often as its reader allows; a
+connection that is found closed is opened again before it is used, and once more when it closes under a
+request.
 """
 
 import asyncio
-import logging
-import socket
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections import Counter, deque
+from math import inf
+from typing import NamedTuple
 
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
-from pymodbus.framer import FramerType
-from pymodbus.pdu import ModbusPDU
-
-from actors.connections import os_errors
 from actors.connections.connection import Permanent, Transient
 
 from . import quality
 from .connection import Connection
-from .frames import REPLIES, Request
+from .frames import ECHOED, Frame, Request, answer
+from .line import Unit, line_at
+from .wire import Wire, dial, framing_of
 
-Client = AsyncModbusTcpClient | AsyncModbusSerialClient
+Answer = bytes | int
+"""What was read, empty of a write that was done; or the number of an exception, `UNFIT` for a reply that does
+not fit the request."""
+UNFIT = 0
 
 _RESET_AFTER = 3
 """Timeouts in a row, of every unit on the link, after which its socket is given up."""
 _SILENT_SECONDS = 30.0
 """For so long units that are seldom asked count as ones that would have answered."""
-_BUFFER = 4096
-_MIN_USER_TIMEOUT = 10.0
 _MIN_SETTLING = 0.5
-"""Seconds in which a serial device has sent what it still had to say, however short its timeout is."""
+"""Seconds in which a device has sent what it still had to say, however short its timeout is."""
+_SHORTEST = 0.2
+"""Seconds that a reply is waited for at least, also when there is little time for all attempts."""
+_USUAL = 4
+"""A reply takes at most so many times as long as the slowest of late."""
+_DAMAGED_AFTER = 0.1
+"""Seconds after which a frame that makes no sense is complete: longer than any adapter holds bytes back."""
+_HURRIED = 1.0
+"""A request that comes so many seconds after a reply may have come too soon."""
 _BITS_PER_CHARACTER = 11
 _SILENCE_CHARACTERS = 3.5
 _MIN_SILENCE = 0.00175
+_REMEMBERED = 64
+_REOPENED = 3
+"""So many times a connection is opened that ends before it is used."""
 
-_READS = (1, 2, 3, 4)
+
+class Patience(NamedTuple):
+    """How hard to try. `timeout` is in seconds, of connecting and of each attempt; no attempt but the first
+    begins after the loop's time `until`, and the time up to then is shared among the attempts."""
+
+    timeout: float
+    attempts: int = 1
+    until: float = inf
+
+
+class Damaged(Transient):
+    """A reply came, but not whole."""
+
+
+class Closed(Transient):
+    """The connection ended under a request."""
+
+
+class _FoundClosed(Transient):
+    """It had ended before."""
+
 
 _links: dict[tuple[asyncio.AbstractEventLoop, str], "Link"] = {}
 
-_library_log = logging.getLogger("pymodbus.logging")
-if _library_log.level == logging.NOTSET:
-    # What pymodbus logs at each failed request is what callers learn from `Transient`.
-    _library_log.setLevel(logging.CRITICAL)
-
 
 def acquire(connection: Connection) -> "Link":
-    """The link that the device's place shares; every acquired link must be released once.
+    """The link that the device's line shares; every acquired link must be released once.
 
-    Raises `Permanent` when another device uses the same serial port with other settings.
+    Raises `Permanent` when another device uses the same line with other settings.
     """
-    key = (asyncio.get_running_loop(), connection.place)
+    key = (asyncio.get_running_loop(), connection.line)
     link = _links.get(key)
     if link is None:
-        link = _links[key] = Link(connection)
-    elif _settings(link.connection) != _settings(connection):
-        raise Permanent(f"{connection.serial_port} is in use with other serial settings")
-    link.units[connection.unit] += 1
+        link = _links[key] = Link(connection, key)
+    elif link.connection.settings != connection.settings:
+        what = connection.serial_port or f"{connection.host}:{connection.port}"
+        raise Permanent(f"{what} is in use with other settings", code=quality.PORT_NOT_OPEN)
+    link.join(connection)
     return link
 
 
-def release(link: "Link", unit: int) -> None:
+def release(link: "Link", connection: Connection) -> None:
     """Give one use of a link up; the last one closes it."""
-    link.units[unit] -= 1
-    link.units += Counter()  # forgets the units that are at zero
+    link.leave(connection)
     if not link.units:
-        _links.pop((link.loop, link.connection.place), None)
+        _links.pop(link.key, None)
         link.reset(quality.CONNECTION_RESET, "the connection was closed")
 
 
-class Link:
-    """One TCP connection or serial port."""
+class _Exchange:
+    """A request under way; `since` is when it was first sent."""
 
-    def __init__(self, connection: Connection) -> None:
+    __slots__ = ("began", "future", "number", "numbers", "request", "sent", "since", "stranger")
+
+    def __init__(self, request: Request, since: float) -> None:
+        self.request = request
+        self.since = since
+        self.number = 0
+        self.numbers: list[int] = []
+        self.sent = b""
+        self.began = since
+        self.stranger: int | None = None
+        self.future: asyncio.Future[Answer]
+
+    def end(self, outcome: Answer | Transient) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, Transient):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+class Link:
+    """One TCP connection, UDP socket or serial port."""
+
+    def __init__(self, connection: Connection, key: tuple[asyncio.AbstractEventLoop, str]) -> None:
         self.connection = connection
-        self.loop = asyncio.get_running_loop()
+        self.key = key
+        self.loop = key[0]
         self.units: Counter[int] = Counter()
         """How many readers use the link, by unit."""
-        self._serial = connection.transport != "tcp"
-        self._client: Client | None = None
+        self._users: list[Connection] = []
+        self._framing = framing_of(connection)
+        self._line = line_at(key[1])
+        self._wire: Wire | None = None
         self._turn = asyncio.Lock()
-        self._waiting = False
+        self._asking = 0
+        self._waiting: _Exchange | None = None
+        self._latest: _Exchange | None = None
+        self._received = b""
+        self._damage: asyncio.TimerHandle | None = None
         self._down = Transient("not connected", code=quality.DEVICE_OFFLINE)
         self._refused_at = 0.0
         self._timeouts: Counter[int] = Counter()
         """Since the latest reply, by unit."""
         self._silent_since = 0.0
         self._silence = _silence(connection)
-        self._idle_at = 0.0
-        self._line = _line(self.loop, connection.place)
-        self._unnumbered = self._serial
-        """Whether replies do not say which request they are to; there are TCP gateways that say 0 for all."""
+        self._number = 0
+        self._unanswered: deque[int] = deque(maxlen=_REMEMBERED)
+        self._opened_at = 0.0
+        self._first_gap: float | None = None
+        """Seconds from connecting to the first request."""
+        self._replied_at = 0.0
+        self._replied = False
+        """Whether anything has been answered on this connection."""
+
+    # Users
+
+    def join(self, connection: Connection) -> None:
+        self._users.append(connection)
+        self._count()
+
+    def leave(self, connection: Connection) -> None:
+        self._users.remove(connection)
+        self._count()
+
+    def _count(self) -> None:
+        """Devices of a line may differ in what they need: the slowest says how fast it goes."""
+        self.units = Counter(user.unit for user in self._users)
+        self._after_connect = max((user.delay_after_connect for user in self._users), default=0.0)
+        self._between = max((user.delay_between_requests for user in self._users), default=0.0)
+        said = {user.echo for user in self._users if user.echo is not None}
+        if said and not self._framing.numbered:
+            self._line.echoes = any(said)
+
+    # The connection
 
     def is_open(self) -> bool:
-        return self._client is not None
+        return self._wire is not None
 
     async def open(self, seconds: float) -> None:
         """Connect, unless it is connected. Raises `Transient` or `Permanent`.
@@ -106,177 +182,229 @@ class Link:
         keep the last waiting for the sum of all timeouts.
         """
         asked = self.loop.time()
-        if self.is_open():
+        if self._wire is not None:
             return
         async with self._turn:
             if self.is_open():
                 return
             if self._refused_at > asked:
                 raise Transient(str(self._down), code=self._down.code)
+            wire = Wire(self.connection, self._take, self._lost)
             try:
-                client = await self._dial(seconds)
+                await dial(self.connection, wire, seconds)
             except Transient as failure:
                 self._down, self._refused_at = failure, self.loop.time()
                 raise
             self._timeouts.clear()
+            self._opened_at = self.loop.time()
+            self._replied = False
+            self._first_gap = None
             if self.units:
-                self._client = client
+                self._wire = wire
             else:
-                client.close()  # everybody left meanwhile
-
-    async def request(self, request: Request, seconds: float) -> ModbusPDU:
-        """Send a request when its turn has come and wait for the reply, `seconds` at most; connecting, when
-        the link was closed meanwhile, may take as long again.
-
-        Raises `Transient` or `Permanent`. The caller may be cancelled: a reply that comes later is dropped.
-        """
-        if self._client is None:
-            await self.open(seconds)
-        unit = request.dev_id
-        while True:
-            async with self._turn:
-                if unit not in self._line.settled_at:
-                    reply = await self._exchange(request, seconds)
-                    if unit not in self._line.doubtful or request.function_code not in _READS:
-                        return reply
-                    self._line.doubtful.discard(unit)
-                    if reply.transaction_id:
-                        return reply
-                    # It may be the late reply to an earlier request. Its own one is waited out, and asked for
-                    # again.
-                    self._wait_out(unit, seconds)
-            await self._settle(unit)
+                wire.close()  # everybody left meanwhile
 
     def reset(self, code: str, reason: str) -> None:
         """Close the connection; a request in flight and those that wait fail with `code`."""
-        client, self._client = self._client, None
+        wire, self._wire = self._wire, None
         self._down = Transient(reason, code=code)
-        if client is not None:
-            if self._waiting:
-                self._fail(client, Transient(reason, code=code))
-            client.close()
+        self._received = b""
+        if wire is not None:
+            if self._waiting is not None:
+                self._waiting.end(Closed(reason, code=code))
+            wire.close()
 
-    async def _exchange(self, request: Request, seconds: float) -> ModbusPDU:
-        if self._silence:
-            await asyncio.sleep(self._idle_at - self.loop.time())
-        client = self._client
-        if client is None:
-            raise Transient(str(self._down), code=self._down.code)
-        timer = self.loop.call_later(seconds, self._expire, seconds)
-        self._waiting = True
+    def rest(self) -> None:
+        """Close the connection, unless somebody is using it; the next request opens it again."""
+        if not self._asking:
+            self.reset(quality.CONNECTION_RESET, "the connection was closed after the poll")
+
+    def _lost(self, wire: Wire, code: str) -> None:
+        if wire is self._wire:
+            self.reset(code, "the connection was lost")
+
+    # Asking
+
+    async def ask(self, request: Request, patience: Patience) -> Answer:
+        """Send a request when its turn has come and wait for the reply. Raises `Transient` or `Permanent`.
+        The caller may be cancelled: a reply that comes later is dropped."""
+        exchange = _Exchange(request, self.loop.time())
+        self._asking += 1
         try:
-            reply: ModbusPDU = await client.execute(False, request)
+            return await self._attempts(exchange, patience)
+        finally:
+            self._asking -= 1
+
+    async def _attempts(self, exchange: _Exchange, patience: Patience) -> Answer:
+        attempt = found_closed = 0
+        hurried: float | None = None
+        reopened = False
+        while True:
+            try:
+                if self._wire is None:
+                    await self.open(patience.timeout)
+                found = await self._answer(exchange, self._share(exchange.request, patience, attempt))
+            except _FoundClosed:
+                found_closed += 1
+                if found_closed > _REOPENED:
+                    raise
+            except Closed:
+                if reopened:
+                    raise
+                reopened = True
+            except Transient as failure:
+                attempt += 1
+                retried = isinstance(failure, Damaged) or failure.code == quality.TIMEOUT
+                if not retried or attempt >= patience.attempts or self.loop.time() >= patience.until:
+                    raise
+                hurried = self._hurried() if hurried is None else hurried
+            else:
+                if hurried is not None:
+                    self._line.between.too_soon(hurried, self.loop.time())
+                return found
+
+    def _share(self, request: Request, patience: Patience, attempt: int) -> float:
+        """Seconds to wait for the reply to an attempt, so that there is time for the others."""
+        slowest = self._line.unit(request.unit).slowest
+        left = patience.attempts - attempt
+        if slowest is None or patience.until == inf:
+            return patience.timeout
+        share = (patience.until - self.loop.time()) / left
+        return min(patience.timeout, max(share, _USUAL * slowest, _SHORTEST))
+
+    async def _answer(self, exchange: _Exchange, seconds: float) -> Answer:
+        """One attempt, after whatever it takes to be sure which request a reply is to."""
+        unit = self._line.unit(exchange.request.unit)
+        waited, repeated = 0, False
+        while True:
+            async with self._turn:
+                if waited == 2:
+                    unit.owed.clear()
+                if self._is_certain(unit, exchange):
+                    found = await self._send(exchange, seconds)
+                    if repeated or not self._may_be_late(unit, exchange, found):
+                        return found
+                    # An exception has no shape: what it answers may be an earlier request.
+                    repeated = True
+                    self._owe(exchange)
+                    continue
+                if waited:
+                    taken_for_late = _Exchange(exchange.request, exchange.since)
+                    await self._send(taken_for_late, seconds)
+                    self._owe(taken_for_late)
+                elif probe := unit.probe(exchange.request):
+                    refusal = await self._probe(unit, probe, seconds)
+                    if refusal in quality.SILENT_BEHIND_GATEWAY:
+                        return refusal or UNFIT
+                    if refusal is None:
+                        continue
+            # What is owed comes within as long again, or never.
+            await asyncio.sleep(max(seconds, _MIN_SETTLING))
+            waited += 1
+
+    def _is_certain(self, unit: Unit, exchange: _Exchange) -> bool:
+        return self._line.honest or not unit.doubts(exchange.request, exchange.since, self.loop.time())
+
+    def _may_be_late(self, unit: Unit, exchange: _Exchange, found: Answer) -> bool:
+        return (
+            isinstance(found, int)
+            and not self._line.honest
+            and unit.owes_exception(exchange.request, exchange.since)
+        )
+
+    async def _probe(self, unit: Unit, probe: Request, seconds: float) -> int | None:
+        """Ask for something whose reply cannot be mistaken; the number of the exception that came instead."""
+        found = await self._send(_Exchange(probe, self.loop.time()), seconds)
+        if isinstance(found, bytes):
+            return None
+        unit.probe_failed()
+        return found
+
+    async def _send(self, exchange: _Exchange, seconds: float) -> Answer:
+        """Send once and wait; the turn is the caller's."""
+        await self._pause()
+        wire, request = self._wire, exchange.request
+        if wire is None:
+            raise _FoundClosed(str(self._down), code=self._down.code)
+        self._number = self._number % 0xFFFF + 1
+        exchange.number = self._number
+        exchange.numbers.append(self._number)
+        exchange.sent = self._framing.encode(self._number, request)
+        exchange.future = self.loop.create_future()
+        exchange.stranger = None
+        exchange.began = self.loop.time()
+        if self._first_gap is None:
+            self._first_gap = exchange.began - self._opened_at
+        self._received = b""
+        self._waiting = self._latest = exchange
+        timer = self.loop.call_later(seconds, self._expire, exchange, seconds)
+        try:
+            wire.send(exchange.sent)
+            found = await exchange.future
         except Transient as failure:
-            self._expect_late_reply(request.dev_id, seconds)
-            if failure.code == quality.TIMEOUT:
-                self._count_timeout(request.dev_id)
+            self._failed(exchange, failure)
             raise
         except asyncio.CancelledError:
-            self._expect_late_reply(request.dev_id, seconds)
+            self._owe(exchange)
             raise
-        except ModbusException as error:
-            raise Transient(str(error), code=quality.READ_ERROR) from error
         finally:
-            self._waiting = False
+            self._waiting = None
             timer.cancel()
+            self._drop_damage()
+        self._answered(exchange, found)
+        return found
+
+    async def _pause(self) -> None:
+        line, now = self._line, self.loop.time()
+        due = self._opened_at + max(self._after_connect, line.connected.seconds)
+        if self._replied:
+            due = self._replied_at + max(self._silence, self._between, line.between.seconds)
+        if due > now:
+            await asyncio.sleep(due - now)
+
+    def _answered(self, exchange: _Exchange, found: Answer) -> None:
+        now, request = self.loop.time(), exchange.request
+        unit = self._line.unit(request.unit)
         if self._timeouts:
             self._timeouts.clear()
-        if not reply.transaction_id:
-            self._unnumbered = True
-        if self._silence:
-            self._idle_at = self.loop.time() + self._silence
-        return reply
-
-    async def _dial(self, seconds: float) -> Client:
-        up: asyncio.Future[None] = self.loop.create_future()
-
-        def traced(connected: bool) -> None:
-            if connected:
-                if not up.done():
-                    up.set_result(None)
-            elif self._client is client:
-                self.reset(quality.CONNECTION_RESET, "the connection was lost")
-
-        client = self._build(traced)
-        try:
-            async with asyncio.timeout(seconds):
-                # Not client.connect(): it keeps the error, and so the quality code, to itself.
-                transport, _ = await client.ctx.call_create()
-                await up
-        except OSError as error:
-            client.close()
-            reason = "no connection in time" if isinstance(error, TimeoutError) else os_errors.reason(error)
-            raise Transient(reason, code=quality.code_of_error(error)) from error
-        except ValueError as error:
-            raise Permanent(f"{self.connection.place}: {error}") from error
-        except asyncio.CancelledError:
-            client.close()
-            raise
-        if not client.connected:
-            raise Transient("the connection was lost", code=quality.CONNECTION_RESET)
-        _tune(transport, seconds)
-        return client
-
-    def _build(self, traced: Callable[[bool], None]) -> Client:
-        connection = self.connection
-        # Without a timeout pymodbus plainly awaits the reply; the link's timer is per request, and cheaper.
-        common: dict[str, Any] = {
-            "timeout": None,
-            "retries": 0,
-            "reconnect_delay": 0,
-            "trace_connect": traced,
-        }
-        client: Client
-        if not self._serial:
-            client = AsyncModbusTcpClient(connection.host, port=connection.port, **common)
+        if not self._replied:
+            self._line.connected.in_time(exchange.began - self._opened_at, now)
         else:
-            client = AsyncModbusSerialClient(
-                connection.serial_port,
-                framer=FramerType(connection.transport),
-                baudrate=connection.baud_rate,
-                bytesize=connection.data_bits,
-                parity=connection.parity,
-                stopbits=connection.stop_bits,
-                trace_pdu=self._traced,
-                **common,
-            )
-        # A late reply and the awaited one may arrive together; beyond its limit pymodbus drops both.
-        client.ctx.max_buffer_size = _BUFFER
-        for reply in REPLIES:
-            client.register(reply)
-        return client
+            self._line.between.in_time(exchange.began - self._replied_at, now)
+        self._replied, self._replied_at = True, now
+        if found in quality.SILENT_BEHIND_GATEWAY:
+            self._owe(exchange)  # the gateway has given up, the device perhaps not
+        elif isinstance(found, bytes):
+            unit.answers(request, now - exchange.began, surplus=len(exchange.numbers) > 1)
 
-    def _expire(self, seconds: float) -> None:
-        if self._client is not None:
-            self._fail(self._client, Transient(f"no reply within {seconds:g} s", code=quality.TIMEOUT))
+    def _failed(self, exchange: _Exchange, failure: Transient) -> None:
+        now = self.loop.time()
+        if isinstance(failure, Closed) and not self._replied:
+            self._line.connected.too_soon(exchange.began - self._opened_at, now)
+        if not isinstance(failure, Damaged):
+            self._owe(exchange)
+        if failure.code == quality.TIMEOUT:
+            self._count_timeout(exchange.request.unit)
 
-    def _fail(self, client: Client, failure: Transient) -> None:
-        reply = client.ctx.response_future
-        if not reply.done():
-            reply.set_exception(failure)
+    def _owe(self, exchange: _Exchange) -> None:
+        self._unanswered.extend(exchange.numbers[-1:])
+        if not self._line.honest:
+            request = exchange.request
+            timeout = self.connection.timeout
+            self._line.unit(request.unit).owe(request, exchange.since, self.loop.time(), timeout)
 
-    def _expect_late_reply(self, unit: int, seconds: float) -> None:
-        """Without numbers a late reply could be taken for the next one of its unit, and that one's own for
-        the one after, without end. Whether replies have numbers, only a reply says: until then there is
-        doubt, but no waiting."""
-        self._line.doubtful.add(unit)
-        if self._unnumbered:
-            self._wait_out(unit, seconds)
+    def _hurried(self) -> float | None:
+        """How soon after a reply the latest request was sent, in seconds; None when that was no hurry."""
+        if not self._replied or self._latest is None:
+            return None
+        gap = self._latest.began - self._replied_at
+        return gap if gap < _HURRIED else None
 
-    def _wait_out(self, unit: int, seconds: float) -> None:
-        self._line.settled_at[unit] = self.loop.time() + max(seconds, _MIN_SETTLING)
-
-    def _traced(self, sending: bool, pdu: ModbusPDU) -> ModbusPDU:
-        """A reply that nobody waits for: what has been taken for it was another's."""
-        if not sending and not self._waiting and pdu.dev_id not in self._line.settled_at:
-            self._expect_late_reply(pdu.dev_id, self.connection.timeout)
-        return pdu
-
-    async def _settle(self, unit: int) -> None:
-        settled_at = self._line.settled_at
-        await asyncio.sleep(settled_at.get(unit, 0.0) - self.loop.time())
-        if settled_at.get(unit, 0.0) <= self.loop.time():
-            settled_at.pop(unit, None)
+    def _expire(self, exchange: _Exchange, seconds: float) -> None:
+        if exchange.stranger is not None:
+            exchange.end(Damaged(f"answered as unit {exchange.stranger}", code=quality.READ_ERROR))
+        else:
+            exchange.end(Transient(f"no reply within {seconds:g} s", code=quality.TIMEOUT))
 
     def _count_timeout(self, unit: int) -> None:
         """Give the socket up once no unit at all answers; one silent unit is no reason to, unless the others
@@ -287,29 +415,94 @@ class Link:
         self._timeouts[unit] += 1
         all_silent = self._timeouts.keys() >= self.units.keys() or now - self._silent_since >= _SILENT_SECONDS
         if all_silent and self._timeouts.total() >= _RESET_AFTER:
+            if not self._replied:
+                self._line.connected.too_soon(self._first_gap or 0.0, now)
             self.reset(quality.CLIENT_RESET_DURING_POLL, "no device answered: the connection was reset")
 
+    # Listening
 
-class _Line:
-    """What is known of a serial line whoever has it open: late replies do not mind who they reach."""
+    def _take(self, received: bytes) -> None:
+        exchange = self._waiting or self._latest
+        if exchange is None or self._wire is None:
+            return
+        if self.connection.transport != "udp":
+            received = self._received + received
+        received = self._without_echo(exchange, received)
+        frame: Frame | None
+        while received:
+            frame, used = self._framing.decode(received, exchange.request)
+            received = received[used:]
+            if frame is None:
+                break
+            self._hear(frame)
+        self._received = received
+        waiting = self._waiting is not None and self._damage is None
+        if waiting and received and self._framing.is_whole(received, exchange.request):
+            self._damage = self.loop.call_later(_DAMAGED_AFTER, self._damaged, exchange)
 
-    def __init__(self) -> None:
-        self.settled_at: dict[int, float] = {}
-        """When to ask a unit again from which a reply may still come."""
-        self.doubtful: set[int] = set()
-        """Units whose next reply may be a late one."""
+    def _without_echo(self, exchange: _Exchange, received: bytes) -> bytes:
+        """Adapters of two-wire lines hear what they send. The replies to some writes are the request once
+        more: there it takes a reply to something else to know."""
+        line, sent = self._line, exchange.sent
+        if self._framing.numbered or line.echoes is False or not sent:
+            return received
+        if line.echoes is None and exchange.request.function in ECHOED:
+            return received
+        start = received.find(sent)
+        if start < 0:
+            return received
+        line.echoes = True
+        exchange.sent = b""
+        self._drop_damage()
+        return received[start + len(sent) :]
 
+    def _drop_damage(self) -> None:
+        if self._damage is not None:
+            self._damage.cancel()
+            self._damage = None
 
-_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Line]] = WeakKeyDictionary()
+    def _damaged(self, exchange: _Exchange) -> None:
+        self._damage = None
+        exchange.end(Damaged("the reply is damaged", code=quality.READ_ERROR))
 
+    def _hear(self, frame: Frame) -> None:
+        exchange, line = self._waiting, self._line
+        unit = line.units.get(frame.unit)
+        if exchange is None or exchange.future.done():
+            self._hear_unasked(frame)
+            return
+        by_number = bool(frame.transaction)
+        if by_number and frame.transaction not in exchange.numbers:
+            if frame.transaction in self._unanswered:
+                line.honest = True  # a late reply has kept its number
+                if unit is not None:
+                    unit.paid(frame)
+            return
+        if frame.unit != exchange.request.unit:
+            if unit is None or not unit.paid(frame):
+                exchange.stranger = frame.unit
+                if by_number:
+                    self._expire(exchange, 0.0)
+            return
+        found = answer(exchange.request, frame)
+        if found is not None:
+            if line.echoes is None and exchange.request.function not in ECHOED:
+                line.echoes = False
+            exchange.end(found)
+        elif not line.unit(frame.unit).paid(frame):
+            exchange.end(UNFIT)
 
-def _line(loop: asyncio.AbstractEventLoop, place: str) -> _Line:
-    return _lines.setdefault(loop, {}).setdefault(place, _Line())
-
-
-def _settings(connection: Connection) -> tuple[object, ...]:
-    """What devices on one serial line must agree on."""
-    return connection.baud_rate, connection.data_bits, connection.stop_bits, connection.parity
+    def _hear_unasked(self, frame: Frame) -> None:
+        """A reply that nobody waits for: it is late, or it is the true one of a request that another one was
+        taken for."""
+        latest, line = self._latest, self._line
+        if frame.transaction and (latest is None or frame.transaction not in latest.numbers):
+            line.honest = line.honest or frame.transaction in self._unanswered
+        unit = line.units.get(frame.unit)
+        if unit is None or line.honest or unit.paid(frame):
+            return
+        if latest is not None and latest.request.unit == frame.unit:
+            unit.owe(latest.request, -inf, self.loop.time(), self.connection.timeout)
 
 
 def _silence(connection: Connection) -> float:
@@ -317,16 +510,3 @@ def _silence(connection: Connection) -> float:
     if connection.transport != "rtu":
         return 0.0
     return max(_SILENCE_CHARACTERS * _BITS_PER_CHARACTER / connection.baud_rate, _MIN_SILENCE)
-
-
-def _tune(transport: Any, timeout: float) -> None:
-    """Set the options of a TCP socket; a serial port has none."""
-    connected = transport.get_extra_info("socket")
-    if connected is None:
-        return
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # A unit that is silent behind a live gateway still gets its bytes acknowledged; a host that is gone
-        # does not, and without this limit the kernel would go on resending for a quarter of an hour.
-        limit = max(2 * timeout, _MIN_USER_TIMEOUT)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limit * 1000))

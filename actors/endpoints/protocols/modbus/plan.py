@@ -38,8 +38,13 @@ def span_of(points: Iterable[Indexed]) -> Span:
     return Span(first.table, points, first.address, max(point.end for _, point in points))
 
 
-def plan(points: Iterable[Indexed]) -> list[Span]:
-    """The read requests for the points, in the order of function code and address."""
+def plan(
+    points: Iterable[Indexed], max_registers: int | None = None, max_gap: int | None = None
+) -> list[Span]:
+    """The read requests for the points, in the order of function code and address. A request has at most
+    `max_registers` (None: as many as Modbus allows), or one point that takes more, and reads at most
+    `max_gap` addresses in a row that no point needs (None: 2)."""
+    gap = _MAX_GAP if max_gap is None else max_gap
     groups: list[list[Indexed]] = []
     alone: list[list[Indexed]] = []
     end = 0
@@ -48,7 +53,7 @@ def plan(points: Iterable[Indexed]) -> list[Span]:
         if point.alone:
             alone.append([indexed])
             continue
-        if groups and _fits(groups[-1], end, indexed):
+        if groups and _fits(groups[-1], end, indexed, max_registers, gap):
             groups[-1].append(indexed)
             end = max(end, point.end)
         else:
@@ -62,12 +67,12 @@ def _place(indexed: Indexed) -> tuple[int, int, int]:
     return point.table, point.address, index
 
 
-def _fits(group: list[Indexed], end: int, indexed: Indexed) -> bool:
+def _fits(group: list[Indexed], end: int, indexed: Indexed, most: int | None, gap: int) -> bool:
     """Whether a point can join a group that reaches up to `end`."""
     first, point = group[0][1], indexed[1]
-    limit = _MAX_BITS if point.table.is_bits else _MAX_REGISTERS
+    limit = _MAX_BITS if point.table.is_bits else most or _MAX_REGISTERS
     return (
         point.table is first.table
-        and point.address - end <= _MAX_GAP
+        and point.address - end <= gap
         and max(end, point.end) - first.address <= limit
     )

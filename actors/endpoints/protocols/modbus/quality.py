@@ -9,11 +9,13 @@ TIMEOUT = "TIMEOUT"
 DEVICE_OFFLINE = "DEVICE_OFFLINE"
 CONNECTION_RESET = "CONNECTION_RESET"
 CLIENT_RESET_DURING_POLL = "CLIENT_RESET_DURING_POLL"
+PORT_NOT_OPEN = "PORT_NOT_OPEN"
 
+ILLEGAL_FUNCTION = 1
 ILLEGAL_VALUE = 3
-ACKNOWLEDGE = 5
-DEVICE_BUSY = 6
-BUSY = (ACKNOWLEDGE, DEVICE_BUSY)
+OF_THE_ADDRESS = (1, 2, 3)
+"""Exceptions that say something of the addresses asked for, and not of the moment."""
+BUSY = (5, 6)
 """Exceptions that ask the client to come again soon."""
 SILENT_BEHIND_GATEWAY = (10, 11)
 """Exceptions in which a gateway reports that it did not reach the device."""
@@ -35,10 +37,10 @@ _ERRNOS = {
     errno.ENXIO: "DEVICE_NOT_CONFIGURED",
     errno.ENODEV: "NO_SUCH_DEVICE",
     errno.ENOENT: "PORT_NOT_FOUND",
-    errno.EACCES: "PORT_NOT_OPEN",
-    errno.EBUSY: "PORT_NOT_OPEN",
-    errno.EAGAIN: "PORT_NOT_OPEN",
-    errno.EBADF: "PORT_NOT_OPEN",
+    errno.EACCES: PORT_NOT_OPEN,
+    errno.EBUSY: PORT_NOT_OPEN,
+    errno.EAGAIN: PORT_NOT_OPEN,
+    errno.EBADF: PORT_NOT_OPEN,
     errno.ETIMEDOUT: TIMEOUT,
     errno.ECONNREFUSED: "CONNECTION_REFUSED",
     errno.EHOSTUNREACH: "HOST_UNREACHABLE",

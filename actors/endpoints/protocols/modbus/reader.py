@@ -9,19 +9,21 @@ from actors.system.failure import Refusal
 
 from . import quality
 from .connection import Connection
-from .encode import Writing, encode
-from .frames import Reply, Request
-from .learning import Block, Piece, Stretch
-from .link import Link, acquire, release
+from .encode import Part, Writing
+from .frames import Request, reading, writing
+from .identification import asking, objects_of
+from .learning import Lessons
+from .link import UNFIT, Answer, Link, Patience, acquire, release
 from .plan import plan
-from .points import DataPoint
-from .writable import point_to_write
+from .points import DataPoint, Table
+from .poll import Poll
 
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1
 _SPARE_REQUESTS = 8
-"""Requests of a poll beyond those planned: asked again of a busy device, or cut around what is refused."""
-_WRITE_REFUSALS = (1, 2, 3)
+"""Requests of a poll beyond those planned, in an estimate of how long it may take."""
+_ATTEMPTS_TO_BE_SURE = 4
+_WRITE_REFUSALS = (quality.ILLEGAL_FUNCTION, *quality.OF_THE_ADDRESS)
 
 
 class ModbusReader(Reader):
@@ -30,16 +32,19 @@ class ModbusReader(Reader):
     def __init__(self, endpoint: CheckedEndpoint) -> None:
         self._connection: Connection = endpoint.connection
         self._points: tuple[DataPoint, ...] = endpoint.points
-        self._stretches = [Stretch(span, self._connection.unit) for span in plan(enumerate(self._points))]
+        spans = plan(enumerate(self._points), self._connection.max_registers, self._connection.max_gap)
+        self._lessons = Lessons(spans, self._connection.unit)
         self._link: Link | None = None
-        self._polls = 0
+        self._identified = not self._connection.identify
 
     @property
     def patience(self) -> float:
-        """Each request ends within the timeout, but waits for those of the others on the link."""
-        requests = sum(len(stretch.pieces) for stretch in self._stretches) + _SPARE_REQUESTS
+        """Each request ends within the timeout, but waits for those of the others on the link, and may be
+        asked again until it is certain what the reply is to."""
+        requests = self._lessons.requests + _SPARE_REQUESTS
         sharing = 1 if self._link is None else self._link.units.total()
-        return max(super().patience, requests * sharing * self._connection.timeout)
+        attempts = self._connection.retry_attempts + _ATTEMPTS_TO_BE_SURE
+        return max(super().patience, (requests + attempts) * sharing * self._connection.timeout)
 
     async def connect(self) -> None:
         if self._link is None:
@@ -49,39 +54,78 @@ class ModbusReader(Reader):
     async def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            release(link, self._connection.unit)
+            release(link, self._connection)
 
-    async def read(self) -> PollResult:
-        poll = _Poll(self._connected(), self._connection.timeout, len(self._points), self._polls)
-        self._polls += 1
-        for stretch in self._stretches:
-            await poll.read(stretch)
-        if self._stretches:
-            await poll.finish(self._stretches)
-        return PollResult(poll.values, poll.codes)
+    async def read(self, within: float) -> PollResult:
+        link = self._connected()
+        try:
+            found = await Poll(link, self._connection, self._lessons, len(self._points), within).run()
+            if not self._identified:
+                await self._identify(link)
+        finally:
+            if self._connection.close_after_poll:
+                link.rest()
+        return found
 
-    async def write(self, register: str, value: Any) -> Any:
-        writing = encode(point_to_write(self._points, register), value)
-        await self._send(writing, register)
-        return writing.value
+    async def write(self, prepared: Writing) -> Any:
+        try:
+            if prepared.function == 0 and prepared.part is not None:
+                await self._merge(prepared.part)
+            else:
+                await self._send(prepared)
+        finally:
+            if self._connection.close_after_poll and self._link is not None:
+                self._link.rest()
+        return prepared.value
 
-    async def _send(self, writing: Writing, register: str) -> None:
-        link, timeout = self._connected(), self._connection.timeout
-        request = Request(writing.function, self._connection.unit, writing.body)
-        for attempt in range(_BUSY_RETRIES + 1):
-            reply = await link.request(request, timeout)
-            if isinstance(reply, Reply):
-                if reply.function_code != writing.function or reply.body[:4] != writing.body[:4]:
-                    raise Transient(f"{register}: the reply does not fit the write", code=quality.READ_ERROR)
-                return
-            if reply.exception_code not in quality.BUSY or attempt == _BUSY_RETRIES:
-                break
+    async def _send(self, prepared: Writing) -> None:
+        refused = await self._execute(prepared.function, prepared.body)
+        if refused != quality.ILLEGAL_FUNCTION:
+            _see_that_it_was_done(refused)
+        elif prepared.part is not None:
+            await self._merge(prepared.part)
+        elif prepared.otherwise is not None:
+            _see_that_it_was_done(await self._execute(*prepared.otherwise))
+        else:
+            _see_that_it_was_done(refused)
+
+    async def _merge(self, part: Part) -> None:
+        """Write some bits of registers: read them, change the bits, write them back."""
+        old = await self._patiently(reading(Table.holding, self._connection.unit, part.address, part.count))
+        if isinstance(old, int):
+            _see_that_it_was_done(old)
+        assert isinstance(old, bytes)
+        refused = await self._execute(*part.merge(old))
+        other = part.merge_otherwise(old)
+        if refused == quality.ILLEGAL_FUNCTION and other is not None:
+            refused = await self._execute(*other)
+        _see_that_it_was_done(refused)
+
+    async def _execute(self, function: int, body: bytes) -> int | None:
+        """The number of the exception that came; None when it was done."""
+        found = await self._patiently(writing(function, self._connection.unit, body))
+        return found if isinstance(found, int) else None
+
+    async def _patiently(self, request: Request) -> Answer:
+        """Ask, and again while the device is busy."""
+        link = self._connected()
+        patience = Patience(self._connection.timeout, 1 + self._connection.retry_attempts)
+        for _ in range(_BUSY_RETRIES):
+            found = await link.ask(request, patience)
+            if found not in quality.BUSY:
+                return found
             await asyncio.sleep(_BUSY_PAUSE)
-        code = quality.code_of_exception(reply.exception_code)
-        message = f"{register}: the device refused the write: {code} (exception {reply.exception_code})"
-        if reply.exception_code in _WRITE_REFUSALS:
-            raise Refusal(message, "value" if reply.exception_code == quality.ILLEGAL_VALUE else "register")
-        raise Transient(message, code=code)
+        return await link.ask(request, patience)
+
+    async def _identify(self, link: Link) -> None:
+        """Ask once who made the device; many do not say."""
+        self._identified = True
+        try:
+            found = await link.ask(asking(self._connection.unit), Patience(self._connection.timeout))
+        except Transient:
+            return
+        if isinstance(found, bytes):
+            self.metadata = objects_of(found)
 
     def _connected(self) -> Link:
         if self._link is None:
@@ -89,104 +133,14 @@ class ModbusReader(Reader):
         return self._link
 
 
-class _Poll:
-    """One read of all points."""
-
-    def __init__(self, link: Link, timeout: float, points: int, number: int) -> None:
-        self.values: list[Any] = [None] * points
-        self.codes: list[str | None] | None = None
-        self._link = link
-        self._timeout = timeout
-        self._number = number
-        self._asked = False
-        self._answered = False
-        self._patient = True
-
-    async def read(self, stretch: Stretch) -> None:
-        """Read the pieces that do not rest. Raises `Transient`."""
-        pieces: list[Piece] = []
-        changed = False
-        for piece in stretch.pieces:
-            if piece.code is not None and piece.rests(self._number):
-                self._mark(piece.block, piece.code)
-                pieces.append(piece)
-                continue
-            refused = piece.code is not None
-            pieces += await self._resolve(stretch, piece)
-            changed = changed or pieces[-1] is not piece or refused != (piece.code is not None)
-        if changed:
-            stretch.settle(pieces)
-
-    async def finish(self, stretches: list[Stretch]) -> None:
-        """Make sure that the device itself was heard of. Raises `Transient`."""
-        if not self._asked:
-            stretch, piece = min(
-                ((stretch, piece) for stretch in stretches for piece in stretch.pieces),
-                key=lambda candidate: candidate[1].due,
-            )
-            piece.due = self._number
-            await self.read(stretch)
-        if not self._answered:
-            raise Transient("the gateway does not reach the device", code=quality.DEVICE_OFFLINE)
-
-    async def _resolve(self, stretch: Stretch, piece: Piece) -> list[Piece]:
-        """Read a piece, cut further where the device refuses; the pieces that it ended up as."""
-        block = piece.block
-        single = len(block.places) == 1
-        answer = await self._ask(block)
-        if single and answer in quality.BUSY:
-            answer = await self._insist(block, answer)
-        if isinstance(answer, bytes):
-            self._take(block, answer)
-            piece.accept()
-            return [piece]
-        code = quality.code_of_exception(answer) if answer else quality.READ_ERROR
-        if answer in quality.SILENT_BEHIND_GATEWAY:
-            self._mark(block, code)
-            return [piece]
-        if single:
-            self._mark(block, code)
-            piece.refuse(code, self._number)
-            return [piece]
-        pieces: list[Piece] = []
-        for half in block.span.halves():
-            pieces += await self._resolve(stretch, Piece(Block(half, stretch.unit)))
-        stretch.cut(block, pieces)
-        return pieces
-
-    async def _ask(self, block: Block) -> bytes | int:
-        """The bytes read, or the exception's number, 0 for a reply that does not fit the request."""
-        self._asked = True
-        reply = await self._link.request(block.request, self._timeout)
-        if isinstance(reply, Reply):
-            self._answered = True
-            body = reply.body
-            fits = reply.function_code == block.function and len(body) == block.size + 1 == body[0] + 1
-            return body[1:] if fits else 0
-        self._answered = self._answered or reply.exception_code not in quality.SILENT_BEHIND_GATEWAY
-        return reply.exception_code
-
-    async def _insist(self, block: Block, answer: bytes | int) -> bytes | int:
-        """Ask a busy device for a single point again; not for every point of a device that stays busy."""
-        if not self._patient:
-            return answer
-        for _ in range(_BUSY_RETRIES):
-            await asyncio.sleep(_BUSY_PAUSE)
-            answer = await self._ask(block)
-            if answer not in quality.BUSY:
-                return answer
-        self._patient = False
-        return answer
-
-    def _take(self, block: Block, reply: bytes) -> None:
-        for place, code in (block.decoder.fill(self.values, reply) or {}).items():
-            self._mark_place(place, code)
-
-    def _mark(self, block: Block, code: str) -> None:
-        for place in block.places:
-            self._mark_place(place, code)
-
-    def _mark_place(self, place: int, code: str) -> None:
-        if self.codes is None:
-            self.codes = [None] * len(self.values)
-        self.codes[place] = code
+def _see_that_it_was_done(refused: int | None) -> None:
+    """Raises `Refusal` when it is for what was to be written, `Transient` when it is the device's trouble."""
+    if refused is None:
+        return
+    if refused == UNFIT:
+        raise Transient("the reply does not fit the write", code=quality.READ_ERROR)
+    code = quality.code_of_exception(refused)
+    message = f"the device refused the write: {code} (exception {refused})"
+    if refused in _WRITE_REFUSALS:
+        raise Refusal(message, "value" if refused == quality.ILLEGAL_VALUE else "register")
+    raise Transient(message, code=code)

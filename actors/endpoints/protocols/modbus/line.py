@@ -1,0 +1,197 @@
+"""What is known of a line whoever has it open: who still owes replies, and what pace its devices need.
+
+A reply that comes after its time-out could be taken for that to a later request. Its number rules that out
+where whoever answers is seen to number honestly; a gateway may put the number of the latest request, or 0,
+into any reply. Else only the shape of a reply (function and size) tells it apart, and that devices answer in
+order: once a request is answered, nothing that was asked before it is.
+"""
+
+import asyncio
+from math import inf
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from .frames import EXCEPTION, READS, Frame, Request, variant
+
+_LATEST = 60.0
+"""Seconds after which nobody answers any more, unless the time-out is longer than a tenth of it."""
+_FEW = range(1, 5)
+"""Registers, or bytes of bits, that are asked for only to see what comes: the less, the likelier."""
+_FORGET_AFTER = 600.0
+
+
+class Owed(NamedTuple):
+    """A request that may yet be answered; times are those of the loop."""
+
+    request: Request
+    since: float
+    until: float
+
+
+class Unit:
+    """A device on the line."""
+
+    def __init__(self) -> None:
+        self.owed: dict[tuple[int, bytes], Owed] = {}
+        self.answered: dict[tuple[int, bytes], Request] = {}
+        """The latest read requests of two shapes that were answered."""
+        self.slowest: float | None = None
+        """Seconds that a reply lately took at most; None before the first."""
+        self._narrow = False
+
+    def owe(self, request: Request, since: float, now: float, timeout: float) -> None:
+        """Note that a request was not answered, at least not yet."""
+        before = self.owed.get(request.shape)
+        if before is not None and before.request.body == request.body:
+            since = min(since, before.since)
+        elif before is not None:
+            since = -inf  # two different requests: no reply is known to be that to one of them
+        self.owed[request.shape] = Owed(request, since, now + max(_LATEST, 10 * timeout))
+
+    def paid(self, frame: Frame) -> bool:
+        """Whether that reply was owed; it is not any more."""
+        for shape in self.owed:
+            function, expects = shape
+            if frame.function == function and frame.body.startswith(expects):
+                del self.owed[shape]
+                return True
+        if frame.function & EXCEPTION:
+            for shape in self.owed:
+                if shape[0] == frame.function & ~EXCEPTION:
+                    del self.owed[shape]
+                    return True
+        return False
+
+    def doubts(self, request: Request, since: float, now: float) -> bool:
+        """Whether a reply of the request's shape could be that to another one, or to the same one asked
+        before `since`."""
+        owed = self.owed.get(request.shape)
+        if owed is None:
+            return False
+        if owed.until < now:
+            del self.owed[request.shape]
+            return False
+        return owed.since < since or owed.request.body != request.body
+
+    def owes_exception(self, request: Request, since: float) -> bool:
+        """Whether an exception could be the answer to an earlier request of that function."""
+        return any(
+            function == request.function and self.doubts(owed.request, since, -inf)
+            for (function, _), owed in self.owed.items()
+        )
+
+    def probe(self, request: Request) -> Request | None:
+        """A request whose reply cannot be taken for one that is owed, and that the device is likely to
+        answer; None when there is none."""
+        for known in self.answered.values():
+            if known.shape not in self.owed:
+                return known
+        if request.function not in READS:
+            return None
+        for units in _FEW:
+            found = variant(request, units)
+            if found is None or (self._narrow and found.expects > request.expects):
+                continue
+            if found.shape not in self.owed and found.shape != request.shape:
+                return found
+        return None
+
+    def probe_failed(self) -> None:
+        """The device did not like a probe: what it has never been asked for is not asked for again."""
+        self._narrow = True
+
+    def answers(self, request: Request, seconds: float, surplus: bool) -> None:
+        """Note a reply that took so long; `surplus` when the request went out several times, and more
+        replies may follow."""
+        owed = self.owed.get(request.shape) if surplus else None
+        self.owed.clear()
+        if owed is not None:
+            self.owed[request.shape] = owed
+        self.slowest = seconds if self.slowest is None else max(seconds, 0.98 * self.slowest)
+        if request.function in READS and self.answered.get(request.shape) is not request:
+            self.answered.pop(request.shape, None)
+            self.answered[request.shape] = request
+            if len(self.answered) > 2:
+                del self.answered[next(iter(self.answered))]
+
+
+class Pause:
+    """A pause that devices of the line seem to need, found by trying: while requests come to grief it grows,
+    once `misses` in a row have. With `guessed` there may be another reason, and until one is answered every other
+    request goes out without it. What was found is doubted in the long run."""
+
+    def __init__(self, first: float, longest: float, misses: int, *, guessed: bool) -> None:
+        self.seconds = 0.0
+        self._misses = misses
+        self._guessed = guessed
+        self._first = first
+        self._longest = longest
+        self._found = 0.0
+        self._enough = inf
+        self._missed = 0
+        self._changed_at = 0.0
+
+    def too_soon(self, gap: float, now: float) -> None:
+        """A request came to grief that was sent `gap` seconds after a reply, or after connecting."""
+        self._missed += 1
+        if gap >= self._enough or self._missed < self._misses:
+            return
+        if self.seconds or not self._found:
+            self._found = min(max(2 * self._found, self._first), self._longest)
+            self._changed_at = now
+        without = self._guessed and self.seconds and self._enough == inf
+        self.seconds = 0.0 if without else self._found
+
+    def in_time(self, gap: float, now: float) -> None:
+        """A request was answered that was sent `gap` seconds after."""
+        if gap < max(self._found, self._first):
+            self._missed = 0
+        self._enough = min(gap, self._enough)
+        if gap < self._found:
+            self._found = self.seconds = gap if gap >= self._first else 0.0
+        elif self._found:
+            self.seconds = self._found
+        if now - self._changed_at > _FORGET_AFTER:
+            self._changed_at, self._enough = now, inf
+            self._found = self.seconds = self.seconds / 2 if self.seconds > self._first else 0.0
+
+
+class Line:
+    """A host and port, or a serial port."""
+
+    def __init__(self) -> None:
+        self.units: dict[int, Unit] = {}
+        self.honest = False
+        """Whether a late reply came with the number of its own request."""
+        self.echoes: bool | None = None
+        """Whether what is sent comes back before the reply; None before the first reply."""
+        self.between = Pause(0.12, 1.0, 2, guessed=False)
+        """From a reply to the next request."""
+        self.connected = Pause(0.3, 3.0, 1, guessed=True)
+        """From a connection to the first request."""
+
+    def unit(self, number: int) -> Unit:
+        found = self.units.get(number)
+        if found is None:
+            found = self.units[number] = Unit()
+        return found
+
+    @property
+    def matters(self) -> bool:
+        """Whether there is anything that a later connection has to know."""
+        return bool(self.between.seconds or self.connected.seconds) or any(
+            unit.owed for unit in self.units.values()
+        )
+
+
+_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Line]] = WeakKeyDictionary()
+_MANY = 1000
+
+
+def line_at(place: str) -> Line:
+    """The line of the running loop at that place."""
+    lines = _lines.setdefault(asyncio.get_running_loop(), {})
+    if len(lines) > _MANY:
+        for other in [other for other, line in lines.items() if not line.matters]:
+            del lines[other]
+    return lines.setdefault(place, Line())

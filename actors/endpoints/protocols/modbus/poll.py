@@ -1,0 +1,248 @@
+"""One read of all points of a device: whatever it does not like, what can be read is."""
+
+import asyncio
+from math import inf
+from time import monotonic
+from typing import Any
+
+from actors.connections.connection import Transient
+from actors.endpoints.protocol import PollResult
+
+from . import quality
+from .connection import Connection
+from .learning import Block, Fault, Lessons, Piece, Stretch
+from .link import Answer, Closed, Damaged, Link, Patience
+
+_BUSY_RETRIES = 3
+_BUSY_PAUSE = 0.1
+_SHARE = 0.25
+"""Of the time for a poll: how long a reply is waited for that did not come the last time."""
+_SHARE_OF_ALL = 0.5
+"""The same of all such replies together, but for the first."""
+_TIMES_RESTED = 20
+"""A point that was waited for in vain rests at least so many times as long."""
+_VAIN = 24
+"""So many requests are refused before it is left for other polls to find out what is not."""
+
+
+class Poll:
+    """To be used once. `within` is the time for it in seconds; what is missing then is not asked for
+    again."""
+
+    def __init__(
+        self, link: Link, connection: Connection, lessons: Lessons, points: int, within: float
+    ) -> None:
+        self.values: list[Any] = [None] * points
+        self.codes: list[str | None] | None = None
+        self._link = link
+        self._lessons = lessons
+        self._connection = connection
+        self._within = within
+        self._began = monotonic()
+        self._until = link.loop.time() + within
+        self._answered = False
+        """Whether the device was heard of."""
+        self._fruitful = False
+        """Whether any value was read."""
+        self._failure: Transient | None = None
+        """Why it was not heard of."""
+        self._silence = Transient("", code=quality.TIMEOUT)
+        """The latest of them."""
+        self._silences = 0
+        self._quiet = False
+        """Whether the latest request was not answered."""
+        self._vain = 0
+        self._patient = True
+
+    async def run(self) -> PollResult:
+        """Raises `Transient` when the device was not heard of."""
+        lessons = self._lessons
+        was_barren, lessons.barren = lessons.barren, True
+        if not was_barren or await self._try():
+            await self._read_sound()
+            if not all(piece.fault is None for _, piece in lessons.pieces):
+                await self._read_others()
+        lessons.barren = not self._fruitful and bool(self.values)
+        if not self._answered and lessons.stretches:
+            raise self._failure or Transient("the device was not asked", code=quality.DEVICE_OFFLINE)
+        if None in self.values:
+            self._name_faults()
+        return PollResult(self.values, self.codes)
+
+    # What to ask
+
+    async def _try(self) -> bool:
+        """Whether the device gives anything now, after it gave nothing in the last poll."""
+        piece = self._lessons.trial()
+        found = await self._ask(piece.block, Patience(self._connection.timeout))
+        if isinstance(found, bytes):
+            self._lessons.wake()
+            return True
+        if found is not None and self._answered:
+            code = _code(found)
+            self._failure = Transient("no data point can be read", code=code)
+            for _, other in self._lessons.pieces:
+                if other.fault is Fault.troubled:
+                    other.code = code
+        return False
+
+    async def _read_sound(self) -> None:
+        """Read what could be read the last time."""
+        for stretch in self._lessons.stretches:
+            stretch.reconsider(self._began)
+            pieces: list[Piece] = []
+            for piece in stretch.pieces:
+                if piece.fault is not None or self._is_away():
+                    pieces.append(piece)
+                else:
+                    pieces += await self._resolve(stretch, piece, self._patience())
+            if pieces != stretch.pieces:
+                stretch.settle(pieces)
+
+    async def _read_others(self) -> None:
+        """Read what could not, if its time has come and others are not kept waiting for long."""
+        now, woken = monotonic(), False
+        called = self._lessons.call(now)
+        for stretch in self._lessons.stretches:
+            pieces: list[Piece] = []
+            for piece in stretch.pieces:
+                due = piece.fault is not None and (piece is called or not piece.rests(now))
+                if not due or piece.failed_at >= self._began or not self._time_for(piece):
+                    pieces.append(piece)
+                    continue
+                had_rested = piece.rest > 0
+                resolved = await self._resolve(stretch, piece, self._short_patience())
+                woken = woken or (had_rested and piece.fault is None)
+                pieces += resolved
+            stretch.settle(pieces)
+        if woken:
+            self._name_faults()
+            self._lessons.wake()
+
+    def _is_away(self) -> bool:
+        """Whether two different requests went unanswered and none was answered."""
+        return self._silences > 1 and not self._answered
+
+    def _patience(self) -> Patience:
+        attempts = 1 if self._quiet else 1 + self._connection.retry_attempts
+        return Patience(self._connection.timeout, attempts, self._until)
+
+    def _short_patience(self) -> Patience:
+        return Patience(self._connection.timeout, 1, self._link.loop.time() + _SHARE * self._within)
+
+    def _time_for(self, piece: Piece) -> bool:
+        """Whether a piece that failed before can be asked for in this poll."""
+        if self._is_away():
+            return False
+        share = 1.0 if piece.fault is not Fault.silent else _SHARE_OF_ALL if self._silences else inf
+        return monotonic() - self._began < share * self._within
+
+    # Asking
+
+    async def _resolve(self, stretch: Stretch, piece: Piece, patience: Patience) -> list[Piece]:
+        """Read a piece, cut further where the device refuses; the pieces that it ended up as."""
+        began = monotonic()
+        found = await self._ask(piece.block, patience)
+        if isinstance(found, bytes):
+            piece.accept()
+            return [piece]
+        now = monotonic()
+        piece.fail(_fault(found), self._code(found), now, _TIMES_RESTED * (now - began))
+        self._vain += 1
+        if not piece.is_to_cut or not self._may_cut(piece):
+            return [piece]
+        pieces: list[Piece] = []
+        for half in stretch.halves(piece):
+            if self._time_for(piece):
+                pieces += await self._resolve(stretch, half, self._short_patience())
+            else:
+                half.fault, half.code = piece.fault, piece.code
+                pieces.append(half)
+        stretch.cut(piece.block, pieces)
+        return pieces
+
+    def _may_cut(self, piece: Piece) -> bool:
+        """Where nothing can be read it is not for the addresses, or not worth so many requests at once."""
+        if not self._fruitful and piece.fault is not Fault.refused:
+            return False
+        return self._fruitful or self._vain < _VAIN
+
+    async def _ask(self, block: Block, patience: Patience) -> Answer | None:
+        """The bytes read, the exception's number (0 for a reply that does not fit), None when there was no
+        reply. Raises `Transient` when there is no connection."""
+        try:
+            found = await self._link.ask(block.request, patience)
+            if found in quality.BUSY and self._patient:
+                found = await self._insist(block, patience)
+        except Transient as failure:
+            if not isinstance(failure, Closed | Damaged) and failure.code != quality.TIMEOUT:
+                raise
+            self._failure = self._failure or failure
+            self._silence = failure
+            self._silences += 1
+            self._quiet = True
+            return None
+        self._quiet = False
+        if isinstance(found, bytes):
+            self._answered = self._fruitful = True
+            self._take(block, found)
+        elif found in quality.SILENT_BEHIND_GATEWAY:
+            self._silences += 1
+            self._failure = self._failure or Transient(
+                "the gateway does not reach the device", code=quality.DEVICE_OFFLINE
+            )
+        else:
+            self._answered = True
+        return found
+
+    async def _insist(self, block: Block, patience: Patience) -> Answer:
+        """Ask a busy device again; not for every request of one that stays busy."""
+        for _ in range(_BUSY_RETRIES):
+            await asyncio.sleep(_BUSY_PAUSE)
+            found = await self._link.ask(block.request, patience)
+            if found not in quality.BUSY:
+                return found
+        self._patient = False
+        return found
+
+    # What came of it
+
+    def _take(self, block: Block, reply: bytes) -> None:
+        codes = block.decoder.fill(self.values, reply)
+        if codes is not None:
+            for place, code in codes.items():
+                self._mark(place, code)
+
+    def _name_faults(self) -> None:
+        """See that no point without a value is without a code."""
+        for _, piece in self._lessons.pieces:
+            if piece.fault is not None:
+                for place in piece.block.places:
+                    self._mark_absent(place, piece.code)
+        rest = quality.DEVICE_OFFLINE if self._failure is None else self._failure.code
+        for place in range(len(self.values)):
+            self._mark_absent(place, rest or quality.DEVICE_OFFLINE)
+
+    def _mark_absent(self, place: int, code: str) -> None:
+        if self.values[place] is None and (self.codes is None or self.codes[place] is None):
+            self._mark(place, code)
+
+    def _mark(self, place: int, code: str) -> None:
+        if self.codes is None:
+            self.codes = [None] * len(self.values)
+        self.codes[place] = code
+
+    def _code(self, found: int | None) -> str:
+        if found is None:
+            return self._silence.code or quality.TIMEOUT
+        return _code(found)
+
+
+def _code(found: int) -> str:
+    return quality.code_of_exception(found) if found else quality.READ_ERROR
+
+
+def _fault(found: int | None) -> Fault:
+    if found is None or found in quality.SILENT_BEHIND_GATEWAY:
+        return Fault.silent
+    return Fault.refused if not found or found in quality.OF_THE_ADDRESS else Fault.troubled
