@@ -208,6 +208,8 @@ def _check(points: list[DataPoint]) -> Check | None:
         encodings = [point.encoding for point in points]
 
         def undecodable(raw: tuple[Any, ...], found: list[Any]) -> dict[int, str]:
+            if "\ufffd" not in "".join(found):
+                return {}
             checked = map(check_text, raw, found, encodings)
             return {index: code for index, code in enumerate(checked) if code is not None}
 

@@ -94,7 +94,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         ]
         | None
     ) = None
-    write_function: Annotated[WriteFunction, reads(lower)] = "auto"
+    write_function: Annotated[WriteFunction, reads(lower)] | None = None
 
 
 class Shape(NamedTuple):
@@ -109,6 +109,8 @@ class Shape(NamedTuple):
 
 def read_options(given: Options, shape: Shape, where: str) -> Extra:
     """Check the options. Raises `Refusal` naming `<where>.<key>`."""
+    if all(getattr(given, field) is None for field in Options.__struct_fields__):
+        return NO_EXTRA
     kind = "coil" if shape.is_bits else shape.kind
     for key, value, fits in (
         ("bit", given.bit, kind in _PARTED),
@@ -143,7 +145,7 @@ def read_options(given: Options, shape: Shape, where: str) -> Extra:
             most=given.max,
             no_value=no_value,
             no_value_is_nan=is_nan,
-            write_function=given.write_function,
+            write_function=given.write_function or "auto",
         )
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from fractions import Fraction
 from functools import lru_cache
+from sys import intern
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -56,7 +57,7 @@ def _order(value: Any) -> Any:
         raise ValueError(
             f"must be {', '.join(NAMED_ORDERS)}, or the order of all 6 or 8 bytes such as CDABGHEF"
         )
-    return order
+    return intern(order) if isinstance(order, str) else order
 
 
 def _encoding(value: Any) -> Any:
@@ -66,7 +67,7 @@ def _encoding(value: Any) -> Any:
     name = _ENCODING_ALIASES.get(value.lower(), value)
     try:
         b"  ".decode(name, "replace")
-        if codecs.lookup(name).name in _NO_ENCODINGS:
+        if codecs.lookup(name).name.replace("-", "_") in _NO_ENCODINGS:
             raise ValueError
     except (LookupError, ValueError) as error:
         raise ValueError("must be the name of a text encoding such as ascii") from error
