@@ -191,8 +191,8 @@ def _read_point(given: Given, where: str) -> DataPoint:
     extra = _extra(given, Shape(kind, size, location.table.is_bits), where, location)
     count = size * (extra.length or 1)
     if location.address + count > 0x10000:
-        raise Refusal(f"{count} registers from {location.address} go past 65535", f"{where}.{key}")
-    _check_scale(given, kind, location.table, where)
+        raise Refusal(f"{count} from {location.address} on go past 65535", f"{where}.{key}")
+    _check_scale(given, kind, where)
     return DataPoint(
         name=given.name,
         table=location.table,
@@ -231,7 +231,7 @@ def _registers(given: Given, kind: str, where: str) -> int:
         raise Refusal(str(error), f"{where}.count") from error
 
 
-def _check_scale(given: Given, kind: str, table: Table, where: str) -> None:
+def _check_scale(given: Given, kind: str, where: str) -> None:
     if given.scale == 0:
         raise Refusal("scale must not be 0", f"{where}.scale")
     what = "a boolean" if kind == "boolean" or given.bit is not None else "a text"
