@@ -1,21 +1,29 @@
 """From the bytes of a reply to values (spec 03 section 2.2), compiled once per read request.
 
 The points of a request are sorted into layers: points that share byte order and kind of arithmetic and
-do not overlap. One `struct` call unpacks a layer, one comprehension finishes it.
+do not overlap. One `struct` call unpacks a layer, one comprehension finishes it. What no `struct` can unpack
+is read value by value.
 """
 
 import struct
 from array import array
 from collections.abc import Callable, Sequence
-from math import isfinite, lcm
+from math import inf, isnan
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
+from .finish import Finish, arithmetic, finish_of
+from .kinds import BYTES, FLOATS, NAMED_ORDERS, SIGNED, bits_of
+from .options import NO_EXTRA
 from .points import DataPoint
 from .quality import READ_ERROR
+from .single import NO_VALUE, OUT_OF_RANGE, Read, check_text, named, places_of, read_of
 
 Indexed = tuple[int, DataPoint]
 """A point and its place in the list of values."""
-Finish = Callable[[tuple[Any, ...]], list[Any]]
+Check = Callable[[tuple[Any, ...], list[Any]], dict[int, str]]
+"""The codes, by index, of values of a layer that are not GOOD; puts None where there is no value."""
 
 _LETTERS = {
     "int16": "h",
@@ -23,6 +31,7 @@ _LETTERS = {
     "boolean": "H",
     "int32": "i",
     "uint32": "I",
+    "float16": "e",
     "float32": "f",
     "int64": "q",
     "uint64": "Q",
@@ -40,8 +49,7 @@ class Layer(NamedTuple):
     unpack: Callable[[bytes], tuple[Any, ...]]
     finish: Finish
     places: slice | tuple[int, ...]
-    fallible: bool
-    """whether a value can be None because it is not a finite number"""
+    check: Check | None
 
 
 class Decoder:
@@ -52,7 +60,12 @@ class Decoder:
         bits = points[0][1].table.is_bits
         self.size = (count + 7) // 8 if bits else 2 * count
         """how many bytes a reply must have"""
-        self._layers = [_bits(points, address)] if bits else _layers(points, address, count)
+        self._layers = _bit_layers(points, address) if bits else _layers(points, address, count)
+        self._singles = [
+            (index, _single_bit(point, address) if bits else _single(point, address))
+            for index, point in points
+            if not _is_layered(point)
+        ]
 
     def fill(self, values: list[Any], reply: bytes) -> dict[int, str] | None:
         """Put the points' values in their places of `values`. `reply` has `size` bytes.
@@ -60,34 +73,24 @@ class Decoder:
         Returns the codes, by place, of those that are not GOOD; None when all are. A value of None is BAD,
         another one with a code UNCERTAIN.
         """
-        codes: dict[int, str] | None = None
-        for swapped, unpack, finish, places, fallible in self._layers:
-            found = finish(unpack(swap(reply) if swapped else reply))
+        codes: dict[int, str] = {}
+        for swapped, unpack, finish, places, check in self._layers:
+            raw = unpack(swap(reply) if swapped else reply)
+            found = finish(raw)
+            faults = None if check is None else check(raw, found)
             if isinstance(places, slice):
                 values[places] = found
             else:
                 for place, value in zip(places, found, strict=True):
                     values[place] = value
-            if fallible and None in found:
-                indices = range(len(values))[places] if isinstance(places, slice) else places
-                faults = {p: READ_ERROR for p, v in zip(indices, found, strict=True) if v is None}
-                codes = faults if codes is None else codes | faults
-        return codes
-
-
-def order_of(point: DataPoint) -> tuple[bool, str]:
-    """Whether the bytes of each register are swapped, and the `struct` byte order that remains.
-
-    A value of one register is always big-endian, as Modbus has it; of a string only the swap counts.
-    """
-    if point.kind == "string":
-        return point.order in ("BADC", "DCBA"), ">"
-    return _ORDERS["ABCD" if point.count == 1 else point.order]
-
-
-def letter_of(point: DataPoint) -> str:
-    """The `struct` format of one value."""
-    return f"{2 * point.count}s" if point.kind == "string" else _LETTERS[point.kind]
+            if faults:
+                first = range(len(values))[places] if isinstance(places, slice) else places
+                codes.update((first[index], code) for index, code in faults.items())
+        for place, read in self._singles:
+            values[place], code = read(reply)
+            if code is not None:
+                codes[place] = code
+        return codes or None
 
 
 def swap(registers: bytes) -> bytes:
@@ -97,44 +100,89 @@ def swap(registers: bytes) -> bytes:
     return words.tobytes()
 
 
-def _bits(points: Sequence[Indexed], address: int) -> Layer:
-    spots = tuple(((p.address - address) >> 3, 1 << ((p.address - address) & 7)) for _, p in points)
+def _is_layered(point: DataPoint) -> bool:
+    extra = point.extra
+    if extra.length is not None or extra.values:
+        return False
+    if point.table.is_bits:
+        return True
+    if extra.bit is not None:
+        return not extra.no_value
+    if extra.mask is not None or point.order not in NAMED_ORDERS:
+        return False
+    if point.kind in FLOATS or point.kind == "string" or point.kind == "boolean":
+        return not extra.no_value
+    return point.kind in _LETTERS or point.kind in BYTES
+
+
+def _bit_layers(points: Sequence[Indexed], address: int) -> list[Layer]:
+    layered = [indexed for indexed in points if _is_layered(indexed[1])]
+    spots = [((point.address - address) >> 3, 1 << (point.address - address & 7)) for _, point in layered]
+    return [_bits(layered, spots)] if layered else []
+
+
+def _bits(points: Sequence[Indexed], spots: Sequence[tuple[int, int]]) -> Layer:
+    """Of points that each are one bit of the reply, which `spots` say: a byte and a mask."""
+    spots = tuple(spots)
 
     def unpack(reply: bytes) -> tuple[Any, ...]:
         return tuple([reply[byte] & mask != 0 for byte, mask in spots])
 
-    return Layer(False, unpack, list, _places(points), False)
+    return Layer(False, unpack, list, _places(points), None)
 
 
 def _layers(points: Sequence[Indexed], address: int, count: int) -> list[Layer]:
-    piles: dict[tuple[bool, str, str], list[list[Indexed]]] = {}
+    piles: dict[tuple[bool, str, str, bool], list[list[Indexed]]] = {}
+    flags: list[Indexed] = []
     for indexed in points:
         point = indexed[1]
-        same = piles.setdefault((*order_of(point), _arithmetic(point)), [])
+        if not _is_layered(point):
+            continue
+        if point.extra.bit is not None:
+            flags.append(indexed)
+            continue
+        limited = point.extra != NO_EXTRA
+        same = piles.setdefault((*_order_of(point), arithmetic(point), limited), [])
         for pile in same:
             if pile[-1][1].end <= point.address:
                 pile.append(indexed)
                 break
         else:
             same.append([indexed])
-    return [
-        Layer(
-            swapped,
-            _structure(pile, order, address, count).unpack,
-            _finish(name, pile),
-            _places(pile),
-            "float" in name,
-        )
-        for (swapped, order, name), same in piles.items()
+    layers = [
+        _layer(swapped, _structure(pile, order, address, count), name, pile)
+        for (swapped, order, name, _), same in piles.items()
         for pile in same
     ]
+    return [*layers, _bits(flags, [_flag(point, address) for _, point in flags])] if flags else layers
+
+
+def _layer(swapped: bool, structure: struct.Struct, name: str, pile: Sequence[Indexed]) -> Layer:
+    points = [point for _, point in pile]
+    check = _check(points)
+    return Layer(swapped, structure.unpack, finish_of(name, points), _places(pile), check)
+
+
+def _order_of(point: DataPoint) -> tuple[bool, str]:
+    """Whether the bytes of each register are swapped, and the `struct` byte order that remains."""
+    if point.kind == "string" or point.count == 1:
+        return point.order in ("BADC", "DCBA"), ">"
+    return _ORDERS[point.order]
+
+
+def _letter_of(point: DataPoint) -> str:
+    """The `struct` format of one value."""
+    if point.kind in BYTES:
+        letter = "b" if point.kind in SIGNED else "B"
+        return f"{letter}x" if point.extra.high_byte else f"x{letter}"
+    return f"{2 * point.count}s" if point.kind == "string" else _LETTERS[point.kind]
 
 
 def _structure(points: Sequence[Indexed], order: str, address: int, count: int) -> struct.Struct:
     """Unpacks the points from a whole reply, skipping the registers between them."""
     letters, at = [order], address
     for _, point in points:
-        letters.append(f"{2 * (point.address - at)}x{letter_of(point)}")
+        letters.append(f"{2 * (point.address - at)}x{_letter_of(point)}")
         at = point.end
     letters.append(f"{2 * (address + count - at)}x")
     return struct.Struct("".join(letters))
@@ -147,133 +195,105 @@ def _places(points: Sequence[Indexed]) -> slice | tuple[int, ...]:
     return places
 
 
-def _arithmetic(point: DataPoint) -> str:
-    """Which kind of finishing a value needs; a key of `_FINISHERS`."""
-    if point.kind in ("boolean", "string"):
-        return point.kind
-    scaled = point.scale != 1 or point.offset != 0
-    if point.kind.startswith("float"):
-        return f"scaled {point.kind}" if scaled else point.kind
-    if not scaled:
-        return "integer"
-    return "whole" if point.scale.denominator == point.offset.denominator == 1 else "decimal"
+def _flag(point: DataPoint, address: int) -> tuple[int, int]:
+    """The byte of the reply and the mask in it of a point that is one bit of a register."""
+    bit = point.extra.bit or 0
+    byte = places_of(point)[-1 - bit // 8]
+    return 2 * (point.address - address) + byte, 1 << bit % 8
 
 
-def _finish(name: str, points: Sequence[Indexed]) -> Finish:
-    return _FINISHERS[name]([point for _, point in points])
+def _check(points: list[DataPoint]) -> Check | None:
+    """What can be wrong with a value of a layer, whose points are of one kind of arithmetic."""
+    if points[0].kind == "string":
+        encodings = [point.encoding for point in points]
+
+        def undecodable(raw: tuple[Any, ...], found: list[Any]) -> dict[int, str]:
+            if "\ufffd" not in "".join(found):
+                return {}
+            checked = map(check_text, raw, found, encodings)
+            return {index: code for index, code in enumerate(checked) if code is not None}
+
+        return undecodable
+    limits = [_limits(point) for point in points]
+    if any(one != _NO_LIMITS for one in limits):
+        return _within(limits)
+    return _finite if points[0].kind in FLOATS else None
 
 
-def _integer(points: list[DataPoint]) -> Finish:
-    return list
+def _finite(raw: tuple[Any, ...], found: list[Any]) -> dict[int, str]:
+    if None not in found:
+        return {}
+    return {index: READ_ERROR for index, value in enumerate(found) if value is None}
 
 
-def _boolean(points: list[DataPoint]) -> Finish:
-    return lambda raw: [word != 0 for word in raw]
+_Limits = tuple[frozenset[int], bool, float, float]
+_NO_LIMITS: _Limits = (frozenset(), False, -inf, inf)
 
 
-def _whole(points: list[DataPoint]) -> Finish:
-    """Integer scale and offset: the values stay integers."""
-    lines = [(int(point.scale), int(point.offset)) for point in points]
-    return lambda raw: [value * scale + offset for value, (scale, offset) in zip(raw, lines, strict=True)]
+def _limits(point: DataPoint) -> _Limits:
+    """The raw numbers that say that there is no value, whether NaN does, and the limits of the value."""
+    extra = point.extra
+    bits = bits_of(point.kind, point.count)
+    top = 1 << bits - 1 if point.kind in SIGNED else 1 << bits
+    none = frozenset(number if number < top else number - (1 << bits) for number in extra.no_value)
+    least = -inf if extra.least is None else extra.least
+    most = inf if extra.most is None else extra.most
+    return none, extra.no_value_is_nan, least, most
 
 
-def _decimal(points: list[DataPoint]) -> Finish:
-    """Scale and offset as one division of integers, which rounds once and so leaves no noise to remove."""
-    lines = []
-    for point in points:
-        below = lcm(point.scale.denominator, point.offset.denominator)
-        lines.append((int(point.scale * below), int(point.offset * below), below))
-    factor, offset, divisor = lines[0]
-    if any(line != lines[0] for line in lines):
-        return lambda raw: [(v * m + o) / d for v, (m, o, d) in zip(raw, lines, strict=True)]
-    if factor == 1 and offset == 0:
-        return lambda raw: [value / divisor for value in raw]
-    return lambda raw: [(value * factor + offset) / divisor for value in raw]
+def _within(limits: list[_Limits]) -> Check:
+    def check(raw: tuple[Any, ...], found: list[Any]) -> dict[int, str]:
+        faults: dict[int, str] = {}
+        for index, (none, nan, least, most) in enumerate(limits):
+            value, number = found[index], raw[index]
+            if number in none or value is None:
+                found[index] = None
+                is_none = number in none or (nan and isnan(number))
+                faults[index] = NO_VALUE if is_none else READ_ERROR
+            elif not least <= value <= most:
+                faults[index] = OUT_OF_RANGE
+        return faults
+
+    return check
 
 
-def _float32(points: list[DataPoint]) -> Finish:
-    """The shortest decimal numbers that are these floats: 21.3, not 21.299999237."""
-    packing = struct.Struct(f"{len(points)}f")
-
-    def finish(raw: tuple[float, ...]) -> list[float | None]:
-        # Up to seven digits, what a sensor has, are found by arithmetic at half the price of formatting.
-        short = [round(value * 1e4) / 1e4 if -1e3 < value < 1e3 else shortest(value) for value in raw]
-        try:
-            back = packing.unpack(packing.pack(*short))
-        except struct.error:  # a value is not finite
-            return [shortest(value) for value in raw]
-        if back == raw:
-            return short
-        return [
-            found if same == value else shortest(value)
-            for found, same, value in zip(short, back, raw, strict=True)
-        ]
-
-    return finish
-
-
-def _float64(points: list[DataPoint]) -> Finish:
-    return lambda raw: [value if isfinite(value) else None for value in raw]
-
-
-def _scaled_float32(points: list[DataPoint]) -> Finish:
-    shorten, lines = _float32(points), _lines(points)
-    return lambda raw: [
-        _scaled(v, scale, offset, "%.12g") for v, (scale, offset) in zip(shorten(raw), lines, strict=True)
+def elements_of(point: DataPoint) -> list[DataPoint]:
+    """The points that the values of a point with `length` are."""
+    length = point.extra.length or 1
+    size = point.count // length
+    extra = replace(point.extra, length=None)
+    return [
+        replace(point, address=point.address + size * number, count=size, extra=extra)
+        for number in range(length)
     ]
 
 
-def _scaled_float64(points: list[DataPoint]) -> Finish:
-    lines = _lines(points)
-    return lambda raw: [
-        _scaled(v, scale, offset, "%.15g") for v, (scale, offset) in zip(raw, lines, strict=True)
-    ]
+def _single(point: DataPoint, address: int) -> Read:
+    """Reads one point from a whole reply."""
+    start = 2 * (point.address - address)
+    stop = start + 2 * point.count
+    read = read_of(point) if point.extra.length is None else _list(point, point.address)
+    return lambda reply: read(reply[start:stop])
 
 
-def _string(points: list[DataPoint]) -> Finish:
-    encodings = [point.encoding for point in points]
-    return lambda raw: [
-        text.decode(encoding, "replace").strip("\0") for text, encoding in zip(raw, encodings, strict=True)
-    ]
+def _single_bit(point: DataPoint, address: int) -> Read:
+    if point.extra.length is not None:
+        return _list(point, address)
+    byte, mask = (point.address - address) >> 3, 1 << (point.address - address & 7)
+    return lambda reply: named(point.extra.values, int(reply[byte] & mask != 0))
 
 
-_FINISHERS: dict[str, Callable[[list[DataPoint]], Finish]] = {
-    "integer": _integer,
-    "boolean": _boolean,
-    "whole": _whole,
-    "decimal": _decimal,
-    "float32": _float32,
-    "float64": _float64,
-    "scaled float32": _scaled_float32,
-    "scaled float64": _scaled_float64,
-    "string": _string,
-}
+def _list(point: DataPoint, address: int) -> Read:
+    """Reads the values of a point with `length`: the values that are BAD are None, and the point has the
+    code of the first value that has one; it is BAD when they all are."""
+    elements = elements_of(point)
+    decoder = Decoder(list(enumerate(elements)), address, point.end - address)
 
+    def read(reply: bytes) -> tuple[Any, str | None]:
+        values: list[Any] = [None] * len(elements)
+        codes = decoder.fill(values, reply)
+        if codes is None:
+            return values, None
+        return None if values.count(None) == len(values) else values, codes[min(codes)]
 
-def _lines(points: list[DataPoint]) -> list[tuple[float, float]]:
-    return [(float(point.scale), float(point.offset)) for point in points]
-
-
-def _scaled(value: float | None, scale: float, offset: float, digits: str) -> float | None:
-    if value is None:
-        return None
-    scaled = value * scale + offset
-    return float(digits % scaled) if isfinite(scaled) else None
-
-
-_FLOAT32 = struct.Struct("f")
-
-
-def shortest(value: float) -> float | None:
-    """The shortest decimal number that is this 32-bit float; None when it is not finite."""
-    if not isfinite(value):
-        return None
-    bits = _FLOAT32.pack(value)
-    for digits in ("%.7g", "%.8g"):
-        short = float(digits % value)
-        try:
-            if _FLOAT32.pack(short) == bits:
-                return short
-        except OverflowError:  # rounded up past the largest float
-            continue
-    return float(f"{value:.9g}")
+    return read

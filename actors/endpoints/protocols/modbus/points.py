@@ -1,34 +1,27 @@
 """The `data_points` of a Modbus endpoint, in both spellings of spec 03 section 2.2."""
 
+import codecs
+import re
 from collections.abc import Sequence
 from enum import IntEnum
 from fractions import Fraction
 from functools import lru_cache
+from sys import intern
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads, says
 from conf.fields import Number, filled, lower, upper
 
-from .options import NO_EXTRA, Extra
+from .kinds import NAMED_ORDERS, ORDERS, REGISTERS, TIMES, Kind, kind_of, order_of, registers_of
+from .options import NO_EXTRA, Extra, Options, Shape, read_options
 
 TableName = Literal["coil", "discrete", "holding", "input"]
-Kind = Literal[
-    "int16",
-    "uint16",
-    "boolean",
-    "int32",
-    "uint32",
-    "float32",
-    "int64",
-    "uint64",
-    "float64",
-    "string",
-]
 
 
 class Table(IntEnum):
@@ -44,29 +37,27 @@ class Table(IntEnum):
         return self <= Table.discrete
 
 
-REGISTERS = {
-    "int16": 1,
-    "uint16": 1,
-    "boolean": 1,
-    "int32": 2,
-    "uint32": 2,
-    "float32": 2,
-    "int64": 4,
-    "uint64": 4,
-    "float64": 4,
-    "string": None,
-}
-"""How many registers a value of each data type takes; a string says so by its `count`."""
-
-_TYPE_ALIASES = {"bool": "boolean"}
 _ENDIANNESS = {"big": "ABCD", "little": "CDAB"}
 _ENCODING_ALIASES = {"utf16le": "utf-16-le", "ucs2": "utf-16-le", "binary": "latin-1"}
+_NO_ENCODINGS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
+"""What Python calls encodings too."""
+_ADDRESS = re.compile(r"(0x[0-9a-f]+|[0-9]+)(?:\.([0-9]{1,2}))?", re.ASCII | re.IGNORECASE)
+_NO_NUMBERS = frozenset({"string", "s7_dt", "s7_dtl"})
+"""Of these only the bytes of each register can be swapped."""
 _NO_PLACE = "a data point needs a register, or an address with its functionCode"
 
 
-def _kind_name(value: Any) -> Any:
-    value = lower(value)
-    return _TYPE_ALIASES.get(value, value) if isinstance(value, str) else value
+def _kind(value: Any) -> Any:
+    return kind_of(value) if isinstance(value, str) else value
+
+
+def _order(value: Any) -> Any:
+    order = upper(value)
+    if isinstance(order, str) and order not in ORDERS:
+        raise ValueError(
+            f"must be {', '.join(NAMED_ORDERS)}, or the order of all 6 or 8 bytes such as CDABGHEF"
+        )
+    return intern(order) if isinstance(order, str) else order
 
 
 def _encoding(value: Any) -> Any:
@@ -76,13 +67,15 @@ def _encoding(value: Any) -> Any:
     name = _ENCODING_ALIASES.get(value.lower(), value)
     try:
         b"  ".decode(name, "replace")
+        if codecs.lookup(name).name.replace("-", "_") in _NO_ENCODINGS:
+            raise ValueError
     except (LookupError, ValueError) as error:
         raise ValueError("must be the name of a text encoding such as ascii") from error
     return name
 
 
 class Location(msgspec.Struct, frozen=True):
-    """Where a value lives; `address` is zero-based."""
+    """Where a value lives; `address` is zero-based, `bit` 0 the least significant of the value."""
 
     table: Table
     address: int
@@ -102,9 +95,9 @@ class DataPoint(msgspec.Struct, frozen=True):
     kind: str
     """a key of `REGISTERS`"""
     count: int = 1
-    """registers; coils or discrete inputs"""
+    """registers, coils or discrete inputs"""
     order: str = "ABCD"
-    """the order of a value's bytes on the wire, A the most significant"""
+    """the order of a value's bytes on the wire, A the most significant (see `kinds.arrangement`)"""
     scale: Fraction = Fraction(1)
     """exact, as the decimal number that the client wrote"""
     offset: Fraction = Fraction(0)
@@ -125,7 +118,7 @@ class DataPoint(msgspec.Struct, frozen=True):
         return self.address + self.count
 
 
-class Given(msgspec.Struct, frozen=True, rename="camel"):
+class Given(Options, frozen=True, kw_only=True, rename="camel"):
     """What clients send. A data point says where it is by `register`, or by `address` and `functionCode`;
     `type` names a table or a data type. Unknown keys are left alone."""
 
@@ -133,10 +126,10 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     register: Annotated[str, says("register must be a text such as holding:0")] | None = None
     address: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
     function_code: Annotated[int, Meta(ge=1, le=4)] | None = None
-    type: Annotated[Literal[TableName, Kind], reads(_kind_name)] | None = None
-    data_type: Annotated[Kind, reads(_kind_name)] | None = None
+    type: Annotated[Literal[TableName, Kind], reads(_kind)] | None = None
+    data_type: Annotated[Kind, reads(_kind)] | None = None
     count: Annotated[int, Meta(ge=1, le=125)] | None = None
-    byte_order: Annotated[Literal["ABCD", "CDAB", "BADC", "DCBA"], reads(upper)] | None = None
+    byte_order: Annotated[str, reads(_order)] | None = None
     endianness: Annotated[Literal["big", "little"], reads(lower), allowed("big or little")] | None = None
     scale: Number = 1
     offset: Number = 0
@@ -144,6 +137,8 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     encoding: Annotated[str, reads(_encoding)] = "ascii"
     writable: bool | None = None
     no_batch: bool = False
+    description: str | None = None
+    """Accepted, without effect."""
 
 
 def read_points(given: Sequence[dict[str, Any]]) -> tuple[DataPoint, ...]:
@@ -161,68 +156,104 @@ def read_points(given: Sequence[dict[str, Any]]) -> tuple[DataPoint, ...]:
 
 
 def parse_register(text: str) -> tuple[Location, str | None]:
-    """Parse `<table>:<address>[:<type>]`. Raises `ValueError` saying what is wrong."""
+    """Parse `<table>:<address>[.<bit>][:<type>]`. Raises `ValueError` saying what is wrong."""
     table_name, *rest = (part.strip() for part in text.split(":"))
     if table_name.lower() not in Table.__members__ or len(rest) not in (1, 2):
-        raise ValueError(f"{text!r} is not <{'|'.join(Table.__members__)}>:<address>[:<type>]")
-    digits = rest[0].lower()
-    try:
-        if not digits.isascii() or not digits[:1].isdigit() or "_" in digits:
-            raise ValueError
-        address = int(digits, 16) if digits.startswith("0x") else int(digits, 10)
-    except ValueError:
-        raise ValueError(f"{rest[0]!r} is not a register address") from None
-    if address > 0xFFFF:
+        raise ValueError(f"{text!r} is not <{'|'.join(Table.__members__)}>:<address>[.<bit>][:<type>]")
+    table = Table[table_name.lower()]
+    found = _ADDRESS.fullmatch(rest[0])
+    if found is None:
+        raise ValueError(f"{rest[0]!r} is not a register address")
+    address, bit = (
+        None if digits is None else int(digits, 16 if "x" in digits.lower() else 10)
+        for digits in found.groups()
+    )
+    if address is None or address > 0xFFFF:
         raise ValueError(f"register address {rest[0]} is above 65535")
+    if bit is not None and table.is_bits:
+        raise ValueError(f"a {table.name} is a single bit")
     kind = None
     if len(rest) == 2:
-        kind = _TYPE_ALIASES.get(rest[1].lower(), rest[1].lower())
+        kind = kind_of(rest[1])
         if kind not in REGISTERS:
             raise ValueError(f"{rest[1]!r} is not one of {', '.join(REGISTERS)}")
-    return Location(Table[table_name.lower()], address), kind
-
-
-def registers_of(kind: str, count: int | None) -> int:
-    """How many registers a value takes. Raises `ValueError` when `count` does not fit its type."""
-    needed = REGISTERS[kind]
-    if needed is None:
-        if count is None:
-            raise ValueError("a string needs a count of registers")
-        return count
-    if count is not None and count != needed:
-        raise ValueError(f"{kind} takes {needed} register{'s' if needed > 1 else ''}, not {count}")
-    return needed
+    return Location(table, address, bit), kind
 
 
 def _read_point(given: Given, where: str) -> DataPoint:
     location, written_kind, key = _locate(given, where)
-    kind = _kind(given, where, location.table, written_kind)
-    try:
-        count = registers_of(kind, given.count)
-    except ValueError as error:
-        raise Refusal(str(error), f"{where}.count") from error
+    if location.bit is not None:
+        if given.bit not in (None, location.bit):
+            raise Refusal(f"bit contradicts register {location}", f"{where}.bit")
+        given = replace(given, bit=location.bit)
+    kind = _kind_of(given, where, location.table, written_kind)
+    size = _registers(given, kind, where)
+    extra = _extra(given, Shape(kind, size, location.table.is_bits), where, location)
+    count = size * (extra.length or 1)
     if location.address + count > 0x10000:
-        raise Refusal(f"{count} registers from {location.address} go past 65535", f"{where}.{key}")
-    if given.scale == 0:
-        raise Refusal("scale must not be 0", f"{where}.scale")
+        raise Refusal(f"{count} from {location.address} on go past 65535", f"{where}.{key}")
+    _check_scale(given, kind, where)
     return DataPoint(
         name=given.name,
         table=location.table,
         address=location.address,
         kind=kind,
         count=count,
-        order=given.byte_order or _ENDIANNESS[given.endianness or "big"],
-        scale=_exact(given.scale),
-        offset=_exact(given.offset),
+        order=_byte_order(given, kind, size, where),
+        scale=exact(given.scale),
+        offset=exact(given.offset),
         unit=given.unit,
         encoding=given.encoding,
         writable=given.writable,
         alone=given.no_batch,
+        extra=extra,
     )
 
 
+def _extra(given: Given, shape: Shape, where: str, location: Location) -> Extra:
+    try:
+        return read_options(given, shape, where)
+    except Refusal as refusal:
+        if refusal.field == f"{where}.bit" and location.bit is not None:  # spelled in the register
+            raise Refusal(refusal.message, f"{where}.register") from refusal
+        raise
+
+
+def _registers(given: Given, kind: str, where: str) -> int:
+    """The registers of one value. A `count` may be that of all values of a list of the type."""
+    count = given.count
+    least, most = REGISTERS[kind]
+    if given.length is not None and least == most and count == least * given.length:
+        return least
+    try:
+        return registers_of(kind, count)
+    except ValueError as error:
+        raise Refusal(str(error), f"{where}.count") from error
+
+
+def _check_scale(given: Given, kind: str, where: str) -> None:
+    if given.scale == 0:
+        raise Refusal("scale must not be 0", f"{where}.scale")
+    what = "a boolean" if kind == "boolean" or given.bit is not None else "a text"
+    if what == "a boolean" or kind == "string" or kind in TIMES or given.values is not None:
+        for key, value, neutral in (("scale", given.scale, 1), ("offset", given.offset, 0)):
+            if value != neutral:
+                raise Refusal(f"{key} does not go with {what}", f"{where}.{key}")
+
+
+def _byte_order(given: Given, kind: str, size: int, where: str) -> str:
+    if given.byte_order is None:
+        return _ENDIANNESS[given.endianness or "big"]
+    if kind in _NO_NUMBERS and given.byte_order not in NAMED_ORDERS:
+        raise Refusal(f"of a {kind} only the bytes of each register can be swapped", f"{where}.byteOrder")
+    try:
+        return order_of(given.byte_order, 2 * size)
+    except ValueError as error:
+        raise Refusal(str(error), f"{where}.byteOrder") from error
+
+
 @lru_cache(maxsize=256)
-def _exact(number: float) -> Fraction:
+def exact(number: float) -> Fraction:
     """The decimal number that the client wrote. Most points of a device share theirs."""
     return Fraction(str(number))
 
@@ -265,7 +296,7 @@ def _tables(given: Given) -> dict[str, Table]:
     return tables
 
 
-def _kind(given: Given, where: str, table: Table, written: str | None) -> str:
+def _kind_of(given: Given, where: str, table: Table, written: str | None) -> str:
     """The data type: of `register`, `dataType` or `type`, which must agree."""
     named = {"register": written, "dataType": given.data_type, "type": given.type}
     kinds = {key: kind for key, kind in named.items() if kind in REGISTERS}
@@ -274,4 +305,12 @@ def _kind(given: Given, where: str, table: Table, written: str | None) -> str:
             raise Refusal(f"{key} {kind} contradicts {next(iter(kinds.items()))[1]}", f"{where}.{key}")
         if table.is_bits and kind != "boolean":
             raise Refusal(f"a {table.name} holds a boolean, not {kind}", f"{where}.{key}")
-    return next(iter(kinds.values()), "boolean" if table.is_bits else "float32")
+    return next(iter(kinds.values()), _implied_kind(given, table))
+
+
+def _implied_kind(given: Given, table: Table) -> str:
+    if table.is_bits or given.bit is not None:
+        return "boolean"
+    if given.byte is not None:
+        return "uint8"
+    return "float32" if given.mask is None else "uint16"

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from actors.system.failure import Refusal
 
-from .points import DataPoint, Table, parse_register, registers_of
+from .encode import part_mask
+from .points import DataPoint, Table, parse_register, read_points
+from .single import part_of
 
 _DEFAULT_KIND = "uint16"
 
@@ -31,17 +33,21 @@ def _addressed(points: Sequence[DataPoint], register: str) -> DataPoint:
         location, kind = parse_register(register)
     except ValueError as error:
         raise Refusal(f"Register not found: {register}", "register", "not_found") from error
-    for point in points:
-        if point.address_text == str(location) and kind in (None, point.kind):
-            return point
-    kind = kind or ("boolean" if location.table.is_bits else _DEFAULT_KIND)
+    there = [p for p in points if p.address_text == str(location) and kind in (None, p.kind)]
+    whole = [p for p in there if location.bit is not None or part_of(p) is None]
+    if whole or len(there) == 1:
+        return (whole or there)[0]
+    if there:
+        names = ", ".join(point.name for point in there)
+        raise Refusal(f"{register} is several data points: {names}; write one by its name", "register")
+    given = {"name": register, "register": register}
+    if kind is None and location.bit is None and not location.table.is_bits:
+        given["dataType"] = _DEFAULT_KIND
     try:
-        count = registers_of(kind, None)
-    except ValueError as error:
-        raise Refusal(f"{register}: {error}", "register") from error
-    if location.address + count > 0x10000:
-        raise Refusal(f"{register}: {count} registers go past 65535", "register")
-    return DataPoint(register, location.table, location.address, kind, count)
+        [point] = read_points([given])
+    except Refusal as refusal:
+        raise Refusal(f"{register}: {refusal.message}", "register") from refusal
+    return point
 
 
 def _read_only(register: str, why: str) -> Refusal:
@@ -49,4 +55,11 @@ def _read_only(register: str, why: str) -> Refusal:
 
 
 def _overlap(one: DataPoint, other: DataPoint) -> bool:
-    return one.table is other.table and one.address < other.end and other.address < one.end
+    """Whether they have bits in common."""
+    if one.table is not other.table or one.end <= other.address or other.end <= one.address:
+        return False
+    if one.table.is_bits or (part_of(one) is None and part_of(other) is None):
+        return True
+    first, after = max(one.address, other.address), min(one.end, other.end)
+    masks = [part_mask(p)[2 * (first - p.address) : 2 * (after - p.address)] for p in (one, other)]
+    return any(mine & theirs for mine, theirs in zip(*masks, strict=True))

@@ -1,0 +1,172 @@
+"""From unpacked numbers to values: scale, offset, and the shortest decimal numbers that are the same."""
+
+import struct
+from collections.abc import Callable
+from math import isfinite, lcm
+from typing import Any
+
+from .kinds import FLOATS, TIMES
+from .points import DataPoint
+
+Finish = Callable[[tuple[Any, ...]], list[Any]]
+"""From the raw values of some points to their values; None for a number that is not finite."""
+
+
+def finish_of(name: str, points: list[DataPoint]) -> Finish:
+    """`points` all have the `arithmetic` of that name."""
+    return _FINISHERS[name](points)
+
+
+def arithmetic(point: DataPoint) -> str:
+    """Which kind of finishing a raw value needs; a key of `_FINISHERS`."""
+    if point.kind in ("boolean", "string"):
+        return point.kind
+    scaled = point.scale != 1 or point.offset != 0
+    if point.kind in FLOATS:
+        return f"scaled {point.kind}" if scaled else point.kind
+    if not scaled or point.kind in TIMES:
+        return "integer"
+    return "whole" if point.scale.denominator == point.offset.denominator == 1 else "decimal"
+
+
+def text_of(data: bytes, encoding: str) -> str:
+    """Up to the first NUL, without trailing blanks; what cannot be decoded is U+FFFD."""
+    return data.decode(encoding, "replace").partition("\0")[0].rstrip(" ")
+
+
+def _integer(points: list[DataPoint]) -> Finish:
+    return list
+
+
+def _boolean(points: list[DataPoint]) -> Finish:
+    return lambda raw: [word != 0 for word in raw]
+
+
+def _whole(points: list[DataPoint]) -> Finish:
+    """Integer scale and offset: the values stay integers."""
+    lines = [(int(point.scale), int(point.offset)) for point in points]
+    return lambda raw: [value * scale + offset for value, (scale, offset) in zip(raw, lines, strict=True)]
+
+
+def _decimal(points: list[DataPoint]) -> Finish:
+    """Scale and offset as one division of integers, which rounds once and so leaves no noise to remove."""
+    lines = []
+    for point in points:
+        below = lcm(point.scale.denominator, point.offset.denominator)
+        lines.append((int(point.scale * below), int(point.offset * below), below))
+    factor, offset, divisor = lines[0]
+    if any(line != lines[0] for line in lines):
+        return lambda raw: [(v * m + o) / d for v, (m, o, d) in zip(raw, lines, strict=True)]
+    if factor == 1 and offset == 0:
+        return lambda raw: [value / divisor for value in raw]
+    return lambda raw: [(value * factor + offset) / divisor for value in raw]
+
+
+def _float32(points: list[DataPoint]) -> Finish:
+    """The shortest decimal numbers that are these floats: 21.3, not 21.299999237."""
+    packing = struct.Struct(f"{len(points)}f")
+
+    def finish(raw: tuple[float, ...]) -> list[float | None]:
+        # Up to seven digits, what a sensor has, are found by arithmetic at half the price of formatting.
+        short = [round(value * 1e4) / 1e4 if -1e3 < value < 1e3 else _shortest(value) for value in raw]
+        try:
+            back = packing.unpack(packing.pack(*short))
+        except struct.error:  # a value is not finite
+            return [_shortest(value) for value in raw]
+        if back == raw:
+            return short
+        return [
+            found if same == value else _shortest(value)
+            for found, same, value in zip(short, back, raw, strict=True)
+        ]
+
+    return finish
+
+
+def _float64(points: list[DataPoint]) -> Finish:
+    return lambda raw: [value if isfinite(value) else None for value in raw]
+
+
+def _float16(points: list[DataPoint]) -> Finish:
+    return lambda raw: [_shortest_half(value) for value in raw]
+
+
+def _scaled_float16(points: list[DataPoint]) -> Finish:
+    lines = _lines(points)
+    return lambda raw: [
+        _scaled(_shortest_half(v), scale, offset, "%.12g")
+        for v, (scale, offset) in zip(raw, lines, strict=True)
+    ]
+
+
+def _scaled_float32(points: list[DataPoint]) -> Finish:
+    shorten, lines = _float32(points), _lines(points)
+    return lambda raw: [
+        _scaled(v, scale, offset, "%.12g") for v, (scale, offset) in zip(shorten(raw), lines, strict=True)
+    ]
+
+
+def _scaled_float64(points: list[DataPoint]) -> Finish:
+    lines = _lines(points)
+    return lambda raw: [
+        _scaled(v, scale, offset, "%.15g") for v, (scale, offset) in zip(raw, lines, strict=True)
+    ]
+
+
+def _string(points: list[DataPoint]) -> Finish:
+    encodings = [point.encoding for point in points]
+    return lambda raw: [text_of(text, encoding) for text, encoding in zip(raw, encodings, strict=True)]
+
+
+_FINISHERS: dict[str, Callable[[list[DataPoint]], Finish]] = {
+    "integer": _integer,
+    "boolean": _boolean,
+    "whole": _whole,
+    "decimal": _decimal,
+    "float16": _float16,
+    "float32": _float32,
+    "float64": _float64,
+    "scaled float16": _scaled_float16,
+    "scaled float32": _scaled_float32,
+    "scaled float64": _scaled_float64,
+    "string": _string,
+}
+
+
+def _lines(points: list[DataPoint]) -> list[tuple[float, float]]:
+    return [(float(point.scale), float(point.offset)) for point in points]
+
+
+def _scaled(value: float | None, scale: float, offset: float, digits: str) -> float | None:
+    if value is None:
+        return None
+    scaled = value * scale + offset
+    return float(digits % scaled) if isfinite(scaled) else None
+
+
+_FLOAT16 = struct.Struct("e")
+_FLOAT32 = struct.Struct("f")
+
+
+def _shortest(value: float) -> float | None:
+    """The shortest decimal number that is this 32-bit float; None when it is not finite."""
+    return _shortened(value, _FLOAT32, ("%.7g", "%.8g"), "%.9g")
+
+
+def _shortest_half(value: float) -> float | None:
+    """The shortest decimal number that is this 16-bit float; None when it is not finite."""
+    return value if value.is_integer() else _shortened(value, _FLOAT16, ("%.3g", "%.4g"), "%.5g")
+
+
+def _shortened(value: float, packing: struct.Struct, fewer: tuple[str, ...], enough: str) -> float | None:
+    if not isfinite(value):
+        return None
+    bits = packing.pack(value)
+    for digits in fewer:
+        short = float(digits % value)
+        try:
+            if packing.pack(short) == bits:
+                return short
+        except OverflowError:  # rounded up past the largest float
+            continue
+    return float(enough % value)
