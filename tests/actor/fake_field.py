@@ -69,17 +69,16 @@ class FakeReader(Reader):
         await self._hang("connect")
         await self._answer()
 
-    async def read(self) -> PollResult:
+    async def read(self, within: float) -> PollResult:
         self.device.reads += 1
         await self._hang("read")
         await self._answer()
         return PollResult(list(self.device.values), self.device.qualities)
 
-    async def write(self, register: str, value: Any) -> Any:
+    async def write(self, prepared: tuple[str, Any]) -> Any:
         if self.device.write_fault is not None:
             raise self.device.write_fault
-        if register == "unknown":
-            raise Refusal(f"Register not found: {register}", "register", "not_found")
+        register, value = prepared
         await self._hang("write")
         await asyncio.sleep(0)
         self.device.written.append((register, value))
@@ -119,12 +118,18 @@ class FakeReader(Reader):
             raise self.device.fault_on_close
 
 
+def _prepare(endpoint: CheckedEndpoint, register: str, value: Any) -> tuple[str, Any]:
+    if register == "unknown":
+        raise Refusal(f"Register not found: {register}", "register", "not_found")
+    return register, value
+
+
 class Field:
     """Devices by the `connection["device"]` of their endpoints, and the protocol `fake` that reads them."""
 
     def __init__(self) -> None:
         self.devices: dict[str, FakeDevice] = {}
-        self.protocol = Protocol("fake", self._check, self._reader, "asyncio")
+        self.protocol = Protocol("fake", self._check, self._reader, _prepare, "asyncio")
 
     def __getitem__(self, name: str) -> FakeDevice:
         return self.devices.setdefault(name, FakeDevice())

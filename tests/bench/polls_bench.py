@@ -50,12 +50,12 @@ class InstantReader(Reader):
 
     async def connect(self) -> None: ...
 
-    async def read(self) -> PollResult:
+    async def read(self, within: float) -> PollResult:
         InstantReader.reads += 1
         return PollResult(self.values)
 
-    async def write(self, register: str, value: Any) -> Any:
-        return value
+    async def write(self, prepared: Any) -> Any:
+        return prepared
 
     async def close(self) -> None: ...
 
@@ -65,7 +65,7 @@ def check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> 
     return CheckedEndpoint(connection=connection, points=points, identifier="1", address="instant")
 
 
-INSTANT = Protocol("instant", check, lambda endpoint: InstantReader(), "asyncio")
+INSTANT = Protocol("instant", check, lambda endpoint: InstantReader(), lambda *given: given, "asyncio")
 
 
 def start(base: AsyncioSystemBase) -> None:

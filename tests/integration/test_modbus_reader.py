@@ -32,7 +32,9 @@ async def reader(server: ModbusServer) -> AsyncIterator[Open]:
     made: list[Reader] = []
 
     def make(points: Sequence[dict[str, Any] | str], **connection: Any) -> Reader:
-        made.append(find("modbus").reader(endpoint(server.port, points, **connection)))
+        checked = endpoint(server.port, points, **connection)
+        made.append(find("modbus").reader(checked))
+        made[-1].endpoint = checked  # type: ignore[attr-defined]
         return made[-1]
 
     yield make
@@ -50,6 +52,10 @@ def endpoint(port: int, points: Sequence[dict[str, Any] | str], **connection: An
     return find("modbus").check(
         {"host": "127.0.0.1", "port": port, "timeout": 1000, **connection}, data_points
     )
+
+
+async def write(plc: Any, register: str, value: Any) -> Any:
+    return await plc.write(find("modbus").prepare(plc.endpoint, register, value))
 
 
 def words(*addresses: int) -> list[str]:
@@ -281,7 +287,7 @@ async def test_a_reader_that_is_not_connected_says_so(reader: Open):
     with pytest.raises(Transient):
         await plc.read(WITHIN)
     with pytest.raises(Transient):
-        await plc.write("p0", 1)
+        await write(plc, "p0", 1)
 
 
 async def test_a_host_that_refuses_is_named_so(server: ModbusServer, reader: Open):
@@ -356,7 +362,7 @@ async def test_a_write_goes_out_though_the_device_closed_the_idle_connection(
     plc = reader(words(10))
     await plc.connect()
     await hang_up(server, plc)
-    await plc.write("holding:10", 4)
+    await write(plc, "holding:10", 4)
     assert server.device(1)[10] == 4
     assert len(server.log) == 1
 
@@ -417,7 +423,7 @@ async def test_units_of_one_address_share_a_connection_with_one_request_in_fligh
     await asyncio.gather(*(plc.connect() for plc in readers))
     await asyncio.gather(
         *(plc.read(WITHIN) for plc in readers for _ in range(5)),
-        *(plc.write("holding:20", 7) for plc in readers),
+        *(write(plc, "holding:20", 7) for plc in readers),
     )
     assert server.listening[0].accepted == 1
     assert server.listening[0].peak == 1
@@ -621,7 +627,7 @@ async def test_values_are_written_by_name_or_by_address(
         ]
     )
     await plc.connect()
-    assert await plc.write(register, value) == after
+    assert await write(plc, register, value) == after
     assert [entry[1] for entry in server.log] == [function]
     names = ["setpoint", "level", "label", "valve"]
     if register in names:
@@ -631,8 +637,8 @@ async def test_values_are_written_by_name_or_by_address(
 async def test_a_written_register_holds_the_raw_value(server: ModbusServer, reader: Open):
     plc = reader([{"name": "setpoint", "register": "holding:20:uint16", "scale": 0.1}])
     await plc.connect()
-    await plc.write("setpoint", 150)
-    await plc.write("coil:3", 1)
+    await write(plc, "setpoint", 150)
+    await write(plc, "coil:3", 1)
     assert server.device(1)[20] == 1500
     assert server.device(2)[20] == 20
     assert server.device(1).bits[3]
@@ -668,7 +674,7 @@ async def test_what_cannot_be_written_is_refused_without_a_request(
     )
     await plc.connect()
     with pytest.raises(Refusal) as refusal:
-        await plc.write(register, value)
+        await write(plc, register, value)
     assert (refusal.value.kind, refusal.value.field) == (kind, field)
     assert server.log == []
 
@@ -681,7 +687,7 @@ async def test_a_write_that_the_device_refuses_is_refused_with_its_code(
     plc = reader(words(10))
     await plc.connect()
     with pytest.raises(Refusal, match=code) as refusal:
-        await plc.write("p0", 1)
+        await write(plc, "p0", 1)
     assert refusal.value.kind == "invalid"
 
 
@@ -690,7 +696,7 @@ async def test_a_write_that_the_device_fails_at_is_trouble_of_the_device(server:
     plc = reader(words(10))
     await plc.connect()
     with pytest.raises(Transient) as failed:
-        await plc.write("p0", 1)
+        await write(plc, "p0", 1)
     assert failed.value.code == "DEVICE_FAILURE"
 
 
@@ -699,7 +705,7 @@ async def test_a_write_to_a_busy_device_is_sent_again(server: ModbusServer, read
     server.on_request = lambda *request: answers.pop() if answers else None
     plc = reader(words(10))
     await plc.connect()
-    await plc.write("p0", 77)
+    await write(plc, "p0", 77)
     assert server.device(1)[10] == 77
 
 
@@ -708,7 +714,7 @@ async def test_a_write_that_nobody_answers_times_out(server: ModbusServer, reade
     plc = reader(words(10), timeout=100)
     await plc.connect()
     with pytest.raises(Transient) as silent:
-        await plc.write("p0", 1)
+        await write(plc, "p0", 1)
     assert silent.value.code == "TIMEOUT"
 
 
@@ -716,7 +722,7 @@ async def test_a_write_waits_for_the_read_that_is_under_way(server: ModbusServer
     server.on_request = lambda *request: 0.02
     plc = reader(words(10))
     await plc.connect()
-    reading, written = await asyncio.gather(plc.read(WITHIN), plc.write("holding:20", 5))
+    reading, written = await asyncio.gather(plc.read(WITHIN), write(plc, "holding:20", 5))
     assert reading.values == [10]
     assert written == 5
     assert server.listening[0].peak == 1

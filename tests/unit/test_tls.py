@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from servers.certificates import Authority
 
+from actors.connections import tls
 from actors.connections.tls import client_context
-from actors.publish.destinations import find, tls
+from actors.publish.destinations import find
 from actors.publish.destinations.broker import Broker, tls_context
 from actors.system.failure import Refusal
 

@@ -52,7 +52,7 @@ class Block:
 class Piece:
     """A block and what became of it; times are monotonic seconds. It is sound while `fault` is None."""
 
-    __slots__ = ("block", "code", "due", "failed_at", "fault", "rest", "strikes", "was_sound")
+    __slots__ = ("block", "code", "due", "failed_at", "fault", "joined", "rest", "strikes", "was_sound")
 
     def __init__(self, block: Block, strikes: int = 0) -> None:
         self.block = block
@@ -64,6 +64,8 @@ class Piece:
         self.strikes = strikes
         """how often in a row it failed without being refused"""
         self.was_sound = False
+        self.joined = False
+        """whether its parts could be read by themselves"""
 
     def rests(self, now: float) -> bool:
         """Whether it is not to be read yet. Only single points rest."""
@@ -125,7 +127,7 @@ class Stretch:
             if joined and self._joinable(joined[-1], piece):
                 points = joined[-1].block.span.points + piece.block.span.points
                 joined[-1] = Piece(Block(span_of(points), self.unit), strikes=_STRIKES - 1)
-                joined[-1].was_sound = True
+                joined[-1].was_sound = joined[-1].joined = True
             else:
                 joined.append(piece)
         self.pieces = joined

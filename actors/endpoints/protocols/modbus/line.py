@@ -18,6 +18,8 @@ _LATEST = 60.0
 _FEW = range(1, 5)
 """Registers, or bytes of bits, that are asked for only to see what comes: the less, the likelier."""
 _FORGET_AFTER = 600.0
+_SAME = 0.01
+"""Pauses that differ by less do not differ."""
 
 
 class Owed(NamedTuple):
@@ -117,8 +119,8 @@ class Unit:
 
 class Pause:
     """A pause that devices of the line seem to need, found by trying: while requests come to grief it grows,
-    once `misses` in a row have. With `guessed` there may be another reason, and until one is answered every other
-    request goes out without it. What was found is doubted in the long run."""
+    once `misses` in a row have. With `guessed` there may be another reason, and until one is answered every
+    other request goes out without it. What was found is doubted in the long run."""
 
     def __init__(self, first: float, longest: float, misses: int, *, guessed: bool) -> None:
         self.seconds = 0.0
@@ -129,12 +131,14 @@ class Pause:
         self._found = 0.0
         self._enough = inf
         self._missed = 0
+        self._longest_missed = -inf
         self._changed_at = 0.0
 
     def too_soon(self, gap: float, now: float) -> None:
         """A request came to grief that was sent `gap` seconds after a reply, or after connecting."""
         self._missed += 1
-        if gap >= self._enough or self._missed < self._misses:
+        self._longest_missed = max(gap, self._longest_missed)
+        if gap > self._enough - _SAME or self._missed < self._misses:
             return
         if self.seconds or not self._found:
             self._found = min(max(2 * self._found, self._first), self._longest)
@@ -144,8 +148,8 @@ class Pause:
 
     def in_time(self, gap: float, now: float) -> None:
         """A request was answered that was sent `gap` seconds after."""
-        if gap < max(self._found, self._first):
-            self._missed = 0
+        if gap < self._longest_missed + _SAME:
+            self._missed, self._longest_missed = 0, -inf
         self._enough = min(gap, self._enough)
         if gap < self._found:
             self._found = self.seconds = gap if gap >= self._first else 0.0

@@ -238,7 +238,7 @@ class Link:
     async def _attempts(self, exchange: _Exchange, patience: Patience) -> Answer:
         attempt = found_closed = 0
         hurried: float | None = None
-        reopened = False
+        closed = 0
         while True:
             try:
                 if self._wire is None:
@@ -249,9 +249,10 @@ class Link:
                 if found_closed > _REOPENED:
                     raise
             except Closed:
-                if reopened:
+                closed += 1
+                # One that answered something else before it ended has not ended for this request's sake.
+                if closed > (_REOPENED if self._replied else 1):
                     raise
-                reopened = True
             except Transient as failure:
                 attempt += 1
                 retried = isinstance(failure, Damaged) or failure.code == quality.TIMEOUT

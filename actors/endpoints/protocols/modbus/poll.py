@@ -163,9 +163,9 @@ class Poll:
 
     def _may_cut(self, piece: Piece) -> bool:
         """Where nothing can be read it is not for the addresses, or not worth so many requests at once."""
-        if not self._fruitful and piece.fault is not Fault.refused:
-            return False
-        return self._fruitful or self._vain < _VAIN
+        if self._fruitful or piece.joined:
+            return True
+        return piece.fault is Fault.refused and self._vain < _VAIN
 
     async def _ask(self, block: Block, patience: Patience) -> Answer | None:
         """The bytes read, the exception's number (0 for a reply that does not fit), None when there was no
