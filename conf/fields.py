@@ -62,6 +62,11 @@ def host(value: Any) -> Any:
     return host_name(value) if isinstance(value, str) else value
 
 
+def unused(value: Any) -> Any:
+    """Counts as absent."""
+    return None
+
+
 Text = Annotated[str, reads(trimmed)]
 Host = Annotated[str, reads(trimmed, host)]
 """Of a host alone: no scheme, port, path or user."""
@@ -69,6 +74,9 @@ Pem = Annotated[str, reads(trimmed, line_ends)]
 Flag = Annotated[bool, reads(filled)]
 Number = Annotated[int | float, reads(finite), allowed("a number")]
 Strings = Annotated[tuple[str, ...], allowed("an array of strings")]
+
+Unused = Annotated[Any, reads(unused)]
+"""Of keys that clients send and that mean nothing here: `description: Unused = None`. Any value will do."""
 
 NUMERAL: Final = reads(numeral)
 """Of integers that may come from a form."""

@@ -20,7 +20,7 @@ _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 class Nothing(msgspec.Struct, frozen=True):
-    """The schema of a mapping of which nothing is read."""
+    """The schema of a mapping of which nothing is known: no key of it is read or refused."""
 
 
 class Invalid(Exception):
@@ -35,10 +35,10 @@ class Invalid(Exception):
 def convert(given: Any, schema: type[T], path: str = "") -> T:
     """The mapping `given`, which is found at `path`, as the struct `schema`.
 
-    Null counts as absent and 5.0 as the integer 5, as in JavaScript. Unknown keys mean nothing, a known one
-    in another case included. An absent section without a default is an empty one. Texts hold no NUL and no
-    half surrogate pair. Raises `Invalid`: its field is the whole path (`config_json.auth.port`), its message
-    names the field from the mapping on (`auth.port must be ...`).
+    Null counts as absent and 5.0 as the integer 5, as in JavaScript. Unknown keys mean nothing here, a known
+    one in another case included (see `unknown`). An absent section without a default is an empty one. Texts
+    hold no NUL and no half surrogate pair. Raises `Invalid`: its field is the whole path
+    (`config_json.auth.port`), its message names the field from the mapping on (`auth.port must be ...`).
     """
     if not isinstance(given, Mapping):
         raise Invalid(f"{path} must be an object", path)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -85,6 +86,7 @@ class Endpoints(Keeper):
         self.starts: dict[str, dict[int, RunEndpoint]] = {}
         for row in rows:
             self._put(row)
+            _tell_unknown(self.rows[row.id])
         self.keep_only(child_address(self.myAddress, protocol) for protocol in self.starts)
         self._reconcile(self.starts)
 
@@ -108,7 +110,7 @@ class Endpoints(Keeper):
         _check_name(message.name)
         if any(kept.row.name == message.name for kept in self.rows.values()):
             raise Refusal(f"Endpoint already exists: {message.name}", "name", "conflict")
-        checked = protocols.find(body.protocol).check(body.connection, body.data_points or [])
+        checked = protocols.find(body.protocol).accept(body.connection, body.data_points or [])
         _check_interval(body.poll_interval)
         self.transact(
             sender,
@@ -263,6 +265,15 @@ class Endpoints(Keeper):
             reconnect_max_ms=self.config.reconnect_max_ms,
             router=self.config.router,
         )
+
+
+def _tell_unknown(kept: Kept[Body]) -> None:
+    """Log the keys of a stored endpoint that its protocol does not know, if there is that protocol."""
+    body = kept.body
+    if body is not None:
+        with suppress(Refusal):
+            protocol = protocols.find(body.protocol)
+            protocol.tell_unknown(f"endpoint {kept.row.name}", body.connection, body.data_points or [])
 
 
 def _check_name(name: str) -> None:

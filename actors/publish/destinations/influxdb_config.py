@@ -52,7 +52,7 @@ def _header(value: Any) -> Any:
 
 
 class Given(msgspec.Struct, frozen=True, rename="camel"):
-    """What clients send; times are in ms. Unknown keys are left alone."""
+    """What clients send; times are in ms."""
 
     url: Annotated[str, reads(trimmed, _url), missing("URL is required")]
     token: Annotated[str, reads(trimmed, _header), missing("Token is required")]
