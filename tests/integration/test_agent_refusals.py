@@ -97,6 +97,14 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     *(("POST", ENDPOINTS, endpoint(metadata=bad), 400, "metadata") for bad in ([], "text", 7)),
     ("POST", ENDPOINTS, endpoint(fingerprint=7), 400, "fingerprint"),
     ("POST", ENDPOINTS, endpoint(name="kept"), 409, "name"),
+    # Endpoints: slips of the pen
+    ("POST", ENDPOINTS, endpoint(poll_intervall=1000), 400, "poll_intervall"),
+    *(
+        ("POST", ENDPOINTS, without(ENDPOINT, "data_points") | {bad: [POINT]}, 400, bad)
+        for bad in ("datapoints", "dataPoints", "data_point")
+    ),
+    ("PATCH", f"{ENDPOINTS}/kept", {"enable": False}, 400, "enable"),
+    ("PATCH", f"{ENDPOINTS}/kept", {"pollInterval": 5000}, 400, "pollInterval"),
     # Endpoints: connections
     ("POST", ENDPOINTS, endpoint(connection={}), 400, "connection.host"),
     *(("POST", ENDPOINTS, connection(host=bad), 400, "connection.host") for bad in ("", 7, None, [])),
@@ -267,6 +275,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         )
     ),
     ("POST", SUBSCRIPTIONS, subscription(enabled="yes"), 400, "enabled"),
+    ("POST", SUBSCRIPTIONS, subscription(topic=["modbus"]), 400, "topic"),
     ("PATCH", f"{SUBSCRIPTIONS}/x", {}, 400, "id"),
     ("PATCH", f"{SUBSCRIPTIONS}/999999", {}, 404, None),
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"payload_format": "xml"}, 400, "payload_format"),
