@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 
 from conf.annotations import allowed, reads
 from conf.hosts import host_name
+from conf.texts import has_controls
 
 _INT64_DIGITS = 19
 
@@ -62,12 +63,20 @@ def host(value: Any) -> Any:
     return host_name(value) if isinstance(value, str) else value
 
 
+def one_line(value: Any) -> Any:
+    """Refuses line ends and other control characters."""
+    if isinstance(value, str) and has_controls(value):
+        raise ValueError("must not hold line ends or other control characters")
+    return value
+
+
 def unused(value: Any) -> Any:
     """Counts as absent."""
     return None
 
 
 Text = Annotated[str, reads(trimmed)]
+Line = Annotated[str, reads(trimmed, one_line)]
 Host = Annotated[str, reads(trimmed, host)]
 """Of a host alone: no scheme, port, path or user."""
 Pem = Annotated[str, reads(trimmed, line_ends)]

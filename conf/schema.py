@@ -5,7 +5,6 @@ what msgspec has no words for. Every fault is told with the field as it was spel
 what is allowed.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,10 +12,9 @@ import msgspec
 
 from conf.annotations import join, plan, required, said, types
 from conf.faults import explain, lacking, words
+from conf.texts import is_broken_text
 
 T = TypeVar("T")
-
-_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -48,16 +46,6 @@ def convert(given: Any, schema: type[T], path: str = "") -> T:
     except msgspec.ValidationError as error:
         name, sentence = explain(error, schema, given)
         raise Invalid(sentence, join(path, name)) from error
-
-
-def is_broken_text(value: Any) -> bool:
-    """Whether a string, or one in an array, holds what no database, wire or library takes: NUL, or half a
-    surrogate pair."""
-    if isinstance(value, str):
-        return "\0" in value or (not value.isascii() and _NO_TEXT.search(value) is not None)
-    return isinstance(value, list | tuple) and any(
-        is_broken_text(one) for one in value if isinstance(one, str)
-    )
 
 
 def _read(given: Mapping[str, Any], schema: Any, path: str, place: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from msgspec import Meta
 from conf.annotations import allowed, optional, reader, reads
 from conf.faults import words
 from conf.fields import listed, lower
-from conf.schema import is_broken_text
+from conf.texts import is_broken_text
 
 logger = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.protocol import Protocol
 from actors.state.keeper import Keeper
+from actors.state.names import check_name
 from actors.state.rows import Kept, summary, understand
 from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.addresses import child_address
@@ -39,8 +40,6 @@ from storage.devices import Device
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
-
-NAME_LENGTH = 200
 
 
 class RunEndpoints(msgspec.Struct, frozen=True):
@@ -107,7 +106,7 @@ class Endpoints(Keeper):
             metadata=message.metadata,
             fingerprint=message.fingerprint,
         )
-        _check_name(message.name)
+        check_name(message.name)
         if any(kept.row.name == message.name for kept in self.rows.values()):
             raise Refusal(f"Endpoint already exists: {message.name}", "name", "conflict")
         checked = protocols.find(body.protocol).accept(body.connection, body.data_points or [])
@@ -274,13 +273,6 @@ def _tell_unknown(kept: Kept[Body]) -> None:
         with suppress(Refusal):
             protocol = protocols.find(body.protocol)
             protocol.tell_unknown(f"endpoint {kept.row.name}", body.connection, body.data_points or [])
-
-
-def _check_name(name: str) -> None:
-    if not name.strip():
-        raise Refusal("name is required", "name")
-    if len(name) > NAME_LENGTH:
-        raise Refusal(f"name is longer than {NAME_LENGTH} characters", "name")
 
 
 def _check_interval(interval: int) -> None:

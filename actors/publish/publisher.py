@@ -53,6 +53,7 @@ from actors.publish.rows import (
 from actors.publish.starts import Terms
 from actors.publish.subscription_route import RouteJson
 from actors.state.keeper import Keeper
+from actors.state.names import check_name
 from actors.state.rows import Kept, summary
 from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
@@ -63,8 +64,6 @@ from storage import dead_letters, publishing, target_state
 from storage.outbox import OutboxSummary
 from storage.publishing import DESTINATION, SUBSCRIPTION
 from storage.target_state import Row
-
-NAME_LENGTH = 200
 
 
 class RunPublisher(msgspec.Struct, frozen=True):
@@ -192,7 +191,8 @@ class Publisher(Keeper):
         if kept is None:
             raise Refusal(f"Publisher not found: {message.id}", kind="not_found")
         name = (kept.row.name or "") if message.name is UNSET else message.name
-        self._check_name(name, message.id)
+        if message.name is not UNSET:
+            self._check_name(name, message.id)
         body = self._changed(kept, message)
         owner = starts.owner(message.id, body, self.catalogue.terms)
         for one in self.catalogue.subscriptions_of(message.id):
@@ -273,10 +273,7 @@ class Publisher(Keeper):
             raise Refusal(f"Destination not found: {id}", field, "not_found")
 
     def _check_name(self, name: str, id: int | None) -> None:
-        if not name.strip():
-            raise Refusal("name is required", "name")
-        if len(name) > NAME_LENGTH:
-            raise Refusal(f"name is longer than {NAME_LENGTH} characters", "name")
+        check_name(name)
         if self.catalogue.named(name) not in (None, id):
             raise Refusal(f"Destination already exists: {name}", "name", "conflict")
 

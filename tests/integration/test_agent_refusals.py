@@ -80,7 +80,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ("POST", ENDPOINTS, without(ENDPOINT, "connection"), 400, "connection"),
     *(
         ("POST", ENDPOINTS, endpoint(name=bad), 400, "name")
-        for bad in ("", " ", "x" * 201, 7, None, ["a"], "a\0b")
+        for bad in ("", " ", "x" * 201, 7, None, ["a"], "a\0b", "a\r\nb", "a\x1b[2J")
     ),
     *(
         ("POST", ENDPOINTS, endpoint(protocol=bad), 400, "protocol")
@@ -179,7 +179,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ("POST", DESTINATIONS, without(DESTINATION, "type"), 400, "type"),
     *(
         ("POST", DESTINATIONS, DESTINATION | {"name": bad}, 400, "name")
-        for bad in ("", " ", 7, None, "x" * 201)
+        for bad in ("", " ", 7, None, "x" * 201, "a\nb")
     ),
     *(
         ("POST", DESTINATIONS, DESTINATION | {"type": bad}, 400, "type")
@@ -195,6 +195,27 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         for bad in (0, -1, 65536, "many", 1.5, True)
     ),
     ("POST", DESTINATIONS, DESTINATION | {"config_json": {}}, 400, "config_json.host"),
+    *(
+        ("POST", DESTINATIONS, config(host=bad), 400, "config_json.host")
+        for bad in ("h:1883", "mqtt://h", "u@h", "[::1]", "h/x", "a b", "127.1", "a..b", "h\r\nx", "a" * 64)
+    ),
+    *(
+        (
+            "POST",
+            DESTINATIONS,
+            DESTINATION | {"config_json": {"brokerUrl": bad}},
+            400,
+            "config_json.brokerUrl",
+        )
+        for bad in (
+            "mqtt://h?x=y",
+            "mqtt://h#x",
+            "mqtt://h\tx",
+            "ws://h/a\nb",
+            "mqtt://300.1.1.1",
+            "http://h",
+        )
+    ),
     ("POST", DESTINATIONS, DESTINATION | {"name": "kept"}, 409, "name"),
     *(("PATCH", f"{DESTINATIONS}/{bad}", {}, 400, "id") for bad in ("x", "1.5", "0x1", str(10**20), "-")),
     ("PATCH", f"{DESTINATIONS}/999999", {}, 404, None),
@@ -265,6 +286,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         ("POST", SUBSCRIPTIONS, subscription(route_json={"topic": "t"} | bad), 400, f"route_json.{field}")
         for bad, field in (
             ({"topic": "a/#"}, "topic"),
+            ({"topic": "a\nb"}, "topic"),
             ({"topc": "a"}, "topc"),
             ({"min_interval_ms": 5}, "min_interval_ms"),
             ({"includeMetrics": "speed"}, "includeMetrics"),

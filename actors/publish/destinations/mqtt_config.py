@@ -7,12 +7,13 @@ from msgspec import Meta
 
 from actors.publish.destinations import broker_url
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, check_pems
-from actors.publish.destinations.fields import ROOT, Host, Limited, Port, limited
+from actors.publish.destinations.broker_url import websocket_path
+from actors.publish.destinations.fields import ROOT, Limited, Port, limited
 from actors.publish.destinations.topic_templates import check_template
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import also, reads, spelled
-from conf.fields import NUMERAL, Flag, Pem, Text, Unused, kept
+from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, kept, trimmed
 
 SECRETS = ("password", "key")
 
@@ -23,7 +24,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     broker_url: Annotated[Text, also("url")] | None = None
     host: Host | None = None
     port: Port = 1883
-    path: Text | None = None
+    path: Annotated[str, reads(trimmed, websocket_path)] | None = None
     username: Limited | None = None
     password: Annotated[str, reads(kept, limited)] | None = None
     client_id: Annotated[Limited, also("deviceId")] | None = None
