@@ -4,8 +4,9 @@ Whatever cannot be decoded raises `Refusal` (400) naming the field, or `ApiError
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -16,11 +17,18 @@ from multidict import MultiMapping
 from actors.system.failure import Refusal
 from api.errors import ApiError, Error
 from conf.faults import explain
+from conf.unknown import nearest, plain
 
 T = TypeVar("T")
 
 MAX_DEPTH = 64
 MAX_FORM_FIELDS = 1000
+SLIP = 0.9
+"""How much alike (0 to 1) an unknown name must be to one that was meant: `enable`, `pollInterval`."""
+
+MAX_SLIPS = 100
+"""Unknown names that are looked at; it takes some 20 us each."""
+
 INT64 = range(-(2**63), 2**63)
 
 CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1", "utf-16"})
@@ -32,13 +40,17 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 def decode_body(raw: bytes, media_type: str, charset: str | None, schema: type[T]) -> T:
-    """`raw` as JSON or as a form; no body at all is the empty object; fields not in `schema` are ignored."""
+    """`raw` as JSON or as a form; no body at all is the empty object. Fields not in `schema` are ignored, for
+    clients send back whole rows; but one that is all but the name of a field that is not there is a slip of
+    the pen, by which a setting would be lost."""
     if not raw.strip():
         return _convert({}, schema, strict=True)
     if media_type == FORM:
         return _convert(_form(_utf8(raw, charset), schema), schema, strict=False)
     if media_type == JSON or media_type.endswith("+json") or media_type == "application/octet-stream":
-        return _convert(_json(_utf8(raw, charset)), schema, strict=True)
+        given = _json(_utf8(raw, charset))
+        _refuse_slips([name for name, value in given.items() if value is not None], schema)
+        return _convert(given, schema, strict=True)
     raise ApiError(415, Error("Unsupported media type", f"Send {JSON} or {FORM}, not {media_type}"))
 
 
@@ -129,6 +141,7 @@ def _form(raw: bytes, schema: type[Any]) -> dict[str, Any]:
     values: dict[str, list[str]] = {}
     for key, value in pairs:
         values.setdefault(key, []).append(value)
+    _refuse_slips(values, schema)
     form = {
         field.encode_name: _form_value(values[field.encode_name], field)
         for field in _fields(schema)
@@ -136,6 +149,16 @@ def _form(raw: bytes, schema: type[Any]) -> dict[str, Any]:
     }
     refuse_unstorable(form)
     return form
+
+
+def _refuse_slips(names: Collection[str], schema: type[Any]) -> None:
+    known = {field.encode_name for field in _fields(schema)}
+    absent = {plain(name): name for name in known.difference(names)}
+    unknown = (name for name in names if name not in known)
+    for name in islice(unknown, MAX_SLIPS):
+        meant = nearest(name, absent, SLIP)
+        if meant is not None:
+            raise Refusal(f"{name} is not known; did you mean {meant}?", name)
 
 
 def _form_value(texts: Sequence[str], field: inspect.Field) -> Any:

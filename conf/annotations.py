@@ -45,19 +45,20 @@ def missing(sentence: str) -> Meta:
 
 class Field(msgspec.Struct, frozen=True):
     """`rank` is 0 for the field's own name, then that of its further names; `section` is the struct that
-    its value becomes, if any."""
+    its value becomes, `items` the one that each item of it does, if any."""
 
     key: str
     rank: int
     read: Reader | None
     section: Any
+    items: Any
 
 
 @cache
 def plan(schema: Any) -> dict[str, Field]:
     """The fields of a struct by all of their names."""
     return {
-        name: Field(key, rank, reader(annotation), section(annotation))
+        name: Field(key, rank, reader(annotation), section(annotation), section(item(annotation)))
         for key, annotation in types(schema).items()
         for rank, name in enumerate((key, *(said(annotation, "also") or ())))
     }

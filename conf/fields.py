@@ -4,7 +4,9 @@ from math import isfinite
 from typing import Annotated, Any, Final
 
 from conf.annotations import allowed, reads
+from conf.encodings import text_encoding
 from conf.hosts import host_name
+from conf.texts import has_controls
 
 _INT64_DIGITS = 19
 
@@ -62,13 +64,36 @@ def host(value: Any) -> Any:
     return host_name(value) if isinstance(value, str) else value
 
 
+def encoding(value: Any) -> Any:
+    """A text encoding, as Python calls it (see `encodings`)."""
+    return text_encoding(value) if isinstance(value, str) else value
+
+
+def one_line(value: Any) -> Any:
+    """Refuses line ends and other control characters."""
+    if isinstance(value, str) and has_controls(value):
+        raise ValueError("must not hold line ends or other control characters")
+    return value
+
+
+def unused(value: Any) -> Any:
+    """Counts as absent."""
+    return None
+
+
 Text = Annotated[str, reads(trimmed)]
-Host = Annotated[str, reads(trimmed, host)]
+Line = Annotated[str, reads(trimmed, one_line)]
+Host = Annotated[str, reads(trimmed, host), allowed("a host name or an address")]
 """Of a host alone: no scheme, port, path or user."""
+
+Encoding = Annotated[str, reads(encoding), allowed("the name of a text encoding such as ascii")]
 Pem = Annotated[str, reads(trimmed, line_ends)]
 Flag = Annotated[bool, reads(filled)]
 Number = Annotated[int | float, reads(finite), allowed("a number")]
 Strings = Annotated[tuple[str, ...], allowed("an array of strings")]
+
+Unused = Annotated[Any, reads(unused)]
+"""Of keys that clients send and that mean nothing here: `description: Unused = None`. Any value will do."""
 
 NUMERAL: Final = reads(numeral)
 """Of integers that may come from a form."""

@@ -1,4 +1,7 @@
-"""Names and addresses of hosts, and nothing else that a library could take for one."""
+"""Names and addresses of hosts, and nothing else that a library could take for one.
+
+The library for names in other letters costs 2 MB; it is imported with the first of them.
+"""
 
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -6,10 +9,12 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 MAX_NAME = 253
 
 _ADDRESS = "must be a host name or an address"
+_TOO_LONG = f"{_ADDRESS} of at most {MAX_NAME} characters"
 _URL = re.compile(r"[/\\?#@]")
 _BLANK = re.compile(r"\s")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_DOTS = re.compile(r"[.\u3002\uff0e\uff61]")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 
 
@@ -39,10 +44,12 @@ def _ipv6(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    name = _ascii(text)
+    if len(text) > MAX_NAME + 1:
+        raise ValueError(_TOO_LONG)
+    name = ".".join(_ascii(label) for label in _DOTS.split(text))
     labels = name.removesuffix(".").split(".")
     if len(name.removesuffix(".")) > MAX_NAME:
-        raise ValueError(f"{_ADDRESS} of at most {MAX_NAME} characters")
+        raise ValueError(_TOO_LONG)
     if not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError(f"{_ADDRESS}: letters, digits, hyphens and dots, at most 63 between two dots")
     # Resolvers take such a name for an address, also in forms that only they know: 127.1, 0x7f000001.
@@ -51,14 +58,30 @@ def _name(text: str) -> str:
     return name
 
 
-def _ascii(text: str) -> str:
-    """What IDNA makes of other letters; it may be anything, also dots and slashes."""
-    if text.isascii() or len(text) > MAX_NAME:
-        return text
+def _ascii(label: str) -> str:
+    """What IDNA makes of a part of a name. One that is in ASCII already stays, if it can be read back."""
+    if label.isascii() and not label.lower().startswith("xn--"):
+        return label
+    import idna
+
     try:
-        return text.encode("idna").decode()
+        if label.isascii():
+            _read_back(label)
+            return label
+        return idna.alabel(idna.uts46_remap(label, std3_rules=False)).decode()
     except UnicodeError:
-        raise ValueError(f"{_ADDRESS}, and cannot be written as an internationalised name") from None
+        raise ValueError(f"{_ADDRESS}, and cannot be read as an internationalised name") from None
+
+
+def _read_back(label: str) -> None:
+    """Raises `UnicodeError` for a label that neither of the two generations of IDNA has made; libraries choke
+    on such."""
+    import idna
+
+    try:
+        idna.ulabel(label.lower())
+    except idna.IDNAError:
+        label.lower().encode().decode("idna")
 
 
 def _is_ipv4(name: str) -> bool:

@@ -5,7 +5,6 @@ what msgspec has no words for. Every fault is told with the field as it was spel
 what is allowed.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,14 +12,13 @@ import msgspec
 
 from conf.annotations import join, plan, required, said, types
 from conf.faults import explain, lacking, words
+from conf.texts import is_broken_text
 
 T = TypeVar("T")
 
-_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
-
 
 class Nothing(msgspec.Struct, frozen=True):
-    """The schema of a mapping of which nothing is read."""
+    """The schema of a mapping of which nothing is known: no key of it is read or refused."""
 
 
 class Invalid(Exception):
@@ -35,10 +33,10 @@ class Invalid(Exception):
 def convert(given: Any, schema: type[T], path: str = "") -> T:
     """The mapping `given`, which is found at `path`, as the struct `schema`.
 
-    Null counts as absent and 5.0 as the integer 5, as in JavaScript. Unknown keys mean nothing, a known one
-    in another case included. An absent section without a default is an empty one. Texts hold no NUL and no
-    half surrogate pair. Raises `Invalid`: its field is the whole path (`config_json.auth.port`), its message
-    names the field from the mapping on (`auth.port must be ...`).
+    Null counts as absent and 5.0 as the integer 5, as in JavaScript. Unknown keys mean nothing here, a known
+    one in another case included (see `unknown`). An absent section without a default is an empty one. Texts
+    hold no NUL and no half surrogate pair. Raises `Invalid`: its field is the whole path
+    (`config_json.auth.port`), its message names the field from the mapping on (`auth.port must be ...`).
     """
     if not isinstance(given, Mapping):
         raise Invalid(f"{path} must be an object", path)
@@ -48,16 +46,6 @@ def convert(given: Any, schema: type[T], path: str = "") -> T:
     except msgspec.ValidationError as error:
         name, sentence = explain(error, schema, given)
         raise Invalid(sentence, join(path, name)) from error
-
-
-def is_broken_text(value: Any) -> bool:
-    """Whether a string, or one in an array, holds what no database, wire or library takes: NUL, or half a
-    surrogate pair."""
-    if isinstance(value, str):
-        return "\0" in value or (not value.isascii() and _NO_TEXT.search(value) is not None)
-    return isinstance(value, list | tuple) and any(
-        is_broken_text(one) for one in value if isinstance(one, str)
-    )
 
 
 def _read(given: Mapping[str, Any], schema: Any, path: str, place: str) -> dict[str, Any]:

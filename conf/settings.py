@@ -17,8 +17,8 @@ from msgspec import Meta
 
 from conf.annotations import allowed, optional, reader, reads
 from conf.faults import words
-from conf.fields import listed, lower
-from conf.schema import is_broken_text
+from conf.fields import Host, listed, lower
+from conf.texts import is_broken_text
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Host = Annotated[
+GoodHost = Annotated[
     str, Meta(pattern=r"^([0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
 ]
 Hosts = Annotated[
-    tuple[Host, ...],
+    tuple[GoodHost, ...],
     allowed("a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"),
     reads(listed),
 ]
@@ -79,7 +79,7 @@ class ApiSettings(Confidential, frozen=True):
 
     HIDDEN: ClassVar = ("key",)
 
-    host: Text | None
+    host: Host | None
     port: Annotated[int, Meta(ge=0, le=65535)]
     security_mode: Text
     enable_auth: bool

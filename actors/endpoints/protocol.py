@@ -2,12 +2,13 @@
 
 import typing
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from actors.connections.connection import Connection
+from actors.system.checking import refuse_unknown, tell_unknown
 from conf.schema import Nothing
 
 
@@ -93,3 +94,20 @@ class Protocol(msgspec.Struct, frozen=True):
     data_point: type[msgspec.Struct] = Nothing
 
     INTERVAL_MS: ClassVar[tuple[int, int]] = (10, 86_400_000)
+
+    def accept(self, connection: dict[str, Any], points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
+        """`check` of what a client sends: a key that is not known is refused as well."""
+        for given, kind, path in self._parts(connection, points):
+            refuse_unknown(given, kind, path)
+        return self.check(connection, points)
+
+    def tell_unknown(self, row: str, connection: dict[str, Any], points: Sequence[dict[str, Any]]) -> None:
+        """Log the keys of a stored row that are not known."""
+        tell_unknown(row, *self._parts(connection, points))
+
+    def _parts(
+        self, connection: dict[str, Any], points: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[Any, Any, str]]:
+        yield connection, self.connection, "connection"
+        for index, point in enumerate(points):
+            yield point, self.data_point, f"data_points[{index}]"

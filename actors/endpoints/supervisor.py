@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.protocol import Protocol
 from actors.state.keeper import Keeper
+from actors.state.names import check_name
 from actors.state.rows import Kept, summary, understand
 from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.addresses import child_address
@@ -38,8 +40,6 @@ from storage.devices import Device
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
-
-NAME_LENGTH = 200
 
 
 class RunEndpoints(msgspec.Struct, frozen=True):
@@ -85,6 +85,7 @@ class Endpoints(Keeper):
         self.starts: dict[str, dict[int, RunEndpoint]] = {}
         for row in rows:
             self._put(row)
+            _tell_unknown(self.rows[row.id])
         self.keep_only(child_address(self.myAddress, protocol) for protocol in self.starts)
         self._reconcile(self.starts)
 
@@ -105,10 +106,10 @@ class Endpoints(Keeper):
             metadata=message.metadata,
             fingerprint=message.fingerprint,
         )
-        _check_name(message.name)
+        check_name(message.name)
         if any(kept.row.name == message.name for kept in self.rows.values()):
             raise Refusal(f"Endpoint already exists: {message.name}", "name", "conflict")
-        checked = protocols.find(body.protocol).check(body.connection, body.data_points or [])
+        checked = protocols.find(body.protocol).accept(body.connection, body.data_points or [])
         _check_interval(body.poll_interval)
         self.transact(
             sender,
@@ -265,11 +266,13 @@ class Endpoints(Keeper):
         )
 
 
-def _check_name(name: str) -> None:
-    if not name.strip():
-        raise Refusal("name is required", "name")
-    if len(name) > NAME_LENGTH:
-        raise Refusal(f"name is longer than {NAME_LENGTH} characters", "name")
+def _tell_unknown(kept: Kept[Body]) -> None:
+    """Log the keys of a stored endpoint that its protocol does not know, if there is that protocol."""
+    body = kept.body
+    if body is not None:
+        with suppress(Refusal):
+            protocol = protocols.find(body.protocol)
+            protocol.tell_unknown(f"endpoint {kept.row.name}", body.connection, body.data_points or [])
 
 
 def _check_interval(interval: int) -> None:

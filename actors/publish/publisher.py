@@ -47,20 +47,23 @@ from actors.publish.rows import (
     destination_row,
     found_report,
     subscription_row,
+    tell_unknown_in_destination,
+    tell_unknown_in_subscription,
 )
 from actors.publish.starts import Terms
+from actors.publish.subscription_route import RouteJson
 from actors.state.keeper import Keeper
+from actors.state.names import check_name
 from actors.state.rows import Kept, summary
 from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
+from actors.system.checking import refuse_unknown
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
 from storage import dead_letters, publishing, target_state
 from storage.outbox import OutboxSummary
 from storage.publishing import DESTINATION, SUBSCRIPTION
 from storage.target_state import Row
-
-NAME_LENGTH = 200
 
 
 class RunPublisher(msgspec.Struct, frozen=True):
@@ -119,6 +122,10 @@ class Publisher(Keeper):
         rows, outboxes = stored
         self.catalogue = Catalogue(self.catalogue.terms, rows)
         known = self.catalogue.destinations
+        for destination in known.values():
+            tell_unknown_in_destination(destination)
+        for subscription in self.catalogue.subscriptions.values():
+            tell_unknown_in_subscription(subscription)
         self.reports = {
             id: self.reports.get(id) or found_report(id, kept.row.name or "", outboxes.get(id))
             for id, kept in known.items()
@@ -171,6 +178,7 @@ class Publisher(Keeper):
 
     def receiveMsg_AddDestination(self, message: AddDestination, sender: ActorAddress) -> None:
         self._check_name(message.name, None)
+        destinations.find(message.type).refuse_unknown(message.config_json)
         terms = self.catalogue.terms
         body = check_destination(message.type, message.config_json, message.enabled, terms.fallbacks)
         stored = msgspec.to_builtins(body)
@@ -183,7 +191,8 @@ class Publisher(Keeper):
         if kept is None:
             raise Refusal(f"Publisher not found: {message.id}", kind="not_found")
         name = (kept.row.name or "") if message.name is UNSET else message.name
-        self._check_name(name, message.id)
+        if message.name is not UNSET:
+            self._check_name(name, message.id)
         body = self._changed(kept, message)
         owner = starts.owner(message.id, body, self.catalogue.terms)
         for one in self.catalogue.subscriptions_of(message.id):
@@ -206,7 +215,9 @@ class Publisher(Keeper):
         type = before.type if message.type is UNSET else message.type
         config = before.config_json if message.config_json is UNSET else message.config_json
         if message.config_json is not UNSET and config is not None:
-            config = unmasked(config, before.config_json or {}, destinations.find(type).secrets)
+            found = destinations.find(type)
+            found.refuse_unknown(config)
+            config = unmasked(config, before.config_json or {}, found.secrets)
         enabled = before.enabled if message.enabled is UNSET else message.enabled
         return check_destination(type, config, enabled, self.catalogue.terms.fallbacks)
 
@@ -262,10 +273,7 @@ class Publisher(Keeper):
             raise Refusal(f"Destination not found: {id}", field, "not_found")
 
     def _check_name(self, name: str, id: int | None) -> None:
-        if not name.strip():
-            raise Refusal("name is required", "name")
-        if len(name) > NAME_LENGTH:
-            raise Refusal(f"name is longer than {NAME_LENGTH} characters", "name")
+        check_name(name)
         if self.catalogue.named(name) not in (None, id):
             raise Refusal(f"Destination already exists: {name}", "name", "conflict")
 
@@ -290,6 +298,7 @@ class Publisher(Keeper):
             compression=message.compression,
             enabled=message.enabled,
         )
+        refuse_unknown(message.route_json, RouteJson, "route_json")
         self._check_subscription(body, message.publish_destination_id)
         self.transact(
             sender,
@@ -310,6 +319,7 @@ class Publisher(Keeper):
         }
         if kept.body is None:
             raise Refusal(f"{kept.error}: remove it, and add it anew", kind="conflict")
+        refuse_unknown(message.route_json, RouteJson, "route_json")
         body = msgspec.structs.replace(kept.body, **changes)
         parent = kept.row.parent_id
         if message.publish_destination_id is not UNSET:

@@ -1,6 +1,7 @@
 """Stored destinations and subscriptions, and what clients see of them. Plain functions."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,8 +12,9 @@ from actors.publish.destinations import Fallbacks
 from actors.publish.destinations.masks import masked
 from actors.publish.messages import DestinationRow, DestinationStatus, OutboxReport, SubscriptionRow
 from actors.publish.outbox import Outbox
-from actors.publish.subscription_route import SubscriptionRoute, check_subscription
+from actors.publish.subscription_route import RouteJson, SubscriptionRoute, check_subscription
 from actors.state.rows import Kept
+from actors.system.checking import tell_unknown
 from actors.system.failure import Refusal
 from storage import timestamps
 from storage.outbox import OutboxSummary
@@ -51,6 +53,20 @@ def check_destination(
 def route_of(body: SubscriptionBody) -> SubscriptionRoute:
     """What a subscription asks for; raises `Refusal`."""
     return check_subscription(body.topics, body.route_json, body.payload_format, body.compression)
+
+
+def tell_unknown_in_destination(kept: Kept[DestinationBody]) -> None:
+    """Log the keys of a stored destination that its type does not know, if there is that type."""
+    if kept.body is not None:
+        with suppress(Refusal):
+            found = destinations.find(kept.body.type)
+            found.tell_unknown(f"destination {kept.row.name}", kept.body.config_json)
+
+
+def tell_unknown_in_subscription(kept: Kept[SubscriptionBody]) -> None:
+    """Log the keys of a stored subscription that are not known."""
+    if kept.body is not None:
+        tell_unknown(f"subscription {kept.row.id}", (kept.body.route_json, RouteJson, "route_json"))
 
 
 def destination_row(

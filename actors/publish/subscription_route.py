@@ -59,7 +59,7 @@ class SubscriptionRoute(msgspec.Struct, frozen=True):
 
 
 class RouteJson(msgspec.Struct, frozen=True, rename="camel"):
-    """What clients send. Unknown keys are left alone."""
+    """What clients send."""
 
     topic: Text | None = None
     include_devices: Strings = ()

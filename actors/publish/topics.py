@@ -6,6 +6,7 @@ import msgspec
 
 from actors.readings.filters import check_text
 from actors.system.failure import Refusal
+from conf.texts import without_controls
 
 
 def check_topic(topic: str, field: str) -> str:
@@ -42,4 +43,4 @@ _PLACEHOLDER = re.compile(r"\{(endpoint|protocol|name|device)\}")
 
 
 def _level(name: str) -> str:
-    return re.sub(r"[/+#\0]", "_", name)
+    return without_controls(re.sub(r"[/+#]", "_", name))

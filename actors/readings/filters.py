@@ -1,6 +1,7 @@
 """Topic filters (MQTT 3.1.1 section 4.7)."""
 
 from actors.system.failure import Refusal
+from conf.texts import has_controls
 
 MAX_BYTES = 65_535
 
@@ -23,6 +24,8 @@ def check_text(text: str, field: str, what: str) -> None:
         raise Refusal(f"Invalid {what}: it is empty", field)
     if "\0" in text:
         raise Refusal(f"Invalid {what}: it contains a NUL character", field)
+    if has_controls(text):
+        raise Refusal(f"Invalid {what}: it contains control characters", field)
     if len(text.encode()) > MAX_BYTES:
         raise Refusal(f"Invalid {what}: it is longer than {MAX_BYTES} bytes", field)
 

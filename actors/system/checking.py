@@ -1,9 +1,17 @@
 """Input against a schema, for actors: the faults that `conf.schema` finds, as refusals."""
 
+import logging
+from itertools import islice
 from typing import Any, TypeVar
 
 from actors.system.failure import Refusal
-from conf import schema
+from conf import schema, unknown
+from conf.annotations import join
+
+log = logging.getLogger(__name__)
+
+NAMED = 5
+"""Unknown keys of a row that the log names."""
 
 T = TypeVar("T")
 
@@ -14,3 +22,23 @@ def checked(given: Any, kind: type[T], path: str = "") -> T:
         return schema.convert(given, kind, path)
     except schema.Invalid as error:
         raise Refusal(error.message, error.field) from error
+
+
+def refuse_unknown(given: Any, kind: Any, path: str = "") -> None:
+    """`conf.unknown.refuse_unknown`, but it raises `Refusal`. Only for what a client sends."""
+    try:
+        unknown.refuse_unknown(given, kind, path)
+    except schema.Invalid as error:
+        raise Refusal(error.message, error.field) from error
+
+
+def tell_unknown(row: str, *given: tuple[Any, Any, str]) -> None:
+    """Log which keys of a stored row mean nothing: another version may have taken them. `given` are what the
+    row holds, each with its schema and the path that it is found at."""
+    found = (join(path, one.key) for what, kind, path in given for one in unknown.unknown(what, kind))
+    named = list(islice(found, NAMED + 1))
+    if named:
+        more = " and more" if len(named) > NAMED else ""
+        log.warning(
+            "%s: these keys are not known and mean nothing: %s%s", row, ", ".join(named[:NAMED]), more
+        )

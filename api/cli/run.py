@@ -18,6 +18,7 @@ from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
 from api import gateway
+from api.cli.log_lines import LogLines
 from api.version import version
 from conf.settings import ConfigError, Settings, load
 
@@ -136,10 +137,8 @@ def _log_to(settings: Settings, demo: bool) -> None:
         with contextlib.suppress(OSError):  # a folder that cannot be written ends the agent, which says why
             settings.storage.data_dir.mkdir(parents=True, exist_ok=True)
             handlers.append(logging.FileHandler(settings.storage.data_dir / "callboard.log"))
-    logging.basicConfig(
-        level=LEVELS[settings.agent.log_level],
-        handlers=handlers,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
+    for handler in handlers:
+        handler.setFormatter(LogLines())
+    logging.basicConfig(level=LEVELS[settings.agent.log_level], handlers=handlers)
     for chatty in ("gmqtt", "pymodbus", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from publishing_system import PublishingSystem, hasten, numbers_of
 
@@ -13,6 +14,7 @@ from actors.publish.destinations.driver import DestinationType, Driver, Identity
 from actors.publish.messages import DestinationRow, DestinationTested
 from actors.publish.topics import Target
 from actors.system.failure import Refusal
+from conf.schema import Nothing
 
 
 class Site:
@@ -139,6 +141,7 @@ class Sites:
 
     def __init__(self) -> None:
         self.known: dict[str, Site] = {}
+        self.schema: type[msgspec.Struct] = Nothing
 
     def __getitem__(self, name: str) -> Site:
         return self.known.setdefault(name, Site(name))
@@ -155,7 +158,13 @@ class Sites:
             return DestinationTested(True, message=f"{config['host']} answers")
 
         return DestinationType(
-            name=type_name, check=_check, target=_target, driver=driver, test=test, secrets=("password",)
+            name=type_name,
+            check=_check,
+            target=_target,
+            driver=driver,
+            test=test,
+            secrets=("password",),
+            schema=self.schema,
         )
 
 

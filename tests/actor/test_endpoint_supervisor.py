@@ -1,6 +1,7 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from fake_field import INTERVAL_MS, Field, Stage, staged, until
 from thespian.actors import ActorAddress
@@ -26,6 +27,15 @@ from actors.system.actor import Actor
 from actors.system.failure import Failed
 from storage import endpoints
 from storage.database import Database
+
+
+class Connection(msgspec.Struct):
+    device: str
+    unit: int = 1
+
+
+class DataPoint(msgspec.Struct):
+    name: str
 
 
 class Root(Actor):
@@ -269,6 +279,30 @@ async def test_endpoints_are_there_again_after_a_restart(agent, stage, tmp_path)
     again = await Agent(stage, tmp_path).running()
     assert await again.rows() == before
     await until(lambda: again.polled() == {"on"})
+
+
+async def test_an_unknown_key_is_refused_but_runs_where_it_was_stored(agent, stage, field, tmp_path, caplog):
+    odd = {"device": "plc", "unt": 1}
+    assert await agent.ask(AddEndpoint("plc", "fake", odd, INTERVAL_MS, data_points=[{"name": "a", "x": 1}]))
+    await agent.stop()
+    stage.batches.clear()
+    field.protocol = msgspec.structs.replace(field.protocol, connection=Connection, data_point=DataPoint)
+    again = await Agent(stage, tmp_path).running()
+    await until(lambda: again.polled() == {"plc"})
+    told = [record.getMessage() for record in caplog.records if "not known" in record.getMessage()]
+    assert told == [
+        "endpoint plc: these keys are not known and mean nothing: connection.unt, data_points[0].x"
+    ]
+    before = await again.rows()
+    for connection, points, named in (
+        (odd, [], "connection.unt"),
+        ({"device": "plc"}, [{"name": "a"}, {"nam": "b"}], "data_points[1].nam"),
+    ):
+        reply = await again.ask(AddEndpoint("new", "fake", connection, data_points=points))
+        assert isinstance(reply, Failed)
+        assert (reply.field, reply.kind) == (named, "invalid")
+    assert await again.rows() == before
+    assert isinstance(await again.ask(ChangeEndpoint("plc", enabled=False)), EndpointChanged)
 
 
 @pytest.mark.parametrize("interval", [0, -5])

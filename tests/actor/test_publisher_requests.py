@@ -302,6 +302,46 @@ async def test_a_crash_of_the_publisher_forgets_no_change_since_the_start(
     await rig.until(lambda: sites["a"].numbers == [7])
 
 
+class Newer(msgspec.Struct):
+    host: str
+    password: str = ""
+
+
+async def test_unknown_keys_are_refused_but_run_where_they_were_stored(
+    rig: Rig, sites: Sites, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = await rig.add_destination("one", config_json={"host": "a", "colour": "red"})
+    route = {"topic": "plant", "buffer": 5}
+    body = SubscriptionBody(["#"], route, "tags", None, True)
+    row = (
+        await rig.transact(target_state.insert, "subscription", None, msgspec.to_builtins(body), one.id)
+    ).result
+    sites.schema = Newer
+    rig.base.crash(rig.base.mailboxes[rig.publisher.addressDetails], RuntimeError("boom"))
+    await rig.until(lambda: rig.node(one.id) and rig.node(one.id).children)  # type: ignore[union-attr]
+    await rig.routed()
+    rig.poll(7)
+    await rig.until(lambda: sites["a"].numbers == [7])
+    told = [record.getMessage() for record in caplog.records if "not known" in record.getMessage()]
+    assert told == [
+        "destination one: these keys are not known and mean nothing: config_json.colour",
+        f"subscription {row.id}: these keys are not known and mean nothing: route_json.buffer",
+    ]
+    await rig.change_destination(one.id, name="two")
+    await rig.change_subscription(row.id, topics=["modbus"])
+    for message, field in (
+        (AddDestination("new", "fake", {"hots": "a"}), "config_json.hots"),
+        (ChangeDestination(one.id, config_json={"host": "a", "colour": "red"}), "config_json.colour"),
+        (AddSubscription(one.id, route_json=route), "route_json.buffer"),
+        (ChangeSubscription(row.id, route_json=route), "route_json.buffer"),
+    ):
+        refused = await rig.ask(message, Failed)
+        assert (refused.kind, refused.field) == ("invalid", field)
+    tested = await rig.ask(TestDestination("fake", {"hots": "a"}), DestinationTested)
+    assert tested == DestinationTested(False, error="hots is not known; did you mean host?")
+    assert await names(rig) == ["two"]
+
+
 @pytest.mark.parametrize("parent", [None, "another kind"])
 async def test_a_stored_subscription_without_a_destination_is_listed_and_can_be_moved(
     rig: Rig, sites: Sites, parent: str | None

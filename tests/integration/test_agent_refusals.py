@@ -80,7 +80,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ("POST", ENDPOINTS, without(ENDPOINT, "connection"), 400, "connection"),
     *(
         ("POST", ENDPOINTS, endpoint(name=bad), 400, "name")
-        for bad in ("", " ", "x" * 201, 7, None, ["a"], "a\0b")
+        for bad in ("", " ", "x" * 201, 7, None, ["a"], "a\0b", "a\r\nb", "a\x1b[2J")
     ),
     *(
         ("POST", ENDPOINTS, endpoint(protocol=bad), 400, "protocol")
@@ -97,6 +97,14 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     *(("POST", ENDPOINTS, endpoint(metadata=bad), 400, "metadata") for bad in ([], "text", 7)),
     ("POST", ENDPOINTS, endpoint(fingerprint=7), 400, "fingerprint"),
     ("POST", ENDPOINTS, endpoint(name="kept"), 409, "name"),
+    # Endpoints: slips of the pen
+    ("POST", ENDPOINTS, endpoint(poll_intervall=1000), 400, "poll_intervall"),
+    *(
+        ("POST", ENDPOINTS, without(ENDPOINT, "data_points") | {bad: [POINT]}, 400, bad)
+        for bad in ("datapoints", "dataPoints", "data_point")
+    ),
+    ("PATCH", f"{ENDPOINTS}/kept", {"enable": False}, 400, "enable"),
+    ("PATCH", f"{ENDPOINTS}/kept", {"pollInterval": 5000}, 400, "pollInterval"),
     # Endpoints: connections
     ("POST", ENDPOINTS, endpoint(connection={}), 400, "connection.host"),
     *(("POST", ENDPOINTS, connection(host=bad), 400, "connection.host") for bad in ("", 7, None, [])),
@@ -133,6 +141,16 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ),
     ("POST", ENDPOINTS, point(byteOrder="ABBA"), 400, "data_points[1].byteOrder"),
     *(("POST", ENDPOINTS, point(scale=bad), 400, "data_points[1].scale") for bad in ("much", 0, [])),
+    # Endpoints: keys that are not known
+    *(
+        ("POST", ENDPOINTS, connection(**{bad: 1}), 400, f"connection.{bad}")
+        for bad in ("prot", "Port", "unit_id", "anything")
+    ),
+    ("POST", ENDPOINTS, connection(slaveRange={"start": 1, "stop": 2}), 400, "connection.slaveRange.stop"),
+    *(
+        ("POST", ENDPOINTS, point(**{bad: 0.1}), 400, f"data_points[1].{bad}")
+        for bad in ("scaling", "byte_order", "multiplicator", "Name")
+    ),
     # Changing endpoints
     *(
         ("PATCH", f"{ENDPOINTS}/kept", {"poll_interval": bad}, 400, "poll_interval")
@@ -161,7 +179,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ("POST", DESTINATIONS, without(DESTINATION, "type"), 400, "type"),
     *(
         ("POST", DESTINATIONS, DESTINATION | {"name": bad}, 400, "name")
-        for bad in ("", " ", 7, None, "x" * 201)
+        for bad in ("", " ", 7, None, "x" * 201, "a\nb")
     ),
     *(
         ("POST", DESTINATIONS, DESTINATION | {"type": bad}, 400, "type")
@@ -177,6 +195,27 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         for bad in (0, -1, 65536, "many", 1.5, True)
     ),
     ("POST", DESTINATIONS, DESTINATION | {"config_json": {}}, 400, "config_json.host"),
+    *(
+        ("POST", DESTINATIONS, config(host=bad), 400, "config_json.host")
+        for bad in ("h:1883", "mqtt://h", "u@h", "[::1]", "h/x", "a b", "127.1", "a..b", "h\r\nx", "a" * 64)
+    ),
+    *(
+        (
+            "POST",
+            DESTINATIONS,
+            DESTINATION | {"config_json": {"brokerUrl": bad}},
+            400,
+            "config_json.brokerUrl",
+        )
+        for bad in (
+            "mqtt://h?x=y",
+            "mqtt://h#x",
+            "mqtt://h\tx",
+            "ws://h/a\nb",
+            "mqtt://300.1.1.1",
+            "http://h",
+        )
+    ),
     ("POST", DESTINATIONS, DESTINATION | {"name": "kept"}, 409, "name"),
     *(("PATCH", f"{DESTINATIONS}/{bad}", {}, 400, "id") for bad in ("x", "1.5", "0x1", str(10**20), "-")),
     ("PATCH", f"{DESTINATIONS}/999999", {}, 404, None),
@@ -201,6 +240,19 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         )
     ),
     ("POST", DESTINATIONS, config(topicTemplate="a/{b}"), 400, "config_json.topicTemplate"),
+    *(
+        ("POST", DESTINATIONS, {"name": "new", "type": type, "config_json": bad}, 400, f"config_json.{field}")
+        for type, bad, field in (
+            ("mqtt", {"hots": "h"}, "hots"),
+            ("mqtt", {"host": "h", "user_name": "u"}, "user_name"),
+            ("influxdb", INFLUX | {"batchsize": 5}, "batchsize"),
+            ("azure-iot", {"hostName": "h", "auth": {"usernme": "u"}}, "auth.usernme"),
+            ("aws", {"endpoint": "h", "auth": {"certificate": "x"}}, "auth.certificate"),
+            ("gcp-iot", {"clientId": "c", "jwt": "a.b.c"}, "jwt"),
+            ("iotistica", {"brokerUrl": "mqtt://h"}, "brokerUrl"),
+        )
+    ),
+    ("PATCH", f"{DESTINATIONS}/KEPT", {"config_json": {"host": "h", "prt": 1}}, 400, "config_json.prt"),
     ("POST", DESTINATIONS, config(maxPayloadBytes=0), 400, "config_json.maxPayloadBytes"),
     ("GET", f"{DESTINATIONS}/999999/dead-letters", None, 404, None),
     ("GET", f"{DESTINATIONS}/KEPT/dead-letters?limit=0", None, 400, "limit"),
@@ -234,6 +286,9 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         ("POST", SUBSCRIPTIONS, subscription(route_json={"topic": "t"} | bad), 400, f"route_json.{field}")
         for bad, field in (
             ({"topic": "a/#"}, "topic"),
+            ({"topic": "a\nb"}, "topic"),
+            ({"topc": "a"}, "topc"),
+            ({"min_interval_ms": 5}, "min_interval_ms"),
             ({"includeMetrics": "speed"}, "includeMetrics"),
             ({"excludeDevices": [7]}, "excludeDevices"),
             ({"qualities": ["GOOD", "FINE"]}, "qualities[1]"),
@@ -242,10 +297,12 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         )
     ),
     ("POST", SUBSCRIPTIONS, subscription(enabled="yes"), 400, "enabled"),
+    ("POST", SUBSCRIPTIONS, subscription(topic=["modbus"]), 400, "topic"),
     ("PATCH", f"{SUBSCRIPTIONS}/x", {}, 400, "id"),
     ("PATCH", f"{SUBSCRIPTIONS}/999999", {}, 404, None),
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"payload_format": "xml"}, 400, "payload_format"),
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"route_json": None}, 400, "route_json.topic"),
+    ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"route_json": {"topic": "t", "qos": 1}}, 400, "route_json.qos"),
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"publish_destination_id": 999_999}, 404, "publish_destination_id"),
     ("DELETE", f"{SUBSCRIPTIONS}/999999", None, 404, None),
     ("GET", f"{SUBSCRIPTIONS}?publish_destination_id=x", None, 400, "publish_destination_id"),
@@ -258,6 +315,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
             ({"drift_options": []}, "drift_options"),
             ({"drift_options": {"enabled": "yes"}}, "drift_options.enabled"),
             ({"drift_options": {"warmupBatches": -1}}, "drift_options.warmupBatches"),
+            ({"drift_options": {"warmupBatch": 5}}, "drift_options.warmupBatch"),
         )
     ),
     ("GET", "/v1/readings/latest?quality=FINE", None, 400, "quality"),
@@ -331,6 +389,12 @@ def test_what_is_wrong_is_refused_naming_the_field_and_changes_nothing(
 def test_a_destination_is_not_tried_without_a_type(agent):
     expected = (400, {"ok": False, "error": "type is required"})
     assert agent.request("POST", f"{DESTINATIONS}/test", {}) == expected
+
+
+def test_a_destination_is_not_tried_with_keys_that_are_not_known(agent):
+    trial = {"type": "mqtt", "config_json": {"host": "127.0.0.1", "prot": 1}}
+    expected = (200, {"ok": False, "error": "prot is not known; did you mean port?"})
+    assert agent.request("POST", f"{DESTINATIONS}/test", trial) == expected
 
 
 def test_a_body_that_is_too_large_is_refused(agent):

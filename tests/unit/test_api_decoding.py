@@ -53,6 +53,30 @@ def test_no_body_is_the_empty_object(raw, media_type):
 
 def test_unknown_fields_are_ignored():
     assert _json('{"name": "a", "colour": "red"}') == Example("a")
+    assert _form([("name", "a"), ("colour", "red")]) == Example("a")
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("intervall", "interval"),
+        ("Interval", "interval"),
+        ("interval_", "interval"),
+        ("enable", "enabled"),
+        ("topic", "topics"),
+    ],
+)
+def test_a_name_that_is_all_but_that_of_a_field_that_is_not_there_is_refused(slip, meant):
+    for refusal in (
+        _refusal(_json, f'{{"name": "a", "{slip}": 1}}'),
+        _refusal(_form, [("name", "a"), (slip, "1")]),
+    ):
+        assert (refusal.field, refusal.message) == (slip, f"{slip} is not known; did you mean {meant}?")
+    assert _json(f'{{"name": "a", "{slip}": null}}') == Example("a")
+
+
+def test_a_field_that_is_there_may_have_others_of_like_names_beside_it():
+    assert _json('{"name": "a", "interval": 7, "Interval": 8}') == Example("a", 7)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,6 @@ def test_everything_can_be_given() -> None:
             "timeout": 2500,
             "rejectUnauthorized": False,
             "ca": ca.replace("\n", "\\n"),
-            "somethingElse": 1,
         }
     )
     assert config == Config(
@@ -76,10 +75,14 @@ def test_what_is_missing_is_named_in_order(config_json: dict[str, Any], message:
         ("url", "http://h?token=secret"),
         ("url", "http://h/#secret"),
         ("url", "http://" + "a" * 70),
+        ("url", "http://127.1"),
+        ("url", "http://h_\u2100"),
         ("url", 5),
         ("token", "sec\nret"),
         ("token", "secrét"),
         ("org", 5),
+        ("org", "plant\r\nX: y"),
+        ("bucket", "a\x1bb"),
         ("bucket", ["secret"]),
         ("precision", "m"),
         ("precision", 3),
@@ -97,6 +100,19 @@ def test_a_refusal_names_the_field_and_no_secret(key: str, value: Any) -> None:
         check({**GIVEN, "url": "https://h", key: value})
     assert refused.value.field == f"config_json.{key}"
     assert "sec" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://B\u00dccher.example:8086/db/", "http://xn--bcher-kva.example:8086/db"),
+        ("http://[FE80::1]:8086", "http://[fe80::1]:8086"),
+        ("https://[::1]", "https://[::1]"),
+        ("http://influx.example./", "http://influx.example."),
+    ],
+)
+def test_the_host_of_the_url_is_as_the_network_knows_it(url: str, expected: str) -> None:
+    assert check({**GIVEN, "url": url}).url == expected
 
 
 def test_a_ca_needs_tls() -> None:

@@ -56,6 +56,11 @@ def refusal(**config_json: Any) -> tuple[str, str | None]:
         ({"url": "ws://broker:9001/"}, Broker("broker", 9001, websocket=True, path="/mqtt")),
         ({"url": "ws://[::1]:1/a/b?c=d"}, Broker("::1", 1, websocket=True, path="/a/b?c=d")),
         ({"url": "ws://b/a", "path": "c/d"}, Broker("b", 80, websocket=True, path="/c/d")),
+        ({"url": "mqtt://[fe80::1%25eth0]"}, Broker("fe80::1%eth0", 1883)),
+        ({"url": "mqtt://[fe80::1%eth0]"}, Broker("fe80::1%eth0", 1883)),
+        ({"url": "mqtt://b\u00fccher.example"}, Broker("xn--bcher-kva.example", 1883)),
+        ({"host": "b\u00fccher.example"}, Broker("xn--bcher-kva.example", 1883)),
+        ({"host": "fe80::1%eth0"}, Broker("fe80::1%eth0", 1883)),
     ],
 )
 def test_a_broker_is_found_by_url_or_host(config_json: dict[str, Any], expected: Config) -> None:
@@ -84,7 +89,7 @@ def test_blank_options_of_a_form_are_as_good_as_none() -> None:
     blank = dict.fromkeys(
         ["username", "password", "clientId", "ca", "cert", "key", "port", "path", "topicTemplate"], ""
     )
-    assert check({"host": "b", **blank, "topicPrefix": "x", "unknown": [1]}) == Config(Broker("b", 1883))
+    assert check({"host": "b", **blank, "topicPrefix": "x"}) == Config(Broker("b", 1883))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,31 @@ def test_blank_options_of_a_form_are_as_good_as_none() -> None:
         ({"host": "a/b"}, "host"),
         ({"host": "mqtt://a"}, "host"),
         ({"host": "a..b"}, "host"),
+        ({"host": "a:1883"}, "host"),
+        ({"host": "[::1]"}, "host"),
+        ({"host": "user@a"}, "host"),
+        ({"host": "a b"}, "host"),
+        ({"host": "127.1"}, "host"),
         ({"url": f"mqtt://{'a' * 64}.b"}, "url"),
+        ({"url": "mqtt://a b"}, "url"),
+        ({"url": "mqtt://a\tb"}, "url"),
+        ({"url": "mqtt://a\r\nb"}, "url"),
+        ({"url": "mqtt://a\\b"}, "url"),
+        ({"url": "mqtt://127.1"}, "url"),
+        ({"url": "mqtt://\u2100.b"}, "url"),
+        ({"url": "mqtt://a?clientId=x"}, "url"),
+        ({"url": "mqtt://a/#x"}, "url"),
+        ({"url": "ws://a/b#c"}, "url"),
+        ({"url": "ws://a/b\tc"}, "url"),
+        ({"url": "ws://a", "path": "/b\r\nX-Header: c"}, "path"),
+        ({"url": "ws://a", "path": "/b#c"}, "path"),
+        ({"url": "mqtt://us%0Aer@a"}, "url"),
+        ({"host": "a", "username": "us\ner"}, "username"),
+        ({"host": "a", "clientId": "a\x7fb"}, "clientId"),
+        ({"host": "a", "clientId": "a\ufdd0b"}, "clientId"),
+        ({"host": "a", "topicTemplate": "a\nb"}, "topicTemplate"),
+        ({"url": "mqtts://a", "ca": "file:/etc/passwd"}, "ca"),
+        ({"url": "mqtts://a", "ca": "/etc/ssl/certs/ca-certificates.crt"}, "ca"),
         ({"host": "a", "username": "é" * 32_768}, "username"),
         ({"host": "a", "username": "u", "password": "p" * 65_536}, "password"),
         ({"host": "a", "clientId": "c" * 65_536}, "clientId"),
@@ -203,7 +232,7 @@ def test_the_topic_of_a_route_is_taken_as_it_is(given: str) -> None:
     assert topics.fill(target(config, given, IDENTITY), "modbus") == given
 
 
-@pytest.mark.parametrize("given", ["plant/#", "a\0b", "t" * 65_536])
+@pytest.mark.parametrize("given", ["plant/#", "a\0b", "a\nb", "a\x9fb", "a\uffff", "t" * 65_536])
 def test_a_topic_that_cannot_be_published_to_is_refused(given: str) -> None:
     with pytest.raises(Refusal) as refused:
         target(check({"host": "b"}), given, IDENTITY)

@@ -15,8 +15,10 @@ from actors.endpoints import protocols
 from actors.outputs import options
 from actors.publish import destinations
 from actors.publish import subscription_route as routes
+from actors.system.checking import refuse_unknown
 from actors.system.failure import Refusal
 from conf.annotations import members, plan, section, types
+from conf.fields import Unused
 
 CERTIFICATE, KEY = Authority().issue("press-4")
 
@@ -35,14 +37,15 @@ DATA_POINTS: dict[str, dict[str, Any]] = {"modbus": {"name": "a", "register": "h
 
 
 class Contract(msgspec.Struct):
-    """`check` takes a mapping that is found at `path`; `good` is one that it accepts. Blank texts count as
-    absent where `forms` send them."""
+    """`check` takes a mapping that is found at `path`, as it was stored, `accept` one that a client sends;
+    `good` is one that both accept. Blank texts count as absent where `forms` send them."""
 
     name: str
     schema: Any
     path: str
     good: dict[str, Any]
     check: Callable[[dict[str, Any]], Any]
+    accept: Callable[[dict[str, Any]], Any]
     forms: bool = False
 
     def __repr__(self) -> str:
@@ -52,7 +55,8 @@ class Contract(msgspec.Struct):
 def _contracts() -> Iterator[Contract]:
     for name in destinations.TYPES:
         kind = destinations.find(name)
-        yield Contract(name, kind.schema, "config_json", DESTINATIONS[name], kind.check, forms=True)
+        good = DESTINATIONS[name]
+        yield Contract(name, kind.schema, "config_json", good, kind.check, kind.refuse_unknown, forms=True)
     for name in protocols.names():
         protocol = protocols.find(name)
         connection, point = CONNECTIONS[name], DATA_POINTS[name]
@@ -62,6 +66,7 @@ def _contracts() -> Iterator[Contract]:
             "connection",
             connection,
             lambda given, check=protocol.check: check(given, []),
+            lambda given, accept=protocol.accept: accept(given, []),
         )
         yield Contract(
             f"{name} data point",
@@ -69,6 +74,7 @@ def _contracts() -> Iterator[Contract]:
             "data_points[0]",
             point,
             lambda given, check=protocol.check, connection=connection: check(connection, [given]),
+            lambda given, accept=protocol.accept, connection=connection: accept(connection, [given]),
         )
     yield Contract(
         "route",
@@ -76,8 +82,9 @@ def _contracts() -> Iterator[Contract]:
         "route_json",
         {"topic": "a"},
         lambda given: routes.check_subscription(["a"], given, "custom", None),
+        lambda given: refuse_unknown(given, routes.RouteJson, "route_json"),
     )
-    yield Contract("drift options", options.DriftOptions, "drift_options", {}, options.read)
+    yield Contract("drift options", options.DriftOptions, "drift_options", {}, options.read, options.check)
 
 
 CONTRACTS = list(_contracts())
@@ -148,6 +155,8 @@ def refused(contract: Contract, given: Any) -> str:
 
 def wrong(annotation: Any) -> list[Any]:
     """Values that the type rules out, whatever else a schema declares."""
+    if annotation is Unused:
+        return ["a\0b"]
     if section(annotation) is not None:
         return [5, "x", True, [], [{}]]
     found: list[Any] = [{}, {"a": 1}, object()]
@@ -187,6 +196,48 @@ def choices(annotation: Any) -> list[Any]:
 @pytest.mark.parametrize("contract", CONTRACTS, ids=repr)
 def test_the_example_is_accepted(contract: Contract) -> None:
     assert not isinstance(outcome(contract, contract.good), tuple)
+    contract.accept(contract.good)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=repr)
+def test_an_unknown_key_of_a_client_is_refused_by_its_name_and_a_stored_one_is_left_alone(
+    contract: Contract,
+) -> None:
+    given = {**contract.good, "multiplicator": 0.1}
+    with pytest.raises(Refusal, match="multiplicator is not known") as refused:
+        contract.accept(given)
+    assert refused.value.field == f"{contract.path}.multiplicator"
+    assert outcome(contract, given) == outcome(contract, contract.good)
+    contract.accept({**contract.good, "multiplicator": None})
+
+
+@EVERY_FIELD
+def test_every_known_key_of_a_client_is_accepted_and_one_much_like_it_is_refused_with_it(
+    place: Place,
+) -> None:
+    refuse_unknown(place.given(**{place.key: object()}), place.contract.schema, place.contract.path)
+    for key in {place.key.upper(), place.key.capitalize(), f"{place.key}_", f" {place.key}"} - {place.key}:
+        with pytest.raises(Refusal) as refused:
+            place.contract.accept(place.given(**{key: object()}))
+        assert refused.value.field == f"{place.field.removesuffix(place.key)}{key}"
+        meant = ".".join((*place.above, place.key))
+        assert refused.value.message.endswith(f" is not known; did you mean {meant}?")
+
+
+@EVERY_FIELD
+def test_what_has_no_meaning_is_accepted_whatever_it_is(place: Place) -> None:
+    if place.annotation is Unused:
+        for value in (None, "", "x", 5, [], {"a": [1]}):
+            given = place.given(**{place.key: value})
+            place.contract.accept(given)
+            assert outcome(place.contract, given) == outcome(place.contract, place.given())
+
+
+def test_keys_that_the_reference_or_its_clients_send_without_effect_are_known() -> None:
+    forms = {"azure-iot": "azure", "aws-iot": "aws", "gcp-iot": "gcp", "iotistica": "iotistica"}
+    for name, provider in forms.items():
+        destinations.find(name).refuse_unknown({**DESTINATIONS[name], "provider": provider})
+    destinations.find("mqtt").refuse_unknown({"host": "h", "topicPrefix": "plant"})
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=repr)

@@ -236,6 +236,10 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
             f"api.allowed_hosts: ['a.example, b.example'] is not allowed, expected {HOSTS}",
         ),
         ("[api]\nallowed_hosts = ['*']", f"api.allowed_hosts: ['*'] is not allowed, expected {HOSTS}"),
+        (
+            "[api]\nhost = 'edge-7:80'",
+            "api.host: 'edge-7:80' is not allowed, expected a host name or an address",
+        ),
         ("[agent]\ntype = ''", "agent.type: '' is not allowed, expected a non-empty text"),
         ("[storage]\ndata_dir = 5", "storage.data_dir: 5 is not allowed, expected a path"),
         ("[storage]\ndata_dir = ''", "storage.data_dir: '' is not allowed, expected a path"),

@@ -7,12 +7,12 @@ import msgspec
 from actors.publish.destinations import external
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
-from actors.publish.destinations.fields import ROOT, Host
+from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from conf.annotations import reads
-from conf.fields import Pem, trimmed
+from conf.fields import Host, Pem, one_line, trimmed
 
 SECRETS = ("key",)
 MAX_PAYLOAD = 131_072
@@ -39,7 +39,7 @@ class Config(external.Config, frozen=True, kw_only=True, rename="camel"):
     """`config_json` as clients send it."""
 
     endpoint: Host
-    device_id: Annotated[str, reads(trimmed, _client_id)] | None = None
+    device_id: Annotated[str, reads(trimmed, one_line, _client_id)] | None = None
     auth: Auth
 
     @property

@@ -12,13 +12,13 @@ from msgspec import Meta
 from actors.publish.destinations import external, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
-from actors.publish.destinations.fields import ROOT, Host
+from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
-from conf.fields import NUMERAL, Flag, Pem, Text, trimmed
+from conf.fields import NUMERAL, Flag, Host, Pem, Text, trimmed
 
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"

@@ -1,12 +1,14 @@
 """The URLs of MQTT brokers (spec 02 section 8.2)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from actors.publish.destinations.broker import Broker
-from actors.publish.destinations.fields import MAX_TEXT, check_host
+from actors.publish.destinations.fields import MAX_TEXT
 from actors.system.failure import Refusal
-from conf.schema import is_broken_text
+from conf.fields import one_line
+from conf.hosts import host_name
+from conf.texts import has_controls, is_broken_text
 
 PATH = "/mqtt"  # where the websocket of most brokers is; mosquitto's answers at any path
 
@@ -21,12 +23,21 @@ class Found(NamedTuple):
     password: str | None = None
 
 
+def websocket_path(value: Any) -> Any:
+    """The path of a websocket, perhaps with a query. Raises `ValueError`."""
+    if isinstance(value, str) and "#" in value:
+        raise ValueError("must be the path of a URL, without #: nothing would come of what follows it")
+    return one_line(value)
+
+
 def read(url: str, field: str) -> Found:
     """Raises `Refusal` naming `field`, without repeating the URL: it may hold a password."""
     parts, port = _split(url if "://" in url else f"mqtt://{url}", field)
     if parts.scheme not in _PORTS:
         raise Refusal(f"Invalid scheme: {parts.scheme}. Supported: {', '.join(_PORTS)}", field)
     websocket = parts.scheme in ("ws", "wss")
+    if parts.fragment or (parts.query and not websocket):
+        raise Refusal("The URL must not have a query or fragment: nothing would come of it", field)
     broker = Broker(
         host=_host(parts.hostname or "", field),
         port=_PORTS[parts.scheme] if port is None else port,
@@ -34,7 +45,10 @@ def read(url: str, field: str) -> Found:
         websocket=websocket,
         path=_path(parts) if websocket else "/",
     )
-    return Found(broker, _login(parts.username, field), _login(parts.password, field))
+    username, password = _login(parts.username, field), _login(parts.password, field)
+    if has_controls(username or ""):
+        raise Refusal("The user name in the URL must not hold control characters", field)
+    return Found(broker, username, password)
 
 
 def _login(quoted: str | None, field: str) -> str | None:
@@ -51,6 +65,8 @@ def _path(parts: SplitResult) -> str:
 
 
 def _split(url: str, field: str) -> tuple[SplitResult, int | None]:
+    if has_controls(url):  # some of which the library would leave out
+        raise Refusal("The URL must not hold line ends or other control characters", field)
     # The reason is dropped: it repeats part of the URL, which may be a password.
     try:
         parts = urlsplit(url)
@@ -66,7 +82,7 @@ def _host(name: str, field: str) -> str:
     if not name:
         raise Refusal("Host is required", field)
     try:
-        check_host(name)
-    except ValueError:
-        raise Refusal("Not a valid host name", field) from None
-    return name
+        # RFC 6874: in a URL the sign before the zone of an IPv6 address is itself encoded.
+        return host_name(name.replace("%25", "%", 1) if ":" in name else name)
+    except ValueError as error:
+        raise Refusal(f"The host in the URL {error}", field) from None

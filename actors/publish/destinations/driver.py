@@ -7,8 +7,10 @@ from typing import Any, Protocol
 import msgspec
 
 from actors.connections.connection import Connection, NoConnection
+from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
+from actors.system.checking import refuse_unknown, tell_unknown
 from conf.schema import Nothing
 
 
@@ -77,9 +79,10 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
 
     `check` validates `config_json`, touches no network and raises `Refusal` naming the field
     (`config_json.<key>`); the others get what it returned. `schema` is what it reads `config_json` by
-    (`conf.schema`). `target` says where a subscription's payloads
-    go, given its `route_json.topic` (trimmed; None when there is none), and raises `Refusal` naming
-    `route_json.topic` when that cannot be; the driver gets the filled target as `topic`. `driver` is called
+    (`conf.schema`): a key that is not in it is refused when a client sends it. `target` says where a
+    subscription's payloads go, given its `route_json.topic` (trimmed; None when there is none), and raises
+    `Refusal` naming `route_json.topic` when that cannot be; the driver gets the filled target as `topic`.
+    `driver` is called
     in a thread, and imports the library on its first call. `test` connects once, takes 8 s at most, leaves
     nothing behind and never raises. `secrets` are the keys of
     `config_json`, at any depth, whose values are never shown. `payload_format` is the one that this type
@@ -94,3 +97,11 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...]
     payload_format: str | None = None
     schema: type[msgspec.Struct] = Nothing
+
+    def refuse_unknown(self, config_json: dict[str, Any] | None) -> None:
+        """Raises `Refusal` for a key of what a client sends that is not known."""
+        refuse_unknown(config_json, self.schema, ROOT)
+
+    def tell_unknown(self, row: str, config_json: dict[str, Any] | None) -> None:
+        """Log the keys of a stored row that are not known."""
+        tell_unknown(row, (config_json, self.schema, ROOT))

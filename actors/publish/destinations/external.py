@@ -10,12 +10,13 @@ from actors.publish.destinations.fields import ROOT, Port
 from actors.publish.destinations.topic_templates import check_template, fill_template
 from actors.publish.topics import Target, check_topic
 from actors.system.failure import Refusal
-from conf.fields import Text
+from conf.fields import Text, Unused
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What clients send of each cloud's type. Unknown keys are left alone."""
+    """What clients send of each cloud's type."""
 
+    provider: Unused = None  # forms of the original's clients say there which cloud it is, as `type` does
     port: Port = 8883
     topic_template: Text | None = None
 

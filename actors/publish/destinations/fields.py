@@ -5,30 +5,11 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from conf.annotations import reads
-from conf.fields import NUMERAL, trimmed
+from conf.fields import NUMERAL, one_line, trimmed
 
 ROOT = "config_json"
 MAX_TEXT = 65_535
 """Bytes that MQTT has room for in a client id, user name, password or topic."""
-
-
-def host_name(value: Any) -> Any:
-    """A host name or address; raises `ValueError`."""
-    if isinstance(value, str):
-        if any(mark in value for mark in "/@?"):
-            raise ValueError("must be a host name or address, not a URL")
-        check_host(value)
-    return value
-
-
-def check_host(name: str) -> None:
-    """Raises `ValueError` saying what it is not."""
-    try:
-        usable = bool(name.encode("idna"))
-    except UnicodeError:
-        usable = False
-    if not usable:
-        raise ValueError("names no valid host")
 
 
 def limited(value: Any) -> Any:
@@ -38,6 +19,7 @@ def limited(value: Any) -> Any:
     return value
 
 
-Host = Annotated[str, reads(trimmed, host_name)]
-Limited = Annotated[str, reads(trimmed, limited)]
+Limited = Annotated[str, reads(trimmed, one_line, limited)]
+"""Of what goes into MQTT's packet of connecting; brokers end the connection over control characters."""
+
 Port = Annotated[int, Meta(ge=1, le=65_535), NUMERAL]

@@ -14,13 +14,13 @@ from actors.connections.connection import Permanent
 from actors.publish.destinations import external, signed_jwt
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
-from actors.publish.destinations.fields import ROOT, Host, Limited
+from actors.publish.destinations.fields import ROOT, Limited
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import reads
-from conf.fields import NUMERAL, Pem, trimmed
+from conf.fields import NUMERAL, Host, Pem, trimmed
 
 SECRETS = ("jwt", "privateKey")
 RENEW_AT = 0.8

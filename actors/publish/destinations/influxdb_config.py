@@ -3,19 +3,20 @@
 import re
 import ssl
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from actors.connections.tls import client_context
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.fields import ROOT, check_host
+from actors.publish.destinations.fields import ROOT
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import missing, reads
-from conf.fields import NUMERAL, Flag, Pem, Text, trimmed
+from conf.fields import NUMERAL, Flag, Line, Pem, trimmed
+from conf.hosts import host_name
 
 SECRETS = ("token",)
 MAX_MEASUREMENT = 1000
@@ -41,8 +42,17 @@ def _url(value: Any) -> Any:
         raise ValueError("must not hold a user name or password; the token says who writes")
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or fragment")
-    check_host(parts.hostname or "")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{_location(parts)}{parts.path.rstrip('/')}"
+
+
+def _location(parts: SplitResult) -> str:
+    """Host and port. Raises `ValueError` for a host that is none."""
+    try:
+        host = host_name(parts.hostname or "")
+    except ValueError as error:
+        raise ValueError(f"is not valid: its host {error}") from None
+    host = f"[{host}]" if ":" in host else host
+    return host if parts.port is None else f"{host}:{parts.port}"
 
 
 def _header(value: Any) -> Any:
@@ -52,12 +62,12 @@ def _header(value: Any) -> Any:
 
 
 class Given(msgspec.Struct, frozen=True, rename="camel"):
-    """What clients send; times are in ms. Unknown keys are left alone."""
+    """What clients send; times are in ms."""
 
     url: Annotated[str, reads(trimmed, _url), missing("URL is required")]
     token: Annotated[str, reads(trimmed, _header), missing("Token is required")]
-    org: Annotated[Text, missing("Org is required")]
-    bucket: Annotated[Text, missing("Bucket is required")]
+    org: Annotated[Line, missing("Org is required")]
+    bucket: Annotated[Line, missing("Bucket is required")]
     precision: Annotated[Literal["ms", "s", "us", "ns"], reads(trimmed)] = "ms"
     batch_size: Annotated[int, Meta(ge=1, le=10_000), NUMERAL] = 1000
     flush_interval: Annotated[int, Meta(ge=0, le=60_000), NUMERAL] = 50

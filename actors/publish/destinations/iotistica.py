@@ -9,14 +9,23 @@ from actors.connections.connection import Permanent
 from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
+from actors.system.checking import checked
 from actors.system.failure import Refusal
+from conf.fields import Unused
 
 TARGET = Target("endpoints/{protocol}", template=True, events_by_name=True)
 NOT_PROVISIONED = (
     "not provisioned: which broker to publish to is agreed with the Iotistica cloud, by POST /v1/provision"
 )
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What clients send: nothing of which anything comes, for provisioning says everything."""
+
+    provider: Unused = None  # as in `external.Config`
 
 
 class Unprovisioned(Driver):
@@ -32,7 +41,8 @@ class Unprovisioned(Driver):
 
 
 def check(config_json: dict[str, Any]) -> None:
-    """Anything goes: everything comes from provisioning."""
+    """Nothing of it is used: everything comes from provisioning."""
+    checked(config_json, Given, ROOT)
 
 
 def target(_config: None, _topic: str | None, _identity: Identity) -> Target:
@@ -82,5 +92,5 @@ def _connection(cloud: Cloud) -> tuple[Broker, Login]:
 
 
 DESTINATION = DestinationType(
-    name="iotistica", check=check, target=target, driver=driver, test=test, secrets=()
+    name="iotistica", check=check, target=target, driver=driver, test=test, secrets=(), schema=Given
 )

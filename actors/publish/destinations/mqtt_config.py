@@ -7,23 +7,24 @@ from msgspec import Meta
 
 from actors.publish.destinations import broker_url
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, check_pems
-from actors.publish.destinations.fields import ROOT, Host, Limited, Port, limited
+from actors.publish.destinations.broker_url import websocket_path
+from actors.publish.destinations.fields import ROOT, Limited, Port, limited
 from actors.publish.destinations.topic_templates import check_template
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import also, reads, spelled
-from conf.fields import NUMERAL, Flag, Pem, Text, kept
+from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, kept, trimmed
 
 SECRETS = ("password", "key")
 
 
 class Given(msgspec.Struct, frozen=True, rename="camel"):
-    """What clients send. Unknown keys are left alone."""
+    """What clients send."""
 
     broker_url: Annotated[Text, also("url")] | None = None
     host: Host | None = None
     port: Port = 1883
-    path: Text | None = None
+    path: Annotated[str, reads(trimmed, websocket_path)] | None = None
     username: Limited | None = None
     password: Annotated[str, reads(kept, limited)] | None = None
     client_id: Annotated[Limited, also("deviceId")] | None = None
@@ -34,6 +35,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     keepalive: Annotated[int, Meta(ge=1, le=65_535), NUMERAL] = 60
     topic_template: Annotated[Text, also("publishTopicTemplate")] | None = None
     max_payload_bytes: Annotated[int, Meta(ge=1, le=MAX_PAYLOAD), NUMERAL] = MAX_PAYLOAD
+    topic_prefix: Unused = None  # forms of the original's clients store it, and nothing ever read it
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -69,8 +69,6 @@ async def _handshake(
         raise Transient(f"{where} closed the connection instead of logging in") from error
     except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
         raise Transient(f"{where} does not answer as a websocket does") from error
-    except ValueError as error:
-        raise Permanent(f"Not a valid broker URL ({where})") from error
 
 
 def _refused(error: aiohttp.WSServerHandshakeError, where: str) -> NoReturn:

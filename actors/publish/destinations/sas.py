@@ -7,7 +7,7 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import quote
 
-from actors.publish.destinations.fields import host_name
+from conf.hosts import host_name
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9.%_*?!(),:=@$'-]{1,128}")
 
@@ -32,7 +32,8 @@ def parts(text: Any) -> Any:
     pairs = (part.partition("=") for part in text.split(";"))
     found = {name.strip().lower(): value.strip() for name, _, value in pairs}
     try:
-        host_name(found["hostname"]), device_id(found["deviceid"])
+        found["hostname"] = host_name(found["hostname"])
+        device_id(found["deviceid"])
         usable = bool(found["hostname"] and found["sharedaccesskey"])
     except (KeyError, ValueError):
         usable = False
