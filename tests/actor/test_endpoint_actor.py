@@ -293,7 +293,7 @@ async def test_a_device_that_takes_connections_and_never_answers_is_asked_less_a
     loop = asyncio.get_running_loop()
     at: list[float] = []
 
-    async def read(self) -> PollResult:
+    async def read(self, within: float) -> PollResult:
         at.append(loop.time())
         raise silent.with_traceback(None)
 
@@ -709,7 +709,7 @@ async def test_many_reconfigurations_in_a_row_end_in_the_last(stage, field):
 async def test_a_write_in_flight_at_a_reconfiguration_is_answered(stage, field, monkeypatch):
     waiting = asyncio.Event()
 
-    async def write(self, register: str, value: Any) -> Any:
+    async def write(self, prepared: Any) -> Any:
         waiting.set()
         await asyncio.Event().wait()
 

@@ -1,6 +1,6 @@
-"""What devices and gateways do that are slower, ruder and older than a test server: each situation with a fake
-that behaves so. A wrong value marked GOOD is the worst that can happen, then a value that is lost, then one that
-stays BAD after the device has recovered."""
+"""What devices and gateways do that are slower, ruder and older than a test server: each situation with a
+fake that behaves so. A wrong value marked GOOD is the worst that can happen, then a value that is lost, then
+one that stays BAD after the device has recovered."""
 
 import asyncio
 import time
@@ -268,6 +268,7 @@ async def test_a_device_that_only_takes_small_requests_is_read_whole(change: dic
         polling(device, *registers, retryAttempts=0, timeout=100) as plc,
     ):
         await plc.until_good()
+        await plc.poll()
         before = len(device.log)
         assert await plc.poll() == good(*registers)
         assert len(device.log) - before <= 6
@@ -364,10 +365,6 @@ async def test_surplus_bytes_in_a_reply_mean_nothing(framing: str):
 
 @pytest.mark.parametrize("table", ["coil", "discrete"])
 async def test_bits_may_be_padded(table: str):
-    def pads(asked: Any) -> None:
-        true_answer = asked.device.answer
-        asked.device.answer = lambda asked: _padded(true_answer(asked))
-
     async with rude_device() as device:
         true_answer = device.answer
         device.answer = lambda asked: _padded(true_answer(asked))  # type: ignore[method-assign]

@@ -49,7 +49,7 @@ async def connection(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 
 
 def line(path: str) -> dict[str, Any]:
-    return {"serialPort": path, "baudRate": BAUD_RATE, "unitId": UNIT, "timeout": 2000}
+    return {"serialPort": path, "baudRate": BAUD_RATE, "unitId": UNIT, "timeout": 2000, "retryAttempts": 0}
 
 
 @contextlib.asynccontextmanager

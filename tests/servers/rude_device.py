@@ -3,9 +3,9 @@
     async with rude_device(silent_on(7), closes_after_reply()) as device:
         ... device.port ...
 
-Register or bit i of every table holds i + 100 (bits: whether that is odd) until it is written. Behaviours are
-called with each request, in their order, before it is answered, and change what becomes of it. Everything here
-is written from the Modbus documents and shares no code with the agent or its library.
+Register or bit i of every table holds i + 100 (bits: whether that is odd) until it is written. Behaviours
+are called with each request, in their order, before it is answered, and change what becomes of it. Everything
+here is written from the Modbus documents and shares no code with the agent or its library.
 """
 
 import asyncio
@@ -359,7 +359,7 @@ async def rude_serial(*behaviours: Behaviour, framing: str = "rtu") -> AsyncIter
     tty.setraw(far)
     device.path = os.ttyname(far)
     line = Line(device, framing)
-    line.send = lambda data: None if os.write(near, data) else None
+    line.send = lambda data: os.write(near, data) and None
     loop.add_reader(near, lambda: line.data_received(os.read(near, 4096)))
     try:
         yield device

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,8 +76,45 @@ def test_an_endpoint_is_told_apart_by_its_unit():
     assert endpoint.address == "modbus:tcp:h:502:slave:3"
 
 
-def test_unknown_keys_are_ignored():
-    assert read_connection({"host": "h", "colour": "green"}).host == "h"
+@pytest.mark.parametrize("unit", [0, 248, 255])
+def test_a_network_has_units_that_a_serial_line_has_not(unit: int):
+    for kind in ("tcp", "udp", "tls", "rtu-over-tcp"):
+        assert read_connection({"type": kind, "host": "h", "unitId": unit}).unit == unit
+
+
+@pytest.mark.parametrize("spelled", ["RTUoverTCP", "rtu_over_tcp", "rtu over tcp", " rtu-over-tcp "])
+def test_rtu_over_tcp_has_many_spellings(spelled: str):
+    assert read_connection({"type": spelled, "host": "h"}).transport == "rtu-over-tcp"
+
+
+def test_tls_has_a_port_of_its_own():
+    assert read_connection({"type": "tls", "host": "h"}).port == 802
+    assert read_connection({"type": "tls", "host": "h", "port": 502}).port == 502
+
+
+def test_devices_of_one_line_are_known_however_it_is_spelled(tmp_path: Path):
+    (tmp_path / "by-id").symlink_to("/dev/null")
+    line = read_connection({"serialPort": str(tmp_path / "by-id")}).line
+    assert line == read_connection({"serialPort": "/dev/null", "unitId": 2}).line
+    assert read_connection({"host": "PLC.local."}).line == read_connection({"host": "plc.local"}).line
+    assert read_connection({"host": "plc"}).line != read_connection({"host": "plc", "type": "udp"}).line
+
+
+def test_the_manners_of_a_device_can_be_told():
+    connection = read_connection(
+        {
+            "host": "h",
+            "delayAfterConnect": 1500,
+            "delayBetweenRequests": 100,
+            "closeAfterPoll": True,
+            "retryAttempts": 1,
+            "maxRegisters": 16,
+            "maxGap": 0,
+        }
+    )
+    assert (connection.delay_after_connect, connection.delay_between_requests) == (1.5, 0.1)
+    assert (connection.close_after_poll, connection.retry_attempts) == (True, 1)
+    assert (connection.max_registers, connection.max_gap) == (16, 0)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +123,23 @@ def test_unknown_keys_are_ignored():
         ({}, "connection.host"),
         ({"host": ""}, "connection.host"),
         ({"host": 5}, "connection.host"),
-        ({"type": "udp", "host": "h"}, "connection.type"),
+        ({"type": "serial", "host": "h"}, "connection.type"),
+        ({"type": "udp"}, "connection.host"),
+        ({"host": "10.0.0.1:502"}, "connection.host"),
+        ({"host": "[::1]"}, "connection.host"),
+        ({"host": "tcp://10.0.0.1"}, "connection.host"),
+        ({"host": "10.0.0.300"}, "connection.host"),
+        ({"serialPort": "spy:///dev/ttyS0?file=/tmp/x"}, "connection.serialPort"),
+        ({"serialPort": "socket://10.0.0.1:502"}, "connection.serialPort"),
+        ({"serialPort": "/dev/x://y"}, "connection.serialPort"),
+        ({"serialPort": "ttyS0"}, "connection.serialPort"),
+        ({"host": "h", "echo": True}, "connection.echo"),
+        ({"host": "h", "delayAfterConnect": -1}, "connection.delayAfterConnect"),
+        ({"host": "h", "maxRegisters": 126}, "connection.maxRegisters"),
+        ({"host": "h", "maxGap": 125}, "connection.maxGap"),
+        ({"type": "tls", "host": "h", "ca": "x"}, "connection.ca"),
+        ({"type": "tls", "host": "h", "cert": "x"}, "connection.key"),
+        ({"host": "h", "ca": "x"}, "connection.ca"),
         ({"type": 3, "host": "h"}, "connection.type"),
         ({"type": "tcp", "serialPort": "/dev/ttyS0"}, "connection.host"),
         ({"type": "rtu", "host": "h"}, "connection.serialPort"),
@@ -93,8 +147,11 @@ def test_unknown_keys_are_ignored():
         ({"host": "h", "port": 65536}, "connection.port"),
         ({"host": "h", "port": "502"}, "connection.port"),
         ({"host": "h", "port": True}, "connection.port"),
-        ({"host": "h", "unitId": 0}, "connection.unitId"),
-        ({"host": "h", "slaveId": 248}, "connection.slaveId"),
+        ({"host": "h", "unitId": -1}, "connection.unitId"),
+        ({"host": "h", "slaveId": 256}, "connection.slaveId"),
+        ({"serialPort": "/dev/x", "unitId": 0}, "connection.unitId"),
+        ({"serialPort": "/dev/x", "slaveId": 248}, "connection.slaveId"),
+        ({"serialPort": "/dev/x", "slaveRange": {"start": 0, "end": 2}}, "connection.slaveRange.start"),
         ({"host": "h", "slaveId": 1, "unitId": 2}, "connection.unitId"),
         ({"host": "h", "timeout": 99}, "connection.timeout"),
         ({"host": "h", "timeout": 30001}, "connection.timeout"),
@@ -106,7 +163,7 @@ def test_unknown_keys_are_ignored():
         ({"serialPort": "/dev/x", "baudRate": "fast"}, "connection.baudRate"),
         ({"host": "h", "slaveRange": [1, 2]}, "connection.slaveRange"),
         ({"host": "h", "slaveRange": {"start": 1}}, "connection.slaveRange.end"),
-        ({"host": "h", "slaveRange": {"start": 0, "end": 2}}, "connection.slaveRange.start"),
+        ({"host": "h", "slaveRange": {"start": -1, "end": 2}}, "connection.slaveRange.start"),
         ({"host": "h", "slaveRange": {"start": 5, "end": 2}}, "connection.slaveRange.end"),
     ],
 )

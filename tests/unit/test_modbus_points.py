@@ -235,7 +235,6 @@ def test_whether_a_point_is_writable_may_be_left_open():
         ({"register": "holding:1", "encoding": 8}, "encoding"),
         ({"register": "holding:1", "encoding": "punycode"}, "encoding"),
         ({"register": "holding:1", "encoding": "unicode-escape"}, "encoding"),
-        ({"register": "holding:1", "description": 8}, "description"),
         ({"register": "holding:1:string", "count": 2, "scale": 0.1}, "scale"),
         ({"register": "holding:1:unix_time", "offset": 1}, "offset"),
         ({"register": "holding:1:boolean", "scale": 2}, "scale"),

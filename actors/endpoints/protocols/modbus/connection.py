@@ -33,6 +33,9 @@ class Tls(msgspec.Struct, frozen=True):
     verify: bool = True
 
 
+_NO_TLS = Tls()
+
+
 class Connection(msgspec.Struct, frozen=True):
     """A checked connection. Over a network `host` is set, over a serial line `serial_port` is."""
 
@@ -67,7 +70,7 @@ class Connection(msgspec.Struct, frozen=True):
     """Addresses without a data point that are read along; None: two."""
     identify: bool = False
     """Whether to ask the device who made it."""
-    tls: Tls = Tls()
+    tls: Tls = _NO_TLS
 
     @property
     def is_serial(self) -> bool:
@@ -165,6 +168,8 @@ def read_connection(given: dict[str, Any]) -> Connection:
     place, key = (found.serial_port, "serialPort") if serial else (found.host, "host")
     if place is None:
         raise Refusal(f"{key} is required", f"connection.{key}")
+    if found.echo and transport in ("tcp", "tls", "udp"):
+        raise Refusal(f"echo means nothing over {transport}", "connection.echo")
     return Connection(
         transport=transport,
         unit=_unit(found, serial),
@@ -186,7 +191,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
         max_registers=found.max_registers,
         max_gap=found.max_gap,
         identify=found.identify,
-        tls=_tls(found) if transport == "tls" else Tls(),
+        tls=_tls(found, transport),
     )
 
 
@@ -218,7 +223,12 @@ def _slave_range(given: Given, serial: bool) -> tuple[int, int] | None:
     return span.start, span.end
 
 
-def _tls(given: Given) -> Tls:
+def _tls(given: Given, transport: Transport) -> Tls:
+    if transport != "tls":
+        for key in ("ca", "cert", "key"):
+            if getattr(given, key) is not None:
+                raise Refusal(f"{key} means nothing without the type tls", f"connection.{key}")
+        return _NO_TLS
     if (given.cert is None) != (given.key is None):
         absent = "cert" if given.cert is None else "key"
         raise Refusal("cert and key come together", f"connection.{absent}")

@@ -30,7 +30,9 @@ class Fault(Enum):
     silent = "silent"
     """perhaps nothing, but asking again costs time"""
     troubled = "troubled"
-    """nothing: the device has other worries"""
+    """perhaps nothing: the device has other worries"""
+    busy = "busy"
+    """nothing"""
 
 
 class Block:
@@ -88,7 +90,7 @@ class Piece:
     def is_to_cut(self) -> bool:
         if self.block.is_single or self.fault is None:
             return False
-        return self.fault is Fault.refused or self.strikes >= _STRIKES
+        return self.fault in (Fault.refused, Fault.troubled) or self.strikes >= _STRIKES
 
 
 class Stretch:
@@ -111,11 +113,13 @@ class Stretch:
             half.was_sound = piece.was_sound
         return pieces
 
-    def cut(self, failed: Block, pieces: Sequence[Piece]) -> None:
-        """Note that a block failed as a whole and was read in these pieces. If all of them were, it was for
-        its size, or for a register between the points: pieces are joined only to less, until in doubt."""
-        if len(pieces) > 1 and all(piece.fault is None for piece in pieces):
-            size = failed.span.count
+    def cut(self, failed: Piece, pieces: Sequence[Piece]) -> None:
+        """Note that a piece failed as a whole and was read in these pieces. If all of them were, it was for
+        its size, or for a register between the points: pieces are joined only to less, until in doubt.
+        Trouble may also have passed meanwhile: that has to happen twice."""
+        once = failed.fault in (Fault.troubled, Fault.busy) and not failed.joined
+        if not once and len(pieces) > 1 and all(piece.fault is None for piece in pieces):
+            size = failed.block.span.count
             self._limit = size if self._limit is None else min(self._limit, size)
             self._doubt = min(max(2 * self._doubt, _FIRST_DOUBT), _LONGEST_DOUBT)
             self._doubt_at = monotonic() + self._doubt
@@ -141,7 +145,7 @@ class Stretch:
     def wake(self) -> None:
         """Take it that what was refused can be read; what is silent goes on resting."""
         for piece in self.pieces:
-            if piece.fault in (Fault.refused, Fault.troubled):
+            if piece.fault is not Fault.silent:
                 piece.fault, piece.due, piece.rest = None, 0.0, 0.0
         self.settle(self.pieces)
 

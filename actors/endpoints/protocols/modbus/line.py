@@ -23,11 +23,12 @@ _SAME = 0.01
 
 
 class Owed(NamedTuple):
-    """A request that may yet be answered; times are those of the loop."""
+    """A request that may yet be answered so many `times`; moments are those of the loop."""
 
     request: Request
     since: float
     until: float
+    times: int
 
 
 class Unit:
@@ -44,24 +45,23 @@ class Unit:
     def owe(self, request: Request, since: float, now: float, timeout: float) -> None:
         """Note that a request was not answered, at least not yet."""
         before = self.owed.get(request.shape)
-        if before is not None and before.request.body == request.body:
-            since = min(since, before.since)
-        elif before is not None:
-            since = -inf  # two different requests: no reply is known to be that to one of them
-        self.owed[request.shape] = Owed(request, since, now + max(_LATEST, 10 * timeout))
+        count = 1
+        if before is not None:
+            count += before.times
+            # Of two different requests no reply is known to be that to one of them.
+            since = min(since, before.since) if before.request.body == request.body else -inf
+        self.owed[request.shape] = Owed(request, since, now + max(_LATEST, 10 * timeout), count)
 
     def paid(self, frame: Frame) -> bool:
         """Whether that reply was owed; it is not any more."""
-        for shape in self.owed:
-            function, expects = shape
-            if frame.function == function and frame.body.startswith(expects):
-                del self.owed[shape]
+        failed = frame.function & EXCEPTION
+        for (function, expects), owed in self.owed.items():
+            if function == frame.function & ~EXCEPTION and (failed or frame.body.startswith(expects)):
+                if owed.times > 1:
+                    self.owed[function, expects] = owed._replace(times=owed.times - 1)
+                else:
+                    del self.owed[function, expects]
                 return True
-        if frame.function & EXCEPTION:
-            for shape in self.owed:
-                if shape[0] == frame.function & ~EXCEPTION:
-                    del self.owed[shape]
-                    return True
         return False
 
     def doubts(self, request: Request, since: float, now: float) -> bool:

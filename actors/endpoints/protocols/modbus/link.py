@@ -315,7 +315,14 @@ class Link:
 
     async def _probe(self, unit: Unit, probe: Request, seconds: float) -> int | None:
         """Ask for something whose reply cannot be mistaken; the number of the exception that came instead."""
-        found = await self._send(_Exchange(probe, self.loop.time()), seconds)
+        owed = sum(one.times for one in unit.owed.values())
+        try:
+            found = await self._send(_Exchange(probe, self.loop.time()), seconds)
+        except Transient as failure:
+            # Not answered, while something else was: what it takes to be certain is time.
+            if failure.code != quality.TIMEOUT or sum(one.times for one in unit.owed.values()) > owed:
+                raise
+            found = UNFIT
         if isinstance(found, bytes):
             return None
         unit.probe_failed()

@@ -11,7 +11,7 @@ from msgspec import Meta
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
 from conf.fields import Number, lower
-from conf.schema import is_broken_text
+from conf.texts import is_broken_text
 
 from .kinds import BYTES, DECIMALS, FLOATS, INTEGERS, NUMBERS, bits_of, limits_of
 

@@ -1,6 +1,5 @@
 """The `data_points` of a Modbus endpoint, in both spellings of spec 03 section 2.2."""
 
-import codecs
 import re
 from collections.abc import Sequence
 from enum import IntEnum
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads, says
-from conf.fields import Number, filled, lower, upper
+from conf.fields import Encoding, Number, Unused, filled, lower, upper
 
 from .kinds import NAMED_ORDERS, ORDERS, REGISTERS, TIMES, Kind, kind_of, order_of, registers_of
 from .options import NO_EXTRA, Extra, Options, Shape, read_options
@@ -38,9 +37,6 @@ class Table(IntEnum):
 
 
 _ENDIANNESS = {"big": "ABCD", "little": "CDAB"}
-_ENCODING_ALIASES = {"utf16le": "utf-16-le", "ucs2": "utf-16-le", "binary": "latin-1"}
-_NO_ENCODINGS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
-"""What Python calls encodings too."""
 _ADDRESS = re.compile(r"(0x[0-9a-f]+|[0-9]+)(?:\.([0-9]{1,2}))?", re.ASCII | re.IGNORECASE)
 _NO_NUMBERS = frozenset({"string", "s7_dt", "s7_dtl"})
 """Of these only the bytes of each register can be swapped."""
@@ -58,20 +54,6 @@ def _order(value: Any) -> Any:
             f"must be {', '.join(NAMED_ORDERS)}, or the order of all 6 or 8 bytes such as CDABGHEF"
         )
     return intern(order) if isinstance(order, str) else order
-
-
-def _encoding(value: Any) -> Any:
-    """The encoding as Python calls it; raises `ValueError` when it has none of that name."""
-    if not isinstance(value, str):
-        raise ValueError("must be a text such as ascii")
-    name = _ENCODING_ALIASES.get(value.lower(), value)
-    try:
-        b"  ".decode(name, "replace")
-        if codecs.lookup(name).name.replace("-", "_") in _NO_ENCODINGS:
-            raise ValueError
-    except (LookupError, ValueError) as error:
-        raise ValueError("must be the name of a text encoding such as ascii") from error
-    return name
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -134,10 +116,14 @@ class Given(Options, frozen=True, kw_only=True, rename="camel"):
     scale: Number = 1
     offset: Number = 0
     unit: str | None = None
-    encoding: Annotated[str, reads(_encoding)] = "ascii"
+    encoding: Encoding = "ascii"
     writable: bool | None = None
     no_batch: bool = False
-    description: str | None = None
+    description: Unused = None  # for people
+    # What a client may call a point by that has no name here (spec 01 section 12).
+    key: Unused = None
+    tag: Unused = None
+    label: Unused = None
     """Accepted, without effect."""
 
 

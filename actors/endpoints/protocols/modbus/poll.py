@@ -11,7 +11,7 @@ from actors.endpoints.protocol import PollResult
 from . import quality
 from .connection import Connection
 from .learning import Block, Fault, Lessons, Piece, Stretch
-from .link import Answer, Closed, Damaged, Link, Patience
+from .link import UNFIT, Answer, Closed, Damaged, Link, Patience
 
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1
@@ -53,17 +53,21 @@ class Poll:
         """Whether the latest request was not answered."""
         self._vain = 0
         self._patient = True
+        self._tried: Piece | None = None
 
     async def run(self) -> PollResult:
         """Raises `Transient` when the device was not heard of."""
         lessons = self._lessons
-        was_barren, lessons.barren = lessons.barren, True
-        if not was_barren or await self._try():
-            await self._read_sound()
-            if not all(piece.fault is None for _, piece in lessons.pieces):
-                await self._read_others()
+        try:
+            if not lessons.barren or await self._try():
+                await self._read_sound()
+                if not all(piece.fault is None for _, piece in lessons.pieces):
+                    await self._read_others()
+        except Transient:
+            lessons.barren = True
+            raise
         lessons.barren = not self._fruitful and bool(self.values)
-        if not self._answered and lessons.stretches:
+        if not self._answered and self.values:
             raise self._failure or Transient("the device was not asked", code=quality.DEVICE_OFFLINE)
         if None in self.values:
             self._name_faults()
@@ -76,13 +80,15 @@ class Poll:
         piece = self._lessons.trial()
         found = await self._ask(piece.block, Patience(self._connection.timeout))
         if isinstance(found, bytes):
+            piece.accept()
+            self._tried = piece
             self._lessons.wake()
             return True
         if found is not None and self._answered:
             code = _code(found)
             self._failure = Transient("no data point can be read", code=code)
             for _, other in self._lessons.pieces:
-                if other.fault is Fault.troubled:
+                if other.fault in (Fault.troubled, Fault.busy):
                     other.code = code
         return False
 
@@ -92,7 +98,7 @@ class Poll:
             stretch.reconsider(self._began)
             pieces: list[Piece] = []
             for piece in stretch.pieces:
-                if piece.fault is not None or self._is_away():
+                if piece.fault is not None or piece is self._tried or self._is_away():
                     pieces.append(piece)
                 else:
                     pieces += await self._resolve(stretch, piece, self._patience())
@@ -158,14 +164,14 @@ class Poll:
             else:
                 half.fault, half.code = piece.fault, piece.code
                 pieces.append(half)
-        stretch.cut(piece.block, pieces)
+        stretch.cut(piece, pieces)
         return pieces
 
     def _may_cut(self, piece: Piece) -> bool:
         """Where nothing can be read it is not for the addresses, or not worth so many requests at once."""
         if self._fruitful or piece.joined:
             return True
-        return piece.fault is Fault.refused and self._vain < _VAIN
+        return piece.fault in (Fault.refused, Fault.troubled) and self._vain < _VAIN
 
     async def _ask(self, block: Block, patience: Patience) -> Answer | None:
         """The bytes read, the exception's number (0 for a reply that does not fit), None when there was no
@@ -245,4 +251,6 @@ def _code(found: int) -> str:
 def _fault(found: int | None) -> Fault:
     if found is None or found in quality.SILENT_BEHIND_GATEWAY:
         return Fault.silent
-    return Fault.refused if not found or found in quality.OF_THE_ADDRESS else Fault.troubled
+    if found in quality.BUSY:
+        return Fault.busy
+    return Fault.refused if found in (UNFIT, *quality.OF_THE_ADDRESS) else Fault.troubled
