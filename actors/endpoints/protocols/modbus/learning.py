@@ -136,6 +136,10 @@ class Stretch:
                 joined.append(piece)
         self.pieces = joined
 
+    @property
+    def is_limited(self) -> bool:
+        return self._limit is not None
+
     def reconsider(self, now: float) -> None:
         """Join pieces again that were too much for the device once, when that is long ago."""
         if self._limit is not None and now >= self._doubt_at:

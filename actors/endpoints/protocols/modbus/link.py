@@ -141,7 +141,6 @@ class Link:
         self._timeouts: Counter[int] = Counter()
         """Since the latest reply, by unit."""
         self._silent_since = 0.0
-        self._silence = _silence(connection)
         self._number = 0
         self._unanswered: deque[int] = deque(maxlen=_REMEMBERED)
         self._opened_at = 0.0
@@ -165,7 +164,8 @@ class Link:
         """Devices of a line may differ in what they need: the slowest says how fast it goes."""
         self.units = Counter(user.unit for user in self._users)
         self._after_connect = max((user.delay_after_connect for user in self._users), default=0.0)
-        self._between = max((user.delay_between_requests for user in self._users), default=0.0)
+        between = max((user.delay_between_requests for user in self._users), default=0.0)
+        self._quiet = max(between, _silence(self.connection))
         said = {user.echo for user in self._users if user.echo is not None}
         if said and not self._framing.numbered:
             self._line.echoes = any(said)
@@ -229,49 +229,45 @@ class Link:
         """Send a request when its turn has come and wait for the reply. Raises `Transient` or `Permanent`.
         The caller may be cancelled: a reply that comes later is dropped."""
         exchange = _Exchange(request, self.loop.time())
+        attempt = closed = found_closed = 0
+        hurried: float | None = None
         self._asking += 1
         try:
-            return await self._attempts(exchange, patience)
+            while True:
+                try:
+                    if self._wire is None:
+                        await self.open(patience.timeout)
+                    found = await self._answer(exchange, self._share(request, patience, attempt))
+                except _FoundClosed:
+                    found_closed += 1
+                    if found_closed > _REOPENED:
+                        raise
+                except Closed:
+                    closed += 1
+                    # One that answered something else before it ended has not ended for this request's sake.
+                    if closed > (_REOPENED if self._replied else 1):
+                        raise
+                except Transient as failure:
+                    attempt += 1
+                    retried = isinstance(failure, Damaged) or failure.code == quality.TIMEOUT
+                    if not retried or attempt >= patience.attempts or self.loop.time() >= patience.until:
+                        raise
+                    hurried = self._hurried() if hurried is None else hurried
+                else:
+                    if hurried is not None:
+                        self._line.between.too_soon(hurried, self.loop.time())
+                    return found
         finally:
             self._asking -= 1
 
-    async def _attempts(self, exchange: _Exchange, patience: Patience) -> Answer:
-        attempt = found_closed = 0
-        hurried: float | None = None
-        closed = 0
-        while True:
-            try:
-                if self._wire is None:
-                    await self.open(patience.timeout)
-                found = await self._answer(exchange, self._share(exchange.request, patience, attempt))
-            except _FoundClosed:
-                found_closed += 1
-                if found_closed > _REOPENED:
-                    raise
-            except Closed:
-                closed += 1
-                # One that answered something else before it ended has not ended for this request's sake.
-                if closed > (_REOPENED if self._replied else 1):
-                    raise
-            except Transient as failure:
-                attempt += 1
-                retried = isinstance(failure, Damaged) or failure.code == quality.TIMEOUT
-                if not retried or attempt >= patience.attempts or self.loop.time() >= patience.until:
-                    raise
-                hurried = self._hurried() if hurried is None else hurried
-            else:
-                if hurried is not None:
-                    self._line.between.too_soon(hurried, self.loop.time())
-                return found
-
     def _share(self, request: Request, patience: Patience, attempt: int) -> float:
         """Seconds to wait for the reply to an attempt, so that there is time for the others."""
+        timeout, attempts, until = patience
+        share = (until - self.loop.time()) / (attempts - attempt)
+        if share >= timeout:
+            return timeout
         slowest = self._line.unit(request.unit).slowest
-        left = patience.attempts - attempt
-        if slowest is None or patience.until == inf:
-            return patience.timeout
-        share = (patience.until - self.loop.time()) / left
-        return min(patience.timeout, max(share, _USUAL * slowest, _SHORTEST))
+        return timeout if slowest is None else min(timeout, max(share, _USUAL * slowest, _SHORTEST))
 
     async def _answer(self, exchange: _Exchange, seconds: float) -> Answer:
         """One attempt, after whatever it takes to be sure which request a reply is to."""
@@ -330,24 +326,16 @@ class Link:
 
     async def _send(self, exchange: _Exchange, seconds: float) -> Answer:
         """Send once and wait; the turn is the caller's."""
-        await self._pause()
-        wire, request = self._wire, exchange.request
+        pause = self._pause()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        wire = self._wire
         if wire is None:
             raise _FoundClosed(str(self._down), code=self._down.code)
-        self._number = self._number % 0xFFFF + 1
-        exchange.number = self._number
-        exchange.numbers.append(self._number)
-        exchange.sent = self._framing.encode(self._number, request)
-        exchange.future = self.loop.create_future()
-        exchange.stranger = None
-        exchange.began = self.loop.time()
-        if self._first_gap is None:
-            self._first_gap = exchange.began - self._opened_at
-        self._received = b""
-        self._waiting = self._latest = exchange
+        self._begin(exchange)
         timer = self.loop.call_later(seconds, self._expire, exchange, seconds)
         try:
-            wire.send(exchange.sent)
+            wire.put(exchange.sent)
             found = await exchange.future
         except Transient as failure:
             self._failed(exchange, failure)
@@ -358,17 +346,31 @@ class Link:
         finally:
             self._waiting = None
             timer.cancel()
-            self._drop_damage()
+            if self._damage is not None:
+                self._drop_damage()
         self._answered(exchange, found)
         return found
 
-    async def _pause(self) -> None:
-        line, now = self._line, self.loop.time()
-        due = self._opened_at + max(self._after_connect, line.connected.seconds)
+    def _begin(self, exchange: _Exchange) -> None:
+        self._number = exchange.number = self._number % 0xFFFF + 1
+        exchange.numbers.append(self._number)
+        exchange.sent = self._framing.encode(self._number, exchange.request)
+        exchange.future = self.loop.create_future()
+        exchange.stranger = None
+        exchange.began = self.loop.time()
+        if self._first_gap is None:
+            self._first_gap = exchange.began - self._opened_at
+        self._received = b""
+        self._waiting = self._latest = exchange
+
+    def _pause(self) -> float:
+        """Seconds until a request may be sent."""
+        line = self._line
         if self._replied:
-            due = self._replied_at + max(self._silence, self._between, line.between.seconds)
-        if due > now:
-            await asyncio.sleep(due - now)
+            pause, since = max(self._quiet, line.between.seconds), self._replied_at
+        else:
+            pause, since = max(self._after_connect, line.connected.seconds), self._opened_at
+        return since + pause - self.loop.time() if pause else 0.0
 
     def _answered(self, exchange: _Exchange, found: Answer) -> None:
         now, request = self.loop.time(), exchange.request

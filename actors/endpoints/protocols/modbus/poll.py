@@ -29,31 +29,34 @@ class Poll:
     """To be used once. `within` is the time for it in seconds; what is missing then is not asked for
     again."""
 
+    codes: list[str | None] | None = None
+    _answered = False
+    """Whether the device was heard of."""
+    _fruitful = False
+    """Whether any value was read."""
+    _failure: Transient | None = None
+    """Why it was not heard of."""
+    _silence = Transient("", code=quality.TIMEOUT)
+    """The latest of them."""
+    _silences = 0
+    _quiet = False
+    """Whether the latest request was not answered."""
+    _vain = 0
+    _patient = True
+    _tried: Piece | None = None
+    _troubled = False
+    """Whether there is a piece that could not be read, in this poll or before."""
+
     def __init__(
         self, link: Link, connection: Connection, lessons: Lessons, points: int, within: float
     ) -> None:
         self.values: list[Any] = [None] * points
-        self.codes: list[str | None] | None = None
         self._link = link
         self._lessons = lessons
         self._connection = connection
         self._within = within
         self._began = monotonic()
         self._until = link.loop.time() + within
-        self._answered = False
-        """Whether the device was heard of."""
-        self._fruitful = False
-        """Whether any value was read."""
-        self._failure: Transient | None = None
-        """Why it was not heard of."""
-        self._silence = Transient("", code=quality.TIMEOUT)
-        """The latest of them."""
-        self._silences = 0
-        self._quiet = False
-        """Whether the latest request was not answered."""
-        self._vain = 0
-        self._patient = True
-        self._tried: Piece | None = None
 
     async def run(self) -> PollResult:
         """Raises `Transient` when the device was not heard of."""
@@ -61,7 +64,7 @@ class Poll:
         try:
             if not lessons.barren or await self._try():
                 await self._read_sound()
-                if not all(piece.fault is None for _, piece in lessons.pieces):
+                if self._troubled:
                     await self._read_others()
         except Transient:
             lessons.barren = True
@@ -94,14 +97,19 @@ class Poll:
 
     async def _read_sound(self) -> None:
         """Read what could be read the last time."""
+        patience = self._patience()
         for stretch in self._lessons.stretches:
-            stretch.reconsider(self._began)
+            if stretch.is_limited:
+                stretch.reconsider(self._began)
             pieces: list[Piece] = []
             for piece in stretch.pieces:
                 if piece.fault is not None or piece is self._tried or self._is_away():
+                    self._troubled = True
                     pieces.append(piece)
-                else:
-                    pieces += await self._resolve(stretch, piece, self._patience())
+                    continue
+                pieces += await self._resolve(
+                    stretch, piece, self._patience() if self._troubled else patience
+                )
             if pieces != stretch.pieces:
                 stretch.settle(pieces)
 
@@ -152,6 +160,7 @@ class Poll:
         if isinstance(found, bytes):
             piece.accept()
             return [piece]
+        self._troubled = True
         now = monotonic()
         piece.fail(_fault(found), self._code(found), now, _TIMES_RESTED * (now - began))
         self._vain += 1
