@@ -14,7 +14,7 @@ from actors.connections.connection import Permanent, Transient
 
 from . import quality
 from .connection import Connection
-from .frames import ECHOED, Frame, Request, answer
+from .frames import READS, Frame, Request, answer
 from .line import Unit, line_at
 from .wire import Wire, dial, framing_of
 
@@ -69,12 +69,25 @@ class _FoundClosed(Transient):
 _links: dict[tuple[asyncio.AbstractEventLoop, str], "Link"] = {}
 
 
+def _key(connection: Connection) -> tuple[asyncio.AbstractEventLoop, str]:
+    """Where the link is that the device shares, if there is one. An adapter that is plugged in anew may have
+    another name than before: that of the first user's port stands for all the others."""
+    loop = asyncio.get_running_loop()
+    line = connection.line
+    if not connection.is_serial:
+        return loop, line
+    for other, link in _links.items():
+        if other[0] is loop and link.connection.is_serial and link.connection.line == line:
+            return other
+    return loop, connection.serial_port
+
+
 def acquire(connection: Connection) -> "Link":
     """The link that the device's line shares; every acquired link must be released once.
 
     Raises `Permanent` when another device uses the same line with other settings.
     """
-    key = (asyncio.get_running_loop(), connection.line)
+    key = _key(connection)
     link = _links.get(key)
     if link is None:
         link = _links[key] = Link(connection, key)
@@ -96,17 +109,22 @@ def release(link: "Link", connection: Connection) -> None:
 class _Exchange:
     """A request under way; `since` is when it was first sent."""
 
-    __slots__ = ("began", "future", "number", "numbers", "request", "sent", "since", "stranger")
+    __slots__ = ("began", "future", "numbers", "request", "sent", "since", "stranger")
 
     def __init__(self, request: Request, since: float) -> None:
         self.request = request
         self.since = since
-        self.number = 0
         self.numbers: list[int] = []
         self.sent = b""
         self.began = since
         self.stranger: int | None = None
         self.future: asyncio.Future[Answer]
+
+    def has(self, number: int | None) -> bool:
+        """Whether it was sent with that number, which some devices return with its bytes swapped."""
+        return number in self.numbers or (
+            number is not None and (number << 8 & 0xFF00 | number >> 8) in self.numbers
+        )
 
     def end(self, outcome: Answer | Transient) -> None:
         if self.future.done():
@@ -128,7 +146,7 @@ class Link:
         """How many readers use the link, by unit."""
         self._users: list[Connection] = []
         self._framing = framing_of(connection)
-        self._line = line_at(key[1])
+        self._line = line_at(connection.line)
         self._wire: Wire | None = None
         self._turn = asyncio.Lock()
         self._asking = 0
@@ -352,7 +370,7 @@ class Link:
         return found
 
     def _begin(self, exchange: _Exchange) -> None:
-        self._number = exchange.number = self._number % 0xFFFF + 1
+        self._number = self._number % 0xFFFF + 1
         exchange.numbers.append(self._number)
         exchange.sent = self._framing.encode(self._number, exchange.request)
         exchange.future = self.loop.create_future()
@@ -427,6 +445,8 @@ class Link:
         if all_silent and self._timeouts.total() >= _RESET_AFTER:
             if not self._replied:
                 self._line.connected.too_soon(self._first_gap or 0.0, now)
+            if self._wire is not None:
+                self._wire.abort()
             self.reset(quality.CLIENT_RESET_DURING_POLL, "no device answered: the connection was reset")
 
     # Listening
@@ -451,12 +471,12 @@ class Link:
             self._damage = self.loop.call_later(_DAMAGED_AFTER, self._damaged, exchange)
 
     def _without_echo(self, exchange: _Exchange, received: bytes) -> bytes:
-        """Adapters of two-wire lines hear what they send. The replies to some writes are the request once
-        more: there it takes a reply to something else to know."""
+        """Adapters of two-wire lines hear what they send. The replies to writes may be the request once more:
+        it takes a reply to something else to know."""
         line, sent = self._line, exchange.sent
         if self._framing.numbered or line.echoes is False or not sent:
             return received
-        if line.echoes is None and exchange.request.function in ECHOED:
+        if line.echoes is None and exchange.request.function not in READS:
             return received
         start = received.find(sent)
         if start < 0:
@@ -482,7 +502,7 @@ class Link:
             self._hear_unasked(frame)
             return
         by_number = bool(frame.transaction)
-        if by_number and frame.transaction not in exchange.numbers:
+        if by_number and not exchange.has(frame.transaction):
             if frame.transaction in self._unanswered:
                 line.honest = True  # a late reply has kept its number
                 if unit is not None:
@@ -496,7 +516,7 @@ class Link:
             return
         found = answer(exchange.request, frame)
         if found is not None:
-            if line.echoes is None and exchange.request.function not in ECHOED:
+            if line.echoes is None and exchange.request.function in READS:
                 line.echoes = False
             exchange.end(found)
         elif not line.unit(frame.unit).paid(frame):
