@@ -43,6 +43,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     polls_skipped: int = 0
     metrics: dict[str, Any] | UnsetType = UNSET
     registers: list[dict[str, Any]] | UnsetType = UNSET
+    identification: dict[str, str] | UnsetType = UNSET
 
 
 DISABLED = DeviceHealth(
@@ -93,6 +94,7 @@ def status_of(
     report: HealthReported,
     metrics: dict[str, Any] | UnsetType = UNSET,
     registers: list[dict[str, Any]] | UnsetType = UNSET,
+    identification: dict[str, str] | None = None,
 ) -> DeviceStatus:
     return DeviceStatus(
         device_name=name,
@@ -110,6 +112,7 @@ def status_of(
         polls_skipped=report.polls_skipped,
         metrics=metrics,
         registers=registers,
+        identification=identification or UNSET,
     )
 
 

@@ -306,7 +306,8 @@ class Endpoint(Connecting[Reader]):
         if self.scheduled:
             addresses = [point.address_text for point in self.endpoint.points]
             registers = self.state.registers(self.source, addresses)
-        self.send(sender, DeviceDescribed(self._report(), self.state.metrics(), registers))
+        identification = self.connection.identification if self.connection is not None else None
+        self.send(sender, DeviceDescribed(self._report(), self.state.metrics(), registers, identification))
 
     def receiveMsg_SummariseMetrics(self, message: SummariseMetrics, sender: ActorAddress) -> None:
         self.send(sender, MetricsSummarised(self.config.device, self.state.summary()))

@@ -139,11 +139,13 @@ class DescribeDevice(msgspec.Struct, frozen=True):
 
 
 class DeviceDescribed(msgspec.Struct, frozen=True):
-    """Health plus raw metrics and register diagnostics (spec 03 section 1.2), keys as the API has them."""
+    """Health plus raw metrics and register diagnostics (spec 03 section 1.2), keys as the API has them;
+    `identification` is what the device says of itself, when it was asked."""
 
     health: HealthReported
     metrics: dict[str, Any]
     registers: list[dict[str, Any]]
+    identification: dict[str, str] | None = None
 
 
 class SummariseMetrics(msgspec.Struct, frozen=True):

@@ -29,8 +29,8 @@ class Reader(Connection):
     `DEVICE_NOT_CONFIGURED` when permanent.
     """
 
-    metadata: dict[str, str] | None = None
-    """What the device says of itself."""
+    identification: dict[str, str] | None = None
+    """What the device says of itself, when it was asked."""
 
     @abstractmethod
     async def read(self, within: float) -> PollResult:

@@ -81,7 +81,9 @@ async def describe_device(call: Call) -> DeviceStatus:
     if row.address is None or not row.enabled:
         return silent_status(row)
     described = await call.context.request(row.address, DescribeDevice(), DeviceDescribed)
-    return status_of(row.name, described.health, described.metrics, described.registers)
+    return status_of(
+        row.name, described.health, described.metrics, described.registers, described.identification
+    )
 
 
 @route(
