@@ -2,7 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from fake_field import INTERVAL_MS, Field, Stage, staged, until
+from fake_field import INTERVAL_MS, Field, Stage, as_json, staged, until
 from thespian.actors import ActorAddress
 
 from actors.endpoints.messages import (
@@ -104,7 +104,11 @@ async def agent(stage: Stage, tmp_path: Path):
 async def test_an_endpoint_that_is_added_is_listed_and_polled(agent):
     row = await agent.added(metadata={"line": 1}, fingerprint="f")
     assert (row.name, row.protocol, row.enabled, row.poll_interval) == ("plc", "fake", True, INTERVAL_MS)
-    assert (row.connection, row.metadata, row.fingerprint) == ({"device": "plc"}, {"line": 1}, "f")
+    assert (row.connection, row.metadata, row.fingerprint) == (
+        as_json({"device": "plc"}),
+        as_json({"line": 1}),
+        "f",
+    )
     assert await agent.rows() == [row]
     await until(lambda: agent.polled() == {"plc"})
     assert (await agent.stage.ask(row.address, ReportHealth())).connected
