@@ -83,13 +83,9 @@ class EndpointChanged(msgspec.Struct, frozen=True):
 
 
 class ImportEndpoints(msgspec.Struct, frozen=True):
-    """To `endpoints`: add all of them or none; replies `EndpointsImported` or `ImportRefused`."""
+    """To `endpoints`: add all of them or none; replies `EndpointsImported`."""
 
     endpoints: list[AddEndpoint]
-
-
-class EndpointsImported(msgspec.Struct, frozen=True):
-    imported: int
 
 
 class ImportFault(msgspec.Struct, frozen=True):
@@ -99,10 +95,11 @@ class ImportFault(msgspec.Struct, frozen=True):
     failed: Failed
 
 
-class ImportRefused(msgspec.Struct, frozen=True):
-    """Nothing was added; in the order of the endpoints."""
+class EndpointsImported(msgspec.Struct, frozen=True):
+    """With `faults`, in the order of the endpoints, none was added."""
 
-    faults: list[ImportFault]
+    imported: int
+    faults: list[ImportFault] = []
 
 
 class RemoveEndpoint(msgspec.Struct, frozen=True):

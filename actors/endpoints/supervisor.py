@@ -24,7 +24,6 @@ from actors.endpoints.messages import (
     EndpointsRemoved,
     ImportEndpoints,
     ImportFault,
-    ImportRefused,
     ListDevices,
     ListEndpoints,
     RemoveAllEndpoints,
@@ -167,7 +166,7 @@ class Endpoints(Keeper):
             return  # it was told that it failed: that is to stay true
         faults = sorted([*found.faults, *self._taken(found)], key=lambda fault: fault.position)
         if faults:
-            self.send(requester, ImportRefused(faults))
+            self.send(requester, EndpointsImported(0, faults))
         else:
             self.transact(requester, self._imported, stored.add_endpoints, list(found.good.values()))
 

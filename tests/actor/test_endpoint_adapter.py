@@ -5,7 +5,14 @@ import pytest
 from fake_field import Field, Stage, staged, until
 from thespian.actors import ActorAddress
 
-from actors.endpoints.adapter import Adapter, EndEndpoints, KeepEndpoints, ReportWanted, RunAdapter
+from actors.endpoints.adapter import (
+    AT_ONCE,
+    Adapter,
+    EndEndpoints,
+    KeepEndpoints,
+    ReportWanted,
+    RunAdapter,
+)
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import ReportHealth
 from actors.system import tree
@@ -155,3 +162,30 @@ async def test_an_endpoint_that_gave_up_shows_until_the_next_change(stage, field
     assert children(stage, adapter)["one"].state == "gave up"
     keep(stage, adapter, stage.start_of("one"))
     await until(lambda: state().state == "running" and children(stage, adapter)["one"].state == "running")
+
+
+async def test_an_adapter_that_begins_anew_comes_back_with_all_that_was_changed_meanwhile(
+    stage, field, caplog
+):
+    caplog.set_level(logging.CRITICAL)
+    adapter = run(stage, "one", "two")
+    await until(lambda: len(seen(stage)) == 2)
+    cell = stage.base.mailboxes[adapter.addressDetails]
+    stage.base.crash(cell, RuntimeError("a defect"))
+    keeper = stage.base.mailboxes["/keeper"].instance
+    keeper.wanted = [stage.start_of("two"), stage.start_of("three")]
+    tell(stage, adapter, EndEndpoints(("one",)))
+    keep(stage, adapter, stage.start_of("three"))
+    await until(lambda: set(children(stage, adapter)) == {"two", "three"})
+    await until(lambda: "three" in seen(stage))
+    assert (field["two"].connects, field["two"].closed) == (1, 0)
+
+
+async def test_an_endpoint_that_ends_before_its_turn_never_begins(stage, field):
+    adapter = run(stage)
+    await until(lambda: adapter.addressDetails in stage.base.mailboxes)
+    keep(stage, adapter, *(stage.start_of(f"d{n}") for n in range(3 * AT_ONCE)))
+    tell(stage, adapter, EndEndpoints((f"d{3 * AT_ONCE - 1}",)))
+    await until(lambda: len(children(stage, adapter)) == 3 * AT_ONCE - 1)
+    await until(lambda: len(seen(stage)) == 3 * AT_ONCE - 1)
+    assert f"d{3 * AT_ONCE - 1}" not in field.devices

@@ -108,6 +108,17 @@ class FakeAgent(FakeOutputs):
         self.endpoints[uuid] = row
         return field.EndpointChanged(row)
 
+    def on_ImportEndpoints(self, message: field.ImportEndpoints) -> field.EndpointsImported:
+        before, faults = dict(self.endpoints), []
+        for position, endpoint in enumerate(message.endpoints):
+            try:
+                self.on_AddEndpoint(endpoint)
+            except Refusal as refusal:
+                faults.append(field.ImportFault(position, refusal.failed()))
+        if faults:
+            self.endpoints = before
+        return field.EndpointsImported(0 if faults else len(message.endpoints), faults)
+
     def on_ChangeEndpoint(self, message: field.ChangeEndpoint) -> field.EndpointChanged:
         for row in self.endpoints.values():
             if message.key in (row.uuid, row.name):
