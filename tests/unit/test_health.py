@@ -13,7 +13,7 @@ SOURCE = Source(
     device_uuid="d",
     device="plc",
     points=(Point("speed", "m/s"), Point("temp")),
-    topics=((), ()),
+    prefixes=(),
 )
 ADDRESSES = ["holding:0", "holding:1"]
 GOOD = PollResult([1, 2])
