@@ -22,7 +22,8 @@ _SHARE_OF_ALL = 0.5
 _TIMES_RESTED = 20
 """A point that was waited for in vain rests at least so many times as long."""
 _GATEWAY_AGAIN = 4.0
-"""Seconds until a device is asked for again that its gateway does not reach, if the gateway says so at once."""
+"""Seconds until a device is asked for again that its gateway does not reach, if the gateway says so at
+once."""
 _VAIN = 24
 """So many requests are refused before it is left for other polls to find out what is not."""
 
@@ -221,7 +222,8 @@ class Poll:
         return found
 
     def _beyond_gateway(self) -> Transient:
-        """A gateway answers for a device that it does not reach: asking again costs as long as that took it."""
+        """A gateway answers for a device that it does not reach: asking again costs as long as that took
+        it."""
         took = monotonic() - self._began
         within = max(_GATEWAY_AGAIN, self._within, _TIMES_RESTED * took)
         reason = "the gateway does not reach the device"
