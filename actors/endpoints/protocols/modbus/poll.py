@@ -11,7 +11,7 @@ from actors.endpoints.protocol import PollResult
 from . import quality
 from .connection import Connection
 from .learning import Block, Fault, Lessons, Piece, Stretch
-from .link import UNFIT, Answer, Closed, Damaged, Link, Patience
+from .link import UNFIT, Answer, Link, Patience, Unreachable
 
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1
@@ -193,7 +193,7 @@ class Poll:
             if found in quality.BUSY and self._patient:
                 found = await self._insist(block, patience)
         except Transient as failure:
-            if not isinstance(failure, Closed | Damaged) and failure.code != quality.TIMEOUT:
+            if isinstance(failure, Unreachable):
                 raise
             self._failure = self._failure or failure
             self._silence = failure
