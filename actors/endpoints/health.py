@@ -44,9 +44,9 @@ class PollRecord:
         self.updated = 0
         self.skipped = 0
         self.reading: PollResult | None = None
-        self._history: deque[bool] = deque(maxlen=HISTORY)
+        self._history = bytearray()  # of the latest polls, 1 for a good one
         self._durations = array("f")
-        self._errors: deque[PollError] = deque(maxlen=ERRORS)
+        self._errors: deque[PollError] | None = None  # an empty one would take 0.8 KB
         self._register_errors: Counter[int] = Counter()
         self._register_seen: dict[int, int] = {}
 
@@ -75,12 +75,12 @@ class PollRecord:
         self.error_count += 1
         self.registers_updated = 0
         if duration is not None:
-            self._errors.append(PollError(now, code, message))
+            self._note_error(PollError(now, code, message))
 
     def attempt_failed(self, now: int, duration: float, code: str, message: str) -> None:
         """The device was asked between polls: an error, and time that it took, but no poll of its history."""
         self._timed(now, duration)
-        self._errors.append(PollError(now, code, message))
+        self._note_error(PollError(now, code, message))
         self.lost(message)
 
     def lost(self, message: str) -> None:
@@ -88,8 +88,15 @@ class PollRecord:
         self.connected = False
         self.last_error = message
 
+    def _note_error(self, error: PollError) -> None:
+        if self._errors is None:
+            self._errors = deque(maxlen=ERRORS)
+        self._errors.append(error)
+
     def _polled(self, now: int, duration: float | None, good: bool) -> None:
         self._history.append(good)
+        if len(self._history) > HISTORY:
+            del self._history[0]
         self._timed(now, duration)
 
     def _timed(self, now: int, duration: float | None) -> None:
@@ -174,7 +181,7 @@ class PollRecord:
             "dataPointsUpdated": self.updated,
             "lastErrors": [
                 {"timestamp": iso(error.timestamp), "type": error.type, "message": error.message}
-                for error in self._errors
+                for error in self._errors or ()
             ],
         }
 
@@ -208,8 +215,8 @@ class PollRecord:
         return self._register_seen.get(index)
 
     def _top_errors(self) -> list[dict[str, Any]]:
-        latest = {error.type: error.timestamp for error in self._errors}
-        counts = Counter(error.type for error in self._errors).most_common(TOP_ERRORS)
+        latest = {error.type: error.timestamp for error in self._errors or ()}
+        counts = Counter(error.type for error in self._errors or ()).most_common(TOP_ERRORS)
         return [{"type": kind, "count": count, "lastSeen": iso(latest[kind])} for kind, count in counts]
 
 

@@ -18,8 +18,8 @@ ADDITIONS = 15
 
 
 class Filled(Agent):
-    """An agent that finds all its endpoints in the database. `running_after` and `begun_after` are seconds from
-    exec: to state RUNNING, and until every endpoint has its actor."""
+    """An agent that finds all its endpoints in the database. `running_after` and `begun_after` are seconds
+    from exec: to state RUNNING, and until every endpoint has its actor."""
 
     running_after = 0.0
     begun_after = 0.0

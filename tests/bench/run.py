@@ -84,7 +84,8 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,actors,formats,sharing,polls,idle,start,floor",
+        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,actors,formats,sharing,polls,idle,start,"
+        "floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(
