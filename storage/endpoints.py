@@ -1,6 +1,8 @@
 """Endpoints with their device, changed together: all of a call is stored or nothing."""
 
 from collections.abc import Iterable
+from functools import lru_cache
+from sys import intern
 from typing import Any, Final
 
 import msgspec
@@ -73,10 +75,25 @@ def pack(row: Row) -> Packed:
         text = msgspec.json.encode(row.body)
         try:
             msgspec.json.decode(text, type=_Shape)
-            body = msgspec.json.decode(text, type=Body)
+            body = _alone(msgspec.json.decode(text, type=Body))
         except msgspec.ValidationError as bad:
             error = f"its stored configuration cannot be understood: {bad}"
     return Packed(row.id, row.uuid, row.name or "", row.created_at, row.updated_at, body, error)
+
+
+def _alone(body: Body) -> Body:
+    """Decoded, its parts are views of the whole; by themselves they can be shared, as data points often
+    are."""
+    return msgspec.structs.replace(
+        body,
+        protocol=intern(body.protocol),
+        connection=body.connection.copy(),
+        data_points=_shared(bytes(body.data_points)),
+        metadata=_shared(bytes(body.metadata)),
+    )
+
+
+_shared = lru_cache(maxsize=256)(Raw)
 
 
 def load(database: Database) -> tuple[list[Packed], list[Device]]:

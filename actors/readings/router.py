@@ -89,7 +89,7 @@ class Router(SubsystemActor):
             plan = self.plans[source.endpoint_uuid] = Plan(source, dict.fromkeys(self.observers), {}, 0)
         if plan.due:
             self._look(plan)
-        self.latest[source.endpoint_uuid] = message
+        self.latest[source.endpoint_uuid] = _bare(message)
         if not plan.delivered:
             self.unrouted += 1
         for observer in plan.observers.values():
@@ -165,3 +165,8 @@ class Router(SubsystemActor):
         """An endpoint may be polled once a day. Without observers it may not have read its own note yet."""
         if self.observers:
             self.remember(Observers(tuple(self.observers.values()), tuple(self.latest.values())))
+
+
+def _bare(batch: Batch) -> Batch:
+    """To keep: without what subscriptions make of it, which takes more memory than all the rest."""
+    return Batch(batch.source, batch.timestamp, batch.values, batch.qualities, insights=batch.insights)

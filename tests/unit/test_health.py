@@ -112,6 +112,7 @@ def test_a_device_of_which_no_point_has_a_value_is_no_success():
     summary = health.summary()
     assert (summary["successfulPolls"], summary["failedPolls"]) == (3, 1)
     assert summary["topErrors"][0]["type"] == "READ_ERROR"
+    assert [point["errorCount"] for point in health.registers(SOURCE, ADDRESSES)] == [1, 1]
 
 
 def test_an_uncertain_value_is_a_value_and_not_good():
