@@ -1,7 +1,7 @@
 """What route handlers are given: security settings, a way to ask actors, live readings."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ Target: TypeAlias = str | ActorAddress
 """`agent`, the path of a subsystem or of an actor below it (`publisher`, `outputs/modbus`), or an address."""
 
 Ask = Callable[[Target, Any], Awaitable[Any]]
+AskEach = Callable[[Sequence[ActorAddress], Any, float], Awaitable[list[Any]]]
 R = TypeVar("R")
 
 PEEK_SECONDS = 1.0
@@ -22,9 +23,11 @@ PEEK_SECONDS = 1.0
 
 
 class Context(msgspec.Struct, frozen=True):
-    """`ask` sends a message and returns the reply struct, `Failed`, or None when the deadline passed."""
+    """`ask` sends a message and returns the reply struct, `Failed`, or None when the deadline passed;
+    `ask_each` sends one to many and returns as much of each, within seconds."""
 
     ask: Ask
+    ask_each: AskEach
     security_mode: str = "LOCALHOST_ONLY"
     enable_auth: bool = False
     key: str | None = None
@@ -65,6 +68,13 @@ class Context(msgspec.Struct, frozen=True):
             return None
         _check_supported(answer, unsupported)
         return answer if isinstance(answer, reply) else None
+
+    async def peek_each(
+        self, targets: Sequence[ActorAddress], message: Any, reply: type[R]
+    ) -> list[R | None]:
+        """As `peek`, of many at once."""
+        answers = await self.ask_each(targets, message, PEEK_SECONDS)
+        return [answer if isinstance(answer, reply) else None for answer in answers]
 
 
 def _check_supported(answer: Any, text: str | None) -> None:

@@ -46,9 +46,9 @@ def decode_body(raw: bytes, media_type: str, charset: str | None, schema: type[T
     if not raw.strip():
         return _convert({}, schema, strict=True)
     if media_type == FORM:
-        return _convert(_form(_utf8(raw, charset), schema), schema, strict=False)
+        return _convert(_form(as_utf8(raw, charset), schema), schema, strict=False)
     if media_type == JSON or media_type.endswith("+json") or media_type == "application/octet-stream":
-        given = _json(_utf8(raw, charset))
+        given = _json(as_utf8(raw, charset))
         _refuse_slips([name for name, value in given.items() if value is not None], schema)
         return _convert(given, schema, strict=True)
     raise ApiError(415, Error("Unsupported media type", f"Send {JSON} or {FORM}, not {media_type}"))
@@ -65,6 +65,11 @@ def decode_query(query: MultiMapping[str], schema: type[T]) -> T:
         return _convert(values, schema, strict=False)
     except Refusal as refusal:
         raise Refusal(refusal.message, _top(refusal.field or "") or None) from refusal
+
+
+def convert_object(value: dict[str, Any], schema: type[T]) -> T:
+    """Part of a body that is JSON. Raises `Refusal` naming the field."""
+    return _convert(value, schema, strict=True)
 
 
 def decode_number(text: str, message: str, field: str) -> int:
@@ -104,7 +109,8 @@ def _top(field: str) -> str:
     return re.split(r"[.\[]", field, maxsplit=1)[0]
 
 
-def _utf8(raw: bytes, charset: str | None) -> bytes:
+def as_utf8(raw: bytes, charset: str | None) -> bytes:
+    """Raises `ApiError` (415) for an unknown charset, `Refusal` for what is not of it."""
     name = (charset or "utf-8").lower()
     if name not in CHARSETS:
         raise ApiError(415, Error("Unsupported media type", f"Unknown charset {name}"))
@@ -115,14 +121,15 @@ def _utf8(raw: bytes, charset: str | None) -> bytes:
 
 
 def _json(raw: bytes) -> dict[str, Any]:
-    value = _parse(raw, "The body")
+    value = parse(raw, "The body")
     if not isinstance(value, dict):
         raise Refusal("The body must be a JSON object")
     refuse_unstorable(value)
     return value
 
 
-def _parse(raw: bytes | str, what: str) -> Any:
+def parse(raw: bytes | str, what: str) -> Any:
+    """JSON. Raises `Refusal`."""
     try:
         return msgspec.json.decode(raw)
     except RecursionError as error:
@@ -171,7 +178,7 @@ def _form_value(texts: Sequence[str], field: inspect.Field) -> Any:
         return list(texts)
     if inspect.AnyType in kinds:
         return _json_or_text(text)
-    return _parse(text, field.encode_name)
+    return parse(text, field.encode_name)
 
 
 def _json_or_text(text: str) -> Any:

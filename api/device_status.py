@@ -1,6 +1,5 @@
 """What running endpoints say of themselves, gathered for listings."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +42,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     polls_skipped: int = 0
     metrics: dict[str, Any] | UnsetType = UNSET
     registers: list[dict[str, Any]] | UnsetType = UNSET
+    identification: dict[str, str] | UnsetType = UNSET
 
 
 DISABLED = DeviceHealth(
@@ -66,13 +66,9 @@ async def ask_health(
     context: Context, rows: Sequence[EndpointRow] | Sequence[DeviceRow]
 ) -> list[HealthReported | None]:
     """One report a row, asked for at once; None for a row that does not run or does not answer soon."""
-    return list(await asyncio.gather(*(_ask_one(context, row) for row in rows)))
-
-
-async def _ask_one(context: Context, row: EndpointRow | DeviceRow) -> HealthReported | None:
-    if not row.enabled or row.address is None:
-        return None
-    return await context.peek(row.address, ReportHealth(), HealthReported)
+    running = [row.address for row in rows if row.enabled and row.address is not None]
+    reports = iter(await context.peek_each(running, ReportHealth(), HealthReported))
+    return [next(reports) if row.enabled and row.address is not None else None for row in rows]
 
 
 def health_of(report: HealthReported) -> DeviceHealth:
@@ -93,6 +89,7 @@ def status_of(
     report: HealthReported,
     metrics: dict[str, Any] | UnsetType = UNSET,
     registers: list[dict[str, Any]] | UnsetType = UNSET,
+    identification: dict[str, str] | None = None,
 ) -> DeviceStatus:
     return DeviceStatus(
         device_name=name,
@@ -110,6 +107,7 @@ def status_of(
         polls_skipped=report.polls_skipped,
         metrics=metrics,
         registers=registers,
+        identification=identification or UNSET,
     )
 
 

@@ -79,7 +79,15 @@ class Gateway(SubsystemActor):
 
         self.hub = ReadingsHub(followers_changed)
         app = build_app(
-            Context(ask, api.security_mode, api.enable_auth, api.key, api.allowed_hosts, self.hub)
+            Context(
+                ask,
+                system.ask_each,
+                api.security_mode,
+                api.enable_auth,
+                api.key,
+                api.allowed_hosts,
+                self.hub,
+            )
         )
         self.server = HttpServer(app)
         self.host = bind_host(api.host, api.security_mode)

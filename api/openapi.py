@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -64,6 +64,7 @@ def _kinds(routes: Iterable[Route]) -> Iterable[Any]:
     for route in routes:
         yield route.reply
         yield from route.also.values()
+        yield from route.accepts.values()
         if route.body is not None:
             yield route.body
 
@@ -83,13 +84,18 @@ def _operation(route: Route, schemas: Schemas, context: Context) -> dict[str, An
             "content": {JSON: {"schema": schemas.of(route.body), **_example(route.body)}},
             "required": any(field.required for field in msgspec.structs.fields(route.body)),
         }
+    if route.accepts:
+        content = {
+            kind: {"schema": schemas.of(body), **_example(body)} for kind, body in route.accepts.items()
+        }
+        operation["requestBody"] = {"content": content, "required": True}
     if access.key_needed(context):
         operation["security"] = [{name: []} for name in KEY_SCHEMES] if route.access == "key" else []
     return operation
 
 
-def _example(body: type[Any]) -> dict[str, Any]:
-    example = getattr(body, "EXAMPLE", None)
+def _example(body: Any) -> dict[str, Any]:
+    example = next((one.EXAMPLE for one in (body, *get_args(body)) if hasattr(one, "EXAMPLE")), None)
     return {} if example is None else {"example": example}
 
 
@@ -150,7 +156,11 @@ def _content(route: Route, status: int, body: Any, schemas: Schemas) -> Mapping[
         return plain
     if route.events and status == route.status:
         return {EVENTS: {"schema": {"type": "string", "contentSchema": schemas.of(body)}}}
-    return {JSON: {"schema": schemas.of(body)}, **(plain if route.text and status == route.status else {})}
+    found = {JSON: {"schema": schemas.of(body)}}
+    if status == route.status:
+        found |= plain if route.text else {}
+        found |= {kind: {"schema": {"type": "string"}} for kind in route.files}
+    return found
 
 
 def _error_statuses(route: Route, context: Context) -> set[int]:
@@ -158,9 +168,10 @@ def _error_statuses(route: Route, context: Context) -> set[int]:
     if route.access == "anyone":
         return set(route.errors)
     statuses = {403, 500, 503, *route.errors}
-    if route.query is not None or route.body is not None or "{" in route.path:
+    has_body = route.body is not None or bool(route.accepts)
+    if route.query is not None or has_body or "{" in route.path:
         statuses.add(400)
-    if route.body is not None:
+    if has_body:
         statuses |= {413, 415}
     if access.key_needed(context) and route.access == "key":
         statuses.add(401)

@@ -3,18 +3,20 @@
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 
 import api.routes
 from api.context import Context
-from api.decoding import decode_body, decode_number, decode_query, refuse_unstorable
+from api.decoding import as_utf8, decode_body, decode_number, decode_query, refuse_unstorable
 from api.errors import ApiError, Error
 from api.middleware import json_response
+
+T = TypeVar("T")
 
 Access = Literal["anyone", "peers", "key"]
 """`anyone`: exempt from every check; `peers`: needs no key; `key`: needs whatever the mode demands."""
@@ -48,6 +50,17 @@ class Call(msgspec.Struct, frozen=True):
         return decode_number(self.path[name], self.route.numbers[name], name)
 
 
+class Upload(msgspec.Struct, frozen=True):
+    """A body of one of several media types; `content` is UTF-8."""
+
+    media_type: str
+    content: bytes
+
+    async def decode(self, decode: Callable[[str, bytes], T]) -> T:
+        """`decode(media_type, content)`, which may raise `Refusal`."""
+        return await _decoded(partial(decode, self.media_type, self.content), len(self.content))
+
+
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -61,12 +74,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     reply: Any
     query: type[Any] | None
     body: type[Any] | None
+    accepts: Mapping[str, Any]
     status: int
     errors: tuple[int, ...]
     also: Mapping[int, Any]
     access: Access
     numbers: Mapping[str, str]
     text: bool
+    files: tuple[str, ...]
     events: bool
     hidden: bool
 
@@ -79,23 +94,26 @@ def route(
     summary: str,
     query: type[Any] | None = None,
     body: type[Any] | None = None,
+    accepts: Mapping[str, Any] | None = None,
     status: int = 200,
     errors: tuple[int, ...] = (),
     also: Mapping[int, Any] | None = None,
     access: Access = "key",
     numbers: Mapping[str, str] | None = None,
     text: bool = False,
+    files: tuple[str, ...] = (),
     events: bool = False,
     hidden: bool = False,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
     It is called with a `Call`, and with `query=` and `body=` when those schemas are declared; it
-    returns a `reply`, an `Answer`, or a ready `web.StreamResponse`. `errors` are the statuses with an
-    error body that its actor may answer with, beyond those that every such route has; `also` are
-    other bodies by status; `numbers` maps integer path parameters to the 400's text; `text` says
-    that a plain-text form exists; `events` that the reply is a stream of server-sent events whose data
-    is a `reply` each; a `hidden` route is not in the OpenAPI document.
+    returns a `reply`, an `Answer`, or a ready `web.StreamResponse`. Where `accepts` has media types, each
+    with the type of its content, the body is an `Upload`. `errors` are the statuses with an error body that
+    its actor may answer with, beyond those that every such route has; `also` are other bodies by status;
+    `numbers` maps integer path parameters to the 400's text; `text` says that a plain-text form exists,
+    `files` in which further media types the reply can be had; `events` that the reply is a stream of
+    server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document.
     """
 
     def declare(handler: Handler) -> Route:
@@ -107,12 +125,14 @@ def route(
             reply=reply,
             query=query,
             body=body,
+            accepts=accepts or {},
             status=status,
             errors=errors,
             also=also or {},
             access=access,
             numbers=numbers or {},
             text=text,
+            files=files,
             events=events,
             hidden=hidden,
         )
@@ -138,6 +158,8 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
             decoded["query"] = decode_query(request.query, declared.query)
         if declared.body is not None:
             decoded["body"] = await _read_body(request, declared.body)
+        if declared.accepts:
+            decoded["body"] = await _read_upload(request, tuple(declared.accepts))
         call = Call(context, declared, request.match_info, request)
         return _respond(await declared.handler(call, **decoded), declared.status)
 
@@ -145,12 +167,31 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
 
 
 async def _read_body(request: web.Request, schema: type[Any]) -> Any:
+    raw = await _read(request)
+    return await _decoded(partial(decode_body, raw, request.content_type, request.charset, schema), len(raw))
+
+
+async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:
+    """What says nothing of itself is of the first type."""
+    media_type = request.content_type
+    if media_type == "application/octet-stream":
+        media_type = accepted[0]
+    if media_type not in accepted:
+        raise ApiError(
+            415, Error("Unsupported media type", f"Send {' or '.join(accepted)}, not {media_type}")
+        )
+    return Upload(media_type, as_utf8(await _read(request), request.charset))
+
+
+async def _read(request: web.Request) -> bytes:
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.lower() != "identity":
         raise ApiError(415, Error("Unsupported media type", f"Unsupported Content-Encoding {coding}"))
-    raw = await request.read()
-    decode = partial(decode_body, raw, request.content_type, request.charset, schema)
-    return await asyncio.to_thread(decode) if len(raw) > LARGE_BODY else decode()
+    return await request.read()
+
+
+async def _decoded(decode: Callable[[], T], size: int) -> T:
+    return await asyncio.to_thread(decode) if size > LARGE_BODY else decode()
 
 
 def _respond(result: Any, status: int) -> web.StreamResponse:

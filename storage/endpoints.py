@@ -1,6 +1,12 @@
 """Endpoints with their device, changed together: all of a call is stored or nothing."""
 
+from collections.abc import Iterable
+from functools import lru_cache
+from sys import intern
 from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
 
 from storage import devices, target_state
 from storage.database import Database
@@ -10,10 +16,90 @@ from storage.target_state import Row
 ENDPOINT: Final = "endpoint"
 """`target_state.kind` of an endpoint; `body["enabled"]` is its switch."""
 
+NULL: Final = Raw(b"null")
 
-def load(database: Database) -> tuple[list[Row], list[Device]]:
+
+class Body(msgspec.Struct, frozen=True):
+    """What the target state keeps of an endpoint besides its name. What only its protocol understands stays
+    JSON: as objects it would take eight times the memory."""
+
+    protocol: str
+    connection: Raw
+    """an object"""
+    poll_interval: int
+    enabled: bool
+    data_points: Raw = NULL
+    """an array of objects, or null"""
+    metadata: Raw = NULL
+    """an object, or null"""
+    fingerprint: str | None = None
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """The same, looked into as far as is said above."""
+
+    protocol: str
+    connection: dict[str, Any]
+    poll_interval: int
+    enabled: bool
+    data_points: list[dict[str, Any]] | None = None
+    metadata: dict[str, Any] | None = None
+    fingerprint: str | None = None
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """A row of an endpoint; `body` is None when it cannot be understood, and `error` says why."""
+
+    id: int
+    uuid: str
+    name: str
+    created_at: str
+    updated_at: str
+    body: Body | None
+    error: str | None = None
+
+
+class NewEndpoint(msgspec.Struct, frozen=True):
+    """`identifier` is its device's."""
+
+    name: str
+    body: dict[str, Any]
+    identifier: str
+    protocol: str
+
+
+def pack(row: Row) -> Packed:
+    """The row of an endpoint, in as little memory as it can be had."""
+    body, error = None, row.error
+    if error is None:
+        text = msgspec.json.encode(row.body)
+        try:
+            msgspec.json.decode(text, type=_Shape)
+            body = _alone(msgspec.json.decode(text, type=Body))
+        except msgspec.ValidationError as bad:
+            error = f"its stored configuration cannot be understood: {bad}"
+    return Packed(row.id, row.uuid, row.name or "", row.created_at, row.updated_at, body, error)
+
+
+def _alone(body: Body) -> Body:
+    """Decoded, its parts are views of the whole; by themselves they can be shared, as data points often
+    are."""
+    return msgspec.structs.replace(
+        body,
+        protocol=intern(body.protocol),
+        connection=body.connection.copy(),
+        data_points=_shared(bytes(body.data_points)),
+        metadata=_shared(bytes(body.metadata)),
+    )
+
+
+_shared = lru_cache(maxsize=256)(Raw)
+
+
+def load(database: Database) -> tuple[list[Packed], list[Device]]:
     """Every endpoint, oldest first, and every device."""
-    return target_state.load(database, (ENDPOINT,)), devices.load(database)
+    packed = [pack(row) for row in target_state.each(database, (ENDPOINT,))]
+    return packed, devices.load(database)
 
 
 def add_endpoint(
@@ -31,6 +117,13 @@ def add_endpoint(
             database, row.id, name, protocol, identifier, enabled=bool(body.get("enabled", True))
         )
     return row, device
+
+
+def add_endpoints(database: Database, new: Iterable[NewEndpoint]) -> list[tuple[Packed, Device]]:
+    """All of them or none; raises `Duplicate`."""
+    with database.db.atomic():
+        added = (add_endpoint(database, one.name, one.body, one.identifier, one.protocol) for one in new)
+        return [(pack(row), device) for row, device in added]
 
 
 def change_endpoint(database: Database, id: int, changes: dict[str, Any]) -> Row:

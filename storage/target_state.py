@@ -5,7 +5,7 @@ Functions run in the caller's transaction if there is one, else each in its own.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from typing import Any, Final
 from uuid import uuid4
@@ -43,8 +43,18 @@ class Row(msgspec.Struct, frozen=True):
 
 def load(database: Database, kinds: Collection[str] | None = None) -> list[Row]:
     """Every row, of these kinds if they are given, oldest first: one that cannot be read with its `error`."""
-    with closing(database.db.execute(f"SELECT {_COLUMNS} FROM target_state ORDER BY id")) as cursor:
-        return [_listed(database, stored) for stored in cursor if kinds is None or stored[1] in kinds]
+    return list(each(database, kinds))
+
+
+def each(database: Database, kinds: Collection[str] | None = None) -> Iterator[Row]:
+    """`load`, one by one: thousands of rows at once would take much memory."""
+    chosen, values = "", list(kinds or ())
+    if kinds is not None:
+        chosen = f" WHERE kind IN ({', '.join('?' * len(values))})"
+    query = f"SELECT {_COLUMNS} FROM target_state{chosen} ORDER BY id"
+    with closing(database.db.execute(query, values)) as cursor:
+        for stored in cursor:
+            yield _listed(database, stored)
 
 
 def kinds(database: Database) -> dict[str, int]:

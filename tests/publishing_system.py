@@ -269,9 +269,7 @@ def source_of(endpoint: str, *metrics: str) -> Source:
         device_uuid=f"device-of-{endpoint}",
         device=endpoint,
         points=tuple(Point(name) for name in names),
-        topics=tuple(
-            (f"modbus/{endpoint}/{endpoint}/{name}", f"sensors/{endpoint}/{name}") for name in names
-        ),
+        prefixes=(f"modbus/{endpoint}/{endpoint}/", f"sensors/{endpoint}/"),
     )
 
 

@@ -34,6 +34,7 @@ class Trouble(msgspec.Struct, frozen=True):
     permanent: bool
     retry_after: float = 0.0
     code: str | None = None
+    retry_within: float | None = None
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -198,6 +199,8 @@ class Connecting(Actor, Generic[C]):
     def _away(self, trouble: Trouble) -> bool:
         """See that it is tried again; returns whether the reason is another than before."""
         delay = self.retry.delay(self.failures, monotonic() - self.down_since, trouble.permanent)
+        if trouble.retry_within is not None:
+            delay = min(delay, trouble.retry_within)
         self.wakeupAfter(max(delay, honoured(trouble.retry_after)), Connect(self.attempt))
         self.failures += 1
         self.trouble = trouble
@@ -256,7 +259,8 @@ def beyond(patience: float) -> float:
 
 
 def trouble_of(error: NoConnection) -> Trouble:
-    return Trouble(str(error), isinstance(error, Permanent), error.retry_after, error.code)
+    permanent = isinstance(error, Permanent)
+    return Trouble(str(error), permanent, error.retry_after, error.code, error.retry_within)
 
 
 def _hung(reason: str) -> Trouble:

@@ -6,13 +6,21 @@ from abc import ABC, abstractmethod
 class NoConnection(Exception):
     """Why there is no connection; the text is for people. Raised as one of its two kinds.
 
-    `retry_after` is the least number of seconds that the other end asked to be left alone for. `code` is a
+    `retry_after` is the least number of seconds that the other end asked to be left alone for, `retry_within`
+    after how many it costs nobody anything to try again, however often that has failed. `code` is a
     quality code of spec 03 (`TIMEOUT`, `CONNECTION_REFUSED`, ...), where readings depend on the connection.
     """
 
-    def __init__(self, reason: str, retry_after: float = 0.0, code: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after: float = 0.0,
+        code: str | None = None,
+        retry_within: float | None = None,
+    ) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.retry_within = retry_within
         self.code = code
 
 

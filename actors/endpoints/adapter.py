@@ -1,48 +1,87 @@
 """The adapter: supervisor of all endpoints of one protocol."""
 
-from itertools import count
+from itertools import islice
 
 import msgspec
 from thespian.actors import ActorAddress
 
 from actors.endpoints.endpoint import Endpoint, RunEndpoint
-from actors.endpoints.schedule import phase
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
 
+AT_ONCE = 20
+"""Endpoints that are begun before others have their turn."""
+
 
 class RunAdapter(msgspec.Struct, frozen=True):
-    """Start, and again whenever the enabled endpoints of the protocol change."""
+    """Start. Which endpoints to run it asks its parent: a change of one of thousands is to cost one."""
+
+    protocol: str
+
+
+class ReportWanted(msgspec.Struct, frozen=True):
+    """To the parent, in each life; answered by `KeepEndpoints` with all there are and `only`."""
+
+    protocol: str
+
+
+class KeepEndpoints(msgspec.Struct, frozen=True):
+    """To the adapter: run these, as they are now; with `only`, no others."""
 
     endpoints: tuple[RunEndpoint, ...]
+    only: bool = False
+
+
+class EndEndpoints(msgspec.Struct, frozen=True):
+    """To the adapter: these are not to run any more."""
+
+    names: tuple[str, ...]
+
+
+class GoOn(msgspec.Struct, frozen=True):
+    """To itself: there are endpoints to begin."""
 
 
 class Adapter(Actor):
-    """Brings its children in line with the endpoints it is told to run."""
+    """Brings its children in line with the endpoints it is told to run, which its start leaves alone."""
 
     RESTART = Restart(keep_children=True)
 
     def __init__(self) -> None:
-        self.wanted: dict[str, RunEndpoint] = {}
-        self.phases: dict[str, float] = {}
-        self.positions = count()
+        self.due: dict[str, RunEndpoint] = {}
+        """What it has not come to, by name."""
+        self.going_on = False
 
     def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
-        wanted = {endpoint.name: endpoint for endpoint in message.endpoints}
-        self.keep_only(child_address(self.myAddress, name) for name in wanted)
-        for name in self.wanted.keys() - wanted.keys():
-            del self.phases[name]
-        for name, endpoint in wanted.items():
-            self._run(name, endpoint)
-        self.wanted = wanted
+        self.send(sender, ReportWanted(message.protocol))
 
-    def _run(self, name: str, endpoint: RunEndpoint) -> None:
-        if name not in self.phases:
-            self.phases[name] = phase(next(self.positions))
-        start = msgspec.structs.replace(endpoint, phase=self.phases[name])
-        address = child_address(self.myAddress, name)
+    def receiveMsg_KeepEndpoints(self, message: KeepEndpoints, sender: ActorAddress) -> None:
+        if message.only:
+            self.due.clear()
+            self.keep_only(child_address(self.myAddress, endpoint.name) for endpoint in message.endpoints)
+        self.due.update({endpoint.name: endpoint for endpoint in message.endpoints})
+        if not self.going_on:
+            self._go_on()
+
+    def receiveMsg_EndEndpoints(self, message: EndEndpoints, sender: ActorAddress) -> None:
+        for name in message.names:
+            self.due.pop(name, None)
+            self.stop_child(child_address(self.myAddress, name))
+
+    def receiveMsg_GoOn(self, message: GoOn, sender: ActorAddress) -> None:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        for name in list(islice(self.due, AT_ONCE)):
+            self._run(self.due.pop(name))
+        self.going_on = bool(self.due)
+        if self.going_on:
+            self.send(self.myAddress, GoOn())
+
+    def _run(self, endpoint: RunEndpoint) -> None:
+        address = child_address(self.myAddress, endpoint.name)
         if not self.running(address):
-            self.spawn(Endpoint, name, start)
-        elif endpoint is not (before := self.wanted.get(name)) and endpoint != before:
-            self.restate(address, start)
+            self.spawn(Endpoint, endpoint.name, endpoint)
+        elif self.start_of(address) != endpoint:
+            self.restate(address, endpoint)

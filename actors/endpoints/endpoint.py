@@ -8,6 +8,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 from thespian.actors import ActorAddress
 
 from actors.connections.connecting import Connecting, Lost, Trouble, beyond, trouble_of
@@ -28,7 +29,8 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.protocol import CheckedEndpoint, PollResult, Reader
 from actors.endpoints.schedule import Schedule, origin
-from actors.readings.batch import Batch, Point, Source
+from actors.endpoints.shared import Points, check
+from actors.readings.batch import Batch, Source
 from actors.readings.messages import ForgetSource
 from actors.system.failure import Failed, Refusal
 
@@ -42,16 +44,17 @@ SELDOM = 10.0  # seconds of an interval from which on a tick is too late to noti
 
 
 class RunEndpoint(msgspec.Struct, frozen=True):
-    """Start, and again whenever the configuration changes. Intervals in ms; `phase` is where in the
-    interval to poll, 0..1; `router` gets the batches."""
+    """Start, and again whenever the configuration changes. `connection` is JSON of an object, `data_points`
+    of an array of objects or null. Intervals in ms; `phase` is where in the interval to poll, 0..1; `router`
+    gets the batches."""
 
     uuid: str
     name: str
     protocol: str
     device_uuid: str
     device: str
-    connection: dict[str, Any]
-    data_points: list[dict[str, Any]]
+    connection: Raw
+    data_points: Raw
     poll_interval: int
     phase: float
     reconnect_min_ms: int
@@ -126,11 +129,13 @@ class Endpoint(Connecting[Reader]):
         self.health = "connecting"
         try:
             self.protocol = protocols.find(message.protocol)
-            self.endpoint = self.protocol.check(message.connection, message.data_points)
+            self.endpoint, self.points = check(
+                message.name, self.protocol, message.connection, message.data_points
+            )
         except Refusal as refusal:
             self._misconfigured(refusal.message)
             return
-        self.source = _source(message, self.endpoint)
+        self.source = _source(message, self.points)
         if not self.endpoint.polled:
             self.health = "not polled: serves discovery only"
             return
@@ -306,7 +311,8 @@ class Endpoint(Connecting[Reader]):
         if self.scheduled:
             addresses = [point.address_text for point in self.endpoint.points]
             registers = self.state.registers(self.source, addresses)
-        self.send(sender, DeviceDescribed(self._report(), self.state.metrics(), registers))
+        identification = self.connection.identification if self.connection is not None else None
+        self.send(sender, DeviceDescribed(self._report(), self.state.metrics(), registers, identification))
 
     def receiveMsg_SummariseMetrics(self, message: SummariseMetrics, sender: ActorAddress) -> None:
         self.send(sender, MetricsSummarised(self.config.device, self.state.summary()))
@@ -388,20 +394,13 @@ def _same_device(one: RunEndpoint, other: RunEndpoint) -> bool:
     )
 
 
-def _source(config: RunEndpoint, endpoint: CheckedEndpoint) -> Source:
-    points = tuple(Point(point.name, point.unit) for point in endpoint.points)
+def _source(config: RunEndpoint, points: Points) -> Source:
     return Source(
         endpoint_uuid=config.uuid,
         endpoint=config.name,
         protocol=config.protocol,
         device_uuid=config.device_uuid,
         device=config.device,
-        points=points,
-        topics=tuple(
-            (
-                f"{config.protocol}/{config.name}/{config.device}/{point.name}",
-                f"sensors/{config.name}/{point.name}",
-            )
-            for point in points
-        ),
+        points=points.shown,
+        prefixes=(f"{config.protocol}/{config.name}/{config.device}/", f"sensors/{config.name}/"),
     )

@@ -41,13 +41,15 @@ class PollRecord:
         self.registers_updated = 0
         self.polls = 0
         self.succeeded = 0
+        self.fruitless = 0
+        """polls that were answered, without a single value"""
         self.updated = 0
         self.skipped = 0
         self.reading: PollResult | None = None
-        self._history: deque[float] = deque(maxlen=HISTORY)
-        """of each poll the share of data points that had a value"""
+        self._history = array("f")
+        """of each of the latest polls the share of data points that had a value"""
         self._durations = array("f")
-        self._errors: deque[PollError] = deque(maxlen=ERRORS)
+        self._errors: deque[PollError] | None = None  # an empty one would take 0.8 KB
         self._register_errors: Counter[int] = Counter()
         self._register_seen: dict[int, int] = {}
 
@@ -71,10 +73,11 @@ class PollRecord:
             self.error_count = 0
             self.last_error = None
         else:
+            self.fruitless += 1
             code = next(filter(None, reading.qualities or ()), "")
             self.error_count += 1
             self.last_error = f"no data point can be read: {code}"
-            self._errors.append(PollError(now, code, self.last_error))
+            self._note_error(PollError(now, code, self.last_error))
 
     def failure(self, now: int, duration: float | None, code: str, message: str) -> None:
         """A poll without an answer; `duration` None when none was sent because the device is offline."""
@@ -83,12 +86,12 @@ class PollRecord:
         self.error_count += 1
         self.registers_updated = 0
         if duration is not None:
-            self._errors.append(PollError(now, code, message))
+            self._note_error(PollError(now, code, message))
 
     def attempt_failed(self, now: int, duration: float, code: str, message: str) -> None:
         """The device was asked between polls: an error, and time that it took, but no poll of its history."""
         self._timed(now, duration)
-        self._errors.append(PollError(now, code, message))
+        self._note_error(PollError(now, code, message))
         self.lost(message)
 
     def lost(self, message: str) -> None:
@@ -96,8 +99,15 @@ class PollRecord:
         self.connected = False
         self.last_error = message
 
+    def _note_error(self, error: PollError) -> None:
+        if self._errors is None:
+            self._errors = deque(maxlen=ERRORS)
+        self._errors.append(error)
+
     def _polled(self, now: int, duration: float | None, share: float) -> None:
         self._history.append(share)
+        if len(self._history) > HISTORY:
+            del self._history[0]
         self._timed(now, duration)
 
     def _timed(self, now: int, duration: float | None) -> None:
@@ -190,7 +200,7 @@ class PollRecord:
             "dataPointsUpdated": self.updated,
             "lastErrors": [
                 {"timestamp": iso(error.timestamp), "type": error.type, "message": error.message}
-                for error in self._errors
+                for error in self._errors or ()
             ],
         }
 
@@ -206,7 +216,7 @@ class PollRecord:
                 "quality": self._quality(index)[0],
                 "qualityCode": self._quality(index)[1],
                 "lastSuccess": iso(self._last_success(index)),
-                "errorCount": self._register_errors[index] + self.polls - self.succeeded,
+                "errorCount": self._register_errors[index] + self.polls - self.succeeded - self.fruitless,
             }
             for index, (point, address) in enumerate(zip(source.points, addresses, strict=True))
         ]
@@ -223,8 +233,8 @@ class PollRecord:
         return self._register_seen.get(index)
 
     def _top_errors(self) -> list[dict[str, Any]]:
-        latest = {error.type: error.timestamp for error in self._errors}
-        counts = Counter(error.type for error in self._errors).most_common(TOP_ERRORS)
+        latest = {error.type: error.timestamp for error in self._errors or ()}
+        counts = Counter(error.type for error in self._errors or ()).most_common(TOP_ERRORS)
         return [{"type": kind, "count": count, "lastSeen": iso(latest[kind])} for kind, count in counts]
 
 

@@ -3,13 +3,16 @@
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
+
+from actors.system.failure import Failed
 
 
 class EndpointRow(msgspec.Struct, frozen=True):
     """An endpoint as the API shows it (spec 01 section 6); `address` is its actor while it runs, `error` why
-    it cannot."""
+    it cannot. `connection`, `data_points` and `metadata` are JSON: an object, an array of objects
+    or null, an object or null."""
 
     id: int
     uuid: str
@@ -17,9 +20,9 @@ class EndpointRow(msgspec.Struct, frozen=True):
     protocol: str
     enabled: bool
     poll_interval: int
-    connection: dict[str, Any]
-    data_points: list[dict[str, Any]] | None
-    metadata: dict[str, Any] | None
+    connection: Raw
+    data_points: Raw
+    metadata: Raw
     fingerprint: str | None
     created_at: str
     updated_at: str
@@ -79,6 +82,26 @@ class EndpointChanged(msgspec.Struct, frozen=True):
     endpoint: EndpointRow
 
 
+class ImportEndpoints(msgspec.Struct, frozen=True):
+    """To `endpoints`: add all of them or none; replies `EndpointsImported`."""
+
+    endpoints: list[AddEndpoint]
+
+
+class ImportFault(msgspec.Struct, frozen=True):
+    """Why the endpoint at `position` of an import cannot be added."""
+
+    position: int
+    failed: Failed
+
+
+class EndpointsImported(msgspec.Struct, frozen=True):
+    """With `faults`, in the order of the endpoints, none was added."""
+
+    imported: int
+    faults: list[ImportFault] = []
+
+
 class RemoveEndpoint(msgspec.Struct, frozen=True):
     """To `endpoints`; replies `EndpointsRemoved(1)`."""
 
@@ -94,7 +117,7 @@ class EndpointsRemoved(msgspec.Struct, frozen=True):
 
 
 class ListDevices(msgspec.Struct, frozen=True):
-    """To `endpoints`; replies `DevicesListed`, sorted by name.
+    """To `endpoints`; replies `DevicesListed`, sorted by name; with `name`, that device alone, or none.
 
     With `running`, a protocol without a running adapter is `Failed("not_found", "No adapter running
     for protocol: X")`.
@@ -102,6 +125,7 @@ class ListDevices(msgspec.Struct, frozen=True):
 
     protocol: str | None = None
     running: bool = False
+    name: str | None = None
 
 
 class DevicesListed(msgspec.Struct, frozen=True):
@@ -139,11 +163,13 @@ class DescribeDevice(msgspec.Struct, frozen=True):
 
 
 class DeviceDescribed(msgspec.Struct, frozen=True):
-    """Health plus raw metrics and register diagnostics (spec 03 section 1.2), keys as the API has them."""
+    """Health plus raw metrics and register diagnostics (spec 03 section 1.2), keys as the API has them;
+    `identification` is what the device says of itself, when it was asked."""
 
     health: HealthReported
     metrics: dict[str, Any]
     registers: list[dict[str, Any]]
+    identification: dict[str, str] | None = None
 
 
 class SummariseMetrics(msgspec.Struct, frozen=True):

@@ -29,8 +29,8 @@ class Reader(Connection):
     `DEVICE_NOT_CONFIGURED` when permanent.
     """
 
-    metadata: dict[str, str] | None = None
-    """What the device says of itself."""
+    identification: dict[str, str] | None = None
+    """What the device says of itself, when it was asked."""
 
     @abstractmethod
     async def read(self, within: float) -> PollResult:
@@ -78,7 +78,8 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
 
 class Protocol(msgspec.Struct, frozen=True):
     """One protocol. `check` validates a connection and its data points and touches no network; it
-    raises `Refusal` naming the field. `reader` is called in a thread, and imports the protocol's library on
+    raises `Refusal` naming the field; what it makes of the data points is the same whatever the
+    connection. `reader` is called in a thread, and imports the protocol's library on
     its first call. `connection` and `data_point` are the schemas that clients' input is read by
     (`conf.schema`). `prepare` makes what a reader writes from an endpoint, a point's name or address, and a
     value; it touches no network, and raises `Refusal` for an unknown point, one that is read-only, or a value

@@ -1,16 +1,16 @@
 """The endpoints supervisor: keeper of the endpoint configuration, parent of the adapters."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
-from actors.endpoints import protocols
-from actors.endpoints.adapter import Adapter, RunAdapter
+from actors.endpoints.adapter import Adapter, EndEndpoints, KeepEndpoints, ReportWanted, RunAdapter
+from actors.endpoints.candidates import Candidates, candidate, candidates, check_interval, taken
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
     AddEndpoint,
@@ -19,17 +19,20 @@ from actors.endpoints.messages import (
     DevicesListed,
     EndpointChanged,
     EndpointRow,
+    EndpointsImported,
     EndpointsListed,
     EndpointsRemoved,
+    ImportEndpoints,
+    ImportFault,
     ListDevices,
     ListEndpoints,
     RemoveAllEndpoints,
     RemoveEndpoint,
 )
-from actors.endpoints.protocol import Protocol
+from actors.endpoints.rows import EndpointRows, row_of
+from actors.endpoints.schedule import phase
 from actors.state.keeper import Keeper
-from actors.state.names import check_name
-from actors.state.rows import Kept, summary, understand
+from actors.state.rows import summary
 from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
@@ -37,6 +40,7 @@ from actors.system.supervision import Restart
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device
+from storage.endpoints import Packed
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
@@ -51,24 +55,19 @@ class RunEndpoints(msgspec.Struct, frozen=True):
     reconnect_max_ms: int
 
 
-class Body(msgspec.Struct, frozen=True):
-    """What the target state keeps of an endpoint besides its name."""
+class AddCandidates(msgspec.Struct, frozen=True):
+    """To itself: an import is checked as far as its endpoints themselves go; `requester` gets the reply."""
 
-    protocol: str
-    connection: dict[str, Any]
-    poll_interval: int
-    enabled: bool
-    data_points: list[dict[str, Any]] | None = None
-    metadata: dict[str, Any] | None = None
-    fingerprint: str | None = None
+    candidates: Candidates
+    requester: ActorAddress
 
 
 class Endpoints(Keeper):
     """Answers for all endpoints; every change is stored before it takes effect, and costs what it changes."""
 
     RESTART = Restart(keep_children=True)
-    CHANGES = (AddEndpoint, ChangeEndpoint, RemoveEndpoint, RemoveAllEndpoints)
-    REQUESTS = (*CHANGES, ListEndpoints, ListDevices)
+    CHANGES = (AddEndpoint, ChangeEndpoint, RemoveEndpoint, RemoveAllEndpoints, AddCandidates)
+    REQUESTS = (*CHANGES, ImportEndpoints, ListEndpoints, ListDevices)
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
@@ -78,204 +77,201 @@ class Endpoints(Keeper):
     def load(self) -> tuple[Any, ...]:
         return (stored.load,)
 
-    def take(self, stored: tuple[list[Row], list[Device]]) -> None:
-        rows, devices = stored
-        self.devices = {device.endpoint_id: device for device in devices}
-        self.rows: dict[int, Kept[Body]] = {}
-        self.starts: dict[str, dict[int, RunEndpoint]] = {}
-        for row in rows:
-            self._put(row)
-            _tell_unknown(self.rows[row.id])
-        self.keep_only(child_address(self.myAddress, protocol) for protocol in self.starts)
-        self._reconcile(self.starts)
+    def take(self, stored: tuple[list[Packed], list[Device]]) -> None:
+        self.rows = EndpointRows()
+        packed, devices = stored
+        self.rows.devices = {device.endpoint_id: device for device in devices}
+        for one in packed:
+            self._put(one)
+        wanted = self.rows.protocols()
+        self.keep_only(self._adapter(protocol) for protocol in wanted)
+        for protocol in wanted:
+            self._tell(protocol, KeepEndpoints(self._starts(protocol), only=True))
 
     def checked(self) -> SubsystemChecked:
-        errors = {kept.row.name or "": kept.error for kept in self.rows.values() if kept.error is not None}
-        broken = summary("endpoints", errors)
+        broken = summary("endpoints", self.rows.errors)
         return SubsystemChecked(checks=[Check("endpoints-rows", False, last_error=broken)] if broken else [])
 
     # Changing
 
     def receiveMsg_AddEndpoint(self, message: AddEndpoint, sender: ActorAddress) -> None:
-        body = Body(
-            protocol=message.protocol,
-            connection=message.connection,
-            poll_interval=message.poll_interval,
-            enabled=message.enabled,
-            data_points=message.data_points,
-            metadata=message.metadata,
-            fingerprint=message.fingerprint,
-        )
-        check_name(message.name)
-        if any(kept.row.name == message.name for kept in self.rows.values()):
-            raise Refusal(f"Endpoint already exists: {message.name}", "name", "conflict")
-        checked = protocols.find(body.protocol).accept(body.connection, body.data_points or [])
-        _check_interval(body.poll_interval)
+        if self.rows.named(message.name) is not None:
+            raise taken(message.name)
+        new = candidate(message)
         self.transact(
-            sender,
-            self._added,
-            stored.add_endpoint,
-            message.name,
-            msgspec.to_builtins(body),
-            checked.identifier,
-            body.protocol,
+            sender, self._added, stored.add_endpoint, new.name, new.body, new.identifier, new.protocol
         )
 
     def _added(self, result: tuple[Row, Device]) -> EndpointChanged:
         row, device = result
-        self.devices[row.id] = device
+        self.rows.devices[row.id] = device
         return self._changed(row)
 
     def receiveMsg_ChangeEndpoint(self, message: ChangeEndpoint, sender: ActorAddress) -> None:
-        kept = self._find(message.key)
-        if kept.body is None:
-            raise Refusal(f"{kept.error}: remove it, and add it anew", kind="conflict")
+        row = self._find(message.key)
+        if row.error is not None:
+            raise Refusal(f"{row.error}: remove it, and add it anew", kind="conflict")
         changes: dict[str, Any] = {}
         if message.enabled is not UNSET:
             changes["enabled"] = message.enabled
         if message.poll_interval is not UNSET:
-            _check_interval(message.poll_interval)
+            check_interval(message.poll_interval)
             changes["poll_interval"] = message.poll_interval
-        self.transact(sender, self._changed, stored.change_endpoint, kept.row.id, changes)
 
-    def _changed(self, row: Row) -> EndpointChanged:
-        device = self.devices[row.id]
-        self.devices[row.id] = msgspec.structs.replace(device, enabled=row.body["enabled"])
-        self._reconcile(self._put(row))
-        return EndpointChanged(self._row(self.rows[row.id]))
+        def changed(row: Row) -> EndpointChanged:
+            device = self.rows.devices[row.id]
+            self.rows.devices[row.id] = msgspec.structs.replace(device, enabled=row.body["enabled"])
+            return self._changed(row)
+
+        self.transact(sender, changed, stored.change_endpoint, row.id, changes)
+
+    def _changed(self, stored_row: Row) -> EndpointChanged:
+        before = self.rows.of(stored_row.id)
+        row = self._put(stored.pack(stored_row))
+        self._bring_in_line([row], [before] if before is not None else [])
+        return EndpointChanged(row)
 
     def receiveMsg_RemoveEndpoint(self, message: RemoveEndpoint, sender: ActorAddress) -> None:
-        found = [kept.row.id for kept in self.rows.values() if kept.row.uuid == message.uuid]
-        if not found:
+        row = self.rows.of_uuid(message.uuid)
+        if row is None:
             raise Refusal(f"Endpoint not found: {message.uuid}", kind="not_found")
-        self._remove(found, sender)
+        self._remove([row.id], sender)
 
     def receiveMsg_RemoveAllEndpoints(self, message: RemoveAllEndpoints, sender: ActorAddress) -> None:
-        self._remove(list(self.rows), sender)
+        self._remove([row.id for row in self.rows], sender)
 
     def _remove(self, ids: list[int], requester: ActorAddress) -> None:
         def removed(count: int) -> EndpointsRemoved:
-            self._reconcile({protocol for id in ids for protocol in self._drop(id)})
+            gone = [row for id in ids if (row := self.rows.drop(id)) is not None]
+            self._bring_in_line([], gone)
             return EndpointsRemoved(count)
 
         self.transact(requester, removed, target_state.delete, ids)
 
-    def _find(self, key: str) -> Kept[Body]:
-        for kept in self.rows.values():
-            if key in (kept.row.uuid, kept.row.name):
-                return kept
-        raise Refusal(f"Endpoint not found: {key}", kind="not_found")
+    def _find(self, key: str) -> EndpointRow:
+        row = self.rows.of_uuid(key) or self.rows.named(key)
+        if row is None:
+            raise Refusal(f"Endpoint not found: {key}", kind="not_found")
+        return row
+
+    # Importing
+
+    def receiveMsg_ImportEndpoints(self, message: ImportEndpoints, sender: ActorAddress) -> None:
+        """What takes long comes first, and keeps no other change waiting."""
+        self.run(candidates(message.endpoints), then=lambda found: AddCandidates(found, sender), within=None)
+
+    def receiveMsg_AddCandidates(self, message: AddCandidates, sender: ActorAddress) -> None:
+        found, requester = message.candidates, message.requester
+        if not self.exists(requester):
+            return  # it was told that it failed: that is to stay true
+        faults = sorted([*found.faults, *self._taken(found)], key=lambda fault: fault.position)
+        if faults:
+            self.send(requester, EndpointsImported(0, faults))
+        else:
+            self.transact(requester, self._imported, stored.add_endpoints, list(found.good.values()))
+
+    def _taken(self, found: Candidates) -> Iterable[ImportFault]:
+        """Those whose name an endpoint has, or one before them."""
+        names: set[str] = set()
+        for position, new in found.good.items():
+            if new.name in names or self.rows.named(new.name) is not None:
+                yield ImportFault(position, taken(new.name).failed())
+            names.add(new.name)
+
+    def _imported(self, added: list[tuple[Packed, Device]]) -> EndpointsImported:
+        self.rows.devices |= {packed.id: device for packed, device in added}
+        self._bring_in_line([self._put(packed) for packed, _ in added], [])
+        return EndpointsImported(len(added))
 
     # Answering
 
     def receiveMsg_ListEndpoints(self, message: ListEndpoints, sender: ActorAddress) -> None:
-        rows = [self._row(kept) for kept in self.rows.values()]
-        chosen = [row for row in rows if message.protocol in (None, row.protocol)]
+        chosen = [row for row in self.rows if message.protocol in (None, row.protocol)]
         self.send(sender, EndpointsListed(sorted(chosen, key=lambda row: row.name)))
 
     def receiveMsg_ListDevices(self, message: ListDevices, sender: ActorAddress) -> None:
-        if message.running and not self.running(child_address(self.myAddress, message.protocol or "")):
+        if message.running and not self.running(self._adapter(message.protocol or "")):
             raise Refusal(f"No adapter running for protocol: {message.protocol}", kind="not_found")
-        rows = [
-            DeviceRow(**msgspec.structs.asdict(device), address=self._address(device.endpoint_id))
-            for device in self.devices.values()
-            if message.protocol in (None, device.protocol)
+        chosen = [
+            device for device in self._devices(message.name) if message.protocol in (None, device.protocol)
         ]
-        self.send(sender, DevicesListed(sorted(rows, key=lambda row: row.name)))
-
-    def _row(self, kept: Kept[Body]) -> EndpointRow:
-        row, device = kept.row, self.devices.get(kept.row.id)
-        body = kept.body or Body(
-            protocol=device.protocol if device else "unknown",
-            connection={},
-            poll_interval=0,
-            enabled=device is not None and device.enabled,
-        )
-        return EndpointRow(
-            id=row.id,
-            uuid=row.uuid,
-            name=row.name or "",
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            address=self._address(row.id),
-            error=kept.error,
-            **msgspec.structs.asdict(body),
+        self.send(
+            sender, DevicesListed([self._device(one) for one in sorted(chosen, key=lambda one: one.name)])
         )
 
-    def _address(self, id: int) -> ActorAddress | None:
-        """The endpoint's actor, or None when it is not to run."""
-        kept = self.rows.get(id)
-        if kept is None or kept.body is None or not kept.body.enabled:
-            return None
-        return child_address(child_address(self.myAddress, kept.body.protocol), kept.row.name or "")
+    def _devices(self, name: str | None) -> Iterable[Device]:
+        """All, or the one of that name: it is its endpoint's."""
+        if name is None:
+            return self.rows.devices.values()
+        row = self.rows.named(name)
+        device = None if row is None else self.rows.devices.get(row.id)
+        return [] if device is None else [device]
+
+    def _device(self, device: Device) -> DeviceRow:
+        row = self.rows.of(device.endpoint_id)
+        return DeviceRow(**msgspec.structs.asdict(device), address=None if row is None else row.address)
 
     # Bringing the tree in line
 
-    def _put(self, row: Row) -> set[str]:
-        """Keep a row; the protocols whose adapters it concerns."""
-        before = self._drop_start(row.id)
-        kept = understand(row, Body)
-        device = self.devices.get(row.id)
-        if kept.body is not None and device is None:
-            kept = Kept(row, None, "its device is missing in the database")
-        elif kept.body is not None and kept.body.poll_interval <= 0:
-            kept = Kept(row, None, f"its stored poll_interval is {kept.body.poll_interval} ms")
-        self.rows[row.id] = kept
-        if kept.error is not None:
-            log.error("endpoint %s cannot run: %s", row.name, kept.error)
-        if kept.body is None or device is None or not kept.body.enabled:
-            return before
-        start = self._start(row, kept.body, device)
-        self.starts.setdefault(start.protocol, {})[row.id] = start
-        return before | {start.protocol}
+    def _put(self, packed: Packed) -> EndpointRow:
+        row = row_of(packed, self.rows.devices.get(packed.id), self.myAddress)
+        self.rows.put(row)
+        if row.error is not None:
+            log.error("endpoint %s cannot run: %s", row.name, row.error)
+        return row
 
-    def _drop(self, id: int) -> set[str]:
-        self.rows.pop(id, None)
-        self.devices.pop(id, None)
-        return self._drop_start(id)
+    def _bring_in_line(self, now: Iterable[EndpointRow], before: Iterable[EndpointRow]) -> None:
+        """These endpoints are `now` what they were `before`; nobody else has to do with it."""
+        keep: defaultdict[str, list[RunEndpoint]] = defaultdict(list)
+        end: defaultdict[str, list[str]] = defaultdict(list)
+        running = set()
+        for row in now:
+            if row.address is not None:
+                running.add(row.id)
+                keep[row.protocol].append(self._start(row))
+        for row in before:
+            if row.address is not None and row.id not in running:
+                end[row.protocol].append(row.name)
+        for protocol, names in end.items():
+            self._tell(protocol, EndEndpoints(tuple(names)))
+        for protocol, starts in keep.items():
+            self._tell(protocol, KeepEndpoints(tuple(starts)))
 
-    def _drop_start(self, id: int) -> set[str]:
-        return {protocol for protocol, known in self.starts.items() if known.pop(id, None) is not None}
+    def _tell(self, protocol: str, message: KeepEndpoints | EndEndpoints) -> None:
+        """One that begins asks for all there is to know."""
+        address = self._adapter(protocol)
+        if protocol not in self.rows.protocols():
+            self.stop_child(address)
+        elif self.running(address):
+            self.send(address, message)
+        else:
+            self.spawn(Adapter, protocol, RunAdapter(protocol))
 
-    def _reconcile(self, protocols: Iterable[str]) -> None:
-        """Bring these adapters in line; the others have nothing to do with it."""
-        for protocol in protocols:
-            address = child_address(self.myAddress, protocol)
-            endpoints = self.starts.get(protocol)
-            if not endpoints:
-                self.stop_child(address)
-            elif self.running(address):
-                self.restate(address, RunAdapter(tuple(endpoints.values())))
-            else:
-                self.spawn(Adapter, protocol, RunAdapter(tuple(endpoints.values())))
+    def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
+        """While the rows are not loaded it is told by `take`."""
+        if self.loaded:
+            self.send(sender, KeepEndpoints(self._starts(message.protocol), only=True))
 
-    def _start(self, row: Row, body: Body, device: Device) -> RunEndpoint:
+    def _adapter(self, protocol: str) -> ActorAddress:
+        return child_address(self.myAddress, protocol)
+
+    def _starts(self, protocol: str) -> tuple[RunEndpoint, ...]:
+        return tuple(self._start(row) for row in self.rows.running(protocol))
+
+    def _start(self, row: EndpointRow) -> RunEndpoint:
+        """The phase goes by the id, so that it is the same in every life."""
+        device = self.rows.devices[row.id]
         return RunEndpoint(
             uuid=row.uuid,
-            name=row.name or "",
-            protocol=body.protocol,
+            name=row.name,
+            protocol=row.protocol,
             device_uuid=device.uuid,
             device=device.name,
-            connection=body.connection,
-            data_points=body.data_points or [],
-            poll_interval=body.poll_interval,
-            phase=0.0,
+            connection=row.connection,
+            data_points=row.data_points,
+            poll_interval=row.poll_interval,
+            phase=phase(row.id),
             reconnect_min_ms=self.config.reconnect_min_ms,
             reconnect_max_ms=self.config.reconnect_max_ms,
             router=self.config.router,
         )
-
-
-def _tell_unknown(kept: Kept[Body]) -> None:
-    """Log the keys of a stored endpoint that its protocol does not know, if there is that protocol."""
-    body = kept.body
-    if body is not None:
-        with suppress(Refusal):
-            protocol = protocols.find(body.protocol)
-            protocol.tell_unknown(f"endpoint {kept.row.name}", body.connection, body.data_points or [])
-
-
-def _check_interval(interval: int) -> None:
-    low, high = Protocol.INTERVAL_MS
-    if not low <= interval <= high:
-        raise Refusal(f"poll_interval must be {low} to {high} ms, not {interval}", "poll_interval")

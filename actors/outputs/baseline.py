@@ -1,6 +1,6 @@
 """What the fields of a device's batches usually are. This is what is stored."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,7 +16,11 @@ class Suspicion(msgspec.Struct):
     reported: bool = False
 
 
-class Field(msgspec.Struct, omit_defaults=True):
+NONE: Final = (0,) * len(TYPES)
+"""The counts of a field that was never seen."""
+
+
+class Field(msgspec.Struct, omit_defaults=True, gc=False):
     """A field of one device. Times are Unix ms; `first`, `last` and `trial` are numbers of batches.
 
     `counts` are by index in `TYPES`, of the latest batches; `kind` is the latest type. A field that is not
@@ -33,7 +37,7 @@ class Field(msgspec.Struct, omit_defaults=True):
     trial: int
     seen: int = 0
     trial_seen: int = 0
-    counts: list[int] = msgspec.field(default_factory=lambda: [0] * len(TYPES))
+    counts: tuple[int, ...] = NONE
     expected: bool = False
     retired: bool = False
     pending: bool = False
@@ -82,3 +86,18 @@ def encode(baseline: Baseline) -> bytes:
 def decode(body: Any) -> Baseline:
     """Raises `msgspec.MsgspecError`."""
     return msgspec.json.decode(body, type=Baseline)
+
+
+class Tally:
+    """Counts of several fields at a time. Equal ones become one object, for those of a device mostly are, and
+    its fields are most of what a device takes."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[int, ...], int, int], tuple[int, ...]] = {}
+
+    def add(self, counts: tuple[int, ...], kind: int, times: int = 1) -> tuple[int, ...]:
+        key = (counts, kind, times)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = (*counts[:kind], counts[kind] + times, *counts[kind + 1 :])
+        return found

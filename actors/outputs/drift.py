@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from actors.outputs import renames
-from actors.outputs.baseline import Baseline, Field, Suspicion
+from actors.outputs.baseline import Baseline, Field, Suspicion, Tally
 from actors.outputs.fields import FieldReader
 from actors.outputs.options import DriftOptions, DriftType
 from actors.readings.batch import Batch
@@ -83,10 +83,11 @@ class Watch:
         if times == 0:
             return
         self._counted = batches
+        tally = Tally()
         for field, kind in self._known():
             field.last = batches
             field.seen += times
-            field.counts[kind] += times
+            field.counts = tally.add(field.counts, kind, times)
 
     def _known(self) -> Iterator[tuple[Field, int]]:
         """The fields of the latest batch that are watched."""
@@ -106,14 +107,15 @@ class Watch:
                 field.turn_back(now)
         self._looked_at = now
         self._crowded = False
+        tally = Tally()
         for name, kind in self._present.items():
-            self._enter(name, kind, number, now)
+            self._enter(name, kind, number, now, tally)
         for field in baseline.fields.values():
             if field.last != number and field.absent_since is None:
                 field.absent_since = now
         if number % MEMORY == 0:
             for field, _ in self._known():
-                field.counts = [count // 2 for count in field.counts]
+                field.counts = tuple(count // 2 for count in field.counts)
         found: Sequence[Drift] = ()
         if not baseline.learned:
             if number >= self.options.warmup_batches:
@@ -123,7 +125,7 @@ class Watch:
         self._plan(number, now)
         return found
 
-    def _enter(self, name: str, kind: int, number: int, now: int) -> None:
+    def _enter(self, name: str, kind: int, number: int, now: int, tally: Tally) -> None:
         field = self.baseline.fields.get(name) or self._track(name, kind, number, now)
         if field is None:
             return
@@ -134,7 +136,7 @@ class Watch:
             field.suspicion = self._suspect(field, kind, now)
         field.last = number
         field.seen += 1
-        field.counts[kind] += 1
+        field.counts = tally.add(field.counts, kind)
 
     def _track(self, name: str, kind: int, number: int, now: int) -> Field | None:
         """Begin to watch a field; None when there is no room, even after giving up the oldest tombstone."""

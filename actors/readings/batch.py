@@ -16,9 +16,9 @@ class Point(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True, weakref=True):
     """Where batches come from; built once per endpoint and shared by all its batches.
 
-    `topics[i]` are the source topics of point i that MQTT topic filters are matched against
-    (spec 02 section 4): `<protocol>/<endpoint>/<device>/<metric>` and `sensors/<endpoint>/<metric>`;
-    `<protocol>` itself is a source topic of every point.
+    A prefix and a point's name are a source topic that MQTT topic filters are matched against (spec 02
+    section 4): `<protocol>/<endpoint>/<device>/` and `sensors/<endpoint>/`; `<protocol>` itself is a source
+    topic of every point.
     """
 
     endpoint_uuid: str
@@ -27,7 +27,7 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     device_uuid: str
     device: str
     points: tuple[Point, ...]
-    topics: tuple[tuple[str, ...], ...]
+    prefixes: tuple[str, ...]
 
 
 class TimeToThreshold(msgspec.Struct, frozen=True):

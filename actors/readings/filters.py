@@ -1,5 +1,7 @@
 """Topic filters (MQTT 3.1.1 section 4.7)."""
 
+from collections.abc import Sequence
+
 from actors.system.failure import Refusal
 from conf.texts import has_controls
 
@@ -37,8 +39,27 @@ def matches(topic_filter: str, topic: str) -> bool:
     """
     if topic.startswith("$") and topic_filter[0] in "+#":
         return False
+    return fit(topic_filter.split("/"), topic.split("/"))
+
+
+def below(topic_filter: str, prefix: str) -> list[str] | None:
+    """What a checked filter still asks of topics that begin with `prefix`, level for level (see `fit`); None
+    when it selects none of them. The prefix ends with "/"."""
+    if prefix.startswith("$") and topic_filter[0] in "+#":
+        return None
     levels = topic_filter.split("/")
-    parts = topic.split("/")
+    for position, part in enumerate(prefix.split("/")[:-1]):
+        if position == len(levels):
+            return None
+        if levels[position] == "#":
+            return ["#"]
+        if levels[position] not in ("+", part):
+            return None
+    return levels[prefix.count("/") :] or None
+
+
+def fit(levels: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether the levels of a filter select a topic of these levels."""
     for position, level in enumerate(levels):
         if level == "#":
             return True

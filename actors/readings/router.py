@@ -43,9 +43,11 @@ class LookDue(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct):
-    """Where the batches of a source go; `delivered` tells whether any of them delivers."""
+    """Where the batches of a source go; `delivered` tells whether any of them delivers. Whether they go to
+    those who are `due` is found out when the next one comes."""
 
     source: Source
+    due: dict[str, None]
     observers: dict[str, ActorAddress]
     delivered: int
 
@@ -54,7 +56,7 @@ class Router(SubsystemActor):
     """Sends each batch to those who want any of its points.
 
     Interests are matched once per endpoint and change of either side, not per batch: a change of an
-    observer costs one look at each source, a new source one at each observer.
+    observer costs one look at each source, when that next says something, a new source one at each observer.
     """
 
     RESTART = Restart(max_restarts=None, backoff_max=1.0)
@@ -84,18 +86,22 @@ class Router(SubsystemActor):
         source = message.source
         plan = self.plans.get(source.endpoint_uuid)
         if plan is None or plan.source is not source:
-            plan = self._plan(source)
-        self.latest[source.endpoint_uuid] = message
+            plan = self.plans[source.endpoint_uuid] = Plan(source, dict.fromkeys(self.observers), {}, 0)
+        if plan.due:
+            self._look(plan)
+        self.latest[source.endpoint_uuid] = _bare(message)
         if not plan.delivered:
             self.unrouted += 1
         for observer in plan.observers.values():
             self.send(observer, message)
 
-    def _plan(self, source: Source) -> Plan:
-        plan = self.plans[source.endpoint_uuid] = Plan(source, {}, 0)
-        for observe in self.observers.values():
-            _admit(plan, observe)
-        return plan
+    def _look(self, plan: Plan) -> None:
+        for key in plan.due:
+            observe = self.observers.get(key)
+            if observe is not None and select(observe.interest, plan.source) != ():
+                plan.observers[key] = observe.observer
+                plan.delivered += observe.delivers
+        plan.due = {}
 
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
         for observe in self.observers.values():
@@ -110,7 +116,7 @@ class Router(SubsystemActor):
         self.observers[key] = message
         self.warned = False
         for plan in self.plans.values():
-            _admit(plan, message)
+            plan.due[key] = None
         self._remember()
 
     def receiveMsg_Unobserve(self, message: Unobserve, sender: ActorAddress) -> None:
@@ -161,7 +167,6 @@ class Router(SubsystemActor):
             self.remember(Observers(tuple(self.observers.values()), tuple(self.latest.values())))
 
 
-def _admit(plan: Plan, observe: Observe) -> None:
-    if select(observe.interest, plan.source) != ():
-        plan.observers[observe.observer.addressDetails] = observe.observer
-        plan.delivered += observe.delivers
+def _bare(batch: Batch) -> Batch:
+    """To keep: without what subscriptions make of it, which takes more memory than all the rest."""
+    return Batch(batch.source, batch.timestamp, batch.values, batch.qualities, insights=batch.insights)

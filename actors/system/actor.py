@@ -87,6 +87,11 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Whether this actor has a child at that address."""
         return child.addressDetails in (self._myRef.children or {})
 
+    def start_of(self, child: ActorAddress) -> Any:
+        """The start message of the child at that address; None when there is none."""
+        cell = (self._myRef.children or {}).get(child.addressDetails)
+        return None if cell is None else cell.start
+
     def exists(self, address: ActorAddress) -> bool:
         """Whether anybody has that address, if only to come back to it."""
         return address.addressDetails in self._myRef.system.mailboxes

@@ -9,14 +9,14 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from thespian.actors import Actor, ActorAddress, ThespianGeneration
 from thespian.system.timing import timePeriodSeconds
 
-from actors.system.mailboxes import Asker, External
+from actors.system.mailboxes import Asker, Collector, External
 from actors.system.restarting import Restarting
 from actors.system.status import SystemAddress
 
@@ -89,6 +89,25 @@ class AsyncioSystemBase(Restarting):
             return self._ask(address, message, timeout)
         self.tell(address, message)
         return self.listen(timeout)
+
+    async def ask_each(self, addresses: Sequence[ActorAddress], message: Any, within: Any) -> list[Any]:
+        """What each replies, None of who is no more or has not replied `within` (seconds or timedelta). A
+        task and a timer for each would cost ten times as much. On the loop's own thread only."""
+        there = {one.addressDetails for one in addresses if one.addressDetails in self.mailboxes}
+        collector = Collector(self.loop.create_future(), set(there))
+        reply_to = self._fresh("System:Ask:")
+        self.mailboxes[reply_to.addressDetails] = collector
+        try:
+            for path in there:
+                self.deliver(ActorAddress(path), message, reply_to)
+            if there:
+                async with asyncio.timeout(_seconds(within)):
+                    await collector.future
+        except TimeoutError:
+            pass
+        finally:
+            del self.mailboxes[reply_to.addressDetails]
+        return [collector.replies.get(one.addressDetails) for one in addresses]
 
     def listen(self, timeout: Any = None) -> Any:
         return _take(self._main, timeout)

@@ -216,7 +216,7 @@ class Cell:
                     return True
             return False
         asker = self.system.mailboxes.get(sender._aaddr)
-        if not isinstance(asker, Asker | External) or type(message) in _LIFECYCLE:
+        if not isinstance(asker, Asker | Collector | External) or type(message) in _LIFECYCLE:
             return True
         self.count_dropped()
         asker.put(Failed("unavailable", f"mailbox of {self.name or self.address} is full"), self.address)
@@ -372,6 +372,26 @@ class Asker:
     def put(self, message: Any, sender: ActorAddress) -> None:
         if not self.future.done():
             self.future.set_result(message)
+
+
+class Collector:
+    """The reply address of one question to many, by their addresses: the first message of each counts; when
+    all have come the future is resolved."""
+
+    __slots__ = ("awaited", "future", "replies")
+
+    def __init__(self, future: "asyncio.Future[None]", awaited: set[str]) -> None:
+        self.future = future
+        self.awaited = awaited
+        self.replies: dict[str, Any] = {}
+
+    def put(self, message: Any, sender: ActorAddress) -> None:
+        address = sender.addressDetails
+        if address in self.awaited:
+            self.awaited.discard(address)
+            self.replies[address] = message
+            if not self.awaited and not self.future.done():
+                self.future.set_result(None)
 
 
 class External:

@@ -81,7 +81,9 @@ async def describe_device(call: Call) -> DeviceStatus:
     if row.address is None or not row.enabled:
         return silent_status(row)
     described = await call.context.request(row.address, DescribeDevice(), DeviceDescribed)
-    return status_of(row.name, described.health, described.metrics, described.registers)
+    return status_of(
+        row.name, described.health, described.metrics, described.registers, described.identification
+    )
 
 
 @route(
@@ -136,17 +138,16 @@ async def write_register(call: Call, body: RegisterValue) -> Written:
     return Written(row.name, written.register, written.value)
 
 
-async def _rows(call: Call) -> list[DeviceRow]:
-    message = ListDevices(call.text("protocol"), running=True)
+async def _rows(call: Call, name: str | None = None) -> list[DeviceRow]:
+    message = ListDevices(call.text("protocol"), running=True, name=name)
     listed = await call.context.request("endpoints", message, DevicesListed, silence=NOT_INITIALIZED)
     return listed.devices
 
 
 async def _row(call: Call) -> DeviceRow:
     name = call.text("deviceName")
-    for row in await _rows(call):
-        if row.name == name:
-            return row
+    for row in await _rows(call, name):
+        return row
     raise not_found(f"Device not found: {name}")
 
 

@@ -171,6 +171,10 @@ class Sink(Actor):
         self.forgotten.append(message.endpoint_uuid)
 
 
+def as_json(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
 class Stage:
     """An actor system with a router that keeps what it gets."""
 
@@ -193,15 +197,16 @@ class Stage:
             protocol="fake",
             device_uuid=f"device-{name}",
             device=name,
-            connection={"device": name},
-            data_points=[{"name": "speed", "unit": "m/s"}],
+            connection=as_json({"device": name}),
+            data_points=as_json([{"name": "speed", "unit": "m/s"}]),
             poll_interval=INTERVAL_MS,
             phase=0.0,
             reconnect_min_ms=100,
             reconnect_max_ms=400,
             router=self.router,
         )
-        return msgspec.structs.replace(start, **changes)
+        given = {key: as_json(changes[key]) for key in ("connection", "data_points") if key in changes}
+        return msgspec.structs.replace(start, **changes | given)
 
     async def ask(self, address: ActorAddress, message: Any) -> Any:
         return await self.base.ask(address, message, 5.0)

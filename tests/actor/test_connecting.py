@@ -173,6 +173,13 @@ async def test_what_the_far_end_asks_for_is_kept_to(system, far):
     assert all(after - before >= 0.2 for before, after in pairwise(far.attempts))
 
 
+async def test_what_costs_nobody_anything_is_tried_again_soon_however_often_it_failed(system, far):
+    """A gateway says at once that it does not reach the device behind it."""
+    far.fault = Transient("the gateway does not reach it", retry_within=0.01)
+    call(system, far, Patient(60.0))
+    await until(lambda: len(far.attempts) == 5)
+
+
 # One at a time
 
 

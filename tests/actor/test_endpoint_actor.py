@@ -83,7 +83,7 @@ async def test_each_poll_is_one_batch_of_all_points(stage, device):
     assert (batch.values, batch.qualities) == ([7, 8], None)
     assert (batch.source.endpoint, batch.source.protocol, batch.source.device) == ("plc", "fake", "plc")
     assert [(point.name, point.unit) for point in batch.source.points] == [("speed", "m/s"), ("temp", None)]
-    assert batch.source.topics[0] == ("fake/plc/plc/speed", "sensors/plc/speed")
+    assert batch.source.prefixes == ("fake/plc/plc/", "sensors/plc/")
 
 
 async def test_batches_of_an_endpoint_share_their_source(stage):

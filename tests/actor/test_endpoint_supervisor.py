@@ -1,9 +1,10 @@
 import asyncio
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
-from fake_field import INTERVAL_MS, Field, Stage, staged, until
+from fake_field import INTERVAL_MS, Field, Stage, as_json, staged, until
 from thespian.actors import ActorAddress
 
 from actors.endpoints.messages import (
@@ -11,8 +12,10 @@ from actors.endpoints.messages import (
     ChangeEndpoint,
     DevicesListed,
     EndpointChanged,
+    EndpointsImported,
     EndpointsListed,
     EndpointsRemoved,
+    ImportEndpoints,
     ListDevices,
     ListEndpoints,
     RemoveAllEndpoints,
@@ -27,6 +30,7 @@ from actors.system.actor import Actor
 from actors.system.failure import Failed
 from storage import endpoints
 from storage.database import Database
+from storage.errors import StorageError
 
 
 class Connection(msgspec.Struct):
@@ -61,6 +65,11 @@ class Agent:
         await until(lambda: self.endpoints.addressDetails in self.stage.base.mailboxes)
         return self
 
+    def store(self) -> Store:
+        found = self.stage.base.mailboxes["/agent/store"].instance
+        assert isinstance(found, Store)
+        return found
+
     async def stop(self) -> None:
         self.stage.base.terminate(self.stage.base.mailboxes[self.root.addressDetails])
         await self.stage.base.released()
@@ -70,7 +79,8 @@ class Agent:
 
     async def add(self, name: str = "plc", **fields):
         fields = {"poll_interval": INTERVAL_MS, "data_points": [{"name": "speed"}]} | fields
-        return await self.ask(AddEndpoint(name, "fake", {"device": name}, **fields))
+        connection = {"device": name} | fields.pop("connection", {})
+        return await self.ask(AddEndpoint(name, "fake", connection, **fields))
 
     async def added(self, name: str = "plc", **fields):
         reply = await self.add(name, **fields)
@@ -114,7 +124,11 @@ async def agent(stage: Stage, tmp_path: Path):
 async def test_an_endpoint_that_is_added_is_listed_and_polled(agent):
     row = await agent.added(metadata={"line": 1}, fingerprint="f")
     assert (row.name, row.protocol, row.enabled, row.poll_interval) == ("plc", "fake", True, INTERVAL_MS)
-    assert (row.connection, row.metadata, row.fingerprint) == ({"device": "plc"}, {"line": 1}, "f")
+    assert (row.connection, row.metadata, row.fingerprint) == (
+        as_json({"device": "plc"}),
+        as_json({"line": 1}),
+        "f",
+    )
     assert await agent.rows() == [row]
     await until(lambda: agent.polled() == {"plc"})
     assert (await agent.stage.ask(row.address, ReportHealth())).connected
@@ -375,3 +389,94 @@ async def test_the_router_forgets_nothing_of_an_endpoint_that_only_polls_at_anot
     stage.batches.clear()
     await until(lambda: agent.polled())
     assert stage.forgotten == []
+
+
+# Importing
+
+
+def new(name: str, **fields) -> AddEndpoint:
+    fields = {"poll_interval": INTERVAL_MS, "data_points": [{"name": "speed"}]} | fields
+    return AddEndpoint(name, "fake", {"device": name}, **fields)
+
+
+async def test_endpoints_are_imported_in_one_transaction_and_polled(agent):
+    await agent.added()
+    jobs = agent.store().writer.jobs
+    imported = await agent.ask(ImportEndpoints([new(f"d{n}") for n in range(50)]))
+    assert imported == EndpointsImported(50)
+    assert agent.store().writer.jobs == jobs + 1
+    await until(lambda: len(agent.polled()) == 51)
+    assert len(await agent.names()) == 51
+
+
+async def test_an_import_with_faults_imports_nothing_and_tells_all_of_them(agent):
+    await agent.added("taken")
+    given = [
+        new("one"),
+        new("taken"),
+        new("two", poll_interval=1),
+        AddEndpoint("three", "nope", {}),
+        new("one"),
+        AddEndpoint("four", "fake", {}),
+    ]
+    refused = await agent.ask(ImportEndpoints(given))
+    assert refused.imported == 0
+    assert [(fault.position, fault.failed.field, fault.failed.kind) for fault in refused.faults] == [
+        (1, "name", "conflict"),
+        (2, "poll_interval", "invalid"),
+        (3, "protocol", "invalid"),
+        (4, "name", "conflict"),
+        (5, "connection.device", "invalid"),
+    ]
+    assert await agent.names() == ["taken"]
+
+
+async def test_a_disk_that_takes_no_import_is_told_and_nothing_is_changed(agent, monkeypatch):
+    def full(*args):
+        raise StorageError("the disk is full", "full")
+
+    full.__module__, full.__qualname__ = "storage.endpoints", "add_endpoints"
+    monkeypatch.setattr(endpoints, "add_endpoints", full)
+    assert isinstance(await agent.ask(ImportEndpoints([new("one")])), Failed)
+    assert await agent.names() == []
+
+
+async def test_changes_do_not_wait_for_the_checks_of_an_import(agent, stage, field, monkeypatch):
+    checked = []
+
+    def check(connection, data_points):
+        checked.append(connection)
+        time.sleep(0.003)
+        return field._check(connection, data_points)
+
+    monkeypatch.setattr(field, "protocol", msgspec.structs.replace(field.protocol, check=check))
+    importing = asyncio.ensure_future(agent.ask(ImportEndpoints([new(f"d{n}") for n in range(100)])))
+    await until(lambda: checked)
+    await agent.added("meanwhile")
+    assert not importing.done()
+    assert await importing == EndpointsImported(100)
+
+
+async def test_one_device_is_found_by_its_name(agent):
+    await agent.added("one")
+    await agent.added("two")
+    listed = await agent.ask(ListDevices("fake", running=True, name="two"))
+    assert [device.name for device in listed.devices] == ["two"]
+    assert (await agent.ask(ListDevices("fake", name="three"))).devices == []
+
+
+async def test_endpoints_poll_at_places_of_their_own_and_the_same_in_every_life(agent, stage):
+    for n in range(10):
+        await agent.added(f"d{n}")
+
+    def phases() -> list[float]:
+        boxes = stage.base.mailboxes
+        return [boxes[f"{agent.endpoints.addressDetails}/fake/d{n}"].start.phase for n in range(10)]
+
+    await until(lambda: len(agent.running_names()) == 10)
+    before = phases()
+    assert len(set(before)) == 10
+    cell = stage.base.mailboxes[agent.endpoints.addressDetails]
+    stage.base.crash(cell, RuntimeError("a defect"))
+    await until(lambda: cell.instance is not None and cell.instance.loaded)
+    assert phases() == before

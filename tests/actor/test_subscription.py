@@ -77,7 +77,7 @@ def source_of(endpoint: str = "line-1", *metrics: str) -> Source:
         device_uuid=f"device-of-{endpoint}",
         device=f"press-of-{endpoint}",
         points=tuple(Point(name) for name in names),
-        topics=tuple((f"sensors/{endpoint}/{name}",) for name in names),
+        prefixes=(f"sensors/{endpoint}/",),
     )
 
 

@@ -36,7 +36,7 @@ from actors.system.asyncio_base import AsyncioSystemBase
 from storage import target_state
 
 TOLD: list[Any] = []
-PRESS = Source("u", "press", "modbus", "d", "press", (Point("speed"),), (("modbus/press/press/speed",),))
+PRESS = Source("u", "press", "modbus", "d", "press", (Point("speed"),), ("modbus/press/press/",))
 
 
 class RunCounter(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from processes import Process
@@ -47,24 +48,9 @@ class Agent(Process):
         return time.monotonic() - self.exec_at
 
     def poll_devices(self, ports: Sequence[int], registers: int, interval_ms: int) -> None:
-        """One endpoint `bench-<n>` a port, one data point a register; two for each of seq and clock."""
-        points = [
-            {"name": "seq", "register": "holding:0", "type": "uint32"},
-            {"name": "clock", "register": "holding:2", "type": "uint32"},
-            *(
-                {"name": f"r{index}", "register": f"holding:{index}", "type": "uint16"}
-                for index in range(4, registers)
-            ),
-        ]
+        """One endpoint a port."""
         for index, port in enumerate(ports):
-            body = {
-                "name": f"bench-{index}",
-                "protocol": "modbus",
-                "connection": {"host": "127.0.0.1", "port": port, "unitId": 1},
-                "poll_interval": interval_ms,
-                "data_points": points,
-            }
-            self.api.post("/v1/endpoints", body)
+            self.api.post("/v1/endpoints", endpoint(index, port, registers, interval_ms))
 
     def publish(self, broker_ports: Sequence[int], wanted: Sequence[Wanted]) -> None:
         """All readings, once for each of `wanted`; a destination for each broker."""
@@ -94,6 +80,25 @@ class Agent(Process):
 
     def enable(self, subscription: int, enabled: bool) -> None:
         self.api.patch(f"/v1/publish/subscriptions/{subscription}", {"enabled": enabled})
+
+
+def endpoint(number: int, port: int, registers: int, interval_ms: int) -> dict[str, Any]:
+    """The endpoint `bench-<number>`: one data point a register; two for each of seq and clock."""
+    points = [
+        {"name": "seq", "register": "holding:0", "type": "uint32"},
+        {"name": "clock", "register": "holding:2", "type": "uint32"},
+        *(
+            {"name": f"r{index}", "register": f"holding:{index}", "type": "uint16"}
+            for index in range(4, registers)
+        ),
+    ]
+    return {
+        "name": f"bench-{number}",
+        "protocol": "modbus",
+        "connection": {"host": "127.0.0.1", "port": port, "unitId": 1},
+        "poll_interval": interval_ms,
+        "data_points": points,
+    }
 
 
 def default_command() -> list[str]:

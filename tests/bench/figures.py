@@ -18,7 +18,7 @@ class Target(msgspec.Struct, frozen=True):
         return value >= self.bound if self.at_least else value <= self.bound
 
 
-LOADS = ("w1", "w2", "w3", "w4")
+LOADS = ("w1", "w2", "w3", "w4", "w5")
 OUTAGES = ("outage", "outage-w3")
 RUNS = (*LOADS, "w2x5", *OUTAGES)
 TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
@@ -36,6 +36,13 @@ TARGETS = {
     ("w3", "CPU s/1,000 points"): Target(0.0039),
     ("w3", "RSS MB"): Target(100),
     ("w4", "points/s"): Target(400_000, at_least=True),
+    ("w5", "points/s"): Target(99_500, at_least=True),
+    ("w5", "CPU s/1,000 points"): Target(0.0065),
+    ("w5", "RSS MB"): Target(160),
+    ("w5", "latency p99 ms"): Target(15),
+    ("w5", "running after s"): Target(1),
+    ("w5", "actors after s"): Target(1),
+    ("w5", "last one added ms"): Target(5),
     ("w2x5", "points/s"): Target(4_975, at_least=True),
     **{("w2x5", f"{topic} messages/s"): Target(99.5, at_least=True) for topic in TOPICS},
     **{(run, "sequence numbers missing"): Target(0) for run in RUNS},

@@ -53,9 +53,7 @@ def source(number: int) -> Source:
         device_uuid=f"{number:08x}-0000-4000-8000-000000000003",
         device=endpoint,
         points=tuple(Point(name, None if index % 2 else "degC") for index, name in enumerate(names)),
-        topics=tuple(
-            (f"modbus/{endpoint}/{endpoint}/{name}", f"sensors/{endpoint}/{name}") for name in names
-        ),
+        prefixes=(f"modbus/{endpoint}/{endpoint}/", f"sensors/{endpoint}/"),
     )
 
 

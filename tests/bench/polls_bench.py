@@ -70,6 +70,7 @@ INSTANT = Protocol("instant", check, lambda endpoint: InstantReader(), lambda *g
 
 def start(base: AsyncioSystemBase) -> None:
     router = base.spawn(None, Router, "router", RunRouter())
+    data_points = msgspec.json.encode([{"name": f"point-{point}"} for point in range(POINTS)])
     for number in range(ENDPOINTS):
         name = f"plc-{number}"
         run = RunEndpoint(
@@ -78,8 +79,8 @@ def start(base: AsyncioSystemBase) -> None:
             protocol="instant",
             device_uuid=f"device-{number}",
             device=name,
-            connection={},
-            data_points=[{"name": f"point-{point}"} for point in range(POINTS)],
+            connection=msgspec.Raw(b"{}"),
+            data_points=msgspec.Raw(data_points),
             poll_interval=INTERVAL_MS,
             phase=number / ENDPOINTS,
             reconnect_min_ms=1000,

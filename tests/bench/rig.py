@@ -32,6 +32,7 @@ LOADS = {
     "w2": Load(100, 50, 1_000),
     "w3": Load(100, 100, 100),
     "w4": Load(200, 125, 50),
+    "w5": Load(2_000, 50, 1_000),
 }
 
 ONE = (Wanted(0, DECODED, "tags", "json"),)

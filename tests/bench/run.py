@@ -17,6 +17,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))  # where `servers` is
 from agent import Agent, default_command
 from figures import Figure, show, write_json
 from loads import measure_floor, measure_load
+from many import measure_many
 from outage import measure_outage
 from processes import in_own_group
 from rig import LOADS, ONE, WARM_UP_S, start_agent
@@ -41,6 +42,7 @@ def benchmarks(
     agent = partial(start_agent, command, ONE)
     return {
         **{name: partial(measure_load, name, load, agent, seconds) for name, load in LOADS.items()},
+        "w5": partial(measure_many, "w5", command, LOADS["w5"], seconds),
         "w2x5": partial(measure_five, "w2x5", command, LOADS["w2"], seconds),
         "second": partial(measure_second, "second", command, LOADS["w2"]),
         "outage": partial(measure_outage, "outage", LOADS["w2"], agent),
@@ -82,7 +84,8 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w2x5,second,outage,outage-w3,actors,formats,sharing,polls,idle,start,floor",
+        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,actors,formats,sharing,polls,idle,start,"
+        "floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

@@ -1,7 +1,7 @@
 """A double of the actors that the API asks, over a small in-memory model, and the API served over it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -27,6 +27,7 @@ from storage.dead_letters import DeadLetter
 NOW = "2024-01-15T10:30:00.000Z"
 NOW_MS = 1_705_314_600_000
 STATUS = publishing.DestinationStatus("connected", 0, 0, None, 0, 0, 0, 0, 0)
+JSON = ("connection", "data_points", "metadata")
 SILENT = object()
 """An answer that never comes: `ask` returns None."""
 
@@ -65,6 +66,9 @@ class FakeAgent(FakeOutputs):
         except Refusal as refusal:
             return refusal.failed()
 
+    async def ask_each(self, targets: Sequence[ActorAddress], message: Any, within: float) -> list[Any]:
+        return [await self.ask(target, message) for target in targets]
+
     def _owner(self, address: str) -> field.EndpointRow | str:
         """The endpoint, or the protocol of the drift detector, at an address."""
         return self.endpoints.get(address) or address.rpartition("/")[2]
@@ -99,10 +103,21 @@ class FakeAgent(FakeOutputs):
             created_at=NOW,
             updated_at=NOW,
             address=ActorAddress(uuid) if message.enabled else None,
-            **msgspec.structs.asdict(message),
+            **msgspec.structs.asdict(message) | {name: as_json(getattr(message, name)) for name in JSON},
         )
         self.endpoints[uuid] = row
         return field.EndpointChanged(row)
+
+    def on_ImportEndpoints(self, message: field.ImportEndpoints) -> field.EndpointsImported:
+        before, faults = dict(self.endpoints), []
+        for position, endpoint in enumerate(message.endpoints):
+            try:
+                self.on_AddEndpoint(endpoint)
+            except Refusal as refusal:
+                faults.append(field.ImportFault(position, refusal.failed()))
+        if faults:
+            self.endpoints = before
+        return field.EndpointsImported(0 if faults else len(message.endpoints), faults)
 
     def on_ChangeEndpoint(self, message: field.ChangeEndpoint) -> field.EndpointChanged:
         for row in self.endpoints.values():
@@ -129,6 +144,7 @@ class FakeAgent(FakeOutputs):
         rows = [device(row) for row in self.endpoints.values() if message.protocol in (None, row.protocol)]
         if message.running and not any(row.enabled for row in rows):
             raise Refusal(f"No adapter running for protocol: {message.protocol}", kind="not_found")
+        rows = [row for row in rows if message.name in (None, row.name)]
         return field.DevicesListed(sorted(rows, key=lambda row: row.name))
 
     # one endpoint
@@ -328,6 +344,10 @@ def device(row: field.EndpointRow) -> field.DeviceRow:
     )
 
 
+def as_json(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
 def _check_interval(poll_interval: int) -> None:
     if not 10 <= poll_interval <= 86_400_000:
         raise Refusal("poll_interval must be from 10 to 86400000", "poll_interval")
@@ -345,6 +365,6 @@ def failing(kind: Any, message: str, field_name: str | None = None) -> Callable[
 @asynccontextmanager
 async def serving(agent: FakeAgent, **settings: Any) -> AsyncIterator[Client]:
     """A client of the API on a free port of 127.0.0.1; `settings` are those of `Context`."""
-    app = build_app(Context(agent.ask, **settings))
+    app = build_app(Context(agent.ask, agent.ask_each, **settings))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield client

@@ -112,8 +112,8 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
         ("POST", ENDPOINTS, connection(port=bad), 400, "connection.port")
         for bad in (0, -1, 65536, 1.5, "modbus", True, [])
     ),
-    *(("POST", ENDPOINTS, connection(unitId=bad), 400, "connection.unitId") for bad in (-1, 248, "one", 1.5)),
-    *(("POST", ENDPOINTS, connection(slaveId=bad), 400, "connection.slaveId") for bad in (-1, 248, "one")),
+    *(("POST", ENDPOINTS, connection(unitId=bad), 400, "connection.unitId") for bad in (-1, 256, "one", 1.5)),
+    *(("POST", ENDPOINTS, connection(slaveId=bad), 400, "connection.slaveId") for bad in (-1, 256, "one")),
     *(("POST", ENDPOINTS, connection(timeout=bad), 400, "connection.timeout") for bad in (99, 30001, "soon")),
     ("POST", ENDPOINTS, connection(type="carrier pigeon"), 400, "connection.type"),
     # Endpoints: data points

@@ -1,5 +1,5 @@
 import pytest
-from fake_agent import NOW, SILENT, FakeAgent, serving
+from fake_agent import NOW, SILENT, FakeAgent, as_json, serving
 
 from actors.endpoints.messages import ChangeEndpoint, ListEndpoints, ReportHealth
 
@@ -51,7 +51,7 @@ async def test_an_added_endpoint_is_answered_flat_and_wrapped():
     assert body["enabled"] is True
     assert body["connection"] == {**PLC["connection"], "password": "********"}
     (row,) = agent.endpoints.values()
-    assert row.connection == PLC["connection"]
+    assert row.connection == as_json(PLC["connection"])
     assert (body["data_points"], body["metadata"]) == (PLC["data_points"], PLC["metadata"])
 
 

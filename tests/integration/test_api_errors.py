@@ -3,7 +3,7 @@ import logging
 from io import BytesIO
 
 import pytest
-from fake_agent import SILENT, FakeAgent, failing, serving
+from fake_agent import SILENT, FakeAgent, as_json, failing, serving
 
 from actors.endpoints.messages import AddEndpoint, ListEndpoints
 from actors.subsystems.messages import DescribeAgent
@@ -149,7 +149,7 @@ async def test_a_form_is_accepted_where_json_is():
         reply = await client.post("/v1/endpoints", data=form)
         assert reply.status == 201
         (row,) = agent.endpoints.values()
-        assert (row.connection, row.enabled, row.poll_interval) == ({"host": "x"}, False, 5000)
+        assert (row.connection, row.enabled, row.poll_interval) == (as_json({"host": "x"}), False, 5000)
 
 
 async def test_a_nul_in_a_path_is_400():
@@ -184,5 +184,5 @@ async def test_a_peek_gives_up_on_an_actor_that_does_not_answer(monkeypatch):
     async def never(target, message):
         await asyncio.Event().wait()
 
-    asking = context.Context(never)
+    asking = context.Context(never, never)
     assert await asking.peek("agent", DescribeAgent(), object) is None

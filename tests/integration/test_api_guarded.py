@@ -122,7 +122,8 @@ async def test_an_exemption_is_of_a_route_and_not_of_the_others_on_its_path(monk
 
 
 async def test_the_log_is_outermost_and_sees_every_refusal(caplog):
-    built = app.build_app(Context(FakeAgent().ask))
+    agent = FakeAgent()
+    built = app.build_app(Context(agent.ask, agent.ask_each))
     assert list(built.middlewares)[:2] == [log_access, map_errors]
     assert len(built.middlewares) == 4
     caplog.set_level(logging.INFO, "api.middleware")

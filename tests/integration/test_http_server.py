@@ -51,7 +51,8 @@ class Listening:
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[Listening]:
-    server = HttpServer(build_app(Context(FakeAgent().ask)))
+    agent = FakeAgent()
+    server = HttpServer(build_app(Context(agent.ask, agent.ask_each)))
     there = Listening(await server.start("127.0.0.1", 0))
     try:
         yield there
@@ -95,7 +96,8 @@ async def test_a_connection_that_asks_nothing_more_is_closed(monkeypatch):
 
 
 async def test_what_is_open_when_the_server_ends_is_closed_and_nobody_listens():
-    server = HttpServer(build_app(Context(FakeAgent().ask)))
+    agent = FakeAgent()
+    server = HttpServer(build_app(Context(agent.ask, agent.ask_each)))
     there = Listening(await server.start("127.0.0.1", 0))
     asking, silent = await there.connect(), await there.connect()
     assert await asking.ping()

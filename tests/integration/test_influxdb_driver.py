@@ -749,7 +749,7 @@ async def test_another_database_understands_the_points(
     tmp_path: Path, precision: str, granularity: int
 ) -> None:
     points = (DataPoint("oil temp"), DataPoint("running"), DataPoint("bad"), DataPoint("a,b=c"))
-    source = Source("e", "line 1,a=b", "modbus", "d", r"press\4 °C", points, (("t",),) * 4)
+    source = Source("e", "line 1,a=b", "modbus", "d", r"press\4 °C", points, ())
     times = [MS, MS + 1500, MS + 3001]
     with VictoriaMetrics(tmp_path) as database:
         owner = Owner(

@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, TypeVar
 
 from bench.modbus_server import ModbusServer
 
 SECONDS = 5.0
+T = TypeVar("T")
 
 
 class FieldServer:
@@ -49,3 +50,25 @@ def field(**options: Any) -> Iterator[FieldServer]:
         yield found
     finally:
         found.close()
+
+
+@contextmanager
+def on_a_thread(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """A server that runs on a loop of its own; what it yields may be looked at from any thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="device", daemon=True)
+    thread.start()
+
+    async def leave() -> None:
+        await server.__aexit__(None, None, None)
+
+    async def enter() -> T:
+        return await server.__aenter__()
+
+    try:
+        yield asyncio.run_coroutine_threadsafe(enter(), loop).result(SECONDS)
+    finally:
+        asyncio.run_coroutine_threadsafe(leave(), loop).result(SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(SECONDS)
+        loop.close()

@@ -11,6 +11,7 @@ here is written from the Modbus documents and shares no code with the agent or i
 import asyncio
 import os
 import random
+import ssl
 import struct
 import tty
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -169,6 +170,7 @@ class RudeDevice:
         self.registers = {index: index + 100 for index in range(2000)}
         self.log: list[tuple[int, int, int, int]] = []
         """Requests as (unit, function, address, count)."""
+        self.identification: dict[int, bytes] = {}
         self.lines: list[Line] = []
         self.connections = 0
         self.close_idle_after: float | None = None
@@ -199,6 +201,9 @@ class RudeDevice:
         elif function in (5, 6, 15, 16):
             self._write(asked)
             return asked.pdu[:5]
+        elif function == 43 and self.identification:
+            objects = [bytes((number, len(text))) + text for number, text in self.identification.items()]
+            return bytes((43, 14, 1, 1, 0, 0, len(objects))) + b"".join(objects)
         else:
             return bytes((function | 0x80, ILLEGAL_FUNCTION))
         return bytes((function, len(data))) + data
@@ -277,7 +282,7 @@ class Line(asyncio.Protocol, asyncio.DatagramProtocol):
         elif self.framing == "ascii" and b"\n" in received:
             size = received.index(b"\n") + 1
         elif self.framing == "rtu" and len(received) >= 7:
-            size = 9 + received[6] if received[1] in (15, 16) else 10 if received[1] == 22 else 8
+            size = 9 + received[6] if received[1] in (15, 16) else {22: 10, 43: 7}.get(received[1], 8)
         if not size or len(received) < size:
             return None
         frame, self._received = received[:size], received[size:]
@@ -345,11 +350,13 @@ def crc(data: bytes) -> int:
 
 
 @asynccontextmanager
-async def rude_device(*behaviours: Behaviour, framing: str = "mbap") -> AsyncIterator[RudeDevice]:
+async def rude_device(
+    *behaviours: Behaviour, framing: str = "mbap", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RudeDevice]:
     """On TCP, at `port`."""
     device = RudeDevice(behaviours)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Line(device, framing), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Line(device, framing), "127.0.0.1", 0, ssl=tls)
     device.port = server.sockets[0].getsockname()[1]
     try:
         yield device

@@ -25,7 +25,7 @@ def make_source(*points: Point) -> Source:
         device_uuid="1a2b3c4d-aaaa-4bbb-8ccc-ddddeeeeffff",
         device="press-4-1a2b3c4d",
         points=points,
-        topics=tuple((f"modbus/line-1/press-4/{point.name}",) for point in points),
+        prefixes=("modbus/line-1/press-4/",),
     )
 
 

@@ -82,7 +82,7 @@ def batch_of(readings: list[Reading]) -> Batch:
         device_uuid="1a2b3c4d-aaaa-4bbb-8ccc-ddddeeeeffff",
         device="press-4-1a2b3c4d",
         points=tuple(Point(name, unit) for name, unit, *_ in readings),
-        topics=tuple(() for _ in readings),
+        prefixes=(),
     )
     codes = [reading[3] for reading in readings]
     insights = [msgspec.convert(reading[4], Insight | None) for reading in readings]

@@ -13,7 +13,7 @@ SOURCE = Source(
     device_uuid="d",
     device="plc",
     points=(Point("speed", "m/s"), Point("temp")),
-    topics=((), ()),
+    prefixes=(),
 )
 ADDRESSES = ["holding:0", "holding:1"]
 GOOD = PollResult([1, 2])
@@ -91,6 +91,37 @@ def test_quality_is_the_share_of_successful_polls(good, bad, rate, quality, word
         quality,
         word,
     )
+
+
+def test_quality_is_the_share_of_data_points_that_have_a_value():
+    health = PollRecord("plc")
+    health.success(T0, 5.0, GOOD)
+    health.success(T0 + 1, 5.0, PollResult([1, None], [None, "ILLEGAL_ADDRESS"]))
+    report = health.report()
+    assert (report.connected, report.poll_success_rate, report.communication_quality) == (True, 1.0, 50.0)
+    health.success(T0 + 2, 5.0, GOOD)
+    assert health.report().communication_quality == 83.3
+
+
+def test_a_device_of_which_no_point_has_a_value_is_no_success():
+    health = polled(good=3)
+    health.success(T0 + 10, 5.0, PollResult([None, None], ["READ_ERROR", "ILLEGAL_ADDRESS"]))
+    report = health.report()
+    assert (report.connected, report.communication_quality, report.quality_word) == (True, 0.0, "poor")
+    assert (report.error_count, report.last_error) == (1, "no data point can be read: READ_ERROR")
+    summary = health.summary()
+    assert (summary["successfulPolls"], summary["failedPolls"]) == (3, 1)
+    assert summary["topErrors"][0]["type"] == "READ_ERROR"
+    assert [point["errorCount"] for point in health.registers(SOURCE, ADDRESSES)] == [1, 1]
+
+
+def test_an_uncertain_value_is_a_value_and_not_good():
+    health = PollRecord("plc")
+    health.success(T0, 5.0, PollResult([1, 2], [None, "OUT_OF_RANGE"]))
+    assert health.report().communication_quality == 100.0
+    [_, temp] = health.registers(SOURCE, ADDRESSES)
+    assert (temp["quality"], temp["qualityCode"], temp["lastValue"]) == ("UNCERTAIN", "OUT_OF_RANGE", 2)
+    assert temp["errorCount"] == 0
 
 
 def test_quality_is_0_and_offline_while_disconnected_whatever_the_rate():

@@ -12,7 +12,7 @@ def source(*names: str) -> Source:
         device_uuid="d-1",
         device="press-4",
         points=tuple(Point(name) for name in names),
-        topics=tuple((f"modbus/line-1/press-4/{name}", f"sensors/line-1/{name}") for name in names),
+        prefixes=("modbus/line-1/press-4/", "sensors/line-1/"),
     )
 
 

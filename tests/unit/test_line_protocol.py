@@ -20,7 +20,7 @@ def make_source(
     *names: str, device: str = "press-4", endpoint: str = "line1", protocol: str = "modbus"
 ) -> Source:
     points = tuple(Point(name) for name in names)
-    return Source("e", endpoint, protocol, "d", device, points, tuple((name,) for name in names))
+    return Source("e", endpoint, protocol, "d", device, points, ())
 
 
 def encoded(batch: Batch, points: Points = None) -> bytes | None:

@@ -25,6 +25,7 @@ SAMPLES: dict[Any, Any] = {
     float: 0.5,
     bool: True,
     bytes: b"\x00\xff",
+    msgspec.Raw: msgspec.Raw(b"{}"),
     type(None): None,
     msgspec.UnsetType: msgspec.UNSET,
     Path: Path("/var/lib/callboard"),

@@ -4,22 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from actors.endpoints.protocols.modbus.decode import Decoder
-from actors.endpoints.protocols.modbus.plan import plan
-from actors.endpoints.protocols.modbus.points import read_points
-
-
-def decode_all(reply: str | bytes, *points: dict[str, Any]) -> tuple[list[Any], dict[int, str] | None]:
-    """Values, and codes by place, of points that one request covers, from the reply's bytes (hex)."""
-    checked = read_points([{"name": f"p{index}", **point} for index, point in enumerate(points)])
-    [span] = plan(enumerate(checked))
-    decoder = Decoder(span.points, span.address, span.count)
-    values: list[Any] = [None] * len(points)
-    data = bytes.fromhex(reply) if isinstance(reply, str) else reply
-    assert decoder.size == len(data)
-    codes = decoder.fill(values, data)
-    return values, codes
+from modbus_bytes import decode_all, read
 
 
 def decode(reply: str | bytes, *points: dict[str, Any]) -> list[Any]:
@@ -27,12 +12,6 @@ def decode(reply: str | bytes, *points: dict[str, Any]) -> list[Any]:
     values, codes = decode_all(reply, *points)
     assert codes is None
     return values
-
-
-def read(reply: str, register: str = "holding:0", **given: Any) -> tuple[Any, str | None]:
-    """Value and code of one point."""
-    [value], codes = decode_all(reply, {"register": register, **given})
-    return value, (codes or {}).get(0)
 
 
 @pytest.mark.parametrize(
@@ -188,9 +167,7 @@ def test_different_scales_share_a_reply():
         "-0.3",
         "999999.9",
         "1e-05",
-        "3.4028235e+38",
         "16777216.0",
-        "1e+20",
         "0.0",
     ],
 )

@@ -4,18 +4,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modbus_bytes import write
 
 from actors.endpoints.protocols.modbus.encode import Writing, encode
 from actors.endpoints.protocols.modbus.kinds import BYTES, NUMBERS, ORDERS, REGISTERS, arrangement, limits_of
 from actors.endpoints.protocols.modbus.points import DataPoint, read_points
 from actors.system.failure import Refusal
-
-
-def write(value: Any, **point: Any) -> tuple[int, str, Any]:
-    """Function code, body in hex and the value afterwards."""
-    [checked] = read_points([{"name": "p", **point}])
-    writing = encode(checked, value)
-    return writing.function, writing.body.hex(), writing.value
 
 
 @pytest.mark.parametrize("value", [True, 1, 1.0, "true", "1", "on", "ON", " yes "])

@@ -10,7 +10,7 @@ POINTS = (Point("speed", "m/s"), Point("temp", "°C"), Point("temp[2]"))
 
 def source(name: str = "press", points: tuple[Point, ...] = POINTS, **changes: str) -> Source:
     fields = {"protocol": "modbus", "device_uuid": f"d-{name}", "device": f"{name}-unit"} | changes
-    return Source(endpoint_uuid=f"u-{name}", endpoint=name, points=points, topics=(), **fields)
+    return Source(endpoint_uuid=f"u-{name}", endpoint=name, points=points, prefixes=(), **fields)
 
 
 def batch(name: str = "press", **changes: object) -> Batch:

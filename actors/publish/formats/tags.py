@@ -1,6 +1,7 @@
 """Format `tags` (spec 02 section 5.2): names and values of one poll of one device."""
 
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -11,27 +12,46 @@ from actors.readings.batch import Batch, Source
 from actors.readings.interest import Points
 
 
+class _Tags:
+    """The frames of points of these names; devices whose points are called the same share them. What only a
+    poll with bad points needs is made for the first of them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = [text(name) for name in names]
+        self.entries = Entries([_value(name) for name in self._names])
+
+    @cached_property
+    def values(self) -> list[Frame]:
+        return [_value(name) for name in self._names]
+
+    @cached_property
+    def errors(self) -> list[Frame]:
+        return [(b'{"name":%b,"error":' % name, b"}") for name in self._names]
+
+
+def _value(name: bytes) -> Frame:
+    return b'{"name":%b,"value":' % name, b"}"
+
+
 class _Prepared(msgspec.Struct, frozen=True):
     device: bytes
-    entries: Entries
-    values: list[Frame]
-    errors: list[Frame]
+    tags: _Tags
 
 
 def _payload(pieces: Sequence[Piece], ids: MessageIds) -> bytes:
     ((batch, points),) = pieces
     prepared = _prepared.get(batch.source, points)
     if batch.qualities is None:
-        tags = prepared.entries.render(choose(batch.values, points))
+        tags = prepared.tags.entries.render(choose(batch.values, points))
     else:
-        tags = _with_errors(prepared, batch, batch.qualities, points)
+        tags = _with_errors(prepared.tags, batch, batch.qualities, points)
     return b'{"timestamp":%d%b[%b],"msgId":"%b"}' % (batch.timestamp, prepared.device, tags, ids.next())
 
 
-def _with_errors(prepared: _Prepared, batch: Batch, qualities: list[str | None], points: Points) -> bytes:
+def _with_errors(tags: _Tags, batch: Batch, qualities: list[str | None], points: Points) -> bytes:
     values = choose(batch.values, points)
     codes = choose(qualities, points)
-    frames = zip(prepared.values, prepared.errors, codes, strict=True)
+    frames = zip(tags.values, tags.errors, codes, strict=True)
     return join(
         [value if code is None else error for value, error, code in frames],
         [value if code is None else code for value, code in zip(values, codes, strict=True)],
@@ -39,16 +59,13 @@ def _with_errors(prepared: _Prepared, batch: Batch, qualities: list[str | None],
 
 
 def _prepare(source: Source, points: Points) -> _Prepared:
-    names = [text(point.name) for point in choose(list(source.points), points)]
-    values = [(b'{"name":%b,"value":' % name, b"}") for name in names]
     return _Prepared(
         device=b',"node":%b,"group":%b,"tags":' % (text(source.device), text(source.protocol)),
-        entries=Entries(values),
-        values=values,
-        errors=[(b'{"name":%b,"error":' % name, b"}") for name in names],
+        tags=_tags(tuple(point.name for point in choose(list(source.points), points))),
     )
 
 
+_tags = lru_cache(maxsize=64)(_Tags)
 _prepared = PerSource(_prepare)
 
 FORMAT = Format("tags", True, _payload)

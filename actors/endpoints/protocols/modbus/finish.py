@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from decimal import Context, Decimal
 from math import isfinite, lcm
 from typing import Any
 
@@ -63,12 +64,17 @@ def _decimal(points: list[DataPoint]) -> Finish:
 
 
 def _float32(points: list[DataPoint]) -> Finish:
-    """The shortest decimal numbers that are these floats: 21.3, not 21.299999237."""
+    """The shortest decimals that are these floats, 21.3 and not 21.299999237; whole numbers as they are."""
     packing = struct.Struct(f"{len(points)}f")
 
     def finish(raw: tuple[float, ...]) -> list[float | None]:
         # Up to seven digits, what a sensor has, are found by arithmetic at half the price of formatting.
-        short = [round(value * 1e4) / 1e4 if -1e3 < value < 1e3 else _shortest(value) for value in raw]
+        short = [
+            round(value * 1e4) / 1e4
+            if -1e3 < value < 1e3
+            else (round(value * 1e2) / 1e2 if -1e5 < value < 1e5 else _shortest(value))
+            for value in raw
+        ]
         try:
             back = packing.unpack(packing.pack(*short))
         except struct.error:  # a value is not finite
@@ -92,25 +98,18 @@ def _float16(points: list[DataPoint]) -> Finish:
 
 
 def _scaled_float16(points: list[DataPoint]) -> Finish:
-    lines = _lines(points)
-    return lambda raw: [
-        _scaled(_shortest_half(v), scale, offset, "%.12g")
-        for v, (scale, offset) in zip(raw, lines, strict=True)
-    ]
+    lines = [_line(point) for point in points]
+    return lambda raw: _scaled([_shortest_half(value) for value in raw], lines)
 
 
 def _scaled_float32(points: list[DataPoint]) -> Finish:
-    shorten, lines = _float32(points), _lines(points)
-    return lambda raw: [
-        _scaled(v, scale, offset, "%.12g") for v, (scale, offset) in zip(shorten(raw), lines, strict=True)
-    ]
+    shorten, lines = _float32(points), [_line(point) for point in points]
+    return lambda raw: _scaled(shorten(raw), lines)
 
 
 def _scaled_float64(points: list[DataPoint]) -> Finish:
-    lines = _lines(points)
-    return lambda raw: [
-        _scaled(v, scale, offset, "%.15g") for v, (scale, offset) in zip(raw, lines, strict=True)
-    ]
+    scales = [_exactly(point) for point in points]
+    return lambda raw: [scale(value) for value, scale in zip(raw, scales, strict=True)]
 
 
 def _string(points: list[DataPoint]) -> Finish:
@@ -133,15 +132,43 @@ _FINISHERS: dict[str, Callable[[list[DataPoint]], Finish]] = {
 }
 
 
-def _lines(points: list[DataPoint]) -> list[tuple[float, float]]:
-    return [(float(point.scale), float(point.offset)) for point in points]
+Scale = Callable[[float], float | None]
+"""From the raw to the scaled number; None unless both are finite."""
 
 
-def _scaled(value: float | None, scale: float, offset: float, digits: str) -> float | None:
-    if value is None:
-        return None
-    scaled = value * scale + offset
-    return float(digits % scaled) if isfinite(scaled) else None
+def _line(point: DataPoint) -> tuple[float, float, float, Scale]:
+    """Scale and offset, below which value their sum has lost digits, and what scales it then."""
+    offset = float(point.offset)
+    return float(point.scale), offset, abs(offset) / 100, _exactly(point)
+
+
+def _scaled(values: list[float | None], lines: list[tuple[float, float, float, Scale]]) -> list[float | None]:
+    """Of numbers of few digits: noise is behind the twelfth, unless the offset takes most of them away."""
+    return [
+        None
+        if value is None
+        else float("%.12g" % scaled)  # noqa: UP031 - the fastest
+        if least <= abs(scaled := value * scale + offset) < 1e12
+        else exactly(value)
+        for value, (scale, offset, least, exactly) in zip(values, lines, strict=True)
+    ]
+
+
+def _exactly(point: DataPoint) -> Scale:
+    """In decimal numbers, rounded once."""
+    context = Context(prec=40)
+    scale, offset = (
+        context.divide(Decimal(number.numerator), Decimal(number.denominator))
+        for number in (point.scale, point.offset)
+    )
+
+    def exactly(value: float) -> float | None:
+        if not isfinite(value):
+            return None
+        scaled = float(context.fma(Decimal(repr(value)), scale, offset))
+        return scaled if isfinite(scaled) else None
+
+    return exactly
 
 
 _FLOAT16 = struct.Struct("e")
@@ -149,12 +176,13 @@ _FLOAT32 = struct.Struct("f")
 
 
 def _shortest(value: float) -> float | None:
-    """The shortest decimal number that is this 32-bit float; None when it is not finite."""
-    return _shortened(value, _FLOAT32, ("%.7g", "%.8g"), "%.9g")
+    """This 32-bit float if it is whole, else the shortest decimal number that is it; None when it is not
+    finite."""
+    return value if value.is_integer() else _shortened(value, _FLOAT32, ("%.7g", "%.8g"), "%.9g")
 
 
 def _shortest_half(value: float) -> float | None:
-    """The shortest decimal number that is this 16-bit float; None when it is not finite."""
+    """The same of a 16-bit float."""
     return value if value.is_integer() else _shortened(value, _FLOAT16, ("%.3g", "%.4g"), "%.5g")
 
 

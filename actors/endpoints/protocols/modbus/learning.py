@@ -110,7 +110,7 @@ class Stretch:
         strikes = _STRIKES - 1 if piece.strikes else 0
         pieces = [Piece(Block(half, self.unit), strikes) for half in piece.block.span.halves()]
         for half in pieces:
-            half.was_sound = piece.was_sound
+            half.was_sound, half.joined = piece.was_sound, piece.joined
         return pieces
 
     def cut(self, failed: Piece, pieces: Sequence[Piece]) -> None:

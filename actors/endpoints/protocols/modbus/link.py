@@ -58,6 +58,10 @@ class Damaged(Transient):
     """A reply came, but not whole."""
 
 
+class Unreachable(Transient):
+    """There is no connection, and none can be made."""
+
+
 class Closed(Transient):
     """The connection ended under a request."""
 
@@ -194,7 +198,7 @@ class Link:
         return self._wire is not None
 
     async def open(self, seconds: float) -> None:
-        """Connect, unless it is connected. Raises `Transient` or `Permanent`.
+        """Connect, unless it is connected. Raises `Unreachable` or `Permanent`.
 
         Callers that wait while one of them fails share its failure: each trying in turn would
         keep the last waiting for the sum of all timeouts.
@@ -206,13 +210,13 @@ class Link:
             if self.is_open():
                 return
             if self._refused_at > asked:
-                raise Transient(str(self._down), code=self._down.code)
+                raise Unreachable(str(self._down), code=self._down.code)
             wire = Wire(self.connection, self._take, self._lost)
             try:
                 await dial(self.connection, wire, seconds)
             except Transient as failure:
                 self._down, self._refused_at = failure, self.loop.time()
-                raise
+                raise Unreachable(str(failure), code=failure.code) from failure
             self._timeouts.clear()
             self._opened_at = self.loop.time()
             self._replied = False
@@ -252,9 +256,9 @@ class Link:
         self._asking += 1
         try:
             while True:
+                if self._wire is None:
+                    await self.open(patience.timeout)
                 try:
-                    if self._wire is None:
-                        await self.open(patience.timeout)
                     found = await self._answer(exchange, self._share(request, patience, attempt))
                 except _FoundClosed:
                     found_closed += 1
@@ -270,7 +274,8 @@ class Link:
                     retried = isinstance(failure, Damaged) or failure.code == quality.TIMEOUT
                     if not retried or attempt >= patience.attempts or self.loop.time() >= patience.until:
                         raise
-                    hurried = self._hurried() if hurried is None else hurried
+                    if hurried is None and failure.code == quality.TIMEOUT:
+                        hurried = self._hurried()
                 else:
                     if hurried is not None:
                         self._line.between.too_soon(hurried, self.loop.time())

@@ -11,7 +11,7 @@ from actors.endpoints.protocol import PollResult
 from . import quality
 from .connection import Connection
 from .learning import Block, Fault, Lessons, Piece, Stretch
-from .link import UNFIT, Answer, Closed, Damaged, Link, Patience
+from .link import UNFIT, Answer, Link, Patience, Unreachable
 
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1
@@ -21,6 +21,9 @@ _SHARE_OF_ALL = 0.5
 """The same of all such replies together, but for the first."""
 _TIMES_RESTED = 20
 """A point that was waited for in vain rests at least so many times as long."""
+_GATEWAY_AGAIN = 4.0
+"""Seconds until a device is asked for again that its gateway does not reach, if the gateway says so at
+once."""
 _VAIN = 24
 """So many requests are refused before it is left for other polls to find out what is not."""
 
@@ -190,7 +193,7 @@ class Poll:
             if found in quality.BUSY and self._patient:
                 found = await self._insist(block, patience)
         except Transient as failure:
-            if not isinstance(failure, Closed | Damaged) and failure.code != quality.TIMEOUT:
+            if isinstance(failure, Unreachable):
                 raise
             self._failure = self._failure or failure
             self._silence = failure
@@ -203,9 +206,7 @@ class Poll:
             self._take(block, found)
         elif found in quality.SILENT_BEHIND_GATEWAY:
             self._silences += 1
-            self._failure = self._failure or Transient(
-                "the gateway does not reach the device", code=quality.DEVICE_OFFLINE
-            )
+            self._failure = self._failure or self._beyond_gateway()
         else:
             self._answered = True
         return found
@@ -219,6 +220,14 @@ class Poll:
                 return found
         self._patient = False
         return found
+
+    def _beyond_gateway(self) -> Transient:
+        """A gateway answers for a device that it does not reach: asking again costs as long as that took
+        it."""
+        took = monotonic() - self._began
+        within = max(_GATEWAY_AGAIN, self._within, _TIMES_RESTED * took)
+        reason = "the gateway does not reach the device"
+        return Transient(reason, code=quality.DEVICE_OFFLINE, retry_within=within)
 
     # What came of it
 

@@ -125,7 +125,7 @@ class ModbusReader(Reader):
         except Transient:
             return
         if isinstance(found, bytes):
-            self.metadata = objects_of(found)
+            self.identification = objects_of(found)
 
     def _connected(self) -> Link:
         if self._link is None:

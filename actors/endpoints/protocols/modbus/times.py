@@ -10,6 +10,7 @@ hour, minute, second, nanoseconds in four.
 The clock of an S7 knows no time zone; it is taken for UTC.
 """
 
+import re
 import struct
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,8 @@ _EPOCHS = {"unix_time": datetime(1970, 1, 1, tzinfo=UTC), "sunspec_time": dateti
 _DTL = struct.Struct(">H6BI")
 _DTL_YEARS = range(1970, 2555)
 _DT_YEARS = range(1990, 2090)
+_NANOSECONDS = re.compile(r"[.,][0-9]{6}([0-9]{1,3})", re.ASCII)
+"""Those of a text that `datetime` leaves out."""
 
 
 def text_of_time(kind: str, data: bytes) -> str:
@@ -25,12 +28,12 @@ def text_of_time(kind: str, data: bytes) -> str:
     if kind in _EPOCHS:
         return _text(_EPOCHS[kind] + timedelta(seconds=int.from_bytes(data, "big")), 0)
     if kind == "s7_dt":
-        digits = data.hex()
+        digits = data.hex()[:15]
         if not digits.isdigit():
             raise ValueError(f"{digits} is not made of decimal digits")
         year, month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(0, 12, 2))
         year += 1900 if year >= 90 else 2000
-        nanoseconds = int(digits[12:15]) * 1_000_000
+        nanoseconds = int(digits[12:]) * 1_000_000
     else:
         year, month, day, _, hour, minute, second, nanoseconds = _DTL.unpack(data)
         if year not in _DTL_YEARS or nanoseconds >= 1_000_000_000:
@@ -51,7 +54,9 @@ def bytes_of_time(kind: str, text: str) -> bytes:
     fields = (time.month, time.day, time.hour, time.minute, time.second)
     if kind == "s7_dtl" and time.year in _DTL_YEARS:
         month, day, *clock = fields
-        return _DTL.pack(time.year, month, day, weekday, *clock, time.microsecond * 1000)
+        finer = _NANOSECONDS.search(text)
+        nanoseconds = time.microsecond * 1000 + (int(finer[1].ljust(3, "0")) if finer else 0)
+        return _DTL.pack(time.year, month, day, weekday, *clock, nanoseconds)
     if kind == "s7_dt" and time.year in _DT_YEARS:
         digits = "".join(f"{field:02}" for field in (time.year % 100, *fields))
         return bytes.fromhex(f"{digits}{time.microsecond // 1000:03}{weekday}")

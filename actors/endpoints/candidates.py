@@ -1,0 +1,67 @@
+"""Endpoints that somebody wants to add: checked each by itself, before anybody looks at what there is."""
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+
+import msgspec
+
+from actors.endpoints import protocols
+from actors.endpoints.messages import AddEndpoint, ImportFault
+from actors.endpoints.protocol import Protocol
+from actors.state.names import check_name
+from actors.system.failure import Refusal
+from storage.endpoints import NewEndpoint
+
+SLICE = 0.002  # seconds of checking before others have their turn
+
+
+class Candidates(msgspec.Struct, frozen=True):
+    """What became of an import: those that can be added as far as they themselves go, by position."""
+
+    good: dict[int, NewEndpoint]
+    faults: list[ImportFault]
+
+
+def candidate(given: AddEndpoint) -> NewEndpoint:
+    """What is to be stored. Raises `Refusal`."""
+    check_name(given.name)
+    checked = protocols.find(given.protocol).accept(given.connection, given.data_points or [])
+    check_interval(given.poll_interval)
+    body = {
+        "protocol": given.protocol,
+        "connection": given.connection,
+        "poll_interval": given.poll_interval,
+        "enabled": given.enabled,
+        "data_points": given.data_points,
+        "metadata": given.metadata,
+        "fingerprint": given.fingerprint,
+    }
+    return NewEndpoint(given.name, body, checked.identifier, given.protocol)
+
+
+async def candidates(given: Sequence[AddEndpoint]) -> Candidates:
+    """Thousands of them keep others waiting for no longer than a slice."""
+    found = Candidates({}, [])
+    until = perf_counter() + SLICE
+    for position, one in enumerate(given):
+        try:
+            found.good[position] = candidate(one)
+        except Refusal as refusal:
+            found.faults.append(ImportFault(position, refusal.failed()))
+        if perf_counter() > until:
+            await asyncio.sleep(0)
+            until = perf_counter() + SLICE
+    return found
+
+
+def check_interval(interval: int) -> None:
+    """Raises `Refusal`."""
+    low, high = Protocol.INTERVAL_MS
+    if not low <= interval <= high:
+        raise Refusal(f"poll_interval must be {low} to {high} ms, not {interval}", "poll_interval")
+
+
+def taken(name: str) -> Refusal:
+    """There is an endpoint of that name."""
+    return Refusal(f"Endpoint already exists: {name}", "name", "conflict")

@@ -1,0 +1,1 @@
+"""Endpoints as files that people keep, edit and load again."""
