@@ -20,6 +20,11 @@ with 0, with that of the latest request; by a gateway that asks one after the ot
 one that it is at; over UDP with their own number or 0."""
 
 
+def bit(unit: int, address: int) -> bool:
+    """What coils and discrete inputs say: few of them anything."""
+    return hash((unit, address)) % 5 == 0
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Waits for nothing: when there is nothing to do, it is later."""
 
@@ -54,8 +59,8 @@ class Trouble(NamedTuple):
     exception: float = 0.0
     closed: float = 0.0
     doubled: float = 0.0
-    queues: bool = True
-    """Whether a device that is at work remembers another request, or does not hear it."""
+    remembers: int = 1
+    """Requests that a device hears while it is at work."""
     tells: bool = True
     """Whether the gateway says so when it gives up."""
     patience: float = 1.0
@@ -86,7 +91,8 @@ class World:
         self._latest = 0
         self._gateway: list[Asked] = []
         self._current: Asked | None = None
-        self._last_arrival = 0.0
+        self._reaches = 0.0
+        self._returns = 0.0
         self.trace: list[str] = []
 
     def note(self, text: str) -> None:
@@ -94,6 +100,11 @@ class World:
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share
+
+    def _after(self, latest: float) -> float:
+        """When something arrives; but for datagrams, not before what was sent earlier."""
+        at = self.loop.time() + self.random.uniform(0.001, 0.02)
+        return at if self.kind == "udp" else max(at, latest + 1e-6)
 
     # From the client
 
@@ -106,7 +117,8 @@ class World:
             self.loop.call_later(self.random.uniform(0, self.timeout), wire.end)
         if self.chance(self.trouble.lost):
             return
-        self.loop.call_later(self.random.uniform(0.001, 0.02), self._arrive, asked)
+        self._reaches = self._after(self._reaches)
+        self.loop.call_at(self._reaches, self._arrive, asked)
 
     def _arrive(self, asked: Asked) -> None:
         self._latest = asked.number
@@ -133,7 +145,7 @@ class World:
 
     def _on_bus(self, asked: Asked) -> None:
         waiting = self._busy.setdefault(asked.unit, [])
-        if waiting and not self.trouble.queues:
+        if len(waiting) > self.trouble.remembers:
             return
         waiting.append(asked)
         if len(waiting) == 1:
@@ -159,8 +171,13 @@ class World:
     def _answer(self, asked: Asked) -> bytes:
         pdu, unit = asked.pdu, asked.unit
         address, count = struct.unpack_from(">HH", pdu, 1)
+        if pdu[0] in (1, 2):
+            bits = sum(bit(unit, address + index) << index for index in range(count))
+            return bytes((pdu[0], (count + 7) // 8)) + bits.to_bytes((count + 7) // 8, "little")
         if pdu[0] in (3, 4):
-            values = [self._registers.get((unit, at), 1000 * unit + at) for at in range(address, address + count)]
+            values = [
+                self._registers.get((unit, at), 1000 * unit + at) for at in range(address, address + count)
+            ]
             return bytes((pdu[0], 2 * count)) + struct.pack(f">{count}H", *values)
         if pdu[0] == 6:
             self._write(unit, address, count)
@@ -193,10 +210,8 @@ class World:
             return
         frame = self._framed(number, unit, pdu)
         self.note(f"<- {number} unit {unit} {pdu.hex()}")
-        at = self.loop.time() + self.random.uniform(0.001, 0.02)
-        if self.kind != "udp":
-            at = self._last_arrival = max(at, self._last_arrival + 1e-6)
-        self.loop.call_at(at, wire.take, frame)
+        self._returns = self._after(self._returns)
+        self.loop.call_at(self._returns, wire.take, frame)
         if self.kind == "udp" and self.chance(self.trouble.doubled):
             self.loop.call_later(self.random.uniform(0.001, 2 * self.timeout), wire.take, frame)
 
@@ -213,7 +228,9 @@ class World:
     def _framed(self, number: int, unit: int, pdu: bytes) -> bytes:
         plain = bytes((unit,)) + pdu
         if self.kind == "ascii":
-            return self._spoilt(b":" + (plain + bytes((-sum(plain) & 0xFF,))).hex().upper().encode() + b"\r\n")
+            return self._spoilt(
+                b":" + (plain + bytes((-sum(plain) & 0xFF,))).hex().upper().encode() + b"\r\n"
+            )
         if self.kind in ("serial", "rtu-over-tcp"):
             return self._spoilt(plain + crc(plain).to_bytes(2, "little"))
         return struct.pack(">HHH", number, 0, len(plain)) + plain

@@ -44,7 +44,7 @@ class Request:
 
     @property
     def shape(self) -> tuple[int, bytes]:
-        """Replies of different shapes cannot be taken for each other."""
+        """What a reply must have."""
         return self.function, self.expects
 
 
@@ -102,6 +102,13 @@ def answer(request: Request, frame: Frame) -> bytes | int | None:
     ):
         return None
     return body[1:end]
+
+
+def alike(one: Request, other: Request) -> bool:
+    """Whether a reply to the one may look like a reply to the other."""
+    if one.function in _BIT_TABLES:  # it may be padded
+        return one.function == other.function and one.expects >= other.expects
+    return one.shape == other.shape
 
 
 class Framing(ABC):
