@@ -15,9 +15,9 @@ from servers.rude_device import crc
 
 WRITABLE = 900
 KINDS = ("serial", "rtu-over-tcp", "ascii", "own", "zero", "latest", "queue", "udp", "udp-zero")
-"""How replies come: on a serial line, through a transparent gateway, in ASCII; over TCP with their own number,
-with 0, with that of the latest request; by a gateway that asks one after the other and gives the number of the
-one that it is at; over UDP with their own number or 0."""
+"""How replies come: on a serial line, through a transparent gateway, in ASCII; over TCP with their own
+number, with 0, with that of the latest request; by a gateway that asks one after the other and gives the
+number of the one that it is at; over UDP with their own number or 0."""
 
 
 def bit(unit: int, address: int) -> bool:
