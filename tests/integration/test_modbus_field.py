@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from servers.polling import good, polling
+from servers.polling import good, never_wrong, polling
 from servers.rude_device import (
     RudeDevice,
     always,
@@ -31,12 +31,6 @@ from actors.endpoints.protocols.modbus import learning, line
 RTU = {"type": "rtu-over-tcp"}
 FAR_APART = (0, 50, 100)
 """Registers that are read by requests of their own, of equal shape."""
-
-
-def never_wrong(readings: list[dict[str, Any]]) -> None:
-    for reading in readings:
-        for name, (value, code) in reading.items():
-            assert code is not None or value == int(name[1:]) + 100, f"{name} is {value}, GOOD"
 
 
 # Late replies

@@ -64,6 +64,12 @@ def good(*registers: int) -> dict[str, Reading]:
     return {f"p{register}": (register + 100, None) for register in registers}
 
 
+def never_wrong(readings: list[dict[str, Reading]]) -> None:
+    for reading in readings:
+        for name, (value, code) in reading.items():
+            assert code is not None or value == int(name[1:]) + 100, f"{name} is {value}, GOOD"
+
+
 @asynccontextmanager
 async def polling(
     device: RudeDevice, *points: Any, within: float = 1.0, **connection: Any

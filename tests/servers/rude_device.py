@@ -235,6 +235,7 @@ class Line(asyncio.Protocol, asyncio.DatagramProtocol):
         self.connected_at = asyncio.get_running_loop().time()
         self.replied_at = -1e9
         self.latest_transaction = 0
+        self.ended_by: Exception | None = None
         self._received = b""
         self._transport: Any = None
         self._idle: asyncio.TimerHandle | None = None
@@ -252,6 +253,7 @@ class Line(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.device.lines.remove(self)
+        self.ended_by = exc
         if self._idle is not None:
             self._idle.cancel()
 

@@ -13,7 +13,7 @@ from .decode import Decoder
 from .frames import Request, reading
 from .plan import Span, span_of
 
-_FIRST_REST = 10.0
+_FIRST_REST, _LONGEST_FIRST_REST = 10.0, 60.0
 _LONGEST_REST = 300.0
 _FIRST_DOUBT = 60.0
 _LONGEST_DOUBT = 3600.0
@@ -84,7 +84,7 @@ class Piece:
         self.strikes += fault is not Fault.refused
         tired = fault is Fault.refused or (fault is Fault.silent and self.strikes >= self.enough)
         if tired and self.block.is_single:
-            least = _FIRST_REST if self.was_sound else max(_FIRST_REST, least_rest)
+            least = _FIRST_REST if self.was_sound else min(max(_FIRST_REST, least_rest), _LONGEST_FIRST_REST)
             self.rest = min(max(2 * self.rest, least), _LONGEST_REST)
             self.due = now + self.rest
 

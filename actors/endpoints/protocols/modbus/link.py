@@ -65,7 +65,7 @@ class Closed(Transient):
     """The connection ended under a request."""
 
 
-class _FoundClosed(Transient):
+class _FoundClosed(Unreachable):
     """It had ended before."""
 
 
@@ -500,6 +500,7 @@ class Link:
             found = answer(exchange.request, frame)
             if found is None:
                 if not unit.pays(frame, others=True):
+                    unit.forget(inf)  # by order it is the answer
                     exchange.end(UNFIT)
                 return
             if line.echoes is None and exchange.request.function in READS:
