@@ -17,6 +17,7 @@ from .quality import SILENT_BEHIND_GATEWAY
 _LATEST = 60.0
 """Seconds after which nobody answers any more, unless the time-out is longer than a tenth of it."""
 _MOST_OWED = 64
+"""Requests that no device has still to answer."""
 _FEW = range(1, 5)
 """Registers, or bytes of bits, that are asked for only to see what comes: the less, the likelier."""
 _FORGET_AFTER = 600.0
@@ -61,11 +62,10 @@ class Unit:
         device has done with what is older. With `others` it is none to what was sent last."""
         for index in range(len(self.owed) - others):
             found = answer(self.owed[index].request, frame)
+            if found in SILENT_BEHIND_GATEWAY:
+                return True  # the gateway has given up, the device perhaps not
             if found is not None:
-                if (
-                    found not in SILENT_BEHIND_GATEWAY
-                ):  # else the gateway has given up, the device perhaps not
-                    del self.owed[: index + 1]
+                del self.owed[: index + 1]
                 return True
         return False
 
@@ -180,11 +180,10 @@ class Line:
             found = self.units[number] = Unit()
         return found
 
-    @property
-    def matters(self) -> bool:
+    def matters(self, now: float) -> bool:
         """Whether there is anything that a later connection has to know."""
         return bool(self.between.seconds or self.connected.seconds) or any(
-            unit.owed for unit in self.units.values()
+            sent.until > now for unit in self.units.values() for sent in unit.owed
         )
 
 
@@ -194,8 +193,9 @@ _MANY = 1000
 
 def line_at(place: str) -> Line:
     """The line of the running loop at that place."""
-    lines = _lines.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    lines = _lines.setdefault(loop, {})
     if len(lines) > _MANY:
-        for other in [other for other, line in lines.items() if not line.matters]:
+        for other in [other for other, line in lines.items() if not line.matters(loop.time())]:
             del lines[other]
     return lines.setdefault(place, Line())
