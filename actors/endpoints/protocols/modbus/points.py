@@ -81,7 +81,7 @@ class Location(msgspec.Struct, frozen=True):
         return f"{self.table.name}:{self.address}{bit}"
 
 
-class DataPoint(msgspec.Struct, frozen=True):
+class DataPoint(msgspec.Struct, frozen=True, gc=False):
     """A checked data point. Value = raw x `scale` + `offset`."""
 
     name: str
