@@ -197,7 +197,9 @@ class Link:
             try:
                 await dial(self.connection, wire, seconds)
             except Transient as failure:
-                self._down, self._refused_at = failure, self.loop.time()
+                # Not the failure itself, which would keep all that was tried.
+                self._down = Transient(str(failure), code=failure.code)
+                self._refused_at = self.loop.time()
                 raise Unreachable(str(failure), code=failure.code) from failure
             self._timeouts.clear()
             self._opened_at = self.loop.time()
