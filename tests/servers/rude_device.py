@@ -54,6 +54,10 @@ class Asked:
         """Seconds between `before` and the reply."""
         self.damaged = False
         self.copies = 1
+        self.reframe: Callable[[bytes], bytes] = lambda frame: frame
+        """What is sent instead of the right frame."""
+        self.piece = 0
+        """Bytes that are sent at once, `apart` seconds apart; 0: all."""
 
     def touches(self, registers: Iterable[int]) -> bool:
         return any(self.address <= register < self.address + self.count for register in registers)
@@ -139,6 +143,11 @@ def deaf_after_connect(seconds: float, *, close: bool = False) -> Behaviour:
     return behave
 
 
+def reframed(change: Callable[[bytes], bytes]) -> Behaviour:
+    """Every reply's frame is changed so on its way."""
+    return when(always, reframe=change)
+
+
 def echoes(*, apart: float = 0.0) -> Behaviour:
     """An adapter that hears what it sends."""
 
@@ -165,6 +174,10 @@ class RudeDevice:
         self.lines: list[Line] = []
         self.connections = 0
         self.close_idle_after: float | None = None
+        self.greeting = b""
+        """Sent to whoever connects."""
+        self.most_lines: int | None = None
+        """Whoever connects beyond so many is hung up on at once."""
 
     def behave(self, *behaviours: Behaviour) -> None:
         """From now on."""
@@ -232,6 +245,10 @@ class Line(asyncio.Protocol, asyncio.DatagramProtocol):
         self._transport, self.close = transport, transport.close
         self.send = getattr(transport, "write", self.send)
         self._watch_idleness()
+        if self.device.greeting:
+            self.send(self.device.greeting)
+        if self.device.most_lines is not None and len(self.device.lines) > self.device.most_lines:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.device.lines.remove(self)
@@ -294,15 +311,22 @@ class Line(asyncio.Protocol, asyncio.DatagramProtocol):
             if asked.before:
                 self.send(asked.before)
             return
-        frame = self._framed(asked)
+        frame = asked.reframe(self._framed(asked))
         self.replied_at = asyncio.get_running_loop().time()
-        if asked.apart:
+        if asked.piece:
+            self._send_in_pieces(frame, asked)
+        elif asked.apart:
             self.send(asked.before)
             asyncio.get_running_loop().call_later(asked.apart, self.send, frame + asked.after)
         else:
             self.send(asked.before + asked.copies * frame + asked.after)
         if asked.close == "after":
             self.close()
+
+    def _send_in_pieces(self, frame: bytes, asked: Asked) -> None:
+        loop = asyncio.get_running_loop()
+        for number, start in enumerate(range(0, len(frame), asked.piece)):
+            loop.call_later(number * asked.apart, self.send, frame[start : start + asked.piece])
 
     def _framed(self, asked: Asked) -> bytes:
         pdu = self.device.answer(asked) + asked.surplus

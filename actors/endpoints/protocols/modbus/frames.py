@@ -4,6 +4,7 @@ Sources: Modbus Application Protocol 1.1b3 and Modbus over Serial Line 1.02. Wha
 request that it answers differs: over TCP and UDP it has a number and a unit, on a serial line a unit alone.
 """
 
+import re
 import struct
 from abc import ABC, abstractmethod
 from binascii import hexlify, unhexlify
@@ -24,6 +25,8 @@ _WRITES = (WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS, MASK_REGIST
 _FUNCTIONS = frozenset((*READS, *_WRITES, IDENTIFY))
 _MBAP = struct.Struct(">HHHBB")
 _BIT_TABLES = (Table.coil, Table.discrete)
+_ASCII_REPLY = re.compile(rb"[:>]((?:[0-9A-Fa-f]{2}){4,})\r?\n")
+"""Chargers of ABL begin their replies with the second sign."""
 _LONGEST = 2 * 260
 """Bytes that a frame over TCP says it has at most; devices send more than the 260 that are allowed."""
 
@@ -41,7 +44,7 @@ class Request:
 
     @property
     def shape(self) -> tuple[int, bytes]:
-        """Replies of different shapes cannot be taken for each other."""
+        """What a reply must have."""
         return self.function, self.expects
 
 
@@ -101,6 +104,13 @@ def answer(request: Request, frame: Frame) -> bytes | int | None:
     return body[1:end]
 
 
+def alike(one: Request, other: Request) -> bool:
+    """Whether a reply to the one may look like a reply to the other."""
+    if one.function in _BIT_TABLES:  # it may be padded
+        return one.function == other.function and one.expects >= other.expects
+    return one.shape == other.shape
+
+
 class Framing(ABC):
     """How requests and replies are put on the wire."""
 
@@ -137,12 +147,26 @@ class Mbap(Framing):
             # Behind bytes that make no frame only what looks like the reply is one.
             likely = (request.function,) if at else _FUNCTIONS
             if protocol == 0 and 2 <= length <= _LONGEST and function & 0x7F in likely:
-                end = at + 6 + length
+                end = _end_of(received, at, length, request)
                 if end > size:
                     return None, at
                 return Frame(transaction, unit, function, received[at + _MBAP.size : end]), end
             at += 1
         return None, at
+
+
+def _end_of(received: bytes, at: int, length: int, request: Request) -> int:
+    """Where a frame ends. Some gateways count one byte too few, or too many: a reply that begins as it has to
+    says itself how long it is."""
+    end, body = at + 6 + length, at + _MBAP.size
+    function = received[body - 1]
+    if function & EXCEPTION:
+        says = body + 1
+    elif function == request.function != IDENTIFY and received.startswith(request.expects, body):
+        says = body + (1 + request.expects[0] if function in READS else len(request.expects))
+    else:
+        return end
+    return says if says <= end + 1 else end
 
 
 class Rtu(Framing):
@@ -179,17 +203,11 @@ class Ascii(Framing):
         return b":" + hexlify(frame + bytes((FramerAscii.compute_LRC(frame),))).upper() + b"\r\n"
 
     def decode(self, received: bytes, request: Request) -> tuple[Frame | None, int]:
-        start = 0
-        while (end := received.find(b"\n", start)) >= 0:
-            line = received[start:end].rstrip(b"\r")
-            start = end + 1
-            try:
-                frame = unhexlify(line[line.rindex(b":") + 1 :])
-            except ValueError:
-                continue
-            if len(frame) > 3 and FramerAscii.compute_LRC(frame[:-1]) == frame[-1]:
-                return Frame(None, frame[0], frame[1], frame[2:-1]), start
-        return None, start
+        for found in _ASCII_REPLY.finditer(received):
+            frame = unhexlify(found[1])
+            if FramerAscii.compute_LRC(frame[:-1]) == frame[-1]:
+                return Frame(None, frame[0], frame[1], frame[2:-1]), found.end()
+        return None, received.rfind(b"\n") + 1
 
     def is_whole(self, received: bytes, request: Request) -> bool:
         return b"\n" in received

@@ -18,8 +18,9 @@ _LONGEST_REST = 300.0
 _FIRST_DOUBT = 60.0
 _LONGEST_DOUBT = 3600.0
 _CALL = 5.0
-_STRIKES = 2
-"""So many times in a row a request of several points must fail for its time, not its address, to be cut."""
+_STRIKES, _STRIKES_OF_SOUND = 2, 4
+"""So many times in a row a request must fail for its time, not its address, before it is cut, or rests; more
+often one that was read before: replies get lost."""
 
 
 class Fault(Enum):
@@ -56,14 +57,14 @@ class Piece:
 
     __slots__ = ("block", "code", "due", "failed_at", "fault", "joined", "rest", "strikes", "was_sound")
 
-    def __init__(self, block: Block, strikes: int = 0) -> None:
+    def __init__(self, block: Block) -> None:
         self.block = block
         self.fault: Fault | None = None
         self.code = ""
         self.due = 0.0
         self.failed_at = 0.0
         self.rest = 0.0
-        self.strikes = strikes
+        self.strikes = 0
         """how often in a row it failed without being refused"""
         self.was_sound = False
         self.joined = False
@@ -81,16 +82,21 @@ class Piece:
         """The block was not read."""
         self.fault, self.code, self.failed_at = fault, code, now
         self.strikes += fault is not Fault.refused
-        tired = fault is Fault.refused or (fault is Fault.silent and self.strikes >= _STRIKES)
+        tired = fault is Fault.refused or (fault is Fault.silent and self.strikes >= self.enough)
         if tired and self.block.is_single:
-            self.rest = min(max(2 * self.rest, _FIRST_REST, least_rest), _LONGEST_REST)
+            least = _FIRST_REST if self.was_sound else max(_FIRST_REST, least_rest)
+            self.rest = min(max(2 * self.rest, least), _LONGEST_REST)
             self.due = now + self.rest
+
+    @property
+    def enough(self) -> int:
+        return _STRIKES_OF_SOUND if self.was_sound else _STRIKES
 
     @property
     def is_to_cut(self) -> bool:
         if self.block.is_single or self.fault is None:
             return False
-        return self.fault in (Fault.refused, Fault.troubled) or self.strikes >= _STRIKES
+        return self.fault in (Fault.refused, Fault.troubled) or self.strikes >= self.enough
 
 
 class Stretch:
@@ -107,17 +113,19 @@ class Stretch:
 
     def halves(self, piece: Piece) -> list[Piece]:
         """Pieces of half the points each. They take over that such a request is known to fail."""
-        strikes = _STRIKES - 1 if piece.strikes else 0
-        pieces = [Piece(Block(half, self.unit), strikes) for half in piece.block.span.halves()]
+        pieces = [Piece(Block(half, self.unit)) for half in piece.block.span.halves()]
         for half in pieces:
             half.was_sound, half.joined = piece.was_sound, piece.joined
+            half.strikes = half.enough - 1 if piece.strikes else 0
         return pieces
 
     def cut(self, failed: Piece, pieces: Sequence[Piece]) -> None:
         """Note that a piece failed as a whole and was read in these pieces. If all of them were, it was for
         its size, or for a register between the points: pieces are joined only to less, until in doubt.
-        Trouble may also have passed meanwhile: that has to happen twice."""
-        once = failed.fault in (Fault.troubled, Fault.busy) and not failed.joined
+        Trouble may also have passed meanwhile, as may that of a piece that was read before: that has to
+        happen twice."""
+        passing = failed.was_sound or failed.fault in (Fault.troubled, Fault.busy)
+        once = passing and not failed.joined
         if not once and len(pieces) > 1 and all(piece.fault is None for piece in pieces):
             size = failed.block.span.count
             self._limit = size if self._limit is None else min(self._limit, size)
@@ -130,8 +138,9 @@ class Stretch:
         for piece in pieces:
             if joined and self._joinable(joined[-1], piece):
                 points = joined[-1].block.span.points + piece.block.span.points
-                joined[-1] = Piece(Block(span_of(points), self.unit), strikes=_STRIKES - 1)
+                joined[-1] = Piece(Block(span_of(points), self.unit))
                 joined[-1].was_sound = joined[-1].joined = True
+                joined[-1].strikes = joined[-1].enough - 1
             else:
                 joined.append(piece)
         self.pieces = joined
@@ -201,6 +210,11 @@ class Lessons:
         self._called_at = now
         self._calls += 1
         return resting[self._calls % len(resting)]
+
+    def overdue(self, now: float) -> Piece | None:
+        """Of what could not be read and is to be tried again, what has waited for longest."""
+        due = [piece for _, piece in self.pieces if piece.fault is not None and not piece.rests(now)]
+        return min(due, key=lambda piece: piece.failed_at, default=None)
 
     def trial(self) -> Piece:
         """What to ask a device of which nothing could be read: by turns everything that was asked, and ever

@@ -1,9 +1,9 @@
 """What is known of a line whoever has it open: who still owes replies, and what pace its devices need.
 
-A reply that comes after its time-out could be taken for that to a later request. Its number rules that out
-where whoever answers is seen to number honestly; a gateway may put the number of the latest request, or 0,
-into any reply. Else only the shape of a reply (function and size) tells it apart, and that devices answer in
-order: once a request is answered, nothing that was asked before it is.
+A reply that comes after its time-out could be taken for that to a later request. Its number does not rule
+that out: a gateway may put 0 into any reply, or the number of the request that came last, or that of the one
+that it is at. Only the shape of a reply (function and size) tells it apart, and that devices answer in order:
+once a request is answered, nothing that was asked before it is.
 """
 
 import asyncio
@@ -11,10 +11,12 @@ from math import inf
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from .frames import EXCEPTION, READS, Frame, Request, variant
+from .frames import READS, Frame, Request, alike, answer, variant
+from .quality import SILENT_BEHIND_GATEWAY
 
 _LATEST = 60.0
 """Seconds after which nobody answers any more, unless the time-out is longer than a tenth of it."""
+_MOST_OWED = 64
 _FEW = range(1, 5)
 """Registers, or bytes of bits, that are asked for only to see what comes: the less, the likelier."""
 _FORGET_AFTER = 600.0
@@ -22,71 +24,73 @@ _SAME = 0.01
 """Pauses that differ by less do not differ."""
 
 
-class Owed(NamedTuple):
-    """A request that may yet be answered so many `times`; moments are those of the loop."""
+class Sent(NamedTuple):
+    """A request that may yet be answered; moments are those of the loop. What it reads was asked for at
+    `since`, it went out at `at`."""
 
     request: Request
     since: float
+    at: float
     until: float
-    times: int
+
+    def is_older(self, request: Request, since: float) -> bool:
+        """Whether its reply does not say what that to the request would."""
+        return self.since < since or self.request.body != request.body
 
 
 class Unit:
     """A device on the line."""
 
     def __init__(self) -> None:
-        self.owed: dict[tuple[int, bytes], Owed] = {}
+        self.owed: list[Sent] = []
+        """What was sent and not answered yet, the oldest first."""
         self.answered: dict[tuple[int, bytes], Request] = {}
         """The latest read requests of two shapes that were answered."""
         self.slowest: float | None = None
         """Seconds that a reply lately took at most; None before the first."""
         self._narrow = False
 
-    def owe(self, request: Request, since: float, now: float, timeout: float) -> None:
-        """Note that a request was not answered, at least not yet."""
-        before = self.owed.get(request.shape)
-        count = 1
-        if before is not None:
-            count += before.times
-            # Of two different requests no reply is known to be that to one of them.
-            since = min(since, before.since) if before.request.body == request.body else -inf
-        self.owed[request.shape] = Owed(request, since, now + max(_LATEST, 10 * timeout), count)
+    def owes(self, request: Request, since: float, now: float, timeout: float) -> None:
+        """Note that a request was sent."""
+        self.owed.append(Sent(request, since, now, now + max(_LATEST, 10 * timeout)))
+        if len(self.owed) > _MOST_OWED:
+            del self.owed[0]
 
-    def paid(self, frame: Frame) -> bool:
-        """Whether that reply was owed; it is not any more."""
-        failed = frame.function & EXCEPTION
-        for (function, expects), owed in self.owed.items():
-            if function == frame.function & ~EXCEPTION and (failed or frame.body.startswith(expects)):
-                if owed.times > 1:
-                    self.owed[function, expects] = owed._replace(times=owed.times - 1)
-                else:
-                    del self.owed[function, expects]
+    def pays(self, frame: Frame, *, others: bool = False) -> bool:
+        """Whether a reply was owed. It may be that to the first request that it fits or to a later one: the
+        device has done with what is older. With `others` it is none to what was sent last."""
+        for index in range(len(self.owed) - others):
+            found = answer(self.owed[index].request, frame)
+            if found is not None:
+                if (
+                    found not in SILENT_BEHIND_GATEWAY
+                ):  # else the gateway has given up, the device perhaps not
+                    del self.owed[: index + 1]
                 return True
         return False
 
     def doubts(self, request: Request, since: float, now: float) -> bool:
-        """Whether a reply of the request's shape could be that to another one, or to the same one asked
-        before `since`."""
-        owed = self.owed.get(request.shape)
-        if owed is None:
-            return False
-        if owed.until < now:
-            del self.owed[request.shape]
-            return False
-        return owed.since < since or owed.request.body != request.body
+        """Whether a reply to the request could be that to another one, or to the same one asked before
+        `since`."""
+        while self.owed and self.owed[0].until < now:
+            del self.owed[0]
+        return any(sent.is_older(request, since) and alike(sent.request, request) for sent in self.owed)
 
-    def owes_exception(self, request: Request, since: float) -> bool:
+    def doubts_exception(self, request: Request, since: float) -> bool:
         """Whether an exception could be the answer to an earlier request of that function."""
         return any(
-            function == request.function and self.doubts(owed.request, since, -inf)
-            for (function, _), owed in self.owed.items()
+            sent.is_older(request, since) and sent.request.function == request.function for sent in self.owed
         )
+
+    def forget(self, before: float) -> None:
+        """Take it that nothing that was sent before that moment is answered any more."""
+        self.owed = [sent for sent in self.owed if sent.at >= before]
 
     def probe(self, request: Request) -> Request | None:
         """A request whose reply cannot be taken for one that is owed, and that the device is likely to
         answer; None when there is none."""
         for known in self.answered.values():
-            if known.shape not in self.owed:
+            if not self._is_alike(known):
                 return known
         if request.function not in READS:
             return None
@@ -94,21 +98,19 @@ class Unit:
             found = variant(request, units)
             if found is None or (self._narrow and found.expects > request.expects):
                 continue
-            if found.shape not in self.owed and found.shape != request.shape:
+            if found.shape != request.shape and not self._is_alike(found):
                 return found
         return None
+
+    def _is_alike(self, request: Request) -> bool:
+        return any(alike(sent.request, request) for sent in self.owed)
 
     def probe_failed(self) -> None:
         """The device did not like a probe: what it has never been asked for is not asked for again."""
         self._narrow = True
 
-    def answers(self, request: Request, seconds: float, surplus: bool) -> None:
-        """Note a reply that took so long; `surplus` when the request went out several times, and more
-        replies may follow."""
-        owed = self.owed.get(request.shape) if surplus else None
-        self.owed.clear()
-        if owed is not None:
-            self.owed[request.shape] = owed
+    def answers(self, request: Request, seconds: float) -> None:
+        """Note that a request was answered, and took so long."""
         self.slowest = seconds if self.slowest is None else max(seconds, 0.98 * self.slowest)
         if request.function in READS and self.answered.get(request.shape) is not request:
             self.answered.pop(request.shape, None)
@@ -165,8 +167,6 @@ class Line:
 
     def __init__(self) -> None:
         self.units: dict[int, Unit] = {}
-        self.honest = False
-        """Whether a late reply came with the number of its own request."""
         self.echoes: bool | None = None
         """Whether what is sent comes back before the reply; None before the first reply."""
         self.between = Pause(0.12, 1.0, 2, guessed=False)

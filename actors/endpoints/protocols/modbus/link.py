@@ -6,7 +6,7 @@ request.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from math import inf
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from actors.connections.connection import Permanent, Transient
 
 from . import quality
 from .connection import Connection
-from .frames import ECHOED, Frame, Request, answer
+from .frames import READS, Frame, Request, answer
 from .line import Unit, line_at
 from .wire import Wire, dial, framing_of
 
@@ -40,7 +40,6 @@ _HURRIED = 1.0
 _BITS_PER_CHARACTER = 11
 _SILENCE_CHARACTERS = 3.5
 _MIN_SILENCE = 0.00175
-_REMEMBERED = 64
 _REOPENED = 3
 """So many times a connection is opened that ends before it is used."""
 
@@ -73,12 +72,25 @@ class _FoundClosed(Transient):
 _links: dict[tuple[asyncio.AbstractEventLoop, str], "Link"] = {}
 
 
+def _key(connection: Connection) -> tuple[asyncio.AbstractEventLoop, str]:
+    """Where the link is that the device shares, if there is one. An adapter that is plugged in anew may have
+    another name than before: that of the first user's port stands for all the others."""
+    loop = asyncio.get_running_loop()
+    line = connection.line
+    if not connection.is_serial:
+        return loop, line
+    for other, link in _links.items():
+        if other[0] is loop and link.connection.is_serial and link.connection.line == line:
+            return other
+    return loop, connection.serial_port
+
+
 def acquire(connection: Connection) -> "Link":
     """The link that the device's line shares; every acquired link must be released once.
 
     Raises `Permanent` when another device uses the same line with other settings.
     """
-    key = (asyncio.get_running_loop(), connection.line)
+    key = _key(connection)
     link = _links.get(key)
     if link is None:
         link = _links[key] = Link(connection, key)
@@ -100,17 +112,22 @@ def release(link: "Link", connection: Connection) -> None:
 class _Exchange:
     """A request under way; `since` is when it was first sent."""
 
-    __slots__ = ("began", "future", "number", "numbers", "request", "sent", "since", "stranger")
+    __slots__ = ("began", "future", "numbers", "request", "sent", "since", "stranger")
 
     def __init__(self, request: Request, since: float) -> None:
         self.request = request
         self.since = since
-        self.number = 0
         self.numbers: list[int] = []
         self.sent = b""
         self.began = since
         self.stranger: int | None = None
         self.future: asyncio.Future[Answer]
+
+    def has(self, number: int | None) -> bool:
+        """Whether it was sent with that number, which some devices return with its bytes swapped."""
+        return number in self.numbers or (
+            number is not None and (number << 8 & 0xFF00 | number >> 8) in self.numbers
+        )
 
     def end(self, outcome: Answer | Transient) -> None:
         if self.future.done():
@@ -132,7 +149,7 @@ class Link:
         """How many readers use the link, by unit."""
         self._users: list[Connection] = []
         self._framing = framing_of(connection)
-        self._line = line_at(key[1])
+        self._line = line_at(connection.line)
         self._wire: Wire | None = None
         self._turn = asyncio.Lock()
         self._asking = 0
@@ -146,7 +163,6 @@ class Link:
         """Since the latest reply, by unit."""
         self._silent_since = 0.0
         self._number = 0
-        self._unanswered: deque[int] = deque(maxlen=_REMEMBERED)
         self._opened_at = 0.0
         self._first_gap: float | None = None
         """Seconds from connecting to the first request."""
@@ -243,7 +259,9 @@ class Link:
                 if self._wire is None:
                     await self.open(patience.timeout)
                 try:
-                    found = await self._answer(exchange, self._share(request, patience, attempt))
+                    seconds = self._share(request, patience, attempt)
+                    settling = max(patience.timeout, _MIN_SETTLING)
+                    found = await self._answer(exchange, seconds, settling)
                 except _FoundClosed:
                     found_closed += 1
                     if found_closed > _REOPENED:
@@ -276,54 +294,45 @@ class Link:
         slowest = self._line.unit(request.unit).slowest
         return timeout if slowest is None else min(timeout, max(share, _USUAL * slowest, _SHORTEST))
 
-    async def _answer(self, exchange: _Exchange, seconds: float) -> Answer:
+    async def _answer(self, exchange: _Exchange, seconds: float, settling: float) -> Answer:
         """One attempt, after whatever it takes to be sure which request a reply is to."""
-        unit = self._line.unit(exchange.request.unit)
+        request, since = exchange.request, exchange.since
+        unit = self._line.unit(request.unit)
+        began = self.loop.time()
         waited, repeated = 0, False
         while True:
             async with self._turn:
                 if waited == 2:
-                    unit.owed.clear()
-                if self._is_certain(unit, exchange):
+                    unit.forget(began)
+                if not unit.doubts(request, since, self.loop.time()):
+                    doubtful = unit.doubts_exception(request, since)
                     found = await self._send(exchange, seconds)
-                    if repeated or not self._may_be_late(unit, exchange, found):
+                    if repeated or not doubtful or isinstance(found, bytes):
                         return found
                     # An exception has no shape: what it answers may be an earlier request.
                     repeated = True
                     self._owe(exchange)
                     continue
                 if waited:
-                    taken_for_late = _Exchange(exchange.request, exchange.since)
-                    await self._send(taken_for_late, seconds)
-                    self._owe(taken_for_late)
-                elif probe := unit.probe(exchange.request):
+                    await self._send(_Exchange(request, since), seconds)  # taken for a late one
+                elif probe := unit.probe(request):
                     refusal = await self._probe(unit, probe, seconds)
                     if refusal in quality.SILENT_BEHIND_GATEWAY:
                         return refusal or UNFIT
                     if refusal is None:
                         continue
             # What is owed comes within as long again, or never.
-            await asyncio.sleep(max(seconds, _MIN_SETTLING))
+            await asyncio.sleep(settling)
             waited += 1
-
-    def _is_certain(self, unit: Unit, exchange: _Exchange) -> bool:
-        return self._line.honest or not unit.doubts(exchange.request, exchange.since, self.loop.time())
-
-    def _may_be_late(self, unit: Unit, exchange: _Exchange, found: Answer) -> bool:
-        return (
-            isinstance(found, int)
-            and not self._line.honest
-            and unit.owes_exception(exchange.request, exchange.since)
-        )
 
     async def _probe(self, unit: Unit, probe: Request, seconds: float) -> int | None:
         """Ask for something whose reply cannot be mistaken; the number of the exception that came instead."""
-        owed = sum(one.times for one in unit.owed.values())
+        owed = len(unit.owed)
         try:
             found = await self._send(_Exchange(probe, self.loop.time()), seconds)
         except Transient as failure:
             # Not answered, while something else was: what it takes to be certain is time.
-            if failure.code != quality.TIMEOUT or sum(one.times for one in unit.owed.values()) > owed:
+            if failure.code != quality.TIMEOUT or len(unit.owed) > owed:
                 raise
             found = UNFIT
         if isinstance(found, bytes):
@@ -347,9 +356,6 @@ class Link:
         except Transient as failure:
             self._failed(exchange, failure)
             raise
-        except asyncio.CancelledError:
-            self._owe(exchange)
-            raise
         finally:
             self._waiting = None
             timer.cancel()
@@ -359,7 +365,7 @@ class Link:
         return found
 
     def _begin(self, exchange: _Exchange) -> None:
-        self._number = exchange.number = self._number % 0xFFFF + 1
+        self._number = self._number % 0xFFFF + 1
         exchange.numbers.append(self._number)
         exchange.sent = self._framing.encode(self._number, exchange.request)
         exchange.future = self.loop.create_future()
@@ -369,6 +375,7 @@ class Link:
             self._first_gap = exchange.began - self._opened_at
         self._received = b""
         self._waiting = self._latest = exchange
+        self._owe(exchange)
 
     def _pause(self) -> float:
         """Seconds until a request may be sent."""
@@ -381,7 +388,6 @@ class Link:
 
     def _answered(self, exchange: _Exchange, found: Answer) -> None:
         now, request = self.loop.time(), exchange.request
-        unit = self._line.unit(request.unit)
         if self._timeouts:
             self._timeouts.clear()
         if not self._replied:
@@ -389,26 +395,19 @@ class Link:
         else:
             self._line.between.in_time(exchange.began - self._replied_at, now)
         self._replied, self._replied_at = True, now
-        if found in quality.SILENT_BEHIND_GATEWAY:
-            self._owe(exchange)  # the gateway has given up, the device perhaps not
-        elif isinstance(found, bytes):
-            unit.answers(request, now - exchange.began, surplus=len(exchange.numbers) > 1)
+        if isinstance(found, bytes):
+            self._line.unit(request.unit).answers(request, now - exchange.began)
 
     def _failed(self, exchange: _Exchange, failure: Transient) -> None:
         now = self.loop.time()
         if isinstance(failure, Closed) and not self._replied:
             self._line.connected.too_soon(exchange.began - self._opened_at, now)
-        if not isinstance(failure, Damaged):
-            self._owe(exchange)
         if failure.code == quality.TIMEOUT:
             self._count_timeout(exchange.request.unit)
 
     def _owe(self, exchange: _Exchange) -> None:
-        self._unanswered.extend(exchange.numbers[-1:])
-        if not self._line.honest:
-            request = exchange.request
-            timeout = self.connection.timeout
-            self._line.unit(request.unit).owe(request, exchange.since, self.loop.time(), timeout)
+        request, now = exchange.request, self.loop.time()
+        self._line.unit(request.unit).owes(request, exchange.since, now, self.connection.timeout)
 
     def _hurried(self) -> float | None:
         """How soon after a reply the latest request was sent, in seconds; None when that was no hurry."""
@@ -434,6 +433,8 @@ class Link:
         if all_silent and self._timeouts.total() >= _RESET_AFTER:
             if not self._replied:
                 self._line.connected.too_soon(self._first_gap or 0.0, now)
+            if self._wire is not None:
+                self._wire.abort()
             self.reset(quality.CLIENT_RESET_DURING_POLL, "no device answered: the connection was reset")
 
     # Listening
@@ -458,12 +459,12 @@ class Link:
             self._damage = self.loop.call_later(_DAMAGED_AFTER, self._damaged, exchange)
 
     def _without_echo(self, exchange: _Exchange, received: bytes) -> bytes:
-        """Adapters of two-wire lines hear what they send. The replies to some writes are the request once
-        more: there it takes a reply to something else to know."""
+        """Adapters of two-wire lines hear what they send. The replies to writes may be the request once more:
+        it takes a reply to something else to know."""
         line, sent = self._line, exchange.sent
         if self._framing.numbered or line.echoes is False or not sent:
             return received
-        if line.echoes is None and exchange.request.function in ECHOED:
+        if line.echoes is None and exchange.request.function not in READS:
             return received
         start = received.find(sent)
         if start < 0:
@@ -489,37 +490,34 @@ class Link:
             self._hear_unasked(frame)
             return
         by_number = bool(frame.transaction)
-        if by_number and frame.transaction not in exchange.numbers:
-            if frame.transaction in self._unanswered:
-                line.honest = True  # a late reply has kept its number
-                if unit is not None:
-                    unit.paid(frame)
-            return
-        if frame.unit != exchange.request.unit:
-            if unit is None or not unit.paid(frame):
+        if by_number and not exchange.has(frame.transaction):
+            if unit is not None:
+                unit.pays(frame, others=frame.unit == exchange.request.unit)
+        elif unit is None or frame.unit != exchange.request.unit:
+            if unit is None or not unit.pays(frame):
                 exchange.stranger = frame.unit
                 if by_number:
                     self._expire(exchange, 0.0)
-            return
-        found = answer(exchange.request, frame)
-        if found is not None:
-            if line.echoes is None and exchange.request.function not in ECHOED:
+        else:
+            found = answer(exchange.request, frame)
+            if found is None:
+                if not unit.pays(frame, others=True):
+                    exchange.end(UNFIT)
+                return
+            if line.echoes is None and exchange.request.function in READS:
                 line.echoes = False
+            unit.pays(frame)
             exchange.end(found)
-        elif not line.unit(frame.unit).paid(frame):
-            exchange.end(UNFIT)
 
     def _hear_unasked(self, frame: Frame) -> None:
         """A reply that nobody waits for: it is late, or it is the true one of a request that another one was
         taken for."""
-        latest, line = self._latest, self._line
-        if frame.transaction and (latest is None or frame.transaction not in latest.numbers):
-            line.honest = line.honest or frame.transaction in self._unanswered
-        unit = line.units.get(frame.unit)
-        if unit is None or line.honest or unit.paid(frame):
+        latest = self._latest
+        unit = self._line.units.get(frame.unit)
+        if unit is None or unit.pays(frame):
             return
         if latest is not None and latest.request.unit == frame.unit:
-            unit.owe(latest.request, -inf, self.loop.time(), self.connection.timeout)
+            unit.owes(latest.request, -inf, self.loop.time(), self.connection.timeout)
 
 
 def _silence(connection: Connection) -> float:

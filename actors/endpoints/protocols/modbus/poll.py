@@ -117,14 +117,15 @@ class Poll:
                 stretch.settle(pieces)
 
     async def _read_others(self) -> None:
-        """Read what could not, if its time has come and others are not kept waiting for long."""
+        """Read what could not, if its time has come and others are not kept waiting for long; one of it even
+        if there is no time."""
         now, woken = monotonic(), False
-        called = self._lessons.call(now)
+        called, overdue = self._lessons.call(now), self._lessons.overdue(now)
         for stretch in self._lessons.stretches:
             pieces: list[Piece] = []
             for piece in stretch.pieces:
                 due = piece.fault is not None and (piece is called or not piece.rests(now))
-                if not due or piece.failed_at >= self._began or not self._time_for(piece):
+                if not due or piece.failed_at >= self._began or not self._time_for(piece, overdue):
                     pieces.append(piece)
                     continue
                 had_rested = piece.rest > 0
@@ -147,10 +148,12 @@ class Poll:
     def _short_patience(self) -> Patience:
         return Patience(self._connection.timeout, 1, self._link.loop.time() + _SHARE * self._within)
 
-    def _time_for(self, piece: Piece) -> bool:
+    def _time_for(self, piece: Piece, overdue: Piece | None = None) -> bool:
         """Whether a piece that failed before can be asked for in this poll."""
         if self._is_away():
             return False
+        if piece is overdue:
+            return True
         share = 1.0 if piece.fault is not Fault.silent else _SHARE_OF_ALL if self._silences else inf
         return monotonic() - self._began < share * self._within
 

@@ -1,7 +1,6 @@
 """Quality codes of Modbus trouble (spec 03 section 2.3)."""
 
 import errno
-import re
 from socket import gaierror
 
 READ_ERROR = "READ_ERROR"
@@ -52,9 +51,6 @@ _ERRNOS = {
 }
 
 
-_NAMED_ERRNO = re.compile(r"\[Errno (\d+)\]")
-
-
 def code_of_exception(exception: int) -> str:
     """The code of a Modbus exception reply."""
     return _EXCEPTIONS.get(exception, "MODBUS_EXCEPTION")
@@ -66,8 +62,4 @@ def code_of_error(error: OSError) -> str:
         return "HOST_UNREACHABLE"
     if isinstance(error, TimeoutError):
         return TIMEOUT
-    # asyncio has no number but "Multiple exceptions: [Errno 111] ..." for a host of several addresses.
-    number = error.errno
-    if number is None and (named := _NAMED_ERRNO.search(str(error))):
-        number = int(named[1])
-    return _ERRNOS.get(number or 0, "IO_ERROR")
+    return _ERRNOS.get(error.errno or 0, "IO_ERROR")

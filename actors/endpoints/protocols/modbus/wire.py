@@ -6,6 +6,8 @@ import os
 import socket
 import ssl
 import stat
+import struct
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,8 @@ from .connection import Connection
 from .frames import Ascii, Framing, Mbap, Rtu
 
 _MIN_USER_TIMEOUT = 10.0
+_LINGER_NOT = struct.pack("ii", 1, 0)
+_STREAMS = ("tcp", "rtu-over-tcp", "tls")
 _TYPES = {"tcp": CommType.TCP, "rtu-over-tcp": CommType.TCP, "tls": CommType.TLS, "udp": CommType.UDP}
 _FRAMINGS: dict[str, type[Framing]] = {"rtu": Rtu, "rtu-over-tcp": Rtu, "ascii": Ascii}
 
@@ -51,6 +55,22 @@ class Wire(ModbusProtocol):
             self.transport.sendto(frame)  # type: ignore[attr-defined]
         else:
             self.transport.write(frame)  # type: ignore[attr-defined]
+
+    def abort(self) -> None:
+        """Close at once, so that the other end forgets the connection too: many take one only, and wait for
+        minutes until the one that they still know is used."""
+        if self.transport is not None:
+            connected = self.transport.get_extra_info("socket")
+            if connected is not None and connected.type == socket.SOCK_STREAM:
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            self.transport.abort()  # type: ignore[attr-defined]
+        self.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.is_closing:
+            transport.close()  # who wanted it has gone meanwhile
+        else:
+            super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         self._received(data)
@@ -84,8 +104,11 @@ async def dial(connection: Connection, wire: Wire, seconds: float) -> None:
         _look_at_port(connection)
         async with asyncio.timeout(seconds):
             # Not wire.connect(): it keeps the error, and so the quality code, to itself.
-            transport, _ = await wire.call_create()
+            transport, _ = await _create(connection, wire, seconds)
             await wire.up
+    except termios.error as error:
+        wire.close()
+        raise Transient(str(error), code=quality.code_of_error(OSError(*error.args))) from error
     except OSError as error:
         wire.close()
         reason = "no connection in time" if isinstance(error, TimeoutError) else os_errors.reason(error)
@@ -99,6 +122,33 @@ async def dial(connection: Connection, wire: Wire, seconds: float) -> None:
     if not wire.is_active():
         raise Transient("the connection was lost", code=quality.CONNECTION_RESET)
     _tune(transport, seconds)
+
+
+async def _create(connection: Connection, wire: Wire, seconds: float) -> tuple[asyncio.BaseTransport, Any]:
+    """The transport, by the first of the host's addresses that is reached. Each has its share of the time:
+    one of a kind that leads nowhere must not use all of it up."""
+    loop = asyncio.get_running_loop()
+    if connection.transport not in _STREAMS:
+        created: tuple[asyncio.BaseTransport, Any] = await wire.call_create()
+        return created
+    found = await loop.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
+    until = loop.time() + seconds
+    for index, (family, kind, protocol, _, address) in enumerate(found):
+        left = len(found) - index
+        reached = socket.socket(family, kind, protocol)
+        reached.setblocking(False)
+        try:
+            async with asyncio.timeout((until - loop.time()) / left):
+                await loop.sock_connect(reached, address)
+                break
+        except BaseException as error:
+            reached.close()
+            if left == 1 or not isinstance(error, OSError):
+                raise
+    name = connection.host if connection.transport == "tls" else None
+    return await loop.create_connection(
+        wire.handle_new_connection, sock=reached, ssl=wire.comm_params.sslctx, server_hostname=name
+    )
 
 
 def _look_at_port(connection: Connection) -> None:
