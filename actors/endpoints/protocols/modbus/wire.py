@@ -48,13 +48,11 @@ class Wire(ModbusProtocol):
         self.up: asyncio.Future[None] = self.loop.create_future()
         self._received = received
         self._lost = lost
+        self._send: Callable[[bytes], None]
 
     def put(self, frame: bytes) -> None:
         """Send a frame; without pymodbus's log of it, which takes as long."""
-        if self.comm_params.comm_type is CommType.UDP:
-            self.transport.sendto(frame)  # type: ignore[attr-defined]
-        else:
-            self.transport.write(frame)  # type: ignore[attr-defined]
+        self._send(frame)
 
     def abort(self) -> None:
         """Close at once, so that the other end forgets the connection too: many take one only, and wait for
@@ -70,6 +68,8 @@ class Wire(ModbusProtocol):
         if self.is_closing:
             transport.close()  # who wanted it has gone meanwhile
         else:
+            # A datagram's has no `write`.
+            self._send = getattr(transport, "write", None) or transport.sendto  # type: ignore[attr-defined]
             super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
