@@ -68,8 +68,8 @@ class Wire(ModbusProtocol):
         if self.is_closing:
             transport.close()  # who wanted it has gone meanwhile
         else:
-            # A datagram's has no `write`.
-            self._send = getattr(transport, "write", None) or transport.sendto  # type: ignore[attr-defined]
+            udp = self.comm_params.comm_type is CommType.UDP
+            self._send = transport.sendto if udp else transport.write  # type: ignore[attr-defined]
             super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
