@@ -9,7 +9,9 @@ from msgspec import Raw
 from actors.publish.destinations.masks import MASK
 from actors.publish.destinations.masks import masked as without_url_passwords
 
-_SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|(private|api|shared|access)[_-]?key$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"pass(word|wd|phrase)|secret|token|(private|api|shared|access)[_-]?key$|^key$", re.IGNORECASE
+)
 
 _SUSPECT = re.compile(rb"pass|secret|token|key|@|\\", re.IGNORECASE)
 """What there is in every connection that holds a secret, as JSON; a backslash may spell anything."""

@@ -10,7 +10,7 @@ from aiohttp import web
 
 T = TypeVar("T")
 
-PORTION = 100
+PORTION = 50
 SLICE = 0.002  # seconds of working on a list before others have their turn
 
 

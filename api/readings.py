@@ -103,15 +103,12 @@ def choose(chosen: ReadingFilter, points: Iterable[int], readings: list[Reading]
     return [readings[index] for index in points if not qualities or readings[index].quality in qualities]
 
 
-def latest_of(chosen: ReadingFilter, batches: Iterable[Batch]) -> LatestReadings:
-    """The readings of each endpoint's latest batch, in the order of the endpoints' names."""
-    readings = [
-        LatestReading(**_origin(batch), **msgspec.structs.asdict(reading))
-        for batch in sorted(batches, key=lambda batch: batch.source.endpoint)
-        if (points := wanted_points(chosen, batch.source))
-        for reading in choose(chosen, points, readings_of(batch))
-    ]
-    return LatestReadings(readings, len(readings))
+def latest_of(chosen: ReadingFilter, batch: Batch) -> list[LatestReading]:
+    """The wanted readings of an endpoint's latest batch."""
+    points = wanted_points(chosen, batch.source)
+    readings = choose(chosen, points, readings_of(batch)) if points else []
+    origin = _origin(batch)
+    return [LatestReading(**origin, **msgspec.structs.asdict(reading)) for reading in readings]
 
 
 def _matches(patterns: tuple[str, ...], name: str) -> bool:

@@ -32,6 +32,11 @@ def host_name(text: str) -> str:
     return _ipv6(text) if ":" in text else _name(text)
 
 
+def is_address(host: str) -> bool:
+    """Whether a host that was checked is an IP address, and not a name."""
+    return ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
+
+
 def _ipv6(text: str) -> str:
     address, percent, zone = text.partition("%")
     try:

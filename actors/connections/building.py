@@ -4,7 +4,10 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
+
+IDLE = 1.0  # seconds that a thread waits for more work
 
 T = TypeVar("T")
 
@@ -29,17 +32,19 @@ async def build(kind: str, make: Callable[[], T]) -> T:
 
 
 class _Lane:
-    """A thread while there is work. A daemon: asyncio's own pool is waited for at the end of the process."""
+    """A thread while there is work, and a little longer: starting one keeps the loop waiting. A daemon:
+    asyncio's own pool is waited for at the end of the process."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._jobs: deque[Job] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._running = False
 
     def add(self, job: Job) -> None:
         with self._lock:
             self._jobs.append(job)
+            self._lock.notify()
             if self._running:
                 return
             self._running = True
@@ -52,23 +57,25 @@ class _Lane:
 
     def _next(self) -> Job | None:
         with self._lock:
-            if self._jobs:
+            if self._lock.wait_for(lambda: len(self._jobs) > 0, IDLE):
                 return self._jobs.popleft()
             self._running = False
             return None
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            make, future = job
-            result, error = None, None
-            try:
-                result = make()
-            except BaseException as raised:  # noqa: BLE001 - raised where it is awaited; the thread goes on
-                error = raised
-            try:
-                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError:
-                continue  # that loop has ended, and with it who waited
+            _do(*job)
+            del job  # nothing of it is kept alive by the wait for the next
+
+
+def _do(make: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
+    result, error = None, None
+    try:
+        result = make()
+    except BaseException as raised:  # noqa: BLE001 - raised where it is awaited; the thread goes on
+        error = raised
+    with suppress(RuntimeError):  # that loop has ended, and with it who waited
+        future.get_loop().call_soon_threadsafe(_settle, future, result, error)
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:

@@ -25,7 +25,9 @@ from storage.drift import DriftEvent, StoredBaseline
 log = logging.getLogger(__name__)
 
 SAVE_INTERVAL = 30.0  # seconds
-MAX_DEVICES: Final = 2000
+AT_ONCE: Final = 50
+"""How many baselines are written in one go."""
+MAX_DEVICES: Final = 10_000
 """How many devices are watched; the one that has been silent for longest gives way."""
 
 
@@ -55,6 +57,7 @@ class DriftDetector(StoreClient):
         self.watching = False
         self.started = False
         self.saving: list[Watch] = []
+        self.due: deque[Watch] = deque()
         self.unsaved: deque[DriftEvent] = deque(maxlen=stored.EVENTS)
         self.storing: list[DriftEvent] = []
         self.removals: deque[tuple[list[str], ActorAddress]] = deque()
@@ -187,20 +190,27 @@ class DriftDetector(StoreClient):
 
     def _save(self) -> None:
         """Not during a removal: what is being removed would come back."""
-        changed = [watch for watch in self.watches.values() if watch.changed]
-        free = not self.is_asked("save") and not self.is_asked("removal")
-        if changed and free and self.store_answers():
-            self.saving = changed
-            for watch in changed:
-                watch.changed = False
-            self.ask_store("save", stored.save, self.protocol, _rows(changed))
+        if not self.is_asked("save") and not self.is_asked("removal"):
+            self.due = deque(watch for watch in self.watches.values() if watch.changed)
+            self._save_some()
+
+    def _save_some(self) -> None:
+        """Thousands in one go would hold everybody up."""
+        if not self.due or self.is_asked("removal") or not self.store_answers():
+            return
+        self.saving = [self.due.popleft() for _ in range(min(AT_ONCE, len(self.due)))]
+        for watch in self.saving:
+            watch.changed = False
+        self.ask_store("save", stored.save, self.protocol, _rows(self.saving))
 
     def _save_done(self, message: Transacted) -> None:
-        if message.error is not None:
-            for watch in self.saving:
-                watch.changed = True
-        self.saving = []
+        saved, self.saving = self.saving, []
         self._ready()
+        if message.error is None:
+            self._save_some()
+        else:
+            for watch in saved:
+                watch.changed = True
 
     def _store_events(self) -> None:
         if self.unsaved and not self.is_asked("events") and self.store_answers():

@@ -40,11 +40,12 @@ class Examination:
 
     def __init__(self) -> None:
         self._seen: dict[Cell, _Seen] = {}
+        """Those with mail."""
 
     @property
     def suspects(self) -> bool:
         """Whether an actor had mail at the latest look that it may not be handling."""
-        return any(seen.waits_since is not None for seen in self._seen.values())
+        return bool(self._seen)
 
     def look(self, root: Cell, now: float) -> list[Ailment]:
         """Everything that is wrong at `now` (the loop's time): who gave up, restarts, crashes over and over,
@@ -53,13 +54,27 @@ class Examination:
         return list(self._below(root, "", now, before))
 
     def _below(self, cell: Cell, path: str, now: float, before: dict[Cell, _Seen]) -> Iterator[Ailment]:
-        seen = self._seen[cell] = _note(cell, now, before.get(cell))
+        seen = _note(cell, now, before.get(cell))
+        if seen.waits_since is not None:
+            self._seen[cell] = seen
         for sort, what in _of(cell, now, seen):
             yield Ailment(path, sort, what)
         for child in (cell.children or {}).values():
-            yield from self._below(child, _join(path, child), now, before)
+            if not _at_rest(child):
+                yield from self._below(child, _join(path, child), now, before)
         for lost in (cell.lost or {}).values():
             yield Ailment(_join(path, lost.cell), "failing", f"gave up: {lost.cell.last_error}")
+
+
+def _at_rest(cell: Cell) -> bool:
+    """Whether there is nothing to say of an actor, nor of any below it; of thousands that is said of most."""
+    return (
+        cell.instance is not None
+        and not (cell.mailbox or cell.tasks or cell.children or cell.lost)
+        and not (cell.crashes and cell.crashes.recent)
+        and cell.address.addressDetails not in cell.system.dropped_at
+        and cell.address.addressDetails not in cell.system.blockages
+    )
 
 
 def _note(cell: Cell, now: float, before: _Seen | None) -> _Seen:

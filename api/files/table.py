@@ -12,7 +12,7 @@ from actors.endpoints import protocols
 from actors.system.failure import Refusal
 from api.files import cells
 from api.files.faults import Fault, Faulty
-from api.files.upload import Entry
+from api.files.upload import Entry, Place
 from api.routes.endpoints import EndpointView
 from conf.annotations import members, types
 
@@ -134,7 +134,7 @@ def _entry(group: list[_Line], columns: list[Column], comma: bool, faults: list[
     if points:
         given["data_points"] = [point for _, point in points]
     given.setdefault("connection", {})
-    return Entry(given, group[0].number, tuple(number for number, _ in points))
+    return Entry(given, Place(group[0].number, tuple(number for number, _ in points)))
 
 
 def _set(given: Given, column: Column, value: Any) -> None:

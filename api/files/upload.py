@@ -15,24 +15,30 @@ from api.routes.endpoints import EndpointBody
 MAX_ENDPOINTS: Final = 5000
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """An endpoint to import, as it was given. Its fields are found at `row`, those of its data points at
-    `point_rows` where they have rows of their own."""
+class Place(msgspec.Struct, frozen=True):
+    """Where an endpoint is in a file: its fields at `row`, those of its data points at `point_rows` where
+    they have rows of their own."""
 
-    given: Any
     row: int
     point_rows: tuple[int, ...] | None = None
 
     def fault(self, failed: Failed) -> Fault:
         """The refusal of the endpoint, by row and column of the file."""
-        row, field = self._place(failed.field)
+        row, field = self._find(failed.field)
         return Fault(row, failed.message, field, failed.kind)
 
-    def _place(self, field: str | None) -> tuple[int, str | None]:
+    def _find(self, field: str | None) -> tuple[int, str | None]:
         if self.point_rows is None or field is None or not field.startswith("data_points["):
             return self.row, field
         index, _, key = field.removeprefix("data_points[").partition("]")
         return self.point_rows[int(index)], f"point{key or '.name'}"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An endpoint to import, as it was given."""
+
+    given: Any
+    place: Place
 
 
 def json_entries(content: bytes) -> list[Entry]:
@@ -44,7 +50,7 @@ def json_entries(content: bytes) -> list[Entry]:
         body = body["endpoints"]
     if not isinstance(body, list):
         raise Refusal("endpoints must be an array of objects", "endpoints")
-    return [Entry(one, row) for row, one in enumerate(body, 1)]
+    return [Entry(one, Place(row)) for row, one in enumerate(body, 1)]
 
 
 def read(entries: list[Entry]) -> list[AddEndpoint]:
@@ -59,7 +65,7 @@ def read(entries: list[Entry]) -> list[AddEndpoint]:
         try:
             endpoints.append(_endpoint(entry.given))
         except Refusal as refusal:
-            faults.append(entry.fault(refusal.failed()))
+            faults.append(entry.place.fault(refusal.failed()))
     if faults:
         raise Faulty(faults)
     return endpoints

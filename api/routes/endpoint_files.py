@@ -17,7 +17,7 @@ from actors.endpoints.messages import (
 from api.decoding import JSON
 from api.files import table
 from api.files.faults import Faulty, ImportErrors, refused
-from api.files.upload import Entry, json_entries, read
+from api.files.upload import Place, json_entries, read
 from api.masking import shown
 from api.portions import json_list, unhurried
 from api.routes.endpoints import EndpointBody, Object, ObjectOrNull, ObjectsOrNull
@@ -91,18 +91,18 @@ async def export_endpoints(call: Call, query: ExportQuery) -> web.Response:
 )
 async def import_endpoints(call: Call, body: Upload) -> Imported:
     try:
-        entries, endpoints = await body.decode(_read)
+        places, endpoints = await body.decode(_read)
     except Faulty as faulty:
         raise refused(faulty.faults) from faulty
     reply = await call.context.request("endpoints", ImportEndpoints(endpoints), EndpointsImported)
     if reply.faults:
-        raise refused([entries[one.position].fault(one.failed) for one in reply.faults])
+        raise refused([places[one.position].fault(one.failed) for one in reply.faults])
     return Imported(f"Imported {reply.imported} endpoint(s)", reply.imported)
 
 
-def _read(media_type: str, content: bytes) -> tuple[list[Entry], list[AddEndpoint]]:
+def _read(media_type: str, content: bytes) -> tuple[list[Place], list[AddEndpoint]]:
     entries = table.entries(content) if media_type == CSV else json_entries(content)
-    return entries, read(entries)
+    return [entry.place for entry in entries], read(entries)
 
 
 def _copy(row: EndpointRow) -> EndpointCopy:

@@ -22,7 +22,6 @@ from api.device_status import DISABLED, DeviceHealth, ask_health, broken, health
 from api.masking import shown
 from api.portions import json_list
 from api.routing import Call, route
-from storage.timestamps import iso
 
 
 def _json(*kinds: dict[str, Any]) -> Any:
@@ -153,11 +152,9 @@ async def remove_all_endpoints(call: Call) -> Removed:
 
 
 def _endpoint(row: EndpointRow, report: HealthReported | None = None) -> EndpointView:
-    return EndpointView(
-        **_columns(row),
-        last_seen_at=iso(report.last_seen) if report else None,
-        health=_health(row, report),
-    )
+    health = _health(row, report)
+    seen = health.last_seen if isinstance(health, DeviceHealth) else None
+    return EndpointView(**_columns(row), last_seen_at=seen, health=health)
 
 
 def _health(row: EndpointRow, report: HealthReported | None) -> DeviceHealth | UnsetType:

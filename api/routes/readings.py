@@ -1,8 +1,10 @@
 """The latest readings, and readings as they come."""
 
+import msgspec
 from aiohttp import web
 
 from actors.readings.messages import LatestReported, ReportLatest
+from api.portions import unhurried
 from api.readings import LatestReadings, ReadingFilter, ReadingsEvent, latest_of
 from api.readings_hub import Client
 from api.routing import Call, route
@@ -21,9 +23,15 @@ HEADERS = {
     query=ReadingFilter,
     summary="The latest reading of every metric of the endpoints that run",
 )
-async def latest_readings(call: Call, query: ReadingFilter) -> LatestReadings:
+async def latest_readings(call: Call, query: ReadingFilter) -> web.Response:
     reported = await call.context.request("readings", ReportLatest(), LatestReported)
-    return latest_of(query, reported.batches)
+    parts, count = [], 0
+    async for batch in unhurried(sorted(reported.batches, key=lambda batch: batch.source.endpoint)):
+        if readings := latest_of(query, batch):
+            parts.append(msgspec.json.encode(readings)[1:-1])
+            count += len(readings)
+    body = b'{"readings":[%b],"count":%d}' % (b",".join(parts), count)
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 @route(

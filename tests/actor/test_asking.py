@@ -100,3 +100,23 @@ async def test_who_asks_what_crashes_an_actor_gets_his_message_back_as_poison(sy
     assert isinstance(reply, PoisonMessage)
     assert reply.poisonMessage is crash
     assert "ZeroDivisionError" in reply.details
+
+
+async def test_many_are_asked_at_once_and_each_answers_for_itself(system):
+    puppets = [spawn(system, name=f"puppet-{number}")[0] for number in range(100)]
+    known = set(system.mailboxes)
+    nobody = ActorAddress("/nobody")
+    replies = await system.ask_each([*puppets, nobody], Do(lambda self, sender: self.myAddress), SECONDS)
+    assert replies == [*puppets, None]
+    assert await system.ask_each([], Ask(1), SECONDS) == []
+    assert set(system.mailboxes) == known
+
+
+async def test_who_does_not_answer_in_time_keeps_no_answer_from_the_others(system):
+    silent, _ = spawn(system, name="silent")
+    quick, _ = spawn(system, name="quick")
+
+    def answer(self: Puppet, sender: ActorAddress) -> int | None:
+        return 1 if self.myAddress == quick else None
+
+    assert await system.ask_each([silent, quick], Do(answer), 0.05) == [None, 1]

@@ -346,6 +346,8 @@ async def test_a_library_that_hangs_is_said_and_takes_one_thread_however_often_i
     other = Call(system, "other", RunCaller(far, Patient(), "quick"))
     await until(lambda: other.caller.connected)
     loaded.set()
+    for number in range(100):
+        system.terminate(system.mailboxes[f"/caller-{number}"])
     await until(lambda: not any(thread.name == "build-slow" for thread in threading.enumerate()))
 
 

@@ -372,6 +372,24 @@ async def test_baselines_are_stored_now_and_then(tmp_path: Path, quick: None) ->
         assert not (await rig.baselines())["press"].learning
 
 
+async def test_many_baselines_are_stored_a_few_at_a_time(
+    rig: OutputsRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector_module, "AT_ONCE", 2)
+    sizes: list[int] = []
+    save = detector_module.stored.save
+
+    def count_and_save(database: Any, protocol: str, rows: list[Any]) -> None:
+        sizes.append(len(rows))
+        save(database, protocol, rows)
+
+    monkeypatch.setattr(detector_module.stored, "save", count_and_save)
+    await rig.learn(*"abcde")
+    rig.base.deliver(rig.address(), detector_module.SaveDue(), rig.address())
+    await until(lambda: stored(rig, "drift_baselines") == 5)
+    assert sizes == [2, 2, 1]
+
+
 async def test_a_removed_baseline_does_not_come_back(tmp_path: Path, quick: None) -> None:
     rig = OutputsRig(tmp_path)
     await rig.start()

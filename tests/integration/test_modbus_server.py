@@ -33,7 +33,7 @@ async def read_register(port: int, unit: int, register: int) -> int:
     reader = protocol.reader(protocol.check({"host": "127.0.0.1", "port": port, "unitId": unit}, [point]))
     await reader.connect()
     try:
-        [value] = (await reader.read()).values
+        [value] = (await reader.read(1.0)).values
     finally:
         await reader.close()
     return int(value)

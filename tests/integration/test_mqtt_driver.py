@@ -14,8 +14,9 @@ from servers.certificates import Authority
 from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
 
+from actors.connections import tls
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations import mqtt_driver, tls
+from actors.publish.destinations import mqtt_driver
 from actors.publish.destinations.broker import Broker, Login, tls_context
 from actors.publish.destinations.gmqtt_client import Client, transport_of
 

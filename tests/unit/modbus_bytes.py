@@ -26,6 +26,13 @@ def read(reply: str | bytes, register: str = "holding:0", **given: Any) -> tuple
     return value, (codes or {}).get(0)
 
 
+def expect(point: dict[str, Any], reply: str | bytes, value: Any, code: str | None = None) -> None:
+    """Assert value and code of one point, and the type: True is not 1, nor is 1.0."""
+    got = read(reply, **point)
+    assert got == (value, code)
+    assert type(got[0]) is type(value)
+
+
 def write(value: Any, **point: Any) -> tuple[int, str, Any]:
     """Function code, body in hex and the value afterwards."""
     [checked] = read_points([{"name": "p", **point}])

@@ -7,7 +7,7 @@ import pytest
 
 from actors.readings.batch import Batch, Point, Source
 from api.cli.tap import JsonLines, TextLines, events
-from api.readings import ReadingFilter, event_of, latest_of, readings_of
+from api.readings import LatestReadings, ReadingFilter, event_of, latest_of, readings_of
 
 AT = 1_705_314_600_042
 HOSTILE = "a\x1b[2J\x9b\r\nb\u202ec"
@@ -33,7 +33,8 @@ def event(batch: Batch) -> bytes:
 
 
 def latest(*batches: Batch) -> bytes:
-    return msgspec.json.encode(latest_of(ReadingFilter(), batches))
+    readings = [reading for batch in batches for reading in latest_of(ReadingFilter(), batch)]
+    return msgspec.json.encode(LatestReadings(readings, len(readings)))
 
 
 def text(batch: Batch, **settings: bool) -> list[str]:
@@ -95,7 +96,7 @@ def test_the_quality_is_coloured_on_request():
 
 
 def test_the_latest_readings_are_lines_of_the_same_kind():
-    lines = list(TextLines(in_colour=False).latest(latest(batch(), batch("b", "c"))))
+    lines = list(TextLines(in_colour=False).latest(latest(batch("b", "c"), batch())))
     assert lines[0] == "2024-01-15 11:30:00.042  b (c)  speed         1 m/s  GOOD"
     assert len(lines) == 4
 

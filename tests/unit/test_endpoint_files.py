@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.json import encode
 
@@ -32,6 +32,9 @@ scalars = st.one_of(
     st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), texts
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=5)
+objects = st.dictionaries(keys, values, max_size=4)
+
+FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def written(*endpoints: dict[str, Any]) -> str:
@@ -58,7 +61,7 @@ def faults(text: str) -> list[tuple[int, str | None]]:
 # Cells
 
 
-@settings(max_examples=50)
+@FEW
 @given(values, st.booleans())
 def test_a_value_comes_back_from_a_cell(value, text_only):
     assert cells.read(cells.write(value, False), False) == value
@@ -66,6 +69,7 @@ def test_a_value_comes_back_from_a_cell(value, text_only):
         assert cells.read(cells.write(value, text_only), text_only) == value
 
 
+@FEW
 @given(texts)
 def test_no_text_is_a_formula(text):
     assert not cells.write(text, False).startswith(("=", "+", "-", "@", "\t", "\r"))
@@ -110,8 +114,8 @@ def test_endpoints_come_back_from_a_table():
     assert back(written(PLC, bare, odd)) == [without_nulls(one) for one in (PLC, bare, odd)]
 
 
-@settings(max_examples=30)
-@given(st.lists(st.tuples(st.dictionaries(keys, values), st.dictionaries(keys, values)), max_size=4))
+@FEW
+@given(st.lists(st.tuples(objects, objects), max_size=3))
 def test_whatever_is_in_an_endpoint_comes_back(some):
     endpoints = [
         PLC | {"name": f"e{number}", "protocol": "other", "connection": one, "metadata": other or None}

@@ -1,6 +1,6 @@
 import pytest
 
-from actors.readings.filters import check_filter, matches
+from actors.readings.filters import below, check_filter, fit, matches
 from actors.system.failure import Refusal
 
 
@@ -69,3 +69,32 @@ def test_a_filter_matches(topic_filter: str, topic: str) -> None:
 )
 def test_a_filter_does_not_match(topic_filter: str, topic: str) -> None:
     assert not matches(topic_filter, topic)
+
+
+@pytest.mark.parametrize("prefix", ["a/", "a/b/", "a/+/", "$sys/a/", "a//", "/"])
+@pytest.mark.parametrize("name", ["x", "x/y", "", "$x", "a"])
+@pytest.mark.parametrize(
+    "topic_filter",
+    [
+        "#",
+        "+/#",
+        "a/#",
+        "a/b/#",
+        "a/b/x",
+        "a/b/+",
+        "a/+/+",
+        "+/+/+",
+        "a/x",
+        "a",
+        "a/+",
+        "a/x/y",
+        "+",
+        "$sys/#",
+    ],
+)
+def test_what_a_filter_asks_of_names_below_a_prefix_is_what_it_asks_of_whole_topics(
+    topic_filter, prefix, name
+):
+    levels = below(topic_filter, prefix)
+    found = levels is not None and fit(levels, name.split("/"))
+    assert found == matches(topic_filter, prefix + name)

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from conf.fields import Host
-from conf.hosts import host_name
+from conf.hosts import host_name, is_address
 from conf.schema import Invalid, convert
 
 
@@ -120,3 +120,18 @@ def test_a_field_of_that_type_says_it_by_its_name() -> None:
     assert invalid.value.message == "host must be a host name or an address, without a port: use port"
     with pytest.raises(Invalid, match=r"host must be a host name or an address$"):
         convert({"host": 5}, Given, "connection")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        ("10.0.0.1", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("plc", False),
+        ("plc.1a", False),
+        ("a.b.", False),
+    ],
+)
+def test_an_address_is_told_from_a_name(host: str, is_one: bool):
+    assert is_address(host) is is_one

@@ -6,16 +6,10 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from modbus_bytes import read, write
+from modbus_bytes import expect, read, write
 
 Rows = list[tuple[dict[str, Any], str, Any]]
 """A point's options, the reply in hex and the value, which is GOOD."""
-
-
-def expect(point: dict[str, Any], reply: str | bytes, value: Any, code: str | None = None) -> None:
-    got = read(reply, **point)
-    assert got == (value, code)
-    assert type(got[0]) is type(value), "True is not 1, nor is 1.0"
 
 
 LETTERS = "ABCDEFGH"

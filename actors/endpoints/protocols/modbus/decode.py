@@ -8,6 +8,7 @@ is read value by value.
 import struct
 from array import array
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import inf, isnan
 from typing import Any, NamedTuple
 
@@ -185,7 +186,13 @@ def _structure(points: Sequence[Indexed], order: str, address: int, count: int) 
         letters.append(f"{2 * (point.address - at)}x{_letter_of(point)}")
         at = point.end
     letters.append(f"{2 * (address + count - at)}x")
-    return struct.Struct("".join(letters))
+    return _compiled("".join(letters))
+
+
+@lru_cache(maxsize=256)
+def _compiled(form: str) -> struct.Struct:
+    """Devices of a kind are read by the same requests: there may be thousands."""
+    return struct.Struct(form)
 
 
 def _places(points: Sequence[Indexed]) -> slice | tuple[int, ...]:

@@ -274,11 +274,13 @@ def _number(value: Any) -> Fraction:
 
 
 def _parsed(text: str) -> int | float:
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
+    """Of the digits 0 to 9; Python reads those of other scripts too, and underscores."""
+    if text.isascii() and "_" not in text:
+        for read in (int, float):
+            try:
+                return read(text)
+            except ValueError:
+                continue
     raise _refused(f"{text!r} is not a number")
 
 

@@ -3,14 +3,17 @@
 import struct
 from collections.abc import Callable
 from decimal import Context, Decimal
+from fractions import Fraction
 from math import isfinite, lcm
 from typing import Any
 
-from .kinds import FLOATS, TIMES
+from .kinds import FLOATS, TIMES, bits_of
 from .points import DataPoint
 
 Finish = Callable[[tuple[Any, ...]], list[Any]]
 """From the raw values of some points to their values; None for a number that is not finite."""
+_MOST_SIGNED, _MOST_UNSIGNED = 2**63, 2**64 - 1
+"""What JSON and MessagePack writers take."""
 
 
 def finish_of(name: str, points: list[DataPoint]) -> Finish:
@@ -30,6 +33,11 @@ def arithmetic(point: DataPoint) -> str:
     return "whole" if point.scale.denominator == point.offset.denominator == 1 else "decimal"
 
 
+def reach_of(point: DataPoint) -> Fraction:
+    """What the scaled values of a point that holds integers stay below, whatever their sign."""
+    return abs(point.scale) * (1 << bits_of(point.kind, point.count)) + abs(point.offset)
+
+
 def text_of(data: bytes, encoding: str) -> str:
     """Up to the first NUL, without trailing blanks; what cannot be decoded is U+FFFD."""
     return data.decode(encoding, "replace").partition("\0")[0].rstrip(" ")
@@ -44,9 +52,17 @@ def _boolean(points: list[DataPoint]) -> Finish:
 
 
 def _whole(points: list[DataPoint]) -> Finish:
-    """Integer scale and offset: the values stay integers."""
+    """Integer scale and offset: the values stay integers, unless 64 bits are too few for them."""
     lines = [(int(point.scale), int(point.offset)) for point in points]
-    return lambda raw: [value * scale + offset for value, (scale, offset) in zip(raw, lines, strict=True)]
+
+    def finish(raw: tuple[Any, ...]) -> list[Any]:
+        return [value * scale + offset for value, (scale, offset) in zip(raw, lines, strict=True)]
+
+    if all(reach_of(point) < _MOST_SIGNED for point in points):
+        return finish
+    return lambda raw: [
+        value if -_MOST_SIGNED <= value <= _MOST_UNSIGNED else float(value) for value in finish(raw)
+    ]
 
 
 def _decimal(points: list[DataPoint]) -> Finish:

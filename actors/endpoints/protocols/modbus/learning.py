@@ -45,7 +45,7 @@ class Block:
         self.span = span
         self.request: Request = reading(span.table, unit, span.address, span.count)
         self.decoder = Decoder(span.points, span.address, span.count)
-        self.places = tuple(place for place, _ in span.points)
+        self.places = span.places
 
     @property
     def is_single(self) -> bool:

@@ -21,6 +21,8 @@ _MOST_OWED = 64
 _FEW = range(1, 5)
 """Registers, or bytes of bits, that are asked for only to see what comes: the less, the likelier."""
 _FORGET_AFTER = 600.0
+_LONG_AGO = 3
+"""So many times as many misses make void what was once found to be enough."""
 _SAME = 0.01
 """Pauses that differ by less do not differ."""
 
@@ -56,6 +58,13 @@ class Unit:
         self.owed.append(Sent(request, since, now, now + max(_LATEST, 10 * timeout)))
         if len(self.owed) > _MOST_OWED:
             del self.owed[0]
+
+    def is_answered(self, frame: Frame, found: bytes | int) -> None:
+        """Note the reply to what was sent last."""
+        if len(self.owed) == 1 and isinstance(found, bytes):
+            self.owed.clear()
+        else:
+            self.pays(frame)
 
     def pays(self, frame: Frame, *, others: bool = False) -> bool:
         """Whether a reply was owed. It may be that to the first request that it fits or to a later one: the
@@ -140,6 +149,8 @@ class Pause:
         """A request came to grief that was sent `gap` seconds after a reply, or after connecting."""
         self._missed += 1
         self._longest_missed = max(gap, self._longest_missed)
+        if self._missed > _LONG_AGO * self._misses:
+            self._enough = inf
         if gap > self._enough - _SAME or self._missed < self._misses:
             return
         if self.seconds or not self._found:
@@ -147,6 +158,10 @@ class Pause:
             self._changed_at = now
         without = self._guessed and self.seconds and self._enough == inf
         self.seconds = 0.0 if without else self._found
+
+    def is_found(self, gap: float) -> bool:
+        """Whether there is anything to learn from a request that was answered so many seconds after."""
+        return self._missed > 0 or self._found > 0 or gap < self._enough
 
     def in_time(self, gap: float, now: float) -> None:
         """A request was answered that was sent `gap` seconds after."""

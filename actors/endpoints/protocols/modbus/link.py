@@ -213,7 +213,9 @@ class Link:
             try:
                 await dial(self.connection, wire, seconds)
             except Transient as failure:
-                self._down, self._refused_at = failure, self.loop.time()
+                # Not the failure itself, which would keep all that was tried.
+                self._down = Transient(str(failure), code=failure.code)
+                self._refused_at = self.loop.time()
                 raise Unreachable(str(failure), code=failure.code) from failure
             self._timeouts.clear()
             self._opened_at = self.loop.time()
@@ -296,12 +298,14 @@ class Link:
         """One attempt, after whatever it takes to be sure which request a reply is to."""
         request, since = exchange.request, exchange.since
         unit = self._line.unit(request.unit)
-        began = self.loop.time()
+        began = self.loop.time() if unit.owed else 0.0
         waited, repeated = 0, False
         while True:
             async with self._turn:
                 if waited == 2:
                     unit.forget(began)
+                if not unit.owed:
+                    return await self._send(exchange, seconds)
                 if not unit.doubts(request, since, self.loop.time()):
                     doubtful = unit.doubts_exception(request, since)
                     found = await self._send(exchange, seconds)
@@ -377,11 +381,10 @@ class Link:
 
     def _pause(self) -> float:
         """Seconds until a request may be sent."""
-        line = self._line
         if self._replied:
-            pause, since = max(self._quiet, line.between.seconds), self._replied_at
+            pause, since = max(self._quiet, self._line.between.seconds), self._replied_at
         else:
-            pause, since = max(self._after_connect, line.connected.seconds), self._opened_at
+            pause, since = max(self._after_connect, self._line.connected.seconds), self._opened_at
         return since + pause - self.loop.time() if pause else 0.0
 
     def _answered(self, exchange: _Exchange, found: Answer) -> None:
@@ -390,7 +393,7 @@ class Link:
             self._timeouts.clear()
         if not self._replied:
             self._line.connected.in_time(exchange.began - self._opened_at, now)
-        else:
+        elif self._line.between.is_found(exchange.began - self._replied_at):
             self._line.between.in_time(exchange.began - self._replied_at, now)
         self._replied, self._replied_at = True, now
         if isinstance(found, bytes):
@@ -505,7 +508,7 @@ class Link:
                 return
             if line.echoes is None and exchange.request.function in READS:
                 line.echoes = False
-            unit.pays(frame)
+            unit.is_answered(frame, found)
             exchange.end(found)
 
     def _hear_unasked(self, frame: Frame) -> None:

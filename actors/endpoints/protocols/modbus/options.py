@@ -236,12 +236,15 @@ def _bits(raw: int | float | str, shape: Shape, field: str) -> int:
     """The bits of a raw number of the type; a text spells the bits themselves."""
     size = bits_of(shape.kind, shape.registers)
     try:
-        if shape.kind in FLOATS and not isinstance(raw, str):
-            return int.from_bytes(struct.pack(FLOATS[shape.kind], raw), "big")
+        if shape.kind in FLOATS:
+            if not isinstance(raw, str):
+                return int.from_bytes(struct.pack(FLOATS[shape.kind], raw), "big")
+            if "x" not in raw.lower():  # would be taken for the bits
+                raise ValueError
         number = _integer(raw)
         if not -(1 << size - 1) <= number < 1 << size:
             raise ValueError
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, struct.error) as error:
         raise Refusal(f"noValue: {raw} is not a raw number of {shape.kind}", field) from error
     return number & (1 << size) - 1
 

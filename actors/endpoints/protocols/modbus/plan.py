@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from .decode import Indexed
-from .points import Table
+from .points import DataPoint, Table
 
 _MAX_GAP = 2
 _MAX_REGISTERS = 125
@@ -13,10 +13,12 @@ _MAX_BITS = 2000
 
 
 class Span(msgspec.Struct, frozen=True):
-    """One read request and the points that it serves, sorted by address."""
+    """One read request and the points that it serves, sorted by address. Their `places` in the list of values
+    stand beside them: pairs would take more memory than all the rest."""
 
     table: Table
-    points: tuple[Indexed, ...]
+    places: tuple[int, ...]
+    members: tuple[DataPoint, ...]
     address: int
     end: int
     """the first address after it"""
@@ -25,17 +27,21 @@ class Span(msgspec.Struct, frozen=True):
     def count(self) -> int:
         return self.end - self.address
 
+    @property
+    def points(self) -> tuple[Indexed, ...]:
+        return tuple(zip(self.places, self.members, strict=True))
+
     def halves(self) -> "tuple[Span, Span]":
         """Two spans of half the points each; only of a span with several points."""
-        middle = len(self.points) // 2
+        middle = len(self.places) // 2
         return span_of(self.points[:middle]), span_of(self.points[middle:])
 
 
 def span_of(points: Iterable[Indexed]) -> Span:
     """The span over points of one table that are sorted by address."""
-    points = tuple(points)
-    first = points[0][1]
-    return Span(first.table, points, first.address, max(point.end for _, point in points))
+    places, members = zip(*points, strict=True)
+    first = members[0]
+    return Span(first.table, places, members, first.address, max(point.end for point in members))
 
 
 def plan(

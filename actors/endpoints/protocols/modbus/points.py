@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from fractions import Fraction
 from functools import lru_cache
+from math import isinf
 from sys import intern
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,19 @@ from actors.system.failure import Refusal
 from conf.annotations import allowed, reads, says
 from conf.fields import Encoding, Number, Unused, filled, lower, upper
 
-from .kinds import NAMED_ORDERS, ORDERS, REGISTERS, TIMES, Kind, kind_of, order_of, registers_of
+from .kinds import (
+    DECIMALS,
+    INTEGERS,
+    NAMED_ORDERS,
+    ORDERS,
+    REGISTERS,
+    TIMES,
+    Kind,
+    bits_of,
+    kind_of,
+    order_of,
+    registers_of,
+)
 from .options import NO_EXTRA, Extra, Options, Shape, read_options
 
 TableName = Literal["coil", "discrete", "holding", "input"]
@@ -68,7 +81,7 @@ class Location(msgspec.Struct, frozen=True):
         return f"{self.table.name}:{self.address}{bit}"
 
 
-class DataPoint(msgspec.Struct, frozen=True):
+class DataPoint(msgspec.Struct, frozen=True, gc=False):
     """A checked data point. Value = raw x `scale` + `offset`."""
 
     name: str
@@ -178,7 +191,7 @@ def _read_point(given: Given, where: str) -> DataPoint:
     count = size * (extra.length or 1)
     if location.address + count > 0x10000:
         raise Refusal(f"{count} from {location.address} on go past 65535", f"{where}.{key}")
-    _check_scale(given, kind, where)
+    _check_scale(given, kind, size, where)
     return DataPoint(
         name=given.name,
         table=location.table,
@@ -217,9 +230,13 @@ def _registers(given: Given, kind: str, where: str) -> int:
         raise Refusal(str(error), f"{where}.count") from error
 
 
-def _check_scale(given: Given, kind: str, where: str) -> None:
+def _check_scale(given: Given, kind: str, size: int, where: str) -> None:
     if given.scale == 0:
         raise Refusal("scale must not be 0", f"{where}.scale")
+    if kind in INTEGERS or kind in DECIMALS:
+        reach = abs(given.scale) * 2.0 ** bits_of(kind, size) + abs(given.offset)
+        if isinf(reach):
+            raise Refusal("scale makes numbers that are too large", f"{where}.scale")
     what = "a boolean" if kind == "boolean" or given.bit is not None else "a text"
     if what == "a boolean" or kind == "string" or kind in TIMES or given.values is not None:
         for key, value, neutral in (("scale", given.scale, 1), ("offset", given.offset, 0)):

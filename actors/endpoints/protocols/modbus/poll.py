@@ -75,7 +75,7 @@ class Poll:
         lessons.barren = not self._fruitful and bool(self.values)
         if not self._answered and self.values:
             raise self._failure or Transient("the device was not asked", code=quality.DEVICE_OFFLINE)
-        if None in self.values:
+        if self._troubled or not self._fruitful:
             self._name_faults()
         return PollResult(self.values, self.codes)
 
@@ -100,20 +100,21 @@ class Poll:
 
     async def _read_sound(self) -> None:
         """Read what could be read the last time."""
-        patience = self._patience()
         for stretch in self._lessons.stretches:
             if stretch.is_limited:
                 stretch.reconsider(self._began)
-            pieces: list[Piece] = []
-            for piece in stretch.pieces:
+            pieces: list[Piece] | None = None
+            for index, piece in enumerate(stretch.pieces):
+                resolved = None
                 if piece.fault is not None or piece is self._tried or self._is_away():
                     self._troubled = True
-                    pieces.append(piece)
-                    continue
-                pieces += await self._resolve(
-                    stretch, piece, self._patience() if self._troubled else patience
-                )
-            if pieces != stretch.pieces:
+                else:
+                    resolved = await self._resolve(stretch, piece, self._patience())
+                if resolved is not None and pieces is None:
+                    pieces = stretch.pieces[:index]
+                if pieces is not None:
+                    pieces += resolved or (piece,)
+            if pieces is not None:
                 stretch.settle(pieces)
 
     async def _read_others(self) -> None:
@@ -131,7 +132,7 @@ class Poll:
                 had_rested = piece.rest > 0
                 resolved = await self._resolve(stretch, piece, self._short_patience())
                 woken = woken or (had_rested and piece.fault is None)
-                pieces += resolved
+                pieces += resolved or (piece,)
             stretch.settle(pieces)
         if woken:
             self._name_faults()
@@ -159,23 +160,24 @@ class Poll:
 
     # Asking
 
-    async def _resolve(self, stretch: Stretch, piece: Piece, patience: Patience) -> list[Piece]:
-        """Read a piece, cut further where the device refuses; the pieces that it ended up as."""
-        began = monotonic()
+    async def _resolve(self, stretch: Stretch, piece: Piece, patience: Patience) -> list[Piece] | None:
+        """Read a piece, cut further where the device refuses; the pieces that it ended up as, None when it
+        was read as it is."""
+        began = self._link.loop.time()
         found = await self._ask(piece.block, patience)
         if isinstance(found, bytes):
             piece.accept()
-            return [piece]
+            return None
         self._troubled = True
-        now = monotonic()
-        piece.fail(_fault(found), self._code(found), now, _TIMES_RESTED * (now - began))
+        took = self._link.loop.time() - began
+        piece.fail(_fault(found), self._code(found), monotonic(), _TIMES_RESTED * took)
         self._vain += 1
         if not piece.is_to_cut or not self._may_cut(piece):
             return [piece]
         pieces: list[Piece] = []
         for half in stretch.halves(piece):
             if self._time_for(piece):
-                pieces += await self._resolve(stretch, half, self._short_patience())
+                pieces += await self._resolve(stretch, half, self._short_patience()) or (half,)
             else:
                 half.fault, half.code = piece.fault, piece.code
                 pieces.append(half)

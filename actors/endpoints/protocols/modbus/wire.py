@@ -11,17 +11,21 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
+from aiohappyeyeballs import start_connection
 from pymodbus.transport import CommParams, CommType, ModbusProtocol
 
 from actors.connections import os_errors
 from actors.connections.connection import Permanent, Transient
 from actors.connections.tls import client_context
+from conf.hosts import is_address
 
 from . import quality
 from .connection import Connection
 from .frames import Ascii, Framing, Mbap, Rtu
 
 _MIN_USER_TIMEOUT = 10.0
+_NEXT_ADDRESS = 0.25
+"""Seconds after which the next address of a host is tried beside the one before (RFC 8305)."""
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _STREAMS = ("tcp", "rtu-over-tcp", "tls")
 _TYPES = {"tcp": CommType.TCP, "rtu-over-tcp": CommType.TCP, "tls": CommType.TLS, "udp": CommType.UDP}
@@ -48,13 +52,11 @@ class Wire(ModbusProtocol):
         self.up: asyncio.Future[None] = self.loop.create_future()
         self._received = received
         self._lost = lost
+        self._send: Callable[[bytes], None]
 
     def put(self, frame: bytes) -> None:
         """Send a frame; without pymodbus's log of it, which takes as long."""
-        if self.comm_params.comm_type is CommType.UDP:
-            self.transport.sendto(frame)  # type: ignore[attr-defined]
-        else:
-            self.transport.write(frame)  # type: ignore[attr-defined]
+        self._send(frame)
 
     def abort(self) -> None:
         """Close at once, so that the other end forgets the connection too: many take one only, and wait for
@@ -70,6 +72,8 @@ class Wire(ModbusProtocol):
         if self.is_closing:
             transport.close()  # who wanted it has gone meanwhile
         else:
+            udp = self.comm_params.comm_type is CommType.UDP
+            self._send = transport.sendto if udp else transport.write  # type: ignore[attr-defined]
             super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -104,7 +108,7 @@ async def dial(connection: Connection, wire: Wire, seconds: float) -> None:
         _look_at_port(connection)
         async with asyncio.timeout(seconds):
             # Not wire.connect(): it keeps the error, and so the quality code, to itself.
-            transport, _ = await _create(connection, wire, seconds)
+            transport, _ = await _create(connection, wire)
             await wire.up
     except termios.error as error:
         wire.close()
@@ -124,27 +128,15 @@ async def dial(connection: Connection, wire: Wire, seconds: float) -> None:
     _tune(transport, seconds)
 
 
-async def _create(connection: Connection, wire: Wire, seconds: float) -> tuple[asyncio.BaseTransport, Any]:
-    """The transport, by the first of the host's addresses that is reached. Each has its share of the time:
-    one of a kind that leads nowhere must not use all of it up."""
-    loop = asyncio.get_running_loop()
-    if connection.transport not in _STREAMS:
+async def _create(connection: Connection, wire: Wire) -> tuple[asyncio.BaseTransport, Any]:
+    """The transport; of a name with several addresses that to the first that is reached: one of a kind that
+    leads nowhere must not use all of the time up."""
+    if connection.transport not in _STREAMS or is_address(connection.host):
         created: tuple[asyncio.BaseTransport, Any] = await wire.call_create()
         return created
+    loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
-    until = loop.time() + seconds
-    for index, (family, kind, protocol, _, address) in enumerate(found):
-        left = len(found) - index
-        reached = socket.socket(family, kind, protocol)
-        reached.setblocking(False)
-        try:
-            async with asyncio.timeout((until - loop.time()) / left):
-                await loop.sock_connect(reached, address)
-                break
-        except BaseException as error:
-            reached.close()
-            if left == 1 or not isinstance(error, OSError):
-                raise
+    reached = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1)
     name = connection.host if connection.transport == "tls" else None
     return await loop.create_connection(
         wire.handle_new_connection, sock=reached, ssl=wire.comm_params.sslctx, server_hostname=name
