@@ -107,8 +107,8 @@ def test_equal_data_points_are_checked_once_and_forgotten_with_their_last_user()
 
     protocol = msgspec.structs.replace(modbus, name="counted", check=check)
     before = len(shared._known)
-    one, points = shared.check(protocol, HOST, POINTS)
-    other, same = shared.check(protocol, Raw(b'{"host":"10.0.0.2"}'), POINTS)
+    one, points = shared.check("a", protocol, HOST, POINTS)
+    other, same = shared.check("b", protocol, Raw(b'{"host":"10.0.0.2"}'), POINTS)
     assert given == [1, 0]
     assert same is points
     assert one.points is other.points is points.checked
@@ -123,6 +123,6 @@ def test_what_is_refused_is_refused_each_time():
     modbus = protocols.find("modbus")
     for _ in range(2):
         with pytest.raises(Refusal):
-            shared.check(modbus, HOST, Raw(b'[{"name":"speed"}]'))
+            shared.check("a", modbus, HOST, Raw(b'[{"name":"speed"}]'))
     with pytest.raises(Refusal):
-        shared.check(modbus, Raw(b"{}"), POINTS)
+        shared.check("a", modbus, Raw(b"{}"), POINTS)
