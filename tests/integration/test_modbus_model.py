@@ -3,7 +3,7 @@ troubles in virtual time, the same for a seed. Afterwards everything is read aga
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -38,9 +38,13 @@ def troubles(kind: str, seed: int) -> None:
     async def run() -> None:
         await Scenario(kind, seed).run()
 
+    in_virtual_time(run)
+
+
+def in_virtual_time(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop = VirtualLoop()
     try:
-        loop.run_until_complete(run())
+        loop.run_until_complete(scenario())
         assert not asyncio.all_tasks(loop)
     finally:
         loop.close()
@@ -50,6 +54,27 @@ def troubles(kind: str, seed: int) -> None:
 def test_no_value_is_wrong_and_all_is_good_afterwards(kind: str) -> None:
     for seed in SEEDS:
         troubles(kind, seed)
+
+
+@pytest.mark.parametrize("kind", ["serial", "queue"])
+def test_a_poll_can_be_given_up_at_any_moment(kind: str) -> None:
+    """Whatever it is waiting for: the next finds the line as it has to be."""
+
+    async def run() -> None:
+        scenario = Scenario(kind, 1)
+        plc = scenario.plcs[0]
+        for moment in range(120):
+            scenario.world.trouble = Trouble(lost=0.4, delayed=0.3, late=2.0, exception=0.2, closed=0.1)
+            polling = asyncio.ensure_future(plc.poll())
+            await asyncio.wait([polling], timeout=0.02 * moment)
+            polling.cancel()
+            await asyncio.wait([polling])
+            if moment % 20 == 19:
+                scenario.world.trouble = Trouble()
+                await plc.until_good()
+        await plc.reader.close()
+
+    in_virtual_time(run)
 
 
 class Scenario:
@@ -130,7 +155,7 @@ class Plc:
     async def polls(self) -> None:
         while not self.scenario.over:
             await asyncio.sleep(self.random.uniform(0.5, 1.0) * self.interval)
-            polling = asyncio.ensure_future(self._poll())
+            polling = asyncio.ensure_future(self.poll())
             if self.random.random() < 0.05:
                 await asyncio.wait([polling], timeout=self.random.uniform(0, self.interval))
                 polling.cancel()
@@ -138,7 +163,7 @@ class Plc:
             if not polling.cancelled():
                 self.is_good = await polling
 
-    async def _poll(self) -> bool:
+    async def poll(self) -> bool:
         try:
             await self.reader.connect()
             found = await self.reader.read(self.interval)
@@ -149,6 +174,13 @@ class Plc:
             right = bit(self.unit, address) if self.table == "coil" else 1000 * self.unit + address
             assert code is not None or value == right, f"{self.table}:{address} of {self.unit} is {value}"
         return codes.count(None) == len(codes)
+
+    async def until_good(self) -> None:
+        for _ in range(int(CALM / self.interval)):
+            if await self.poll():
+                return
+            await asyncio.sleep(self.interval)
+        raise AssertionError("it stays BAD")
 
     async def writes(self) -> None:
         """Each writes a value of its own: one that is said to be written is."""
