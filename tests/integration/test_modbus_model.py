@@ -86,7 +86,7 @@ class Scenario:
         self.world = VirtualWire.world = World(kind, self._trouble(), self.timeout, seed)
         units = [self.random.choice((1, 2, 3)) for _ in range(self.random.randrange(1, 5))]
         self.plcs = [Plc(self, unit) for unit in units]
-        self.over = False
+        self.calm = self.over = False
 
     def _trouble(self) -> Trouble:
         def share(most: float) -> float:
@@ -110,7 +110,7 @@ class Scenario:
         tasks = [asyncio.ensure_future(work) for plc in self.plcs for work in (plc.polls(), plc.writes())]
         try:
             done, _ = await asyncio.wait(tasks, timeout=TROUBLED, return_when=asyncio.FIRST_EXCEPTION)
-            self.world.trouble = Trouble(remembers=self.world.trouble.remembers)
+            self.calm, self.world.trouble = True, Trouble(remembers=self.world.trouble.remembers)
             if not done:
                 done, _ = await asyncio.wait(tasks, timeout=CALM, return_when=asyncio.FIRST_EXCEPTION)
             self.over = True
@@ -156,7 +156,7 @@ class Plc:
         while not self.scenario.over:
             await asyncio.sleep(self.random.uniform(0.5, 1.0) * self.interval)
             polling = asyncio.ensure_future(self.poll())
-            if self.random.random() < 0.05:
+            if not self.scenario.calm and self.random.random() < 0.05:
                 await asyncio.wait([polling], timeout=self.random.uniform(0, self.interval))
                 polling.cancel()
                 await asyncio.wait([polling])
