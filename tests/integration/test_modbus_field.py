@@ -3,6 +3,8 @@ fake that behaves so. A wrong value marked GOOD is the worst that can happen, th
 one that stays BAD after the device has recovered."""
 
 import asyncio
+import gc
+import os
 import time
 from typing import Any
 
@@ -27,6 +29,7 @@ from servers.rude_device import (
 )
 
 from actors.endpoints.protocols.modbus import learning, line
+from actors.endpoints.protocols.modbus.wire import Wire
 
 RTU = {"type": "rtu-over-tcp"}
 FAR_APART = (0, 50, 100)
@@ -576,3 +579,21 @@ async def test_what_is_known_of_a_line_is_forgotten_with_it():
                 assert await plc.poll() == good(0)
         known = line._lines[asyncio.get_running_loop()]
         assert len(known) <= 1
+
+
+async def test_a_thousand_connections_leave_nothing():
+    async with rude_device() as device, polling(device, 0) as plc:
+        assert await plc.poll() == good(0)
+        before = _what_there_is()
+        for _ in range(1000):
+            device.hang_up()
+            assert await plc.poll() == good(0)
+        assert device.connections == 1001
+        assert _what_there_is() == before
+
+
+def _what_there_is() -> tuple[int, int, int]:
+    """Connections, tasks and open files."""
+    gc.collect()
+    wires = sum(isinstance(one, Wire) for one in gc.get_objects())
+    return wires, len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))

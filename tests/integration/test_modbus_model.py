@@ -3,7 +3,7 @@ troubles in virtual time, the same for a seed. Afterwards everything is read aga
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -38,9 +38,13 @@ def troubles(kind: str, seed: int) -> None:
     async def run() -> None:
         await Scenario(kind, seed).run()
 
+    in_virtual_time(run)
+
+
+def in_virtual_time(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop = VirtualLoop()
     try:
-        loop.run_until_complete(run())
+        loop.run_until_complete(scenario())
         assert not asyncio.all_tasks(loop)
     finally:
         loop.close()
@@ -52,6 +56,27 @@ def test_no_value_is_wrong_and_all_is_good_afterwards(kind: str) -> None:
         troubles(kind, seed)
 
 
+@pytest.mark.parametrize("kind", ["serial", "queue"])
+def test_a_poll_can_be_given_up_at_any_moment(kind: str) -> None:
+    """Whatever it is waiting for: the next finds the line as it has to be."""
+
+    async def run() -> None:
+        scenario = Scenario(kind, 1)
+        plc = scenario.plcs[0]
+        for moment in range(120):
+            scenario.world.trouble = Trouble(lost=0.4, delayed=0.3, late=2.0, exception=0.2, closed=0.1)
+            polling = asyncio.ensure_future(plc.poll())
+            await asyncio.wait([polling], timeout=0.02 * moment)
+            polling.cancel()
+            await asyncio.wait([polling])
+            if moment % 20 == 19:
+                scenario.world.trouble = Trouble()
+                await plc.until_good()
+        await plc.reader.close()
+
+    in_virtual_time(run)
+
+
 class Scenario:
     def __init__(self, kind: str, seed: int) -> None:
         self.name = f"{kind}, seed {seed}"
@@ -61,7 +86,7 @@ class Scenario:
         self.world = VirtualWire.world = World(kind, self._trouble(), self.timeout, seed)
         units = [self.random.choice((1, 2, 3)) for _ in range(self.random.randrange(1, 5))]
         self.plcs = [Plc(self, unit) for unit in units]
-        self.over = False
+        self.calm = self.over = False
 
     def _trouble(self) -> Trouble:
         def share(most: float) -> float:
@@ -85,7 +110,7 @@ class Scenario:
         tasks = [asyncio.ensure_future(work) for plc in self.plcs for work in (plc.polls(), plc.writes())]
         try:
             done, _ = await asyncio.wait(tasks, timeout=TROUBLED, return_when=asyncio.FIRST_EXCEPTION)
-            self.world.trouble = Trouble(remembers=self.world.trouble.remembers)
+            self.calm, self.world.trouble = True, Trouble(remembers=self.world.trouble.remembers)
             if not done:
                 done, _ = await asyncio.wait(tasks, timeout=CALM, return_when=asyncio.FIRST_EXCEPTION)
             self.over = True
@@ -130,15 +155,15 @@ class Plc:
     async def polls(self) -> None:
         while not self.scenario.over:
             await asyncio.sleep(self.random.uniform(0.5, 1.0) * self.interval)
-            polling = asyncio.ensure_future(self._poll())
-            if self.random.random() < 0.05:
+            polling = asyncio.ensure_future(self.poll())
+            if not self.scenario.calm and self.random.random() < 0.05:
                 await asyncio.wait([polling], timeout=self.random.uniform(0, self.interval))
                 polling.cancel()
                 await asyncio.wait([polling])
             if not polling.cancelled():
                 self.is_good = await polling
 
-    async def _poll(self) -> bool:
+    async def poll(self) -> bool:
         try:
             await self.reader.connect()
             found = await self.reader.read(self.interval)
@@ -149,6 +174,13 @@ class Plc:
             right = bit(self.unit, address) if self.table == "coil" else 1000 * self.unit + address
             assert code is not None or value == right, f"{self.table}:{address} of {self.unit} is {value}"
         return codes.count(None) == len(codes)
+
+    async def until_good(self) -> None:
+        for _ in range(int(CALM / self.interval)):
+            if await self.poll():
+                return
+            await asyncio.sleep(self.interval)
+        raise AssertionError("it stays BAD")
 
     async def writes(self) -> None:
         """Each writes a value of its own: one that is said to be written is."""

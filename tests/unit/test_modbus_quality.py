@@ -41,6 +41,7 @@ def test_device_exceptions_have_the_documented_codes(exception: int, code: str):
         (OSError(errno.ECONNRESET, ""), "CONNECTION_RESET"),
         (socket.gaierror(-2, "Name or service not known"), "HOST_UNREACHABLE"),
         (OSError("odd"), "IO_ERROR"),
+        (OSError("Multiple exceptions: [Errno 101] a, [Errno 111] b"), "CONNECTION_REFUSED"),
     ],
 )
 def test_errors_of_the_operating_system_have_the_documented_codes(error: OSError, code: str):

@@ -298,8 +298,7 @@ class Link:
         """One attempt, after whatever it takes to be sure which request a reply is to."""
         request, since = exchange.request, exchange.since
         unit = self._line.unit(request.unit)
-        began = self.loop.time() if unit.owed else 0.0
-        waited, repeated = 0, False
+        began, waited, repeated = 0.0, 0, False
         while True:
             async with self._turn:
                 if waited == 2:
@@ -313,7 +312,6 @@ class Link:
                         return found
                     # An exception has no shape: what it answers may be an earlier request.
                     repeated = True
-                    self._owe(exchange)
                     continue
                 if waited:
                     await self._send(_Exchange(request, since), seconds)  # taken for a late one
@@ -324,6 +322,7 @@ class Link:
                     if refusal is None:
                         continue
             # What is owed comes within as long again, or never.
+            began = began or self.loop.time()
             await asyncio.sleep(settling)
             waited += 1
 

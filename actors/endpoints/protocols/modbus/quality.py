@@ -1,6 +1,7 @@
 """Quality codes of Modbus trouble (spec 03 section 2.3)."""
 
 import errno
+import re
 from socket import gaierror
 
 READ_ERROR = "READ_ERROR"
@@ -51,6 +52,9 @@ _ERRNOS = {
 }
 
 
+_NAMED_ERRNO = re.compile(r"\[Errno (\d+)\]")
+
+
 def code_of_exception(exception: int) -> str:
     """The code of a Modbus exception reply."""
     return _EXCEPTIONS.get(exception, "MODBUS_EXCEPTION")
@@ -62,4 +66,7 @@ def code_of_error(error: OSError) -> str:
         return "HOST_UNREACHABLE"
     if isinstance(error, TimeoutError):
         return TIMEOUT
-    return _ERRNOS.get(error.errno or 0, "IO_ERROR")
+    # Of several addresses that failed each in its way there is no number but in the text.
+    named = _NAMED_ERRNO.findall(str(error))
+    number = error.errno or (int(named[-1]) if named else 0)
+    return _ERRNOS.get(number, "IO_ERROR")
