@@ -173,6 +173,12 @@ class PublishingSystem:
         node = self.node(id)
         return None if node is None else node.health
 
+    async def observed(self, id: int) -> None:
+        """Wait until the router knows of a subscription of the destination: readings of before are nobody's."""
+        cell: Any = self.base.mailboxes[self.router.addressDetails]
+        below = f"{self.destination(id).addressDetails}/"
+        await self.until(lambda: any(key.startswith(below) for key in cell.instance.observers))
+
     def instance(self, id: int) -> destination_module.Destination:
         cell: Any = self.base.mailboxes[self.destination(id).addressDetails]
         found: destination_module.Destination = cell.instance

@@ -530,11 +530,13 @@ class Trouble:
         await self.rig.change_destination(self.id, enabled=False)
         await self.moment()
         await self.rig.change_destination(self.id, enabled=True)
+        await self.rig.observed(self.id)
 
     async def restart(self) -> None:
         await self.rig.stop()
         await self.rig.start()
         self.rig.join(self.rig.counterpart, self.relay, right=True)
+        await self.rig.observed(self.id)
 
     async def crash(self) -> None:
         """When everything is on disk or has arrived; what comes meanwhile waits."""
