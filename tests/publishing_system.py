@@ -174,7 +174,7 @@ class PublishingSystem:
         return None if node is None else node.health
 
     async def observed(self, id: int) -> None:
-        """Wait until a subscription of the destination is known to the router: what came before is nobody's."""
+        """Wait until the router knows a subscription of the destination: what came before is nobody's."""
         cell: Any = self.base.mailboxes[self.router.addressDetails]
         below = f"{self.destination(id).addressDetails}/"
         await self.until(lambda: any(key.startswith(below) for key in cell.instance.observers))

@@ -6,12 +6,10 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from actors.system.checking import checked, refuse_unknown, tell_unknown
+from actors.system.checking import checked
 from actors.system.failure import Refusal
 
 DriftType = Literal["missing-field", "type-drift", "new-field", "rename-candidate"]
-
-PATH: Final = "drift_options"
 
 _SPELLINGS: Final = ("maxTrackedFields", "maxFieldCount")
 """Two names of one option."""
@@ -55,6 +53,10 @@ class Given(msgspec.Struct, frozen=True):
     drift_options: DriftOptions
 
 
+KNOWN: Final = frozenset(DriftOptions.__struct_encode_fields__)
+"""The options as clients spell them."""
+
+
 class Change(msgspec.Struct, frozen=True):
     """What a client's patch does to the stored options: `drop` these keys, then `put` these."""
 
@@ -67,23 +69,16 @@ def read(stored: Mapping[str, Any] | None) -> DriftOptions:
     return checked({"drift_options": stored or {}}, Given).drift_options
 
 
-def tell_unknown_options(protocol: str, stored: Mapping[str, Any] | None) -> None:
-    """Log the stored options that are not known."""
-    tell_unknown(f"drift options of {protocol}", (stored, DriftOptions, PATH))
-
-
 def check(patch: Mapping[str, Any]) -> Change:
-    """What a patch changes. An option that is null returns to its default, and one that an older version
-    has stored and nobody knows any more goes; the two names of one option replace one another. Raises
-    `Refusal`."""
-    refuse_unknown(patch, DriftOptions, PATH)
-    reset = tuple(key for key, value in patch.items() if value is None)
-    put = {key: value for key, value in patch.items() if value is not None}
+    """What a patch changes. A known option that is null returns to its default; the two names of one
+    option replace one another; unknown keys are kept as they are. Raises `Refusal`."""
+    reset = tuple(key for key, value in patch.items() if value is None and key in KNOWN)
+    put = {key: value for key, value in patch.items() if key not in reset}
     read(put)
     spelled = [key for key in _SPELLINGS if key in put]
     if len(spelled) == len(_SPELLINGS) and len({put[key] for key in spelled}) > 1:
         raise Refusal(
             f"{' and '.join(spelled)} are the same option and contradict one another",
-            f"{PATH}.{spelled[-1]}",
+            f"drift_options.{spelled[-1]}",
         )
     return Change(put, reset + (_SPELLINGS if spelled else ()))

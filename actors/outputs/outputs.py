@@ -62,7 +62,6 @@ class Outputs(Keeper):
     def take(self, stored: list[Row]) -> None:
         self.rows = {row.name: row for row in stored}
         for protocol in PROTOCOLS:
-            options.tell_unknown_options(protocol, self._stored(protocol))
             self._reconcile(protocol)
 
     def checked(self) -> SubsystemChecked:

@@ -315,7 +315,6 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
             ({"drift_options": []}, "drift_options"),
             ({"drift_options": {"enabled": "yes"}}, "drift_options.enabled"),
             ({"drift_options": {"warmupBatches": -1}}, "drift_options.warmupBatches"),
-            ({"drift_options": {"warmupBatch": 5}}, "drift_options.warmupBatch"),
         )
     ),
     ("GET", "/v1/readings/latest?quality=FINE", None, 400, "quality"),

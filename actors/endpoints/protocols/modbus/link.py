@@ -8,20 +8,15 @@ request.
 import asyncio
 from collections import Counter
 from math import inf
-from typing import NamedTuple
 
 from actors.connections.connection import Permanent, Transient
 
 from . import quality
 from .connection import Connection
+from .exchange import UNFIT, Answer, Closed, Damaged, Exchange, FoundClosed, Patience, Unreachable
 from .frames import READS, Frame, Request, answer
 from .line import Unit, line_at
 from .wire import Wire, dial, framing_of
-
-Answer = bytes | int
-"""What was read, empty of a write that was done; or the number of an exception, `UNFIT` for a reply that does
-not fit the request."""
-UNFIT = 0
 
 _RESET_AFTER = 3
 """Timeouts in a row, of every unit on the link, after which its socket is given up."""
@@ -42,31 +37,6 @@ _SILENCE_CHARACTERS = 3.5
 _MIN_SILENCE = 0.00175
 _REOPENED = 3
 """So many times a connection is opened that ends before it is used."""
-
-
-class Patience(NamedTuple):
-    """How hard to try. `timeout` is in seconds, of connecting and of each attempt; no attempt but the first
-    begins after the loop's time `until`, and the time up to then is shared among the attempts."""
-
-    timeout: float
-    attempts: int = 1
-    until: float = inf
-
-
-class Damaged(Transient):
-    """A reply came, but not whole."""
-
-
-class Unreachable(Transient):
-    """There is no connection, and none can be made."""
-
-
-class Closed(Transient):
-    """The connection ended under a request."""
-
-
-class _FoundClosed(Unreachable):
-    """It had ended before."""
 
 
 _links: dict[tuple[asyncio.AbstractEventLoop, str], "Link"] = {}
@@ -109,35 +79,6 @@ def release(link: "Link", connection: Connection) -> None:
         link.reset(quality.CONNECTION_RESET, "the connection was closed")
 
 
-class _Exchange:
-    """A request under way; `since` is when it was first sent."""
-
-    __slots__ = ("began", "future", "numbers", "request", "sent", "since", "stranger")
-
-    def __init__(self, request: Request, since: float) -> None:
-        self.request = request
-        self.since = since
-        self.numbers: list[int] = []
-        self.sent = b""
-        self.began = since
-        self.stranger: int | None = None
-        self.future: asyncio.Future[Answer]
-
-    def has(self, number: int | None) -> bool:
-        """Whether it was sent with that number, which some devices return with its bytes swapped."""
-        return number in self.numbers or (
-            number is not None and (number << 8 & 0xFF00 | number >> 8) in self.numbers
-        )
-
-    def end(self, outcome: Answer | Transient) -> None:
-        if self.future.done():
-            return
-        if isinstance(outcome, Transient):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
-
-
 class Link:
     """One TCP connection, UDP socket or serial port."""
 
@@ -153,8 +94,8 @@ class Link:
         self._wire: Wire | None = None
         self._turn = asyncio.Lock()
         self._asking = 0
-        self._waiting: _Exchange | None = None
-        self._latest: _Exchange | None = None
+        self._waiting: Exchange | None = None
+        self._latest: Exchange | None = None
         self._received = b""
         self._damage: asyncio.TimerHandle | None = None
         self._down = Transient("not connected", code=quality.DEVICE_OFFLINE)
@@ -250,7 +191,7 @@ class Link:
     async def ask(self, request: Request, patience: Patience) -> Answer:
         """Send a request when its turn has come and wait for the reply. Raises `Transient` or `Permanent`.
         The caller may be cancelled: a reply that comes later is dropped."""
-        exchange = _Exchange(request, self.loop.time())
+        exchange = Exchange(request, self.loop.time())
         attempt = closed = found_closed = 0
         hurried: float | None = None
         self._asking += 1
@@ -262,7 +203,7 @@ class Link:
                     seconds = self._share(request, patience, attempt)
                     settling = max(patience.timeout, _MIN_SETTLING)
                     found = await self._answer(exchange, seconds, settling)
-                except _FoundClosed:
+                except FoundClosed:
                     found_closed += 1
                     if found_closed > _REOPENED:
                         raise
@@ -294,7 +235,7 @@ class Link:
         slowest = self._line.unit(request.unit).slowest
         return timeout if slowest is None else min(timeout, max(share, _USUAL * slowest, _SHORTEST))
 
-    async def _answer(self, exchange: _Exchange, seconds: float, settling: float) -> Answer:
+    async def _answer(self, exchange: Exchange, seconds: float, settling: float) -> Answer:
         """One attempt, after whatever it takes to be sure which request a reply is to."""
         request, since = exchange.request, exchange.since
         unit = self._line.unit(request.unit)
@@ -314,7 +255,7 @@ class Link:
                     repeated = True
                     continue
                 if waited:
-                    await self._send(_Exchange(request, since), seconds)  # taken for a late one
+                    await self._send(Exchange(request, since), seconds)  # taken for a late one
                 elif probe := unit.probe(request):
                     refusal = await self._probe(unit, probe, seconds)
                     if refusal in quality.SILENT_BEHIND_GATEWAY:
@@ -330,7 +271,7 @@ class Link:
         """Ask for something whose reply cannot be mistaken; the number of the exception that came instead."""
         owed = len(unit.owed)
         try:
-            found = await self._send(_Exchange(probe, self.loop.time()), seconds)
+            found = await self._send(Exchange(probe, self.loop.time()), seconds)
         except Transient as failure:
             # Not answered, while something else was: what it takes to be certain is time.
             if failure.code != quality.TIMEOUT or len(unit.owed) > owed:
@@ -341,14 +282,14 @@ class Link:
         unit.probe_failed()
         return found
 
-    async def _send(self, exchange: _Exchange, seconds: float) -> Answer:
+    async def _send(self, exchange: Exchange, seconds: float) -> Answer:
         """Send once and wait; the turn is the caller's."""
         pause = self._pause()
         if pause > 0:
             await asyncio.sleep(pause)
         wire = self._wire
         if wire is None:
-            raise _FoundClosed(str(self._down), code=self._down.code)
+            raise FoundClosed(str(self._down), code=self._down.code)
         self._begin(exchange)
         timer = self.loop.call_later(seconds, self._expire, exchange, seconds)
         try:
@@ -365,7 +306,7 @@ class Link:
         self._answered(exchange, found)
         return found
 
-    def _begin(self, exchange: _Exchange) -> None:
+    def _begin(self, exchange: Exchange) -> None:
         self._number = self._number % 0xFFFF + 1
         exchange.numbers.append(self._number)
         exchange.sent = self._framing.encode(self._number, exchange.request)
@@ -386,7 +327,7 @@ class Link:
             pause, since = max(self._after_connect, self._line.connected.seconds), self._opened_at
         return since + pause - self.loop.time() if pause else 0.0
 
-    def _answered(self, exchange: _Exchange, found: Answer) -> None:
+    def _answered(self, exchange: Exchange, found: Answer) -> None:
         now, request = self.loop.time(), exchange.request
         if self._timeouts:
             self._timeouts.clear()
@@ -398,14 +339,14 @@ class Link:
         if isinstance(found, bytes):
             self._line.unit(request.unit).answers(request, now - exchange.began)
 
-    def _failed(self, exchange: _Exchange, failure: Transient) -> None:
+    def _failed(self, exchange: Exchange, failure: Transient) -> None:
         now = self.loop.time()
         if isinstance(failure, Closed) and not self._replied:
             self._line.connected.too_soon(exchange.began - self._opened_at, now)
         if failure.code == quality.TIMEOUT:
             self._count_timeout(exchange.request.unit)
 
-    def _owe(self, exchange: _Exchange) -> None:
+    def _owe(self, exchange: Exchange) -> None:
         request, now = exchange.request, self.loop.time()
         self._line.unit(request.unit).owes(request, exchange.since, now, self.connection.timeout)
 
@@ -416,7 +357,7 @@ class Link:
         gap = self._latest.began - self._replied_at
         return gap if gap < _HURRIED else None
 
-    def _expire(self, exchange: _Exchange, seconds: float) -> None:
+    def _expire(self, exchange: Exchange, seconds: float) -> None:
         if exchange.stranger is not None:
             exchange.end(Damaged(f"answered as unit {exchange.stranger}", code=quality.READ_ERROR))
         else:
@@ -458,7 +399,7 @@ class Link:
         if waiting and received and self._framing.is_whole(received, exchange.request):
             self._damage = self.loop.call_later(_DAMAGED_AFTER, self._damaged, exchange)
 
-    def _without_echo(self, exchange: _Exchange, received: bytes) -> bytes:
+    def _without_echo(self, exchange: Exchange, received: bytes) -> bytes:
         """Adapters of two-wire lines hear what they send. The replies to writes may be the request once more:
         it takes a reply to something else to know."""
         line, sent = self._line, exchange.sent
@@ -479,7 +420,7 @@ class Link:
             self._damage.cancel()
             self._damage = None
 
-    def _damaged(self, exchange: _Exchange) -> None:
+    def _damaged(self, exchange: Exchange) -> None:
         self._damage = None
         exchange.end(Damaged("the reply is damaged", code=quality.READ_ERROR))
 

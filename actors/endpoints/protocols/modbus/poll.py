@@ -10,8 +10,9 @@ from actors.endpoints.protocol import PollResult
 
 from . import quality
 from .connection import Connection
+from .exchange import UNFIT, Answer, Patience, Unreachable
 from .learning import Block, Fault, Lessons, Piece, Stretch
-from .link import UNFIT, Answer, Link, Patience, Unreachable
+from .link import Link
 
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1

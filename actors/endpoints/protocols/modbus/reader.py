@@ -10,10 +10,11 @@ from actors.system.failure import Refusal
 from . import quality
 from .connection import Connection
 from .encode import Part, Writing
+from .exchange import UNFIT, Answer, Patience
 from .frames import Request, reading, writing
 from .identification import asking, objects_of
 from .learning import Lessons
-from .link import UNFIT, Answer, Link, Patience, acquire, release
+from .link import Link, acquire, release
 from .plan import plan
 from .points import DataPoint, Table
 from .poll import Poll
