@@ -20,20 +20,6 @@ POINTS = [
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path_factory.mktemp("agent") / "data") as agent:
-        yield agent
-        assert agent.stop() == 0
-    assert "Traceback" not in agent.log.read_text()
-
-
-@pytest.fixture
-def agent(process: AgentProcess) -> Iterator[AgentProcess]:
-    yield process
-    process.delete("/v1/endpoints")
-
-
-@pytest.fixture(scope="module")
 def devices() -> Iterator[FieldServer]:
     """Three units on one port."""
     with field(units=(1, 2, 3)) as server:

@@ -14,20 +14,6 @@ WRITE = "/v1/adapters/modbus/devices/plc/write"
 REGISTERS = (0, 1, 2, 50, 51)
 
 
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path_factory.mktemp("agent") / "data") as agent:
-        yield agent
-        assert agent.stop() == 0
-    assert "Traceback" not in agent.log.read_text()
-
-
-@pytest.fixture
-def agent(process: AgentProcess) -> Iterator[AgentProcess]:
-    yield process
-    process.delete("/v1/endpoints")
-
-
 @pytest.fixture
 def plc() -> Iterator[RudeDevice]:
     with on_a_thread(rude_device()) as device:
