@@ -12,7 +12,7 @@ from servers.virtual_line import KINDS, WRITABLE, Trouble, VirtualLoop, VirtualW
 
 from actors.connections.connection import NoConnection
 from actors.endpoints.protocols import find
-from actors.endpoints.protocols.modbus import learning, link, poll
+from actors.endpoints.protocols.modbus import learning, link, poll, sharing
 from actors.system.failure import Refusal
 
 SEEDS = range(12)
@@ -29,7 +29,7 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in (poll, learning):
         monkeypatch.setattr(module, "monotonic", lambda: asyncio.get_running_loop().time())
     yield
-    assert not link._links
+    assert not sharing._links
 
 
 def troubles(kind: str, seed: int) -> None:

@@ -12,7 +12,7 @@ from bench.modbus_server import Fault, ModbusServer
 from actors.connections.connection import Transient
 from actors.endpoints.protocol import CheckedEndpoint, Reader
 from actors.endpoints.protocols import find
-from actors.endpoints.protocols.modbus import learning, link, poll
+from actors.endpoints.protocols.modbus import learning, link, poll, sharing
 from actors.system.failure import Refusal
 
 Open = Callable[..., Reader]
@@ -41,7 +41,7 @@ async def reader(server: ModbusServer) -> AsyncIterator[Open]:
     for each in made:
         await each.close()
     mine = asyncio.get_running_loop()
-    assert not [place for loop, place in link._links if loop is mine], "a link outlived its readers"
+    assert not [place for loop, place in sharing._links if loop is mine], "a link outlived its readers"
 
 
 def endpoint(port: int, points: Sequence[dict[str, Any] | str], **connection: Any) -> CheckedEndpoint:

@@ -1,5 +1,6 @@
 """Modbus over everything that carries it, and writing to devices that know few functions."""
 
+import asyncio
 import contextlib
 import ssl
 import tempfile
@@ -131,6 +132,15 @@ async def test_a_bit_of_a_register_is_written_without_touching_the_others(known:
         assert device.registers[9] == 0b1010
         assert await plc.write("holding:9.1", False) is False
         assert device.registers[9] == 0b1000
+
+
+async def test_bits_of_a_register_that_are_written_together_do_not_undo_each_other():
+    bits = [f"holding:9.{bit}" for bit in range(6)]
+    async with rude_device(knows_only(3, 6)) as device, polling(device, *bits) as plc:
+        device.registers[9] = 0
+        await plc.reader.connect()
+        await asyncio.gather(*(plc.write(bit, True) for bit in bits))
+        assert device.registers[9] == 0b111111
 
 
 async def test_a_write_that_the_device_does_not_know_at_all_is_refused():

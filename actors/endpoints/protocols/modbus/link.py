@@ -1,4 +1,4 @@
-"""Connections, shared: devices of one host and port, or of one serial port, use the same one.
+"""A connection that devices share.
 
 A link has one request in flight. What was not answered is sent again, as often as its reader allows; a
 connection that is found closed is opened again before it is used, and once more when it closes under a
@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from math import inf
 
-from actors.connections.connection import Permanent, Transient
+from actors.connections.connection import Transient
 
 from . import quality
 from .connection import Connection
@@ -35,48 +35,10 @@ _HURRIED = 1.0
 _BITS_PER_CHARACTER = 11
 _SILENCE_CHARACTERS = 3.5
 _MIN_SILENCE = 0.00175
+_BUSY_RETRIES = 3
+_BUSY_PAUSE = 0.1
 _REOPENED = 3
 """So many times a connection is opened that ends before it is used."""
-
-
-_links: dict[tuple[asyncio.AbstractEventLoop, str], "Link"] = {}
-
-
-def _key(connection: Connection) -> tuple[asyncio.AbstractEventLoop, str]:
-    """Where the link is that the device shares, if there is one. An adapter that is plugged in anew may have
-    another name than before: that of the first user's port stands for all the others."""
-    loop = asyncio.get_running_loop()
-    line = connection.line
-    if not connection.is_serial:
-        return loop, line
-    for other, link in _links.items():
-        if other[0] is loop and link.connection.is_serial and link.connection.line == line:
-            return other
-    return loop, connection.serial_port
-
-
-def acquire(connection: Connection) -> "Link":
-    """The link that the device's line shares; every acquired link must be released once.
-
-    Raises `Permanent` when another device uses the same line with other settings.
-    """
-    key = _key(connection)
-    link = _links.get(key)
-    if link is None:
-        link = _links[key] = Link(connection, key)
-    elif link.connection.settings != connection.settings:
-        what = connection.serial_port or f"{connection.host}:{connection.port}"
-        raise Permanent(f"{what} is in use with other settings", code=quality.PORT_NOT_OPEN)
-    link.join(connection)
-    return link
-
-
-def release(link: "Link", connection: Connection) -> None:
-    """Give one use of a link up; the last one closes it."""
-    link.leave(connection)
-    if not link.units:
-        _links.pop(link.key, None)
-        link.reset(quality.CONNECTION_RESET, "the connection was closed")
 
 
 class Link:
@@ -93,6 +55,8 @@ class Link:
         self._line = line_at(connection.line)
         self._wire: Wire | None = None
         self._turn = asyncio.Lock()
+        self.merging = asyncio.Lock()
+        """Of who reads registers to write them back changed: two at a time would undo each other."""
         self._asking = 0
         self._waiting: Exchange | None = None
         self._latest: Exchange | None = None
@@ -460,6 +424,16 @@ class Link:
             return
         if latest is not None and latest.request.unit == frame.unit:
             unit.owes(latest.request, -inf, self.loop.time(), self.connection.timeout)
+
+
+async def insist(link: Link, request: Request, patience: Patience, found: Answer) -> Answer:
+    """Ask again while the device is busy, as `found` may say that it is; what it says in the end."""
+    for _ in range(_BUSY_RETRIES):
+        if found not in quality.BUSY:
+            break
+        await asyncio.sleep(_BUSY_PAUSE)
+        found = await link.ask(request, patience)
+    return found
 
 
 def _silence(connection: Connection) -> float:

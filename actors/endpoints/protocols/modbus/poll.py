@@ -1,6 +1,5 @@
 """One read of all points of a device: whatever it does not like, what can be read is."""
 
-import asyncio
 from math import inf
 from time import monotonic
 from typing import Any
@@ -12,10 +11,8 @@ from . import quality
 from .connection import Connection
 from .exchange import UNFIT, Answer, Patience, Unreachable
 from .learning import Block, Fault, Lessons, Piece, Stretch
-from .link import Link
+from .link import Link, insist
 
-_BUSY_RETRIES = 3
-_BUSY_PAUSE = 0.1
 _SHARE = 0.25
 """Of the time for a poll: how long a reply is waited for that did not come the last time."""
 _SHARE_OF_ALL = 0.5
@@ -197,7 +194,9 @@ class Poll:
         try:
             found = await self._link.ask(block.request, patience)
             if found in quality.BUSY and self._patient:
-                found = await self._insist(block, patience)
+                # Not for every request of one that stays busy.
+                found = await insist(self._link, block.request, patience, found)
+                self._patient = found not in quality.BUSY
         except Transient as failure:
             if isinstance(failure, Unreachable):
                 raise
@@ -215,16 +214,6 @@ class Poll:
             self._failure = self._failure or self._beyond_gateway()
         else:
             self._answered = True
-        return found
-
-    async def _insist(self, block: Block, patience: Patience) -> Answer:
-        """Ask a busy device again; not for every request of one that stays busy."""
-        for _ in range(_BUSY_RETRIES):
-            await asyncio.sleep(_BUSY_PAUSE)
-            found = await self._link.ask(block.request, patience)
-            if found not in quality.BUSY:
-                return found
-        self._patient = False
         return found
 
     def _beyond_gateway(self) -> Transient:

@@ -1,6 +1,5 @@
 """Reads and writes one Modbus device (spec 03 sections 2.3 and 2.4)."""
 
-import asyncio
 from typing import Any
 
 from actors.connections.connection import Transient
@@ -14,17 +13,15 @@ from .exchange import UNFIT, Answer, Patience
 from .frames import Request, reading, writing
 from .identification import asking, objects_of
 from .learning import Lessons
-from .link import Link, acquire, release
+from .link import Link, insist
 from .plan import plan
 from .points import DataPoint, Table
 from .poll import Poll
+from .sharing import acquire, release
 
-_BUSY_RETRIES = 3
-_BUSY_PAUSE = 0.1
 _SPARE_REQUESTS = 8
 """Requests of a poll beyond those planned, in an estimate of how long it may take."""
 _ATTEMPTS_TO_BE_SURE = 4
-_WRITE_REFUSALS = (quality.ILLEGAL_FUNCTION, *quality.OF_THE_ADDRESS)
 
 
 class ModbusReader(Reader):
@@ -92,14 +89,16 @@ class ModbusReader(Reader):
 
     async def _merge(self, part: Part) -> None:
         """Write some bits of registers: read them, change the bits, write them back."""
-        old = await self._patiently(reading(Table.holding, self._connection.unit, part.address, part.count))
-        if isinstance(old, int):
-            _see_that_it_was_done(old)
-        assert isinstance(old, bytes)
-        refused = await self._execute(*part.merge(old))
-        other = part.merge_otherwise(old)
-        if refused == quality.ILLEGAL_FUNCTION and other is not None:
-            refused = await self._execute(*other)
+        request = reading(Table.holding, self._connection.unit, part.address, part.count)
+        async with self._connected().merging:
+            old = await self._patiently(request)
+            if isinstance(old, int):
+                _see_that_it_was_done(old)
+            assert isinstance(old, bytes)
+            refused = await self._execute(*part.merge(old))
+            other = part.merge_otherwise(old)
+            if refused == quality.ILLEGAL_FUNCTION and other is not None:
+                refused = await self._execute(*other)
         _see_that_it_was_done(refused)
 
     async def _execute(self, function: int, body: bytes) -> int | None:
@@ -109,14 +108,9 @@ class ModbusReader(Reader):
 
     async def _patiently(self, request: Request) -> Answer:
         """Ask, and again while the device is busy."""
-        link = self._connected()
         patience = Patience(self._connection.timeout, 1 + self._connection.retry_attempts)
-        for _ in range(_BUSY_RETRIES):
-            found = await link.ask(request, patience)
-            if found not in quality.BUSY:
-                return found
-            await asyncio.sleep(_BUSY_PAUSE)
-        return await link.ask(request, patience)
+        link = self._connected()
+        return await insist(link, request, patience, await link.ask(request, patience))
 
     async def _identify(self, link: Link) -> None:
         """Ask once who made the device; many do not say."""
@@ -142,6 +136,6 @@ def _see_that_it_was_done(refused: int | None) -> None:
         raise Transient("the reply does not fit the write", code=quality.READ_ERROR)
     code = quality.code_of_exception(refused)
     message = f"the device refused the write: {code} (exception {refused})"
-    if refused in _WRITE_REFUSALS:
+    if refused in quality.OF_THE_ADDRESS:
         raise Refusal(message, "value" if refused == quality.ILLEGAL_VALUE else "register")
     raise Transient(message, code=code)
