@@ -16,20 +16,25 @@ DEAD_LETTERS = 1000
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False):
-    """One to be sent; `created_at` is Unix ms."""
+    """One to be sent; `created_at` is Unix ms, `qos` and `retain` are as in `OutboxRow`."""
 
     topic: str
     payload: bytes
     created_at: int
+    qos: int = 1
+    retain: bool = False
 
 
 class OutboxRow(msgspec.Struct, frozen=True, gc=False):
-    """`seq` orders the rows of one destination; `created_at` is Unix ms."""
+    """`seq` orders the rows of one destination; `created_at` is Unix ms. `qos` (0 or 1) and `retain` are for
+    destinations that know such a thing."""
 
     seq: int
     topic: str
     payload: bytes
     created_at: int
+    qos: int = 1
+    retain: bool = False
 
 
 class OutboxSummary(msgspec.Struct, frozen=True):
@@ -92,7 +97,10 @@ def append(
         dropped += _trim(database, destination_id, room, max_bytes - sum(len(p.payload) for p in kept))
         found = summary(database, destination_id)
         first = found.last_seq + 1 if found else 1
-        rows = [OutboxRow(seq, p.topic, p.payload, p.created_at) for seq, p in enumerate(kept, first)]
+        rows = [
+            OutboxRow(seq, p.topic, p.payload, p.created_at, p.qos, p.retain)
+            for seq, p in enumerate(kept, first)
+        ]
         _insert(database, destination_id, rows)
     return dropped
 

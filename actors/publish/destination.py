@@ -162,7 +162,7 @@ class Destination(StoreClient, Retiring):
         now_ms = int(time.time() * 1000)
         now = monotonic()
         for payload in message.payloads:
-            outbox.add(message.topic, payload, now_ms, now)
+            outbox.add(message.topic, payload, now_ms, now, message.qos, message.retain)
         if outbox.limits.strict:
             self._commit()
         self._pump()
@@ -203,7 +203,7 @@ class Destination(StoreClient, Retiring):
         if self.suspicion.suspected is not None:
             window = 1
         for entry in outbox.take(window - outbox.in_flight):
-            driver.send(entry.seq, entry.topic, entry.payload)
+            driver.send(entry)
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
@@ -404,7 +404,11 @@ class Destination(StoreClient, Retiring):
     def spill(cls, start: RunDestination, waiting: list[Publish]) -> tuple[ActorAddress, Any]:
         """To disk, behind all others."""
         now = int(time.time() * 1000)
-        payloads = [stored.Payload(one.topic, payload, now) for one in waiting for payload in one.payloads]
+        payloads = [
+            stored.Payload(one.topic, payload, now, one.qos, one.retain)
+            for one in waiting
+            for payload in one.payloads
+        ]
         limits = start.limits
         call = (start.id, payloads, limits.max_rows, limits.max_bytes)
         return start.store, Transact(Spilled(len(payloads)), stored.append, call)

@@ -46,6 +46,8 @@ class Entry(msgspec.Struct, gc=False):
     payload: bytes
     created_at: int
     added: float
+    qos: int = 1
+    retain: bool = False
     written: bool = False
     saved: bool = False
     live: bool = True
@@ -60,7 +62,7 @@ class Commit(msgspec.Struct, frozen=True):
     dead: list[DeadLetter]
 
     def rows(self) -> list[OutboxRow]:
-        return [OutboxRow(e.seq, e.topic, e.payload, e.created_at) for e in self.entries]
+        return [OutboxRow(e.seq, e.topic, e.payload, e.created_at, e.qos, e.retain) for e in self.entries]
 
 
 class Drops(msgspec.Struct):
@@ -119,10 +121,12 @@ class Outbox:
 
     # Arriving and leaving
 
-    def add(self, topic: str, payload: bytes, created_at: int, now: float) -> None:
+    def add(
+        self, topic: str, payload: bytes, created_at: int, now: float, qos: int = 1, retain: bool = False
+    ) -> None:
         """Take a payload; `now` is monotonic seconds."""
         self._seq += 1
-        entry = Entry(self._seq, topic, payload, created_at, now)
+        entry = Entry(self._seq, topic, payload, created_at, now, qos, retain)
         if self._on_disk:
             self._tail.append(entry)
         else:
@@ -309,7 +313,17 @@ class Outbox:
     def _take_back(self, row: OutboxRow, now: float) -> None:
         size = len(row.payload)
         self._ready.append(
-            Entry(row.seq, row.topic, row.payload, row.created_at, now, written=True, saved=True)
+            Entry(
+                row.seq,
+                row.topic,
+                row.payload,
+                row.created_at,
+                now,
+                row.qos,
+                row.retain,
+                written=True,
+                saved=True,
+            )
         )
         self.memory += size
         self._on_disk -= 1

@@ -26,10 +26,12 @@ class RunSubscription(msgspec.Struct, frozen=True):
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """To the destination: payloads in order, of one topic."""
+    """To the destination: payloads in order, of one topic. `qos` and `retain` as in `Outgoing`."""
 
     topic: str
     payloads: list[bytes]
+    qos: int = 1
+    retain: bool = False
 
 
 class Flush(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from publishing_system import PublishingSystem, hasten, numbers_of
 
 from actors.connections.connection import Transient
 from actors.publish import destinations, retiring
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.messages import DestinationRow, DestinationTested
 from actors.publish.topics import Target
 from actors.system.failure import Refusal
@@ -103,16 +103,16 @@ class SiteDriver(Driver):
         if site.leaves_at_once:
             self.end(f"{site.name} left at once")
 
-    def send(self, seq: int, topic: str, payload: bytes) -> None:
+    def send(self, message: Outgoing) -> None:
         if not self.is_open:
             return  # `lost` is on its way
-        if self.site.closes_over.intersection(numbers_of(payload)):
+        if self.site.closes_over.intersection(numbers_of(message.payload)):
             self.end(f"{self.site.name} will not have that")
             return
-        self.site.received.append((topic, payload))
+        self.site.received.append((message.topic, message.payload))
         if not self.unacknowledged and self.site.acknowledging:
             asyncio.get_running_loop().call_soon(self.acknowledge)
-        self.unacknowledged.append(seq)
+        self.unacknowledged.append(message.seq)
 
     def acknowledge(self, count: int | None = None) -> None:
         if self.is_open and self.unacknowledged:

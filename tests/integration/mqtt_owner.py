@@ -12,6 +12,7 @@ from actors.publish.destinations import mqtt
 from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import Listener
 from actors.publish.destinations.mqtt_driver import MqttDriver
+from storage.outbox import OutboxRow
 
 
 class Owner(Listener):
@@ -28,6 +29,9 @@ class Owner(Listener):
             self,
             **{"max_payload": config.max_payload, **options},
         )
+
+    def send(self, seq: int, topic: str, payload: bytes, **options: Any) -> None:
+        self.driver.send(OutboxRow(seq, topic, payload, 0, **options))
 
     def delivered(self, seqs: list[int]) -> None:
         self.told.append(("delivered", seqs))

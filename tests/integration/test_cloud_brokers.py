@@ -86,7 +86,7 @@ async def publish(owner: Owner, *messages: tuple[str, bytes]) -> None:
     """Through one connection, until all are acknowledged."""
     await owner.driver.connect()
     for seq, (topic, payload) in enumerate(messages):
-        owner.driver.send(seq, topic, payload)
+        owner.send(seq, topic, payload)
     await until(lambda: len(owner.seqs) == len(messages))
     await owner.driver.close()
     assert (owner.losses, owner.rejections) == ([], [])
@@ -193,12 +193,12 @@ async def test_an_azure_token_is_renewed_before_it_expires(open_broker: Mosquitt
         config = azure_iot.check(azure(relay.port, relay.ca_pem))
         owner = Owner("azure-iot", msgspec.structs.replace(config, token_seconds=2))
         await owner.driver.connect()
-        owner.driver.send(1, "a", b"{}")
+        owner.send(1, "a", b"{}")
         await until(lambda: owner.expiries)
         assert owner.seqs == [1]
         await owner.driver.close()
         await owner.driver.connect()
-        owner.driver.send(2, "a", b"{}")
+        owner.send(2, "a", b"{}")
         await until(lambda: owner.seqs == [1, 2])
         await owner.driver.close()
 
@@ -222,8 +222,8 @@ async def test_azure_rejects_what_no_hub_takes_and_goes_on(open_broker: Mosquitt
     async with LoginRelay(open_broker.port) as relay:
         owner = Owner("azure-iot", azure_iot.check(azure(relay.port, relay.ca_pem)))
         await owner.driver.connect()
-        owner.driver.send(1, "a", b"{" + b" " * 262_144)
-        owner.driver.send(2, "a", b"{" + b" " * 262_143)
+        owner.send(1, "a", b"{" + b" " * 262_144)
+        owner.send(2, "a", b"{" + b" " * 262_143)
         await until(lambda: owner.seqs and owner.rejections)
         await owner.driver.close()
         assert owner.seqs == [2]
@@ -352,7 +352,7 @@ async def test_a_gcp_token_is_the_keys_and_renewed_before_it_expires(
         await until(lambda: owner.expiries)
         await owner.driver.close()
         await owner.driver.connect()
-        owner.driver.send(1, "/devices/press-4/events/modbus", b"{}")
+        owner.send(1, "/devices/press-4/events/modbus", b"{}")
         await until(lambda: owner.seqs and received)
         await owner.driver.close()
 
@@ -448,7 +448,7 @@ async def test_iotistica_is_tested_without_ending_the_running_connection(cloud_b
     assert (tested.ok, tested.message) == (True, f"Connected — 127.0.0.1:{cloud_broker.port}")
     tested = await iotistica.test(None, in_cloud(cloud_broker, password="wrong"))
     assert (tested.ok, tested.error) == (False, REFUSED)
-    running.driver.send(1, "endpoints/modbus", b"{}")
+    running.send(1, "endpoints/modbus", b"{}")
     await until(lambda: running.seqs == [1])
     assert running.losses == []
     await running.driver.close()

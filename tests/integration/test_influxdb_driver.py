@@ -24,6 +24,7 @@ from actors.publish.formats import MessageIds
 from actors.publish.messages import DestinationTested
 from actors.readings.batch import Batch, Source
 from actors.readings.batch import Point as DataPoint
+from storage.outbox import OutboxRow
 
 IDENTITY = Identity("agent", "connection")
 MS = 1741083325004
@@ -68,7 +69,10 @@ class Owner:
 
     def send(self, *seqs: int, topic: str = "line1") -> None:
         for seq in seqs:
-            self.driver.send(seq, topic, payload(seq))
+            self.send_line(seq, topic, payload(seq))
+
+    def send_line(self, seq: int, topic: str, line: bytes) -> None:
+        self.driver.send(OutboxRow(seq, topic, line, 0))
 
 
 def payload(seq: int, device: str = "press", ms: int = MS) -> bytes:
@@ -108,7 +112,7 @@ async def connected(server: InfluxDB, **config_json: Any) -> Owner:
 )
 async def test_a_point_arrives_with_its_own_time(server: InfluxDB, precision: str, ns: int) -> None:
     owner = await connected(server, precision=precision)
-    owner.driver.send(5, "hall 1,line=2", b'device=press\\ 4,protocol=modbus f=61.4,g=true,h="a b" %d' % MS)
+    owner.send_line(5, "hall 1,line=2", b'device=press\\ 4,protocol=modbus f=61.4,g=true,h="a b" %d' % MS)
     await until(lambda: owner.batches)
     assert owner.batches == [[5]]
     tags, fields = {"device": "press 4", "protocol": "modbus"}, {"f": 61.4, "g": True, "h": "a b"}
@@ -120,7 +124,7 @@ async def test_a_point_arrives_with_its_own_time(server: InfluxDB, precision: st
 
 async def test_a_point_without_tags_arrives(server: InfluxDB) -> None:
     owner = await connected(server)
-    owner.driver.send(1, "line1", b" f=1.5 %d" % MS)
+    owner.send_line(1, "line1", b" f=1.5 %d" % MS)
     await until(lambda: owner.batches)
     assert server.points == [Point("line1", {}, {"f": 1.5}, MS * 1_000_000)]
     await owner.driver.close()
@@ -150,9 +154,9 @@ async def test_the_url_may_have_a_path(server: InfluxDB) -> None:
 
 async def test_a_payload_of_another_format_is_rejected(server: InfluxDB) -> None:
     owner = await connected(server)
-    owner.driver.send(1, "line1", b'{"timestamp":1741083325004,"tags":[]}')
-    owner.driver.send(2, "line1", b'{"name": 17}')
-    owner.driver.send(3, "line1", b"")
+    owner.send_line(1, "line1", b'{"timestamp":1741083325004,"tags":[]}')
+    owner.send_line(2, "line1", b'{"name": 17}')
+    owner.send_line(3, "line1", b"")
     owner.send(4)
     await until(lambda: owner.done == [4])
     assert owner.refused == [([seq], "The payload is not line protocol") for seq in (1, 2, 3)]
@@ -242,9 +246,9 @@ async def test_offending_points_are_found_and_the_others_are_written(server: Inf
 
 async def test_a_field_that_changes_its_type_is_rejected_alone(server: InfluxDB) -> None:
     owner = await connected(server)
-    owner.driver.send(1, "line1", b"device=a f=1.5 %d" % MS)
-    owner.driver.send(2, "line1", b"device=b f=true %d" % MS)
-    owner.driver.send(3, "line1", b"device=c f=2.5 %d" % MS)
+    owner.send_line(1, "line1", b"device=a f=1.5 %d" % MS)
+    owner.send_line(2, "line1", b"device=b f=true %d" % MS)
+    owner.send_line(3, "line1", b"device=c f=2.5 %d" % MS)
     await until(lambda: len(owner.done) == 2 and owner.dead)
     assert owner.done == [1, 3]
     ((seqs, reason),) = owner.refused
@@ -257,7 +261,7 @@ async def test_a_field_that_changes_its_type_is_rejected_alone(server: InfluxDB)
 async def test_a_line_that_cannot_be_parsed_does_not_take_others_with_it(server: InfluxDB) -> None:
     owner = await connected(server)
     owner.send(1, 2, 3)
-    owner.driver.send(4, "line1", b"device= n=1 %d" % MS)
+    owner.send_line(4, "line1", b"device= n=1 %d" % MS)
     owner.send(5)
     await until(lambda: len(owner.done) == 4 and owner.dead)
     assert (owner.done, owner.dead) == ([1, 2, 3, 5], [4])
@@ -297,7 +301,7 @@ async def test_a_point_that_is_too_large_on_its_own_is_rejected(server: InfluxDB
     owner = await connected(server)
     server.max_body = 200
     owner.send(1)
-    owner.driver.send(2, "line1", b'device=a s="%b" %d' % (b"x" * 300, MS))
+    owner.send_line(2, "line1", b'device=a s="%b" %d' % (b"x" * 300, MS))
     owner.send(3)
     await until(lambda: len(owner.done) == 2 and owner.dead)
     assert owner.dead == [2]
@@ -760,7 +764,7 @@ async def test_another_database_understands_the_points(
             batch = Batch(source, ms, [60.5 + seq, True, None, seq], [None, None, "TIMEOUT", None])
             line = formats.encode("line-protocol", "json", [(batch, None)], MessageIds("agent"))
             assert line is not None
-            owner.driver.send(seq, "hall 1", line)
+            owner.send_line(seq, "hall 1", line)
         await until(lambda: owner.done == [0, 1, 2])
         await owner.driver.close()
         series = {labels.pop("__name__"): (labels, *rest) for labels, *rest in database.series()}

@@ -40,8 +40,8 @@ async def test_payloads_arrive_at_qos_1_and_are_acknowledged(
 ) -> None:
     owner = Owner(to_port(broker.port))
     await owner.driver.connect()
-    owner.driver.send(7, "plant/é", b"\x00\xff")
-    owner.driver.send(3, "plant/b", b"two")
+    owner.send(7, "plant/é", b"\x00\xff")
+    owner.send(3, "plant/b", b"two")
     await until(lambda: len(owner.seqs) == 2)
     assert owner.seqs == [7, 3]
     await until(lambda: len(received) == 2)
@@ -60,7 +60,7 @@ async def test_5000_payloads_through_a_window_arrive_once_and_in_order(
         if seq - delivered >= 500:
             await until(lambda seen=delivered: len(owner.seqs) > seen)
             delivered = len(owner.seqs)
-        owner.driver.send(seq, "plant", b"%d" % seq)
+        owner.send(seq, "plant", b"%d" % seq)
     await until(lambda: len(owner.seqs) == 5000, 20)
     assert owner.seqs == list(range(5000))
     await until(lambda: len(received) >= 5000, 20)
@@ -73,7 +73,7 @@ async def test_acknowledgements_of_one_read_are_told_in_one_call() -> None:
         owner = Owner(to_port(broker.port))
         await owner.driver.connect()
         for seq in range(50):
-            owner.driver.send(seq, "a", b"x")
+            owner.send(seq, "a", b"x")
         await until(lambda: len(broker.published) == 50)
         broker.acknowledge()
         await until(lambda: owner.all("delivered"))
@@ -120,7 +120,7 @@ async def test_after_a_loss_a_new_connect_publishes_again(broker: Mosquitto) -> 
         await owner.driver.connect()
     await asyncio.to_thread(broker.start)
     await owner.driver.connect()
-    owner.driver.send(1, "plant", b"again")
+    owner.send(1, "plant", b"again")
     await until(lambda: owner.seqs)
     assert owner.all("delivered") == [[1]]
     assert len(owner.losses) == 1
@@ -157,7 +157,7 @@ async def test_sending_is_harmless_until_the_loss_is_told() -> None:
         await owner.driver.connect()
         broker.hang_up()
         while not owner.told:
-            owner.driver.send(1, "a", b"x")
+            owner.send(1, "a", b"x")
             await asyncio.sleep(0)
         assert [kind for kind, _ in owner.told] == ["lost"]
 
@@ -166,7 +166,7 @@ async def test_acknowledgements_are_told_before_the_loss() -> None:
     async with ScriptedBroker() as broker:
         owner = Owner(to_port(broker.port))
         await owner.driver.connect()
-        owner.driver.send(5, "a", b"x")
+        owner.send(5, "a", b"x")
         await until(lambda: broker.published)
         broker.acknowledge()
         broker.hang_up()
@@ -180,7 +180,7 @@ async def test_a_broker_that_falls_silent_is_given_up() -> None:
         await owner.driver.connect()
         await asyncio.sleep(0.3)
         assert owner.losses == [], "an idle connection is not a silent one"
-        owner.driver.send(1, "a", b"x")
+        owner.send(1, "a", b"x")
         await until(lambda: owner.losses)
         assert owner.losses == ["no acknowledgement for 0.2 s"]
         broker.acknowledge()
@@ -192,7 +192,7 @@ async def test_a_broker_that_acknowledges_one_by_one_over_a_slow_line_is_not_giv
         owner = Owner(to_port(broker.port), acknowledge_seconds=0.4)
         await owner.driver.connect()
         for seq in range(8):
-            owner.driver.send(seq, "a", b"x")
+            owner.send(seq, "a", b"x")
         await until(lambda: len(broker.published) == 8)
         for _ in range(8):
             await asyncio.sleep(0.15)
@@ -206,11 +206,11 @@ async def test_a_broker_that_leaves_one_payload_out_is_given_up_though_it_acknow
     async with ScriptedBroker() as broker:
         owner = Owner(to_port(broker.port), acknowledge_seconds=0.3)
         await owner.driver.connect()
-        owner.driver.send(0, "a", b"x")
+        owner.send(0, "a", b"x")
         await until(lambda: broker.published)
         broker.published.clear()
         for seq in range(1, 100):
-            owner.driver.send(seq, "a", b"x")
+            owner.send(seq, "a", b"x")
             await until(lambda: broker.published or owner.losses)
             if owner.losses:
                 break
@@ -224,7 +224,7 @@ async def test_a_payload_that_takes_longer_to_send_than_silence_may_last_arrives
     async with ScriptedBroker(slow=True) as broker:
         owner = Owner(to_port(broker.port), acknowledge_seconds=0.6)
         await owner.driver.connect()
-        owner.driver.send(1, "a", bytes(1_000_000))
+        owner.send(1, "a", bytes(1_000_000))
         began = asyncio.get_running_loop().time()
         await until(lambda: broker.published or owner.losses)
         assert owner.losses == []
@@ -247,7 +247,7 @@ async def test_closing_does_not_wait_for_a_peer_that_takes_nothing() -> None:
         owner = Owner(to_port(broker.port))
         await owner.driver.connect()
         for seq in range(40):
-            owner.driver.send(seq, "a", bytes(1_000_000))
+            owner.send(seq, "a", bytes(1_000_000))
         async with asyncio.timeout(5):
             await owner.driver.close()
         assert owner.losses == []
@@ -257,8 +257,8 @@ async def test_no_callback_comes_after_close() -> None:
     async with ScriptedBroker() as broker:
         owner = Owner(to_port(broker.port))
         await owner.driver.connect()
-        owner.driver.send(1, "a", b"x")
-        owner.driver.send(2, "a", b"x")
+        owner.send(1, "a", b"x")
+        owner.send(2, "a", b"x")
         await until(lambda: len(broker.published) == 2)
         broker.acknowledge()
         await owner.driver.close()
@@ -405,7 +405,7 @@ def test_all_of_it_works_on_uvloop(tmp_path: Path) -> None:
             owner = Owner(tls_to(broker.port, **common, password="right"))
             await owner.driver.connect()
             for seq in range(100):
-                owner.driver.send(seq, "plant", b"x")
+                owner.send(seq, "plant", b"x")
             await until(lambda: owner.seqs == list(range(100)))
             await asyncio.to_thread(broker.kill)
             await until(lambda: owner.losses)
@@ -423,10 +423,10 @@ async def test_what_a_broker_would_hang_up_over_is_rejected_and_the_others_go_th
     await owner.driver.connect()
     topics = ["", "a/+", "#", "a\0b", "a\ud800b", "a" * 65_536, "é" * 32_768]
     for seq, topic in enumerate(topics):
-        owner.driver.send(seq, topic, b"x")
-    owner.driver.send(100, "plant", b"123456")
+        owner.send(seq, topic, b"x")
+    owner.send(100, "plant", b"123456")
     assert owner.told == [], "not from within send"
-    owner.driver.send(101, "\ud7ff" + "é" * 32_766, b"12345")
+    owner.send(101, "\ud7ff" + "é" * 32_766, b"12345")
     await until(lambda: owner.seqs == [101])
     rejected = owner.all("rejected")
     assert [seqs for seqs, _ in rejected] == [[0], [1], [2], [3], [4], [5], [6], [100]]
@@ -442,7 +442,7 @@ async def test_rejections_are_told_before_the_loss() -> None:
     async with ScriptedBroker() as broker:
         owner = Owner(to_port(broker.port))
         await owner.driver.connect()
-        owner.driver.send(1, "#", b"x")
+        owner.send(1, "#", b"x")
         owner.driver._end("as if the connection had ended")
         await until(lambda: owner.losses)
         assert [kind for kind, _ in owner.told] == ["rejected", "lost"]
@@ -453,7 +453,7 @@ async def test_the_topic_on_the_wire_may_be_another(
 ) -> None:
     owner = Owner(to_port(broker.port), address=lambda topic, payload: f"{topic}/{len(payload)}")
     await owner.driver.connect()
-    owner.driver.send(1, "plant", b"four")
+    owner.send(1, "plant", b"four")
     await until(lambda: received)
     assert received == [("plant/4", b"four", 1)]
     await owner.driver.close()

@@ -46,7 +46,7 @@ async def test_payloads_arrive_once_and_in_order(tmp_path: Path, scheme: str) ->
         owner = Owner(to(broker, scheme))
         await owner.driver.connect()
         for seq in range(2000):
-            owner.driver.send(seq, "plant/é", b"%d" % seq)
+            owner.send(seq, "plant/é", b"%d" % seq)
         await until(lambda: owner.seqs == list(range(2000)))
         await until(lambda: len(received) >= 2000)
         assert received == [("plant/é", b"%d" % seq, 1) for seq in range(2000)]
@@ -63,8 +63,8 @@ async def test_a_large_payload_arrives_whole(tmp_path: Path, scheme: str) -> Non
         owner = Owner(to(broker, scheme))
         await owner.driver.connect()
         payload = bytes(range(256)) * 8_000
-        owner.driver.send(1, "plant", payload)
-        owner.driver.send(2, "plant", b"small")
+        owner.send(1, "plant", payload)
+        owner.send(2, "plant", b"small")
         await until(lambda: owner.seqs == [1, 2])
         await until(lambda: len(received) == 2)
         assert [each[1] for each in received] == [payload, b"small"]
@@ -89,7 +89,7 @@ async def test_a_broker_that_ends_is_told_and_connected_to_again(
         assert str(failed.value) == f"Connection refused (127.0.0.1:{broker.port})"
         await asyncio.to_thread(broker.start)
         await owner.driver.connect()
-        owner.driver.send(1, "plant", b"again")
+        owner.send(1, "plant", b"again")
         await until(lambda: owner.seqs == [1])
         await owner.driver.close()
         assert len(owner.losses) == 1
@@ -161,7 +161,7 @@ async def test_too_large_payloads_are_rejected_and_the_others_go_through(tmp_pat
         owner = Owner(to(broker, scheme, maxPayloadBytes=1000))
         await owner.driver.connect()
         for seq, size in enumerate((10, 1001, 1000)):
-            owner.driver.send(seq, "plant", bytes(size))
+            owner.send(seq, "plant", bytes(size))
         await until(lambda: owner.seqs == [0, 2])
         reason = "The payload has 1001 bytes; 1000 is the most allowed"
         assert owner.all("rejected") == [([1], reason)]
@@ -180,7 +180,7 @@ async def test_the_connection_test_logs_in(tmp_path: Path, scheme: str) -> None:
         assert await mqtt.test(mqtt.check({**good, "password": "wrong"}), IDENTITY) == DestinationTested(
             False, error="Connection refused: not authorised, check user name and password"
         )
-        running.driver.send(1, "plant", b"x")
+        running.send(1, "plant", b"x")
         await until(lambda: running.seqs == [1])
         assert running.losses == [], "a test does not end the running connection of that name"
         await running.driver.close()
@@ -205,7 +205,7 @@ async def test_a_topic_that_mosquitto_denies_is_acknowledged_all_the_same(tmp_pa
         for seq, topic in enumerate(("denied/a", "allowed/a")):
             owner = Owner(to(broker, "mqtt"))
             await owner.driver.connect()
-            owner.driver.send(seq, topic, b"x")
+            owner.send(seq, topic, b"x")
             await until(lambda owner=owner, seq=seq: owner.seqs == [seq])
             await owner.driver.close()
         await until(lambda: received)
@@ -226,7 +226,7 @@ def test_websockets_work_on_uvloop(tmp_path: Path) -> None:
             owner = Owner(config)
             await owner.driver.connect()
             for seq in range(100):
-                owner.driver.send(seq, "plant", b"x" * 10_000)
+                owner.send(seq, "plant", b"x" * 10_000)
             await until(lambda: owner.seqs == list(range(100)))
             await asyncio.to_thread(broker.kill)
             await until(lambda: owner.losses)
@@ -333,7 +333,7 @@ async def test_frames_need_not_be_packets() -> None:
         owner = Owner(ws_to(port))
         await owner.driver.connect()
         for seq in range(300):
-            owner.driver.send(seq, "a", b"x")
+            owner.send(seq, "a", b"x")
         await until(lambda: len(broker.published) == 300)
         broker.acknowledge()
         await until(lambda: owner.seqs == list(range(300)))
@@ -345,7 +345,7 @@ async def test_what_is_still_to_be_written_goes_before_the_goodbye() -> None:
         owner = Owner(ws_to(port))
         await owner.driver.connect()
         for seq in range(100):
-            owner.driver.send(seq, "a", bytes(100_000))
+            owner.send(seq, "a", bytes(100_000))
         await owner.driver.close()
         await until(lambda: len(broker.published) == 100)
         assert found.sockets[0].close_code == 1000
@@ -373,7 +373,7 @@ async def test_a_broker_that_falls_silent_behind_its_websocket_is_given_up() -> 
     async with front() as (port, _, broker):
         owner = Owner(ws_to(port), acknowledge_seconds=0.2)
         await owner.driver.connect()
-        owner.driver.send(1, "a", b"x")
+        owner.send(1, "a", b"x")
         await until(lambda: owner.losses)
         assert owner.losses == ["no acknowledgement for 0.2 s"]
         assert len(broker.published) == 1
@@ -411,7 +411,7 @@ async def test_a_peer_that_takes_nothing_holds_nothing_up(loss: bool) -> None:
         transport = transport_of(owner.driver._client)
         assert isinstance(transport, WebSocketTransport)
         for seq in range(40):
-            owner.driver.send(seq, "a", bytes(1_000_000))
+            owner.send(seq, "a", bytes(1_000_000))
         await asyncio.sleep(0.05)
         if loss:
             await until(lambda: owner.losses)

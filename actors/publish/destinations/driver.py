@@ -42,6 +42,24 @@ class Nobody(Listener):
     def expiring(self) -> None: ...
 
 
+class Outgoing(Protocol):
+    """A payload to be sent. `seq` is the sender's own number, rising; `created_at` is Unix ms. `qos` (0 or 1)
+    and `retain` are MQTT's; other destinations disregard them."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def created_at(self) -> int: ...
+    @property
+    def qos(self) -> int: ...
+    @property
+    def retain(self) -> bool: ...
+
+
 class Driver(Connection):
     """One destination's connection.
 
@@ -58,10 +76,10 @@ class Driver(Connection):
     """Whether the destination has no other way to refuse a payload than to end the connection."""
 
     @abstractmethod
-    def send(self, seq: int, topic: str, payload: bytes) -> None:
+    def send(self, message: Outgoing) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.
 
-        `seq` is the caller's own number, rising. The caller bounds how many are not yet delivered.
+        The caller bounds how many are not yet delivered.
         """
 
 

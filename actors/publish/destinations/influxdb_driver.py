@@ -8,7 +8,7 @@ import logging
 import msgspec
 
 from actors.connections.connection import NoConnection, Transient
-from actors.publish.destinations.driver import Driver, Listener
+from actors.publish.destinations.driver import Driver, Listener, Outgoing
 from actors.publish.destinations.influxdb_config import Config
 from actors.publish.destinations.influxdb_writes import Answer, Writes, open_writes
 from actors.publish.formats.line_protocol import measurement
@@ -67,11 +67,11 @@ class InfluxDriver(Driver):
             self._most, self._ceiling = self._timely, self._config.batch_size
             self._writing = asyncio.create_task(self._run(writes, session.pop_all()))
 
-    def send(self, seq: int, topic: str, payload: bytes) -> None:
+    def send(self, message: Outgoing) -> None:
         if not self._waiting:
             self._first_at = asyncio.get_running_loop().time()
             self._some.set()
-        self._waiting.append((seq, topic, payload))
+        self._waiting.append((message.seq, message.topic, message.payload))
         if len(self._waiting) >= self._most:
             self._full.set()
 

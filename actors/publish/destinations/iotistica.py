@@ -8,7 +8,7 @@ import msgspec
 from actors.connections.connection import Permanent
 from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
@@ -34,7 +34,7 @@ class Unprovisioned(Driver):
     async def connect(self) -> None:
         raise Permanent(NOT_PROVISIONED)
 
-    def send(self, seq: int, topic: str, payload: bytes) -> None:
+    def send(self, message: Outgoing) -> None:
         raise AssertionError("never connected")
 
     async def close(self) -> None: ...

@@ -15,7 +15,7 @@ from gmqtt.mqtt.handler import MQTTConnectError
 from actors.connections import os_errors
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login, tls_context
-from actors.publish.destinations.driver import Driver, Listener, Nobody
+from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
 from actors.publish.destinations.fields import MAX_TEXT
 from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of, unsent
 from actors.publish.messages import DestinationTested
@@ -113,10 +113,11 @@ class MqttDriver(Driver):
             loop = asyncio.get_running_loop()
             self._renewal = loop.call_later(login.renew_after, self._listener.expiring)
 
-    def send(self, seq: int, topic: str, payload: bytes) -> None:
+    def send(self, message: Outgoing) -> None:
         if self._client is None:
             # The connection has ended and `lost` comes later in this turn of the loop.
             return
+        seq, topic, payload = message.seq, message.topic, message.payload
         if self._address is not None:
             topic = self._address(topic, payload)
         octets = topic.encode(errors="surrogatepass")
