@@ -386,7 +386,8 @@ async def test_a_stop_waits_for_what_is_in_flight_and_the_next_start_sends_the_r
         with counterpart.relay.answers.held():
             rig.poll_lines(range(100))
             await rig.under_way(id, ("line-1", 0), 300)
-            most = rig.window_of(id)
+            most = rig.outbox(id).in_flight
+            assert 0 < most <= rig.window_of(id)
             stopping = asyncio.create_task(rig.stop())
             await rig.until(lambda: rig.instance(id).draining)
         await stopping
