@@ -33,6 +33,7 @@ from actors.publish.messages import (
     RemoveDestination,
 )
 from actors.publish.outbox import Outbox
+from actors.publish.pace import Flow
 from actors.readings.batch import Batch
 
 LINES = ("line-1", "line-2", "line-3")
@@ -114,7 +115,7 @@ class Rig(PublishingSystem):
         """How many payloads may be in flight."""
         driver = self.instance(id).connection
         assert driver is not None
-        return driver.window or self.window
+        return driver.window or self.flow.window
 
     async def under_way(self, id: int, oldest: Reading, count: int) -> None:
         """Until the server has got the `oldest` of `count` readings, none of them acknowledged."""
@@ -272,7 +273,7 @@ async def test_a_slow_server_gets_what_it_can_take_and_delays_nobody(
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window, rig.limits = 30, limits(memory_bytes=BOUND)
+    rig.flow, rig.limits = Flow(window=30), limits(memory_bytes=BOUND)
     async with rig:
         id = await rig.begin()
         other = await rig.add(neighbour, "two")
@@ -422,7 +423,7 @@ async def test_a_stop_waits_for_what_is_in_flight_and_the_next_start_sends_the_r
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window = 10
+    rig.flow = Flow(window=10)
     async with rig:
         id = await rig.begin()
         with counterpart.relay.answers.held():
@@ -603,7 +604,7 @@ async def test_whatever_happens_no_reading_is_lost_or_out_of_order(
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window, rig.limits = 30, limits(memory_bytes=BOUND)
+    rig.flow, rig.limits = Flow(window=30), limits(memory_bytes=BOUND)
     async with rig:
         id = await rig.begin()
         trouble = Trouble(rig, id, seed)
