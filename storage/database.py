@@ -12,6 +12,7 @@ import sqlite_utils
 
 from storage import bodies, copies, damage, migrations, secrets
 from storage.connection import check_files, connect, make_shrinkable
+from storage.disk import Disk
 from storage.errors import ADVICE, Kind, StorageError, kind_of
 from storage.lock import Lock
 from storage.secrets import Secrets
@@ -41,6 +42,7 @@ class Database:
         self.set_aside = set_aside
         self.notes = notes
         self.identity = _identity(path)
+        self.disk = Disk(path)
         self._resources: ExitStack | None = resources
 
     def close(self) -> None:
