@@ -29,6 +29,7 @@ from actors.publish.messages import (
     SubscriptionRow,
 )
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.publisher import Publisher, RunPublisher
 from actors.publish.starts import Terms
 from actors.readings import router
@@ -70,7 +71,7 @@ class PublishingSystem:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "agent.sqlite"
         self.limits = limits()
-        self.window = 100
+        self.flow = Flow(window=100)
         self.sources: dict[str, Source] = {}
 
     async def start(self) -> None:
@@ -87,7 +88,7 @@ class PublishingSystem:
             router=self.router,
             agent_uuid=UUID,
             limits=self.limits,
-            window=self.window,
+            flow=self.flow,
         )
 
     async def start_publisher(self) -> None:

@@ -11,6 +11,7 @@ from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.messages import Cloud
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.rows import DestinationBody, SubscriptionBody, route_of
 from actors.publish.subscription import RunSubscription
 from storage.target_state import Row
@@ -27,7 +28,7 @@ class Terms(msgspec.Struct, frozen=True):
     router: ActorAddress
     agent_uuid: str
     limits: Limits
-    window: int
+    flow: Flow
     compression: str = "json"
     fallbacks: Mapping[str, dict[str, Any]] = {}
     cloud: Cloud | None = None
@@ -66,7 +67,7 @@ def destination(
         config=owner.config,
         subscriptions=tuple(subscriptions),
         limits=terms.limits,
-        window=terms.window,
+        flow=terms.flow,
         identity=owner.identity,
         store=terms.store,
         router=terms.router,
