@@ -34,6 +34,7 @@ from actors.publish.messages import (
 )
 from actors.publish.outbox import Outbox
 from actors.publish.pace import Flow
+from actors.publish.subscription import Publish
 from actors.readings.batch import Batch
 
 LINES = ("line-1", "line-2", "line-3")
@@ -240,18 +241,22 @@ async def test_what_was_in_flight_when_the_connection_was_cut_and_only_that_is_s
 # Rejected
 
 
+def _spoil(rig: Rig, id: int, counterpart: Counterpart) -> None:
+    """Have a reading of `seq` 10 published that is rejected."""
+    if counterpart.spoilt_topic is None:
+        source = source_of("spoilt", "seq", "text")
+        rig.base.tell(rig.router, Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text]))
+    else:
+        payload = b'{"node":"spoilt","tags":[{"name":"seq","value":10}]}'
+        rig.base.tell(rig.destination(id), Publish(counterpart.spoilt_topic, [payload]))
+
+
 async def test_a_rejected_payload_is_kept_with_its_reason_and_all_others_arrive(
     rig: Rig, counterpart: Counterpart
 ) -> None:
     id = await rig.begin()
     rig.poll_lines(range(10))
-    source = msgspec.structs.replace(
-        source_of("spoilt", "seq", "text"),
-        endpoint=counterpart.spoilt_name,
-        protocol=counterpart.spoilt_name,
-    )
-    spoilt = Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text])
-    rig.base.tell(rig.router, spoilt)
+    _spoil(rig, id, counterpart)
     rig.poll_lines(range(10, 20))
     await rig.finish(id)
     assert strange(first_times(counterpart.received), range(20)) == {}
