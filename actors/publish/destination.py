@@ -1,7 +1,6 @@
 """A destination: the way of a payload from its subscriptions through the outbox to its acknowledgement."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -27,6 +26,7 @@ from actors.system.supervision import Restart
 from storage import dead_letters
 from storage import outbox as stored
 from storage.errors import MissingParent
+from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class Destination(StoreClient, Retiring):
         if outbox is None:
             self._wait_for_outbox(message)
             return
-        now_ms = int(time.time() * 1000)
+        now_ms = unix_ms()
         now = monotonic()
         for payload in message.payloads:
             outbox.add(message.topic, payload, now_ms, now, message.qos, message.retain)
@@ -238,7 +238,7 @@ class Destination(StoreClient, Retiring):
         self._go_on()
 
     def _reject(self, outbox: Outbox, seqs: list[int], reason: str) -> None:
-        count = outbox.rejected(seqs, reason, int(time.time() * 1000))
+        count = outbox.rejected(seqs, reason, unix_ms())
         if count:
             log.warning("%s: %d payloads are rejected for good: %s", self.peer, count, reason)
             self.reporting.note(f"rejected: {reason}")
@@ -305,7 +305,7 @@ class Destination(StoreClient, Retiring):
 
     def _enforce(self, now: float) -> None:
         assert self.outbox is not None
-        dropped = self.outbox.enforce(int(time.time() * 1000)) + self.outbox.shed()
+        dropped = self.outbox.enforce(unix_ms()) + self.outbox.shed()
         if dropped and self.reporting.dropped(now):
             log.warning("%s: outbox is over its limits, the oldest readings are dropped", self.peer)
 
@@ -403,7 +403,7 @@ class Destination(StoreClient, Retiring):
     @classmethod
     def spill(cls, start: RunDestination, waiting: list[Publish]) -> tuple[ActorAddress, Any]:
         """To disk, behind all others."""
-        now = int(time.time() * 1000)
+        now = unix_ms()
         payloads = [
             stored.Payload(one.topic, payload, now, one.qos, one.retain)
             for one in waiting
