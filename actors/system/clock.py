@@ -99,6 +99,12 @@ class Clock:
             log.warning("the clock says %s and %s", _spelled(self._reading.wall), self._told[0])
 
     @property
+    def shift(self) -> int:
+        """By how many ms it was set, in all, since this process started."""
+        self.look()
+        return self._shift // 1_000_000
+
+    @property
     def trouble(self) -> str | None:
         """What is to be said of it now: that it cannot be right, or has jumped within the last minutes."""
         self.look()
