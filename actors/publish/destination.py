@@ -12,15 +12,15 @@ from thespian.actors import ActorAddress
 
 from actors.connections.connecting import Trouble, numbers
 from actors.connections.retry import ByAbsence
-from actors.publish import destinations, suspicion
+from actors.publish import destinations
 from actors.publish.destinations.driver import Driver, Identity
 from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import HARD_BOUND, Limits, Outbox
 from actors.publish.reporting import Reporting
 from actors.publish.retiring import Retiring
+from actors.publish.sending import Sending
 from actors.publish.subscription import Publish, RunSubscription
-from actors.publish.suspicion import Suspicion
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.supervision import Restart
@@ -108,10 +108,7 @@ class Destination(StoreClient, Retiring):
         self.early: deque[Publish] = deque()
         self.early_bytes = 0
         self.early_dropped = 0
-        # payloads that a destination closes the connection over
-        self.suspicion = Suspicion()
-        self.oldest_since = 0.0
-        self.idle_until = 0.0
+        self.sending = Sending()
         self.reporting = Reporting()
 
     # Beginning and changing
@@ -191,19 +188,13 @@ class Destination(StoreClient, Retiring):
             self.ask_store("read", stored.load, self.id, *wanted)
 
     def _send(self, outbox: Outbox, window: int) -> None:
-        """A suspect goes alone, and on a connection that has stood for a while."""
         driver = self.connection
         assert driver is not None
-        now = monotonic()
-        if now < self.idle_until:
-            return
-        if not outbox.in_flight:
-            self.oldest_since = now
-        window = driver.window or window
-        if self.suspicion.suspected is not None:
-            window = 1
-        for entry in outbox.take(window - outbox.in_flight):
-            driver.send(entry)
+        for entry, taken in self.sending.due(outbox, driver.window or window, monotonic()):
+            if taken:
+                driver.send(entry)
+            else:
+                self._reject(outbox, [entry.seq], "its topic is not taken")
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
@@ -218,9 +209,7 @@ class Destination(StoreClient, Retiring):
         if message.number != self.number or self.outbox is None:
             return
         self.proved()
-        self.oldest_since = monotonic()
-        self.suspicion.delivered()
-        self.outbox.delivered(message.seqs)
+        self.sending.delivered(self.outbox, message.seqs)
         self.reporting.delivered()
         self._go_on()
 
@@ -347,7 +336,7 @@ class Destination(StoreClient, Retiring):
     def connection_made(self) -> None:
         log.info("%s: connected", self.peer)
         self.expiring = False
-        self.idle_until = monotonic() + suspicion.IDLE if self.suspicion.suspected is not None else 0.0
+        self.sending.connected()
         self._say()
         self._pump()
 
@@ -357,8 +346,7 @@ class Destination(StoreClient, Retiring):
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
         self._in_trouble(trouble, news=True)
         if self.outbox is not None:
-            if self.connection is not None and self.connection.refuses_by_closing:
-                self._suspect(self.outbox)
+            self._blame(self.outbox, trouble.reason)
             self.outbox.disconnected()
         self.drained()
 
@@ -368,10 +356,14 @@ class Destination(StoreClient, Retiring):
         self.reporting.note(trouble.reason)
         self._say()
 
-    def _suspect(self, outbox: Outbox) -> None:
-        convicted = self.suspicion.ended(outbox.first_in_flight, monotonic() - self.oldest_since)
-        if convicted is not None:
-            self._reject(outbox, [convicted], "the connection was closed whenever it was sent")
+    def _blame(self, outbox: Outbox, reason: str) -> None:
+        verdict = self.sending.ended(outbox, monotonic())
+        if verdict is None:
+            return
+        self._reject(outbox, [verdict.entry.seq], f"whenever it is sent: {reason}")
+        if verdict.quarantine:
+            topic, seconds = verdict.entry.topic, verdict.quarantine
+            log.warning("%s: topic %r is not taken: rejected for %d s", self.peer, topic, seconds)
 
     def receiveMsg_Expiring(self, message: Expiring, sender: ActorAddress) -> None:
         """Credentials are renewed by a new connection, which repeats nothing."""

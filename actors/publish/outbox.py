@@ -10,7 +10,8 @@ bounded: `_ready` beyond the bound is left to the disk and read back in order.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -92,6 +93,7 @@ class Outbox:
         self._tail: deque[Entry] = deque()
         self._inflight: dict[int, Entry] = {}
         self._inflight_bytes = 0
+        self._ahead: set[int] = set()  # in memory, though something before it may be only on disk
         self._unsaved: deque[Entry] = deque()
         self._done: list[int] = []
         self._dead: list[DeadLetter] = []
@@ -106,6 +108,15 @@ class Outbox:
     def first_in_flight(self) -> int | None:
         """The oldest payload in flight."""
         return next(iter(self._inflight), None)
+
+    @property
+    def next(self) -> int | None:
+        """The payload to be sent next, when it is in memory."""
+        return self._ready[0].seq if self._ready else None
+
+    def sent(self, seq: int) -> Entry | None:
+        """The payload when it is in flight."""
+        return self._inflight.get(seq)
 
     @property
     def committing(self) -> bool:
@@ -152,10 +163,31 @@ class Outbox:
             if self._inflight and self._inflight_bytes + len(entry.payload) > most:
                 break
             ready.popleft()
-            self._inflight[entry.seq] = entry
-            self._inflight_bytes += len(entry.payload)
+            self._fly(entry)
             taken.append(entry)
         return taken
+
+    def take_other(self, topics: Collection[str], seqs: Collection[int] | None) -> Entry | None:
+        """The oldest entry in memory of another topic than the next one and `topics`, to be sent before it.
+        If there is no such and `seqs` is not None: the oldest of any topic that is not one of those."""
+        ready = self._ready
+        if len(ready) < 2:
+            return None
+        not_these = {ready[0].topic, *topics}
+        found = next((index for index, e in enumerate(ready) if e.topic not in not_these), None)
+        if found is None and seqs is not None:
+            found = next((index for index, e in enumerate(ready) if index and e.seq not in seqs), None)
+        if found is None or (self.limits.strict and not ready[found].saved):
+            return None
+        entry = ready[found]
+        del ready[found]
+        self._ahead.add(entry.seq)
+        self._fly(entry)
+        return entry
+
+    def _fly(self, entry: Entry) -> None:
+        self._inflight[entry.seq] = entry
+        self._inflight_bytes += len(entry.payload)
 
     def delivered(self, seqs: Iterable[int]) -> None:
         """The destination has acknowledged these; unknown ones are ignored."""
@@ -183,13 +215,18 @@ class Outbox:
 
     def disconnected(self) -> None:
         """Nothing in flight will be acknowledged any more: it is to be sent again, in order."""
-        self._ready.extendleft(reversed(self._inflight.values()))
+        ready = self._ready
+        in_turn = not ready or not self._inflight or next(reversed(self._inflight)) < ready[0].seq
+        ready.extendleft(reversed(self._inflight.values()))
+        if not in_turn:
+            self._ready = deque(sorted(ready, key=attrgetter("seq")))
         self._inflight.clear()
         self._inflight_bytes = 0
         self._spill()
 
     def _forget(self, entry: Entry) -> None:
         entry.live = False
+        self._ahead.discard(entry.seq)
         self.rows -= 1
         self.bytes -= len(entry.payload)
         self.memory -= len(entry.payload)
@@ -260,6 +297,7 @@ class Outbox:
     def _leave(self, entry: Entry) -> None:
         if not self._on_disk:
             self._disk_oldest = entry.created_at
+        self._ahead.discard(entry.seq)
         self._on_disk += 1
         self._disk_bytes += len(entry.payload)
         self.memory -= len(entry.payload)
@@ -269,7 +307,7 @@ class Outbox:
         while self._on_disk and self._ready:
             entry = self._ready.pop()
             self._leave(entry)
-            self._read_to = entry.seq - 1
+            self._read_to = min(self._read_to, entry.seq - 1)
             self._disk_oldest = entry.created_at
 
     # From disk
@@ -298,7 +336,7 @@ class Outbox:
             if self._tail and row.seq >= self._tail[0].seq:
                 break
             self._read_to = row.seq
-            if row.seq not in deleted:
+            if row.seq not in deleted and row.seq not in self._ahead:
                 self._take_back(row, now)
         lost = 0
         if self._read_to == after:

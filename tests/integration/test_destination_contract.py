@@ -372,6 +372,48 @@ async def test_a_destination_removed_while_readings_are_in_flight_leaves_nothing
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_a_payload_that_the_server_fails_over_delays_the_others_by_seconds_once(
+    rig: Rig, counterpart: Counterpart
+) -> None:
+    id = await rig.begin()
+    rig.poll_lines(range(20))
+    poisoned = source_of("poisoned", "seq", "text")
+    rig.base.tell(rig.router, Batch(poisoned, 1_700_000_000_000, [7, counterpart.poison_text]))
+    rig.poll_lines(range(20, 40))
+    await rig.finish(id)
+    assert strange(first_times(counterpart.received), range(40)) == {}
+    listed = await rig.ask(ListDeadLetters(id, 10), DeadLettersListed)
+    assert [_stored(letter.payload) for letter in listed.dead_letters] == [("poisoned", 7)]
+    assert listed.dead_letters[0].reason.startswith("whenever it is sent: ")
+
+
+PORTALS = {
+    "a page to log in": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\nlogin!",
+    "a redirection": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/login\r\nContent-Length: 0\r\n\r\n",
+    "noise": bytes(range(256)) * 4,
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("portal", PORTALS)
+async def test_answers_of_something_else_in_its_place_prove_nothing(
+    rig: Rig, counterpart: Counterpart, portal: str
+) -> None:
+    id = await rig.begin()
+    rig.poll_lines(range(10))
+    await rig.finish(id)
+    counterpart.relay.portal = PORTALS[portal]
+    await counterpart.relay.cut()
+    rig.poll_lines(range(10, 60))
+    tries = counterpart.relay.accepted + 5
+    await rig.until(lambda: counterpart.relay.accepted >= tries)
+    assert rig.held(id) == 150
+    counterpart.relay.portal = None
+    await rig.finish(id)
+    assert strange(counterpart.received, range(60)) == {}
+    assert (await rig.ask(ListDeadLetters(id, 10), DeadLettersListed)).total == 0
+
+
 # Stopped and crashed
 
 
@@ -386,7 +428,8 @@ async def test_a_stop_waits_for_what_is_in_flight_and_the_next_start_sends_the_r
         with counterpart.relay.answers.held():
             rig.poll_lines(range(100))
             await rig.under_way(id, ("line-1", 0), 300)
-            most = rig.window_of(id)
+            most = rig.outbox(id).in_flight
+            assert 0 < most <= rig.window_of(id)
             stopping = asyncio.create_task(rig.stop())
             await rig.until(lambda: rig.instance(id).draining)
         await stopping

@@ -72,9 +72,6 @@ class Driver(Connection):
     window: int | None = None
     """How many payloads it makes use of at a time, where that is not the configured window."""
 
-    refuses_by_closing = False
-    """Whether the destination has no other way to refuse a payload than to end the connection."""
-
     @abstractmethod
     def send(self, message: Outgoing) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.

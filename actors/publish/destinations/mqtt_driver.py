@@ -62,8 +62,6 @@ class MqttDriver(Driver):
     cannot log in, its own comes back: a broker may know its clients by their ids.
     """
 
-    refuses_by_closing = True
-
     def __init__(
         self,
         broker: Broker,
