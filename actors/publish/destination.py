@@ -97,7 +97,7 @@ class Destination(StoreClient, Retiring):
     """It never gives up: there would be nobody to keep its readings."""
     SPILLS = (Publish,)
 
-    retry = ByAbsence()
+    retry: ByAbsence
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +122,7 @@ class Destination(StoreClient, Retiring):
         self.wanted = Wanted(message.type, message.config, message.identity)
         self.parent = sender
         self.store = message.store
+        self.retry = ByAbsence(message.flow.attempts_per_minute)
         self.reporting.start_over()
         self.retained = message.retained
         self.subscribe(message.subscriptions, message.router)
