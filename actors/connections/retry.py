@@ -28,8 +28,8 @@ class Retry(ABC):
 
 class ByAbsence(Retry):
     """A twentieth of the time it has been away: soon after a short outage, never later than that much of a
-    long one, and at least every 30 s. A refusal that is permanent is not hurried. At most `per_minute` attempts
-    (0: any number)."""
+    long one, and at least every 30 s. A refusal that is permanent is not hurried. `per_minute` attempts at
+    most (0: any number)."""
 
     steady = STEADY
 
