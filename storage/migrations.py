@@ -186,7 +186,20 @@ def outbox_counts(db: sqlite_utils.Database) -> None:
     )
 
 
-@migrations(name="0004_outbox_groups")
+@migrations(name="0004_outbox_marks")
+def outbox_marks(db: sqlite_utils.Database) -> None:
+    """How long the agent had run when what waits had come."""
+    db.execute(
+        """CREATE TABLE outbox_marks (
+            destination_id INTEGER NOT NULL REFERENCES target_state(id) ON DELETE CASCADE,
+            seen_ms INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (destination_id, seen_ms)
+        ) WITHOUT ROWID"""
+    )
+
+
+@migrations(name="0005_outbox_groups")
 def outbox_groups(db: sqlite_utils.Database) -> None:
     """Rows that are packed together, in order before those of `outbox`; QoS and retain flag of a row."""
     db.execute("ALTER TABLE outbox ADD COLUMN qos INTEGER NOT NULL DEFAULT 1")

@@ -36,6 +36,7 @@ from actors.readings import router
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ReportRouting, RoutingReported
 from actors.readings.router import Router, RunRouter
+from actors.readings.source_topics import prefixes
 from actors.state.messages import Transact, Transacted
 from actors.state.store import RunStore, Store
 from actors.subsystems.messages import StopSubsystem, SubsystemStopped
@@ -276,7 +277,7 @@ def source_of(endpoint: str, *metrics: str) -> Source:
         device_uuid=f"device-of-{endpoint}",
         device=endpoint,
         points=tuple(Point(name) for name in names),
-        prefixes=(f"modbus/{endpoint}/{endpoint}/", f"sensors/{endpoint}/"),
+        prefixes=prefixes("modbus", endpoint, endpoint),
     )
 
 

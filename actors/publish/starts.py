@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import destinations
+from actors.publish import destinations, topics
 from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.messages import Cloud
@@ -72,6 +72,13 @@ def destination(
         store=terms.store,
         router=terms.router,
     )
+
+
+def refuse_slips(route_json: Any, owner: Owner) -> None:
+    """Raises `Refusal` for a topic in what a client sends that is hardly meant. What is stored runs."""
+    topic = route_json.get("topic") if isinstance(route_json, dict) else None
+    if owner.type.mqtt_topics and isinstance(topic, str):
+        topics.refuse_slips(topic, "route_json.topic")
 
 
 def subscription(id: int, body: SubscriptionBody, owner: Owner, terms: Terms) -> RunSubscription:

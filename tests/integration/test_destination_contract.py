@@ -6,9 +6,12 @@ name types.
 """
 
 import asyncio
+import gc
 import logging
+import os
 import random
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import closing
@@ -34,6 +37,7 @@ from actors.publish.messages import (
 )
 from actors.publish.outbox import Outbox
 from actors.publish.pace import Flow
+from actors.publish.subscription import Publish
 from actors.readings.batch import Batch
 
 LINES = ("line-1", "line-2", "line-3")
@@ -240,18 +244,22 @@ async def test_what_was_in_flight_when_the_connection_was_cut_and_only_that_is_s
 # Rejected
 
 
+def _spoil(rig: Rig, id: int, counterpart: Counterpart) -> None:
+    """Have a reading of `seq` 10 published that is rejected."""
+    if counterpart.spoilt_topic is None:
+        source = source_of("spoilt", "seq", "text")
+        rig.base.tell(rig.router, Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text]))
+    else:
+        payload = b'{"node":"spoilt","tags":[{"name":"seq","value":10}]}'
+        rig.base.tell(rig.destination(id), Publish(counterpart.spoilt_topic, [payload]))
+
+
 async def test_a_rejected_payload_is_kept_with_its_reason_and_all_others_arrive(
     rig: Rig, counterpart: Counterpart
 ) -> None:
     id = await rig.begin()
     rig.poll_lines(range(10))
-    source = msgspec.structs.replace(
-        source_of("spoilt", "seq", "text"),
-        endpoint=counterpart.spoilt_name,
-        protocol=counterpart.spoilt_name,
-    )
-    spoilt = Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text])
-    rig.base.tell(rig.router, spoilt)
+    _spoil(rig, id, counterpart)
     rig.poll_lines(range(10, 20))
     await rig.finish(id)
     assert strange(first_times(counterpart.received), range(20)) == {}
@@ -413,6 +421,48 @@ async def test_answers_of_something_else_in_its_place_prove_nothing(
     await rig.finish(id)
     assert strange(counterpart.received, range(60)) == {}
     assert (await rig.ask(ListDeadLetters(id, 10), DeadLettersListed)).total == 0
+
+
+def left_behind() -> Counter[str]:
+    """How many there are now of all that connections are made of."""
+    gc.collect()
+    modules = ("actors.", "aiohttp.", "gmqtt.", "asyncio.", "ssl")
+    kinds = Counter(type(one) for one in gc.get_objects())
+    found = Counter({k.__qualname__: n for k, n in kinds.items() if str(k.__module__).startswith(modules)})
+    del found["TimerHandle"]  # cancelled ones are empty, and go a hundred at a time
+    loop: Any = asyncio.get_running_loop()
+    found["tasks"] = len(asyncio.all_tasks())
+    found["timers"] = sum(not timer.cancelled() for timer in loop._scheduled)
+    found["descriptors"] = len(os.listdir("/proc/self/fd"))
+    found["threads"] = threading.active_count()
+    return found
+
+
+async def test_connections_that_are_lost_without_end_leave_nothing_behind(
+    rig: Rig, counterpart: Counterpart
+) -> None:
+    id = await rig.begin()
+    relay = counterpart.relay
+    polled = 0
+
+    async def lose(times: int) -> None:
+        nonlocal polled
+        for _ in range(times):
+            accepted = relay.accepted
+            with relay.answers.held():
+                rig.poll_lines([polled])
+                polled += 1
+                await rig.until(lambda: rig.outbox(id).in_flight)
+                await relay.cut()
+            await rig.until(lambda seen=accepted: relay.accepted > seen and rig.instance(id).connected)
+
+    await lose(10)
+    before = left_behind()
+    await lose(30)
+    grown = left_behind() - before
+    assert {name: count for name, count in grown.items() if count > 10} == {}
+    await rig.finish(id)
+    assert strange(first_times(counterpart.received), range(polled)) == {}
 
 
 # Stopped and crashed

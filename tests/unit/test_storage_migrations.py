@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import storage.copies
-from storage import dead_letters, devices, identity, migrations, outbox, target_state
+from storage import dead_letters, devices, identity, migrations, outbox, outbox_marks, target_state
 from storage.database import Database, open_database
 from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
+from storage.outbox_marks import Mark
 
 STORED = Path(__file__).with_name("stored_databases")
 KEY = bytes(range(32))
@@ -95,8 +96,8 @@ def test_version_3_keeps_its_counts(tmp_path: Path) -> None:
     database.close()
 
 
-def test_version_4_keeps_its_groups(tmp_path: Path) -> None:
-    database = open_database(restored(tmp_path, "0004_outbox_groups"))
+def test_version_5_keeps_its_groups(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0005_outbox_groups"))
     found = outbox.summary(database, 2)
     assert found is not None
     assert (found.rows, found.oldest, found.last_seq, found.dead_letters) == (4, 1767225601000, 47, 1)
@@ -106,6 +107,20 @@ def test_version_4_keeps_its_groups(tmp_path: Path) -> None:
         OutboxRow(46, "plant/line-2", b"\x00\xff\x80{}", 1767225606000, qos=0, retain=True),
         OutboxRow(47, "plant/line-1", b"{}", 1767225607000, retain=True),
     ]
+    database.close()
+
+
+def test_version_4_keeps_its_marks(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0004_outbox_marks"))
+    found = outbox_marks.found(database, 2)
+    assert found.marks == [Mark(0, 41), Mark(3_600_000, 43)]
+    assert found.summary == outbox.summary(database, 2) is not None
+    outbox_marks.save(database, 2, [Mark(7_200_000, 44)])
+    outbox_marks.save(database, 77, [Mark(0, 1)])
+    assert outbox_marks.found(database, 2).marks == [Mark(7_200_000, 44)]
+    assert outbox_marks.found(database, 77) == outbox_marks.Found(None, [])
+    target_state.delete(database, [2])
+    assert outbox_marks.found(database, 2).marks == []
     database.close()
 
 

@@ -8,7 +8,7 @@ CREATE TABLE "_sqlite_migrations" (
 INSERT INTO "_sqlite_migrations" VALUES(1,'callboard','0001_first_tables','2026-11-23 00:35:01.583237+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(2,'callboard','0002_dead_letters_and_drift','2026-11-23 03:18:25.736584+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(3,'callboard','0003_outbox_counts','2026-11-27 23:38:01.744379+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(4,'callboard','0004_outbox_groups','2026-11-28 06:16:48.662068+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(4,'callboard','0004_outbox_marks','2026-11-28 06:04:20.123034+00:00');
 CREATE TABLE agent (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             uuid TEXT NOT NULL,
@@ -69,37 +69,27 @@ CREATE TABLE outbox (
             seq INTEGER NOT NULL,
             created_at INTEGER NOT NULL,
             topic TEXT NOT NULL,
-            payload BLOB NOT NULL, qos INTEGER NOT NULL DEFAULT 1, retain INTEGER NOT NULL DEFAULT 0,
+            payload BLOB NOT NULL,
             PRIMARY KEY (destination_id, seq)
         );
-INSERT INTO "outbox" VALUES(2,47,1767225607000,'plant/line-1',X'7B7D',1,1);
+INSERT INTO "outbox" VALUES(2,42,1767225601000,'plant/line-1',X'7B7D');
+INSERT INTO "outbox" VALUES(2,43,1767225603000,'plant/line-1',X'0001');
 CREATE TABLE outbox_counts (
             destination_id INTEGER PRIMARY KEY REFERENCES target_state(id) ON DELETE CASCADE,
             rows INTEGER NOT NULL DEFAULT 0,
             bytes INTEGER NOT NULL DEFAULT 0,
             last_seq INTEGER NOT NULL DEFAULT 0,
             dead_letters INTEGER NOT NULL DEFAULT 0
-        , packed_rows INTEGER NOT NULL DEFAULT 0, packed_bytes INTEGER NOT NULL DEFAULT 0);
-INSERT INTO "outbox_counts" VALUES(2,1,2,47,1,3,67);
-CREATE TABLE outbox_group_data (
-            group_id INTEGER PRIMARY KEY REFERENCES outbox_groups(id) ON DELETE CASCADE,
-            data BLOB NOT NULL
         );
-INSERT INTO "outbox_group_data" VALUES(1,X'28B52FFD247C540200940394962AAC706C616E742F6C696E652D31C4027B7DCF0000019B76DAABE801C2962B0001B3B801C2962DBB8801C2962E32C40500FF80BF7000C3050044150570E52B50808B133AF504010000082181CA');
-CREATE TABLE outbox_groups (
-            id INTEGER PRIMARY KEY,
+INSERT INTO "outbox_counts" VALUES(2,2,4,44,1);
+CREATE TABLE outbox_marks (
             destination_id INTEGER NOT NULL REFERENCES target_state(id) ON DELETE CASCADE,
-            first_seq INTEGER NOT NULL,
-            last_seq INTEGER NOT NULL,
-            created_at INTEGER NOT NULL,
-            packed INTEGER NOT NULL,
-            rows INTEGER NOT NULL,
-            live BLOB NOT NULL,
-            size INTEGER NOT NULL,
-            bytes INTEGER NOT NULL,
-            UNIQUE (destination_id, first_seq)
-        );
-INSERT INTO "outbox_groups" VALUES(1,2,42,46,1767225601000,4,3,X'19',124,90);
+            seen_ms INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (destination_id, seen_ms)
+        ) WITHOUT ROWID;
+INSERT INTO "outbox_marks" VALUES(2,0,41);
+INSERT INTO "outbox_marks" VALUES(2,3600000,43);
 CREATE TABLE target_state (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             kind TEXT NOT NULL,
@@ -137,24 +127,6 @@ CREATE TRIGGER dead_letters_in AFTER INSERT ON dead_letters BEGIN
         END;
 CREATE TRIGGER dead_letters_out AFTER DELETE ON dead_letters BEGIN
             UPDATE outbox_counts SET dead_letters = dead_letters - 1
-                WHERE destination_id = OLD.destination_id;
-        END;
-CREATE TRIGGER outbox_groups_in AFTER INSERT ON outbox_groups BEGIN
-            INSERT INTO outbox_counts (destination_id, last_seq, packed_rows, packed_bytes)
-                VALUES (NEW.destination_id, NEW.last_seq, NEW.rows, NEW.bytes * NEW.rows / NEW.packed)
-                ON CONFLICT (destination_id) DO UPDATE SET packed_rows = packed_rows + excluded.packed_rows,
-                packed_bytes = packed_bytes + excluded.packed_bytes,
-                last_seq = max(last_seq, excluded.last_seq);
-        END;
-CREATE TRIGGER outbox_groups_left AFTER UPDATE OF rows ON outbox_groups BEGIN
-            UPDATE outbox_counts SET packed_rows = packed_rows + NEW.rows - OLD.rows,
-                packed_bytes = packed_bytes
-                    + NEW.bytes * NEW.rows / NEW.packed - OLD.bytes * OLD.rows / OLD.packed
-                WHERE destination_id = NEW.destination_id;
-        END;
-CREATE TRIGGER outbox_groups_out AFTER DELETE ON outbox_groups BEGIN
-            UPDATE outbox_counts SET packed_rows = packed_rows - OLD.rows,
-                packed_bytes = packed_bytes - OLD.bytes * OLD.rows / OLD.packed
                 WHERE destination_id = OLD.destination_id;
         END;
 DELETE FROM "sqlite_sequence";
