@@ -9,7 +9,7 @@ from typing import Final
 from storage.chores import Chore
 from storage.connection import INCREMENTAL, setting
 
-RESERVE: Final = 1024
+RESERVE: Final = 512
 """Free pages that stay, for what is stored next: as many as a packed group makes free, and more."""
 
 LOG_BYTES: Final = 8 * 1024 * 1024
