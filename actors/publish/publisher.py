@@ -9,7 +9,7 @@ from msgspec import UNSET
 from thespian.actors import ActorAddress, ChildActorExited
 
 from actors.connections.connecting import numbers
-from actors.publish import destinations, starts
+from actors.publish import destinations, preview, starts
 from actors.publish.catalogue import Catalogue
 from actors.publish.destination import Destination, DestinationStarted, ForgetDeadLetters, Reported
 from actors.publish.destinations.masks import unmasked
@@ -38,6 +38,7 @@ from actors.publish.messages import (
     SubscriptionsListed,
     TestDestination,
 )
+from actors.publish.preview_messages import PreviewNewSubscription, PreviewSubscription
 from actors.publish.retiring import Retire, Retired
 from actors.publish.rows import (
     DestinationBody,
@@ -94,6 +95,8 @@ class Publisher(Keeper):
         *CHANGES,
         ListDestinations,
         ListSubscriptions,
+        PreviewSubscription,
+        PreviewNewSubscription,
         ListDeadLetters,
         TestDestination,
         ReportBuffers,
@@ -321,6 +324,14 @@ class Publisher(Keeper):
         self._reconcile(taker)
         kept = self.catalogue.subscriptions[row.id]
         return SubscriptionChanged(subscription_row(kept, self.catalogue.errors.get(row.id)))
+
+    def receiveMsg_PreviewSubscription(self, message: PreviewSubscription, sender: ActorAddress) -> None:
+        self.run(preview.of_stored(self.catalogue, message), reply_to=sender)
+
+    def receiveMsg_PreviewNewSubscription(
+        self, message: PreviewNewSubscription, sender: ActorAddress
+    ) -> None:
+        self.run(preview.of_new(self.catalogue, message), reply_to=sender)
 
     def receiveMsg_RemoveSubscription(self, message: RemoveSubscription, sender: ActorAddress) -> None:
         row = self.catalogue.subscription(message.id).row
