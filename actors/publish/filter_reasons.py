@@ -14,27 +14,45 @@ NAMED = 3
 
 def why_nothing(topic_filter: str, sources: Iterable[Source]) -> str:
     """Where a filter, as a client wrote it, that selects nothing of the sources parts from their topics."""
-    levels = spelled(topic_filter.removesuffix("/#")).split("/")
-    depth, present, example = -1, dict[str, None](), ""
+    nearest = _Nearest(spelled(topic_filter.removesuffix("/#")).split("/"))
+    for parts in _topics(nearest.levels, sources):
+        nearest.look_at(parts)
+    return _reason(topic_filter, nearest)
+
+
+class _Nearest:
+    """The topics that agree with the filter for longest, for `depth` levels. `present` are the levels that
+    come next, `example` is one of the topics."""
+
+    def __init__(self, levels: list[str]) -> None:
+        self.levels = levels
+        self.depth = -1
+        self.present: dict[str, None] = {}
+        self.example: list[str] = []
+
+    def look_at(self, parts: list[str]) -> None:
+        agreed = _agreed(self.levels, parts)
+        if agreed > self.depth:
+            self.depth, self.present, self.example = agreed, {}, parts
+        if agreed == self.depth and agreed < len(parts):
+            self.present[parts[agreed]] = None
+
+
+def _topics(levels: list[str], sources: Iterable[Source]) -> Iterator[list[str]]:
+    """Those that come nearest to the filter, and of topics that differ in what it does not ask for, one."""
+    agreeing: dict[int, tuple[list[str], dict[str, None]]] = {}
     for source in sources:
-        for parts in _topics(levels, source):
-            agreed = _agreed(levels, parts)
-            if agreed > depth:
-                depth, present, example = agreed, {}, "/".join(parts)
-            if agreed == depth and agreed < len(parts):
-                present[parts[agreed]] = None
-    return _reason(topic_filter, levels, depth, present, example)
-
-
-def _topics(levels: list[str], source: Source) -> Iterator[list[str]]:
-    """Topics of the source that come nearest to the filter: one for each beginning, unless that agrees."""
-    for prefix in source.prefixes:
-        parts = prefix.split("/")[:-1]
-        if not source.points or _agreed(levels, parts) < len(parts):
-            yield [*parts, *(endings(source.points[0].name)[0] if source.points else ())]
-            continue
-        for point in source.points:
-            yield from ([*parts, *ending] for ending in endings(point.name))
+        for prefix in source.prefixes:
+            parts = prefix.split("/")[:-1]
+            if _agreed(levels, parts) < len(parts):
+                yield [*parts, *(endings(source.points[0].name)[0] if source.points else ())]
+            else:
+                names = agreeing.setdefault(len(parts), (parts, {}))[1]
+                names.update(dict.fromkeys(point.name for point in source.points))
+    for parts, names in agreeing.values():
+        if not names:
+            yield parts
+        yield from ([*parts, *ending] for name in names for ending in endings(name))
 
 
 def _agreed(levels: list[str], parts: list[str]) -> int:
@@ -43,19 +61,20 @@ def _agreed(levels: list[str], parts: list[str]) -> int:
     return next((at for at in range(shorter) if levels[at] not in ("+", parts[at])), shorter)
 
 
-def _reason(topic_filter: str, levels: list[str], depth: int, present: dict[str, None], example: str) -> str:
-    most = example.count("/") + 1
-    ends_alike = f"{topic_filter} has {_levels(len(levels))}, but the topics that begin so have"
+def _reason(topic_filter: str, nearest: _Nearest) -> str:
+    levels, depth, example = nearest.levels, nearest.depth, nearest.example
+    shown = f"{len(example)} ({'/'.join(example)})"
+    ends_alike = f"{topic_filter} has {_levels(len(levels))}, but the topics that begin so have {shown}"
     if depth == len(levels):
-        return f"{ends_alike} {most} ({example}); {topic_filter}/# selects all below"
-    if depth == most:
-        return f"{ends_alike} {most} ({example})"
+        return f"{ends_alike}; {topic_filter}/# selects all below"
+    if depth == len(example):
+        return ends_alike
     place = f"level {depth + 1} of {topic_filter}"
     written = topic_filter.split("/")[depth]
     if not written:
         return f"{place} is empty: there is a slash too many"
     below = f" below {'/'.join(levels[:depth])}" if depth else ""
-    return f"there is no {written}{below} ({place}), but {_near(levels[depth], present)}"
+    return f"there is no {written}{below} ({place}), but {_near(levels[depth], nearest.present)}"
 
 
 def _levels(count: int) -> str:

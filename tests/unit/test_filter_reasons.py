@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +46,12 @@ def test_the_reason_names_the_level_at_which_a_filter_parts_from_the_topics(
 
 def test_a_filter_that_is_too_short_is_told_how_to_go_on() -> None:
     assert why_nothing("modbus/press-1", SOURCES).endswith("modbus/press-1/# selects all below")
+
+
+def test_an_endpoint_without_points_has_no_topics_below_its_name() -> None:
+    pointless = msgspec.structs.replace(SOURCES[0], points=())
+    reason = "sensors/press-1/m has 3 levels, but the topics that begin so have 2 (sensors/press-1)"
+    assert why_nothing("sensors/press-1/m", [pointless]) == reason
 
 
 PARTS = st.sampled_from(["+", "modbus", "sensors", "press-1", "oil_temp", "hall", "saw", "", "x", " ", "$x"])
