@@ -1,7 +1,6 @@
 """A destination: the way of a payload from its subscriptions through the outbox to its acknowledgement."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -13,6 +12,7 @@ from thespian.actors import ActorAddress
 from actors.connections.connecting import Trouble, numbers
 from actors.connections.retry import ByAbsence
 from actors.publish import destinations
+from actors.publish.ages import Ages
 from actors.publish.destinations.driver import Driver, Identity
 from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
 from actors.publish.messages import OutboxReport
@@ -25,9 +25,10 @@ from actors.publish.subscription import Publish, RunSubscription
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.supervision import Restart
-from storage import dead_letters
+from storage import dead_letters, outbox_marks
 from storage import outbox as stored
 from storage.errors import MissingParent
+from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Destination(StoreClient, Retiring):
     """It never gives up: there would be nobody to keep its readings."""
     SPILLS = (Publish,)
 
-    retry = ByAbsence()
+    retry: ByAbsence
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,13 +122,14 @@ class Destination(StoreClient, Retiring):
         self.wanted = Wanted(message.type, message.config, message.identity)
         self.parent = sender
         self.store = message.store
+        self.retry = ByAbsence(message.flow.attempts_per_minute)
         self.reporting.start_over()
         self.retained = message.retained
         self.subscribe(message.subscriptions, message.router)
         self.retire = None
         self.draining = False
         if before is None:
-            self.ask_store("summary", stored.summary, self.id)
+            self.ask_store("summary", outbox_marks.found, self.id)
             self.wakeupAfter(message.limits.hold, Tick(self.life))
             self.connect()
         elif self.connection is None:
@@ -142,8 +144,10 @@ class Destination(StoreClient, Retiring):
         assert self.config is not None
         if message.error is not None:
             return  # the next tick asks again
-        self.outbox = Outbox(self.config.limits, message.result)
-        self.reporting.dead_letters = message.result.dead_letters if message.result else 0
+        found, limits = message.result.summary, self.config.limits
+        ages = Ages(limits.ttl_ms, message.result.marks, found.last_seq if found else 0, monotonic())
+        self.outbox = Outbox(limits, found, ages)
+        self.reporting.dead_letters = found.dead_letters if found else 0
         self.outbox.drops.quota += self.early_dropped
         early, self.early, self.early_bytes = self.early, deque(), 0
         for publish in early:
@@ -157,7 +161,8 @@ class Destination(StoreClient, Retiring):
         if outbox is None:
             self._wait_for_outbox(message)
             return
-        now_ms = int(time.time() * 1000)
+        outbox.clock_set(self.clock.shift)
+        now_ms = unix_ms()
         now = monotonic()
         for payload in message.payloads:
             outbox.add(message.topic, payload, now_ms, now, message.qos, message.retain)
@@ -230,7 +235,7 @@ class Destination(StoreClient, Retiring):
         self._go_on()
 
     def _reject(self, outbox: Outbox, seqs: list[int], reason: str) -> None:
-        count = outbox.rejected(seqs, reason, int(time.time() * 1000))
+        count = outbox.rejected(seqs, reason, unix_ms())
         if count:
             log.warning("%s: %d payloads are rejected for good: %s", self.peer, count, reason)
             self.reporting.note(f"rejected: {reason}")
@@ -282,11 +287,14 @@ class Destination(StoreClient, Retiring):
         if self.outbox is not None:
             self._look_after(now)
         elif not self.is_asked("summary"):
-            self.ask_store("summary", stored.summary, self.id)
+            self.ask_store("summary", outbox_marks.found, self.id)
         self.wakeupAfter(self.config.limits.hold, message)
 
     def _look_after(self, now: float) -> None:
+        assert self.outbox is not None
+        self.outbox.clock_set(self.clock.shift)
         self._enforce(now)
+        self._save_marks(self.outbox, now)
         if self.securing:
             self.secure()
         else:
@@ -297,9 +305,18 @@ class Destination(StoreClient, Retiring):
 
     def _enforce(self, now: float) -> None:
         assert self.outbox is not None
-        dropped = self.outbox.enforce(int(time.time() * 1000)) + self.outbox.shed()
+        dropped = self.outbox.enforce(now) + self.outbox.shed()
         if dropped and self.reporting.dropped(now):
             log.warning("%s: outbox is over its limits, the oldest readings are dropped", self.peer)
+
+    def _save_marks(self, outbox: Outbox, now: float) -> None:
+        """While something waits: how long it has, for the next run."""
+        marks = outbox.ages.due(now)
+        if marks is not None and outbox.rows and self.store_answers():
+            self.ask_store("marks", outbox_marks.save, self.id, marks)
+
+    def _marks_done(self, message: Transacted) -> None:
+        """If they were not stored, others will be."""
 
     def _report(self) -> None:
         assert self.outbox is not None
@@ -398,7 +415,7 @@ class Destination(StoreClient, Retiring):
     @classmethod
     def spill(cls, start: RunDestination, waiting: list[Publish]) -> tuple[ActorAddress, Any]:
         """To disk, behind all others."""
-        now = int(time.time() * 1000)
+        now = unix_ms()
         payloads = [
             stored.Payload(one.topic, payload, now, one.qos, one.retain)
             for one in waiting

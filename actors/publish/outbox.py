@@ -15,6 +15,7 @@ from operator import attrgetter
 
 import msgspec
 
+from actors.publish.ages import Ages
 from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
 
@@ -22,8 +23,6 @@ READ_ROWS = 500
 COMMIT_ROWS = 2000
 HARD_BOUND = 8
 """How many times `memory_bytes` is held in memory while the disk fails, before anything is given up."""
-CLOCK_SET = 1_600_000_000_000
-"""Unix ms before which a clock cannot be right; rows stamped by such a clock do not expire."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -74,10 +73,11 @@ class Drops(msgspec.Struct):
 
 
 class Outbox:
-    """See the module. `found` is what an earlier run left on disk."""
+    """See the module. `found` is what an earlier run left on disk, and `ages` how old that is."""
 
-    def __init__(self, limits: Limits, found: OutboxSummary | None = None) -> None:
+    def __init__(self, limits: Limits, found: OutboxSummary | None = None, ages: Ages | None = None) -> None:
         self.limits = limits
+        self.ages = ages or Ages(limits.ttl_ms, last_seq=found.last_seq if found else 0)
         self.drops = Drops()
         self.rows = found.rows if found else 0
         self.bytes = found.bytes if found else 0
@@ -124,11 +124,17 @@ class Outbox:
 
     @property
     def oldest(self) -> int | None:
-        """When the oldest payload held was created, Unix ms."""
+        """When the oldest payload held was created, Unix ms by the clock as it is now."""
         for held in (self._inflight.values(), self._ready):
             for entry in held:
-                return entry.created_at
-        return self._disk_oldest if self._on_disk else None
+                return self.ages.current(entry.seq, entry.created_at)
+        if not self._on_disk or self._disk_oldest is None:
+            return None
+        return self.ages.current(self._read_to + 1, self._disk_oldest)
+
+    def clock_set(self, shift: int) -> None:
+        """What is added from now on is stamped by a clock that was set by so many ms since the start."""
+        self.ages.shifted(self._seq + 1, shift)
 
     # Arriving and leaving
 
@@ -382,14 +388,16 @@ class Outbox:
 
     # Limits
 
-    def enforce(self, now_ms: int) -> int:
-        """Give up what is past its time to live or over quota, oldest first; returns how many.
+    def enforce(self, now: float) -> int:
+        """Give up what is past its time to live or over quota, oldest first; returns how many. `now` is
+        monotonic seconds.
 
         What is in flight is spared: it is being delivered.
         """
         before = self.drops.quota + self.drops.expired
-        oldest_allowed = now_ms - self.limits.ttl_ms
-        while self._ready and CLOCK_SET < self._ready[0].created_at < oldest_allowed:
+        self.ages.note(self._seq, now)
+        past = self.ages.past(now)
+        while self._ready and self._ready[0].seq <= past:
             self._forget(self._ready.popleft())
             self.drops.expired += 1
         while self._ready and (self.rows > self.limits.max_rows or self.bytes > self.limits.max_bytes):

@@ -116,8 +116,8 @@ def azure(port: int, ca: str | None, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(azure_iot, "_clock", lambda: float(NOW))
-    monkeypatch.setattr(gcp_iot, "_clock", lambda: float(NOW))
+    monkeypatch.setattr(azure_iot, "unix_ms", lambda: 1000 * NOW)
+    monkeypatch.setattr(gcp_iot, "unix_ms", lambda: 1000 * NOW)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Destination `azure-iot`: Azure IoT Hub over MQTT with SAS tokens (spec 02 section 8.4)."""
 
 import math
-import time
 from base64 import b64decode
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
 from conf.fields import NUMERAL, Flag, Host, Pem, Text, trimmed
+from storage.timestamps import unix_ms
 
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"
@@ -97,7 +97,7 @@ def _decoded(key: str) -> bytes:
 def login(config: Config) -> Login:
     """With a token that is good from now on."""
     resource = f"{config.broker.host}/devices/{config.device_id}"
-    expires = math.ceil(_clock()) + config.token_seconds
+    expires = math.ceil(unix_ms() / 1000) + config.token_seconds
     return Login(
         client_id=config.device_id,
         username=f"{config.broker.host}/{config.device_id}/?api-version={API_VERSION}",
@@ -142,8 +142,6 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
     success = f"Connected — {config.broker.host}/{config.device_id}"
     return await try_connect(config.broker, lambda: login(config), success)
 
-
-_clock = time.time
 
 DESTINATION = DestinationType(
     name="azure-iot",
