@@ -32,7 +32,7 @@ def root(cloud: Cloud) -> str:
 def readings(identity: Identity) -> str:
     """The agent's own topic for readings, a template with `{protocol}` for `topics.fill`."""
     if identity.cloud is None:
-        return f"local/{identity.agent_uuid}/{{protocol}}"
+        return f"local/{short_level(identity.agent_uuid, MAX_ID)}/{{protocol}}"
     return f"{root(identity.cloud)}/endpoints/{{protocol}}"
 
 
