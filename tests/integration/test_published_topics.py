@@ -58,8 +58,8 @@ async def test_whatever_an_endpoint_is_called_mosquitto_takes_its_topic(
         log = (tmp_path / "broker" / f"mosquitto-{broker.port}.log").read_text()
     assert "malformed" not in log
     by_number = {_number(payload): topic for topic, payload, _ in received}
-    for number, level in enumerate(LEVELS.values()):
-        assert by_number[number] == _filled(template, level)
+    for number, spelled in enumerate(LEVELS.values()):
+        assert by_number[number] == _filled(template, spelled)
     assert len(by_number[len(LEVELS)].encode()) <= 65_535
     assert "n~" in by_number[len(LEVELS)]
 
