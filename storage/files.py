@@ -106,10 +106,10 @@ class Files:
         """The permissions of the database."""
         return os.fstat(self._database).st_mode & 0o777
 
-    @property
-    def read_only(self) -> bool:
-        """Whether its disk takes nothing."""
-        return bool(os.fstatvfs(self._database).f_flag & os.ST_RDONLY)
+    def try_disk(self) -> None:
+        """Raises OSError when the disk takes nothing: a file system that has met errors need not say that it
+        is read-only."""
+        os.utime(self._index)
 
     def look(self) -> Found | None:
         """What is not as it was, outside of transactions. Raises OSError."""

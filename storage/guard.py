@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 RETRY: Final = 5.0
 """Seconds until another try to write anew what could not be written, or ten times what that took."""
 
+TRY_DISK: Final = 1.0
+"""Seconds between two looks whether the disk takes anything."""
+
 RESTART: Final = "nothing is stored until the agent is restarted, which then takes what is there now"
 RETURN: Final = "nothing is stored until it is back"
 
@@ -53,6 +56,8 @@ class Guard:
         self._locks = locks
         self._not_before = 0.0
         self._failure: Trouble | None = None
+        self._try_disk_at = 0.0
+        self._unwritable: Trouble | None = None
         self._lost = False
         self._open_all(create=True)
         try:
@@ -140,9 +145,18 @@ class Guard:
         return self._mend_beside()
 
     def _on_disk(self) -> Trouble | None:
-        if self.files.read_only:
-            return Trouble(f"{self.path}: its disk is read-only; nothing is stored until it can be written")
-        return None
+        now = monotonic()
+        if now < self._try_disk_at:
+            return self._unwritable
+        self._try_disk_at = now + TRY_DISK
+        try:
+            self.files.try_disk()
+        except OSError as error:
+            what = f"{self.path}: its disk takes nothing ({error.strerror})"
+            self._unwritable = Trouble(f"{what}; nothing is stored until it does")
+        else:
+            self._unwritable = None
+        return self._unwritable
 
     # Mending
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from storage import files as storage_files
 from storage import guard, outbox, rescue, target_state
 from storage.database import Database, open_database, ping
 from storage.errors import StorageError
@@ -408,15 +407,19 @@ def test_a_link_that_leads_elsewhere_is_not_followed(tmp_path: Path, linked: str
 def test_a_disk_that_has_become_read_only_is_told_and_can_be_read(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_files.Files, "read_only", True)
-    trouble = writer.submit(ping).result(SECONDS).trouble
-    assert trouble is not None
-    assert "its disk is read-only" in trouble.what
-    assert not trouble.restart
-    with pytest.raises(StorageError, match="its disk is read-only"):
-        add(writer, "three")
-    assert writer.submit(names).result(SECONDS) == ["one", "two"]
-    monkeypatch.undo()
+    def refuse(_descriptor: int) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(guard, "TRY_DISK", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.files.os.utime", refuse)
+        while (trouble := writer.submit(ping).result(SECONDS).trouble) is None:
+            pass
+        assert "its disk takes nothing (Read-only file system)" in trouble.what
+        assert not trouble.restart
+        with pytest.raises(StorageError, match="its disk takes nothing"):
+            add(writer, "three")
+        assert writer.submit(names).result(SECONDS) == ["one", "two"]
     add(writer, "three")
 
 
