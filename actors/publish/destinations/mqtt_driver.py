@@ -13,6 +13,7 @@ from gmqtt.mqtt.constants import MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 
 from actors.connections import os_errors
+from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login, tls_context
 from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
@@ -111,6 +112,10 @@ class MqttDriver(Driver):
             loop = asyncio.get_running_loop()
             self._renewal = loop.call_later(login.renew_after, self._listener.expiring)
 
+    @property
+    def dated(self) -> bool:
+        return self._renewal is not None
+
     def send(self, message: Outgoing) -> None:
         if self._client is None:
             # The connection has ended and `lost` comes later in this turn of the loop.
@@ -178,7 +183,7 @@ class MqttDriver(Driver):
         except MQTTConnectError as error:
             self._refused(error)
         except ssl.SSLCertVerificationError as error:
-            raise Permanent(self._untrusted(error)) from error
+            raise untrusted(self._where, error, self._hint(error)) from error
         except OSError as error:
             raise Transient(f"{os_errors.reason(error)} ({self._where})") from error
         finally:
@@ -200,12 +205,11 @@ class MqttDriver(Driver):
         kind = Permanent if code in _REFUSALS and code != _BROKER_UNAVAILABLE else Transient
         raise kind(f"Connection refused: {_REFUSALS.get(code, error.message)}") from error
 
-    def _untrusted(self, error: ssl.SSLCertVerificationError) -> str:
-        text = f"The certificate of {self._where} is not trusted: {error.verify_message}"
+    def _hint(self, error: ssl.SSLCertVerificationError) -> str:
         if error.verify_code not in _UNKNOWN_AUTHORITY:
-            return text
-        hint = "is the configured ca the authority that signed it?" if self._broker.ca else "configure its ca"
-        return f"{text}; {hint}"
+            return ""
+        own = "is the configured ca the authority that signed it?"
+        return f"; {own if self._broker.ca else 'configure its ca'}"
 
     def _acknowledged(self, seq: int) -> None:
         if not self._acknowledgements:
