@@ -31,6 +31,7 @@ from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import Points, check
 from actors.readings.batch import Batch, Source
 from actors.readings.messages import ForgetSource
+from actors.readings.source_topics import prefixes
 from actors.system.failure import Failed, Refusal
 from storage.timestamps import unix_ms
 
@@ -403,5 +404,5 @@ def _source(config: RunEndpoint, points: Points) -> Source:
         device_uuid=config.device_uuid,
         device=config.device,
         points=points.shown,
-        prefixes=(f"{config.protocol}/{config.name}/{config.device}/", f"sensors/{config.name}/"),
+        prefixes=prefixes(config.protocol, config.name, config.device),
     )

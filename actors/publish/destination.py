@@ -17,6 +17,7 @@ from actors.publish.destinations.driver import Driver, Identity
 from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import HARD_BOUND, Limits, Outbox
+from actors.publish.pace import Flow
 from actors.publish.reporting import Reporting
 from actors.publish.retiring import Retiring
 from actors.publish.sending import Sending
@@ -45,7 +46,7 @@ class RunDestination(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     subscriptions: tuple[RunSubscription, ...]
     limits: Limits
-    window: int
+    flow: Flow
     identity: Identity
     store: ActorAddress
     router: ActorAddress
@@ -96,7 +97,7 @@ class Destination(StoreClient, Retiring):
     """It never gives up: there would be nobody to keep its readings."""
     SPILLS = (Publish,)
 
-    retry = ByAbsence()
+    retry: ByAbsence
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,6 +122,7 @@ class Destination(StoreClient, Retiring):
         self.wanted = Wanted(message.type, message.config, message.identity)
         self.parent = sender
         self.store = message.store
+        self.retry = ByAbsence(message.flow.attempts_per_minute)
         self.reporting.start_over()
         self.retained = message.retained
         self.subscribe(message.subscriptions, message.router)
@@ -186,15 +188,17 @@ class Destination(StoreClient, Retiring):
             return
         assert self.config is not None
         if self.connected and not self.draining:
-            self._send(outbox, self.config.window)
+            self._send(outbox, self.config.flow)
         wanted = outbox.read(self.connected)
         if wanted is not None:
             self.ask_store("read", stored.load, self.id, *wanted)
 
-    def _send(self, outbox: Outbox, window: int) -> None:
+    def _send(self, outbox: Outbox, flow: Flow) -> None:
         driver = self.connection
         assert driver is not None
-        for entry, taken in self.sending.due(outbox, driver.window or window, monotonic()):
+        if driver.window is not None:
+            flow = msgspec.structs.replace(flow, window=driver.window)
+        for entry, taken in self.sending.due(outbox, flow, monotonic()):
             if taken:
                 driver.send(entry)
             else:

@@ -154,8 +154,9 @@ class Outbox:
         self.bytes += len(payload)
         self.memory += len(payload)
 
-    def take(self, room: int) -> list[Entry]:
-        """Up to `room` entries to send now, oldest first; they are in flight from here on.
+    def take(self, room: int, saved: int | None = None) -> list[Entry]:
+        """Up to `room` entries to send now, oldest first, and up to `saved` of those on disk; they are
+        in flight from here on.
 
         What is in flight takes half of the memory at most, or is a single payload.
         """
@@ -166,6 +167,10 @@ class Outbox:
             entry = ready[0]
             if self.limits.strict and not entry.saved:
                 break
+            if entry.saved and saved is not None:
+                if not saved:
+                    break
+                saved -= 1
             if self._inflight and self._inflight_bytes + len(entry.payload) > most:
                 break
             ready.popleft()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from actors.publish.outbox import Entry, Outbox
-from actors.publish.pace import Pace
+from actors.publish.pace import Flow, Pace, Replay
 from actors.publish.quarantine import Quarantine
 from actors.publish.suspicion import Suspicion
 
@@ -23,16 +23,17 @@ class Sending:
 
     def __init__(self) -> None:
         self._pace = Pace()
+        self._replay = Replay()
         self._suspicion = Suspicion()
         self._quarantine = Quarantine()
 
     def connected(self) -> None:
         self._pace.connected()
 
-    def due(self, outbox: Outbox, window: int, now: float) -> Iterator[tuple[Entry, bool]]:
-        """What is to leave the outbox now, `window` in flight at most: entries to be sent, or (False) to be
-        rejected at once. Each is in flight already."""
-        while entries := self._taken(outbox, window):
+    def due(self, outbox: Outbox, flow: Flow, now: float) -> Iterator[tuple[Entry, bool]]:
+        """What is to leave the outbox now: entries to be sent, or (False) to be rejected at once. Each is in
+        flight already."""
+        while entries := self._taken(outbox, flow, now):
             held = False
             for entry in entries:
                 if self._quarantine and self._quarantine.holds(entry.topic, now):
@@ -43,15 +44,15 @@ class Sending:
             if not held:
                 return
 
-    def _taken(self, outbox: Outbox, window: int) -> list[Entry]:
+    def _taken(self, outbox: Outbox, flow: Flow, now: float) -> list[Entry]:
         suspicion = self._suspicion
         if suspicion.suspected is None:
-            return outbox.take(self._pace.room(window) - outbox.in_flight)
+            return self._paced(outbox, flow, now)
         if outbox.in_flight:
             return []
         if outbox.next != suspicion.suspected:
             suspicion.reset()  # it is not there any more
-            return outbox.take(self._pace.room(window))
+            return self._paced(outbox, flow, now)
         if not suspicion.witnessed:
             witness = outbox.take_other(
                 suspicion.refused_topics, suspicion.refused_seqs if suspicion.any_witness else None
@@ -59,6 +60,14 @@ class Sending:
             if witness is not None:
                 return [witness]
         return outbox.take(1)
+
+    def _paced(self, outbox: Outbox, flow: Flow, now: float) -> list[Entry]:
+        room = self._pace.room(flow.window) - outbox.in_flight
+        if not flow.replay_per_second:
+            return outbox.take(room)
+        entries = outbox.take(room, self._replay.room(flow.replay_per_second, now))
+        self._replay.used(sum(entry.saved for entry in entries))
+        return entries
 
     def delivered(self, outbox: Outbox, seqs: list[int]) -> None:
         self._suspicion.delivered(seqs, outbox.first_in_flight)

@@ -121,10 +121,10 @@ async def test_a_destination_that_asks_to_be_left_alone_is(rig: Rig, sites: Site
     id = await rig.begin()
     site = sites["a"]
     assert retry.ByAbsence().delay(0, 0.0, permanent=False) < 0.1
+    attempts = site.attempts
     site.drivers[0].end("too many requests", retry_after=0.6)
     await rig.until(lambda: not rig.instance(id).connected)
     began = rig.instance(id).down_since
-    attempts = site.attempts
     await rig.until(lambda: site.attempts > attempts)
     assert monotonic() - began >= 0.55
 

@@ -33,6 +33,8 @@ from actors.publish.messages import (
     RemoveDestination,
 )
 from actors.publish.outbox import Outbox
+from actors.publish.pace import Flow
+from actors.publish.subscription import Publish
 from actors.readings.batch import Batch
 
 LINES = ("line-1", "line-2", "line-3")
@@ -114,7 +116,7 @@ class Rig(PublishingSystem):
         """How many payloads may be in flight."""
         driver = self.instance(id).connection
         assert driver is not None
-        return driver.window or self.window
+        return driver.window or self.flow.window
 
     async def under_way(self, id: int, oldest: Reading, count: int) -> None:
         """Until the server has got the `oldest` of `count` readings, none of them acknowledged."""
@@ -239,18 +241,22 @@ async def test_what_was_in_flight_when_the_connection_was_cut_and_only_that_is_s
 # Rejected
 
 
+def _spoil(rig: Rig, id: int, counterpart: Counterpart) -> None:
+    """Have a reading of `seq` 10 published that is rejected."""
+    if counterpart.spoilt_topic is None:
+        source = source_of("spoilt", "seq", "text")
+        rig.base.tell(rig.router, Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text]))
+    else:
+        payload = b'{"node":"spoilt","tags":[{"name":"seq","value":10}]}'
+        rig.base.tell(rig.destination(id), Publish(counterpart.spoilt_topic, [payload]))
+
+
 async def test_a_rejected_payload_is_kept_with_its_reason_and_all_others_arrive(
     rig: Rig, counterpart: Counterpart
 ) -> None:
     id = await rig.begin()
     rig.poll_lines(range(10))
-    source = msgspec.structs.replace(
-        source_of("spoilt", "seq", "text"),
-        endpoint=counterpart.spoilt_name,
-        protocol=counterpart.spoilt_name,
-    )
-    spoilt = Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text])
-    rig.base.tell(rig.router, spoilt)
+    _spoil(rig, id, counterpart)
     rig.poll_lines(range(10, 20))
     await rig.finish(id)
     assert strange(first_times(counterpart.received), range(20)) == {}
@@ -272,7 +278,7 @@ async def test_a_slow_server_gets_what_it_can_take_and_delays_nobody(
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window, rig.limits = 30, limits(memory_bytes=BOUND)
+    rig.flow, rig.limits = Flow(window=30), limits(memory_bytes=BOUND)
     async with rig:
         id = await rig.begin()
         other = await rig.add(neighbour, "two")
@@ -422,7 +428,7 @@ async def test_a_stop_waits_for_what_is_in_flight_and_the_next_start_sends_the_r
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window = 10
+    rig.flow = Flow(window=10)
     async with rig:
         id = await rig.begin()
         with counterpart.relay.answers.held():
@@ -603,7 +609,7 @@ async def test_whatever_happens_no_reading_is_lost_or_out_of_order(
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window, rig.limits = 30, limits(memory_bytes=BOUND)
+    rig.flow, rig.limits = Flow(window=30), limits(memory_bytes=BOUND)
     async with rig:
         id = await rig.begin()
         trouble = Trouble(rig, id, seed)

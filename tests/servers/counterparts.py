@@ -47,8 +47,8 @@ class Counterpart(ABC):
     route_json: ClassVar[dict[str, Any]] = {"topic": "plant"}
     spoilt_text: ClassVar[str] = ""
     """As metric `text` in a reading it has that rejected."""
-    spoilt_name: ClassVar[str] = "spoilt"
-    """As endpoint and protocol of a reading it has that rejected."""
+    spoilt_topic: ClassVar[str | None] = None
+    """Where no text of a reading has it rejected: as the topic of a payload."""
     rejection: ClassVar[str]
     """Words of the reason."""
     poison_text: ClassVar[str] = "p" * 40_000
@@ -194,8 +194,8 @@ class MqttBroker(BrokerCounterpart):
 class IotisticaCloud(BrokerCounterpart):
     type = "iotistica"
     access = {"username": "agent", "password": "hush", "tls": True}
-    spoilt_name = "n" * 70_000
-    rejection = "The topic is longer than"
+    spoilt_topic = "pump\t7"
+    rejection = "it contains control characters"
 
     def cloud(self, relay: Relay, right: bool = True) -> Cloud:
         return Cloud(
@@ -271,8 +271,8 @@ class AzureIotHub(TokenCounterpart):
 class GcpBroker(TokenCounterpart):
     type = "gcp-iot"
     route_json = {"topic": None}
-    spoilt_name = "n" * 70_000
-    rejection = "The topic is longer than"
+    spoilt_topic = "pump\t7"
+    rejection = "it contains control characters"
 
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         return {

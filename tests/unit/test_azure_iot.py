@@ -188,7 +188,7 @@ def test_the_target_is_the_subscriptions_topic_or_the_template() -> None:
     plain, templated = check(config_json()), check(config_json(topicTemplate="{deviceId}/{endpoint}"))
     assert target(plain, "plant/a", IDENTITY) == Target("plant/a")
     assert target(templated, "plant/a", IDENTITY) == Target("plant/a")
-    assert target(templated, None, IDENTITY) == Target("press-4/{endpoint}", template=True)
+    assert target(templated, None, IDENTITY) == Target("press-4/{endpoint}", template=True, max_bytes=21_000)
     with pytest.raises(Refusal, match=r"route_json\.topic is required for external destinations") as refused:
         target(plain, None, IDENTITY)
     assert refused.value.field == "route_json.topic"

@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 
 from actors.publish.outbox import Entry, Limits, Outbox
+from actors.publish.pace import Flow
 from actors.publish.quarantine import FIRST as QUARANTINE
 from actors.publish.sending import Sending
 
@@ -21,6 +22,7 @@ class Line:
         self.chance = chance
         self.flap = flap
         self.sending = Sending()
+        self.flow = Flow(WINDOW)
         self.outbox = Outbox(LIMITS)
         self.now = 0.0
         self.received: list[tuple[str, bytes]] = []
@@ -61,7 +63,7 @@ class Line:
 
     def _sent(self) -> list[Entry]:
         batch = []
-        for entry, wanted in self.sending.due(self.outbox, WINDOW, self.now):
+        for entry, wanted in self.sending.due(self.outbox, self.flow, self.now):
             if wanted:
                 batch.append(entry)
             else:
@@ -140,3 +142,25 @@ def test_a_topic_that_is_not_taken_costs_the_others_a_few_connections_once() -> 
     line.add("bad", b"mended")
     line.until_empty(most=line.connections + 1)
     assert line.received[-1] == ("bad", b"mended")
+
+
+def test_a_backlog_goes_out_at_its_rate_and_what_is_new_at_once() -> None:
+    line = Line(set(), random.Random(0))
+    line.flow = Flow(WINDOW, replay_per_second=10)
+    for number in range(50):
+        line.add("t", b"%d" % number)
+    line.outbox.commit(line.now, force=True)
+    line.outbox.committed(True)
+    line.sending.connected()
+    sent: list[float] = []
+    for tenth in range(200):
+        line.now = tenth / 10
+        for entry in line._sent():
+            sent.append(line.now)
+            line.sending.delivered(line.outbox, [entry.seq])
+    assert len(sent) == 50
+    assert 4.6 <= sent[-1] - sent[0] <= 5.4
+    assert max(sent.count(at) for at in sent) <= 2
+    for number in range(50, 54):
+        line.add("t", b"%d" % number)
+    assert len(line._sent()) == 4

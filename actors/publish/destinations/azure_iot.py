@@ -13,7 +13,7 @@ from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import Target
+from actors.publish.topics import Room, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
@@ -23,6 +23,7 @@ from storage.timestamps import unix_ms
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"
 MAX_PAYLOAD = 262_144
+MAX_TOPIC = 21_000
 RENEW_AT = 0.8
 """The share of a token's life after which there is a new one."""
 
@@ -112,7 +113,12 @@ def address(config: Config, topic: str, payload: bytes) -> str:
 
 
 def target(config: Config, topic: str | None, identity: Identity) -> Target:
-    return external.target(topic, config.topic_template, config.device_id, identity)
+    return external.target(topic, config.topic_template, config.device_id, identity, _room)
+
+
+def _room(_topic: str) -> Room:
+    """Quoted, each byte takes up to three, and the rest of the topic on the wire is short."""
+    return Room(MAX_TOPIC)
 
 
 def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
@@ -137,5 +143,12 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 
 
 DESTINATION = DestinationType(
-    name="azure-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="azure-iot",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Given,
+    mqtt_topics=True,
 )

@@ -140,5 +140,12 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 
 
 DESTINATION = DestinationType(
-    name="gcp-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="gcp-iot",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Given,
+    mqtt_topics=True,
 )
