@@ -6,9 +6,12 @@ name types.
 """
 
 import asyncio
+import gc
 import logging
+import os
 import random
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import closing
@@ -418,6 +421,48 @@ async def test_answers_of_something_else_in_its_place_prove_nothing(
     await rig.finish(id)
     assert strange(counterpart.received, range(60)) == {}
     assert (await rig.ask(ListDeadLetters(id, 10), DeadLettersListed)).total == 0
+
+
+def left_behind() -> Counter[str]:
+    """How many there are now of all that connections are made of."""
+    gc.collect()
+    modules = ("actors.", "aiohttp.", "gmqtt.", "asyncio.", "ssl")
+    kinds = Counter(type(one) for one in gc.get_objects())
+    found = Counter({k.__qualname__: n for k, n in kinds.items() if str(k.__module__).startswith(modules)})
+    del found["TimerHandle"]  # cancelled ones are empty, and go a hundred at a time
+    loop: Any = asyncio.get_running_loop()
+    found["tasks"] = len(asyncio.all_tasks())
+    found["timers"] = sum(not timer.cancelled() for timer in loop._scheduled)
+    found["descriptors"] = len(os.listdir("/proc/self/fd"))
+    found["threads"] = threading.active_count()
+    return found
+
+
+async def test_connections_that_are_lost_without_end_leave_nothing_behind(
+    rig: Rig, counterpart: Counterpart
+) -> None:
+    id = await rig.begin()
+    relay = counterpart.relay
+    polled = 0
+
+    async def lose(times: int) -> None:
+        nonlocal polled
+        for _ in range(times):
+            accepted = relay.accepted
+            with relay.answers.held():
+                rig.poll_lines([polled])
+                polled += 1
+                await rig.until(lambda: rig.outbox(id).in_flight)
+                await relay.cut()
+            await rig.until(lambda seen=accepted: relay.accepted > seen and rig.instance(id).connected)
+
+    await lose(10)
+    before = left_behind()
+    await lose(30)
+    grown = left_behind() - before
+    assert {name: count for name, count in grown.items() if count > 10} == {}
+    await rig.finish(id)
+    assert strange(first_times(counterpart.received), range(polled)) == {}
 
 
 # Stopped and crashed
