@@ -133,7 +133,8 @@ class Connecting(Actor, Generic[C]):
     def clock_was_set(self) -> None:
         """Called when the clock was set, or the machine has slept, since the last `look_at_clock`."""
         if self._waiting:
-            self.connect()
+            since = monotonic() - self.attempt_began
+            self.wakeupAfter(max(0.0, self.retry.least - since), Connect(self.attempt))
         elif not self.connected:
             self._hurry = True
 
@@ -229,7 +230,7 @@ class Connecting(Actor, Generic[C]):
         delay = self.retry.delay(self.failures, monotonic() - self.down_since, trouble.permanent)
         if trouble.retry_within is not None:
             delay = min(delay, trouble.retry_within)
-        delay = HURRIED if self._hurry else max(delay, honoured(trouble.retry_after))
+        delay = max(HURRIED, self.retry.least) if self._hurry else max(delay, honoured(trouble.retry_after))
         self.wakeupAfter(delay, Connect(self.attempt))
         self._waiting, self._hurry = True, False
         self.failures += 1

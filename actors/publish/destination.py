@@ -387,19 +387,11 @@ class Destination(StoreClient, Retiring):
             log.warning("%s: topic %r is not taken: rejected for %d s", self.peer, topic, seconds)
 
     def receiveMsg_Expiring(self, message: Expiring, sender: ActorAddress) -> None:
-        if message.number == self.number and self.connected:
-            self._renew()
-
-    def _renew(self) -> None:
         """Credentials are renewed by a new connection, which repeats nothing."""
-        self.expiring = True
-        if not self.draining:
-            self.drain()
-
-    def clock_was_set(self) -> None:
-        super().clock_was_set()
-        if self.connected and self.connection is not None and self.connection.dated:
-            self._renew()
+        if message.number == self.number and self.connected:
+            self.expiring = True
+            if not self.draining:
+                self.drain()
 
     # Letting go
 

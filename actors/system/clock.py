@@ -41,13 +41,18 @@ def _read() -> _Reading:
     """All three at once: again if something came between."""
     for _ in range(3):
         awake = time.monotonic_ns()
-        reading = _Reading(time.time_ns(), _running(), awake)
+        reading = _Reading(time.time_ns(), _running_ns(), awake)
         if time.monotonic_ns() - awake < _SECOND // 10:
             break
     return reading
 
 
-def _running() -> int:
+def running_ms() -> int:
+    """Since the machine was started, sleep included: nobody sets that."""
+    return _running_ns() // 1_000_000
+
+
+def _running_ns() -> int:
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
 

@@ -73,12 +73,6 @@ class Driver(Connection):
     window: int | None = None
     """How many payloads it makes use of at a time, where that is not the configured window."""
 
-    @property
-    def dated(self) -> bool:
-        """Whether the clock had a part in logging in, as in a token that expires: when it was set, the
-        connection is to be made anew."""
-        return False
-
     @abstractmethod
     def send(self, message: Outgoing) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.

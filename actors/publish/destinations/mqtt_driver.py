@@ -101,6 +101,7 @@ class MqttDriver(Driver):
             abort(client)
             self._name.failed()
             raise
+        login.accepted()
         self._client = client
         self._progress = Progress(self._sent, client)
         self._name.connected()
@@ -108,10 +109,6 @@ class MqttDriver(Driver):
         if login.renew_after is not None:
             loop = asyncio.get_running_loop()
             self._renewal = loop.call_later(login.renew_after, self._listener.expiring)
-
-    @property
-    def dated(self) -> bool:
-        return self._renewal is not None
 
     def send(self, message: Outgoing) -> None:
         if self._client is None:
