@@ -284,6 +284,7 @@ class Destination(StoreClient, Retiring):
         if message.number != self.life:
             return
         now = monotonic()
+        self.look_at_clock()
         if self.outbox is not None:
             self._look_after(now)
         elif not self.is_asked("summary"):

@@ -12,6 +12,7 @@ from gmqtt.mqtt.constants import MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
 
 from actors.connections import os_errors
+from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login, tls_context
 from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
@@ -100,6 +101,7 @@ class MqttDriver(Driver):
             abort(client)
             self._name.failed()
             raise
+        login.accepted()
         self._client = client
         self._progress = Progress(self._sent, client)
         self._name.connected()
@@ -174,7 +176,7 @@ class MqttDriver(Driver):
         except MQTTConnectError as error:
             self._refused(error)
         except ssl.SSLCertVerificationError as error:
-            raise Permanent(self._untrusted(error)) from error
+            raise untrusted(self._where, error, self._hint(error)) from error
         except OSError as error:
             raise Transient(f"{os_errors.reason(error)} ({self._where})") from error
         finally:
@@ -196,12 +198,11 @@ class MqttDriver(Driver):
         kind = Permanent if code in _REFUSALS and code != _BROKER_UNAVAILABLE else Transient
         raise kind(f"Connection refused: {_REFUSALS.get(code, error.message)}") from error
 
-    def _untrusted(self, error: ssl.SSLCertVerificationError) -> str:
-        text = f"The certificate of {self._where} is not trusted: {error.verify_message}"
+    def _hint(self, error: ssl.SSLCertVerificationError) -> str:
         if error.verify_code not in _UNKNOWN_AUTHORITY:
-            return text
-        hint = "is the configured ca the authority that signed it?" if self._broker.ca else "configure its ca"
-        return f"{text}; {hint}"
+            return ""
+        own = "is the configured ca the authority that signed it?"
+        return f"; {own if self._broker.ca else 'configure its ca'}"
 
     def _acknowledged(self, seq: int) -> None:
         if not self._acknowledgements:
