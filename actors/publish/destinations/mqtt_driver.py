@@ -1,7 +1,6 @@
 """The connection of every destination that speaks MQTT."""
 
 import asyncio
-import re
 import time
 from bisect import insort
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from typing import Any
 from actors.connections.connection import NoConnection, Transient
 from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login
 from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
-from actors.publish.destinations.fields import MAX_TEXT
 from actors.publish.destinations.mqtt_client_id import ClientId
 from actors.publish.destinations.mqtt_link import Link, TooLarge
 from actors.publish.destinations.mqtt_packets import V5, Answer
@@ -19,6 +17,7 @@ from actors.publish.destinations.mqtt_session import Message, Session
 from actors.publish.destinations.mqtt_silence import Line, Silence
 from actors.publish.destinations.mqtt_way import Way
 from actors.publish.messages import DestinationTested
+from actors.publish.topics import unpublishable
 from actors.system.failure import Refusal
 
 CONNECT_SECONDS = 10.0
@@ -30,9 +29,6 @@ AGAIN_SECONDS = 5.0
 UNSAID_TIMES = 10
 """How often it is offered to one that does not say why it does not take it."""
 
-# Nothing, a wildcard, NUL, or a surrogate, which is not a character by itself.
-_NO_TOPIC = re.compile(rb"\A\Z|[+#\0]|\xed[\xa0-\xbf]")
-
 
 class MqttDriver(Driver):
     """Delivered is what is acknowledged (PUBACK), at QoS 0 what the broker is known to have read. A new link
@@ -43,8 +39,6 @@ class MqttDriver(Driver):
     where somebody else seems to use it; see `ClientId`. `properties` are the user properties of each payload,
     for MQTT 5.
     """
-
-    refuses_by_closing = True
 
     def __init__(
         self,
@@ -144,25 +138,22 @@ class MqttDriver(Driver):
     def _write(self, link: Link, message: Outgoing) -> None:
         try:
             topic, payload = self._session.outgoing(message)
-            octets = topic.encode(errors="surrogatepass")
-            reason = self._unsendable(octets, payload)
+            reason = self._unsendable(topic, payload)
             if reason is None:
                 properties = self._properties_of(message) if self._broker.version == V5 else None
-                link.publish(octets, payload, message.qos, message.retain, message, properties)
+                link.publish(topic.encode(), payload, message.qos, message.retain, message, properties)
         except (Refusal, TooLarge) as error:
             reason = str(error)
         if reason is not None:
             self._reject(message.seq, reason)
 
-    def _unsendable(self, topic: bytes, payload: bytes) -> str | None:
-        """Why no broker takes this; most of them end the connection over it."""
+    def _unsendable(self, topic: str, payload: bytes) -> str | None:
+        """Why no broker takes this; most of them end the connection over it. Another version may have stored
+        the topic."""
         if len(payload) > self._max_payload:
             return f"The payload has {len(payload)} bytes; {self._max_payload} is the most allowed"
-        if len(topic) > MAX_TEXT:
-            return f"The topic is longer than MQTT's {MAX_TEXT} bytes"
-        if _NO_TOPIC.search(topic):
-            return f"Not a topic that can be published to: {topic.decode(errors='replace')}"
-        return None
+        why = unpublishable(topic)
+        return None if why is None else f"Not a topic that can be published to: {why}"
 
     def _properties_of(self, message: Outgoing) -> dict[str, Any]:
         properties: dict[str, Any] = {}
