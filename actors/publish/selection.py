@@ -79,7 +79,7 @@ def _portions(message: tuple[Piece, ...], limit: int) -> Iterator[tuple[Piece, i
 
 
 class Throttle:
-    """At most one poll of an endpoint per `interval`, in ms, by the polls' own time.
+    """At most one poll of an endpoint per `interval`, in ms, by the polls' own time (see `Clock.steady`).
 
     Two polls may be nearer than the interval by `slack`, so that all pass that come as often as the
     interval is long, a little late or early; in the long run there is still at most one per interval.
@@ -91,9 +91,9 @@ class Throttle:
         self.due: int | None = None
 
     def admits(self, timestamp: int) -> bool:
-        """Whether the poll of that time, in Unix ms, is to be published."""
+        """Whether the poll of that time, in ms, is to be published."""
         due = self.due
-        # So far in the past no poll can follow those that have passed: the clock was set back.
+        # So far in the past no poll can follow those that have passed: whoever stamps them has set a clock.
         if due is None or timestamp < due - self.interval - self.slack:
             due = timestamp - self.slack
         if timestamp < due:

@@ -1,4 +1,4 @@
-"""A real agent: an endpoint with an odd name, a preview of what it publishes, and what the broker then gets."""
+"""A real agent: an endpoint with an odd name, a preview of what it publishes, and what a broker then gets."""
 
 import subprocess
 import time

@@ -13,13 +13,14 @@ from actors.publish.destinations import external, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.mqtt_session import Addressed
+from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Room, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
 from conf.fields import NUMERAL, Flag, Host, Pem, Text, trimmed
-from storage.timestamps import unix_ms
 
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"
@@ -96,13 +97,15 @@ def _decoded(key: str) -> bytes:
 
 def login(config: Config) -> Login:
     """With a token that is good from now on."""
+    clock = token_clock(config.broker.host, config.device_id)
     resource = f"{config.broker.host}/devices/{config.device_id}"
-    expires = math.ceil(unix_ms() / 1000) + config.token_seconds
+    expires = math.ceil(clock.unix_ms() / 1000) + config.token_seconds
     return Login(
         client_id=config.device_id,
         username=f"{config.broker.host}/{config.device_id}/?api-version={API_VERSION}",
         password=sas.signature(resource, config.key, expires),
         renew_after=config.token_seconds * RENEW_AT,
+        accepted=clock.accepted,
     )
 
 
@@ -129,7 +132,7 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         config.broker,
         lambda: login(config),
         listener,
-        address=partial(address, config, identity),
+        session=Addressed(partial(address, config, identity)),
         max_payload=MAX_PAYLOAD,
     )
 
