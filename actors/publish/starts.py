@@ -1,18 +1,20 @@
 """What the actors below the publisher are started with, from stored rows. Plain functions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import destinations
+from actors.publish import destinations, formats
 from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.messages import Cloud
 from actors.publish.outbox import Limits
 from actors.publish.rows import DestinationBody, SubscriptionBody, route_of
 from actors.publish.subscription import RunSubscription
+from actors.publish.topics import Target
+from actors.system.failure import Refusal
 from storage.target_state import Row
 
 
@@ -84,6 +86,16 @@ def subscription(id: int, body: SubscriptionBody, owner: Owner, terms: Terms) ->
             payload_format=own or route.payload_format,
             compression="json" if own else route.compression or terms.compression,
         ),
-        target=owner.type.target(owner.checked, route.topic, owner.identity),
+        target=_target(route.payload_format, owner.type)(owner.checked, route.topic, owner.identity),
         agent_uuid=terms.agent_uuid,
     )
+
+
+def _target(payload_format: str, type: DestinationType) -> Callable[[Any, str | None, Identity], Target]:
+    if not formats.find(payload_format).addresses:
+        return type.target
+    if payload_format not in type.targets:
+        raise Refusal(
+            f"payload_format {payload_format} is not for destinations of type {type.name}", "payload_format"
+        )
+    return type.targets[payload_format]

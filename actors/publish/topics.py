@@ -36,11 +36,11 @@ def fill(target: Target, protocol: str, endpoint: str = "", device: str = "") ->
     if not target.template:
         return target.topic
     values = {"endpoint": protocol, "protocol": protocol, "name": endpoint, "device": device}
-    return _PLACEHOLDER.sub(lambda found: _level(values[found[1]]), target.topic)
+    return _PLACEHOLDER.sub(lambda found: level(values[found[1]]), target.topic)
 
 
 _PLACEHOLDER = re.compile(r"\{(endpoint|protocol|name|device)\}")
 
 
-def _level(name: str) -> str:
+def level(name: str) -> str:
     return without_controls(re.sub(r"[/+#]", "_", name))

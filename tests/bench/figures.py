@@ -23,7 +23,7 @@ OUTAGES = ("outage", "outage-w3")
 RUNS = (*LOADS, "w2x5", *OUTAGES)
 TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
 SHARED = ("second", "sharing tags", "sharing custom")
-FORMATS = ("custom", "tags", "ecp", "line-protocol")
+FORMATS = ("custom", "tags", "ecp", "sparkplug", "line-protocol")
 RINGS = ("actors 10", "actors 1,000", "actors 10,000")
 # The edges of a window of 20 s may cut off 0.5 % of the polls: of 5,000 points/s, 4,975 must be seen.
 TARGETS = {
