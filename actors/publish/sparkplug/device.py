@@ -65,6 +65,7 @@ class Device:
         newest = seq >= self.seq
         self.seq = max(seq, self.seq)
         metrics = self.metrics
+        timestamp = stored.timestamp
         for name, unit, value, code in zip(
             stored.names, stored.units, stored.values, _codes(stored), strict=True
         ):
@@ -78,7 +79,7 @@ class Device:
             if unit != metric.unit:
                 metric.unit, self.born = unit, False
             if newest:
-                metric.value, metric.code, metric.timestamp = value, code, stored.timestamp
+                metric.value, metric.code, metric.timestamp = value, code, timestamp
         return next_alias
 
     def write_birth(self, payload: Any) -> None:
@@ -102,7 +103,9 @@ class Device:
         timestamp = stored.timestamp
         for name, value, code in zip(stored.names, stored.values, _codes(stored), strict=True):
             metric = self.metrics[name]
-            told = add(alias=metric.alias, timestamp=timestamp)
+            told = add()
+            told.alias = metric.alias
+            told.timestamp = timestamp
             put(told, value, metric.datatype)
             if historical:
                 told.is_historical = True

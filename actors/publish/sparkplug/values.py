@@ -39,12 +39,14 @@ def _of_integer(value: int) -> int:
 
 def fits(value: Any, datatype: int) -> bool:
     """Whether a metric of that datatype can have that value, and it stays the same value."""
+    if isinstance(value, float):
+        return datatype == DOUBLE
     if isinstance(value, int) and not isinstance(value, bool):
         if datatype == INT64:
             return -_INT64 <= value < _INT64
         if datatype == UINT64:
             return 0 <= value < _UINT64
-        if datatype == DOUBLE and abs(value) <= _EXACT:
+        if datatype == DOUBLE and -_EXACT <= value <= _EXACT:
             return True
     return datatype == datatype_of(value)
 
@@ -54,9 +56,11 @@ def put(metric: Any, value: Any, datatype: int) -> None:
     if value is None:
         metric.is_null = True
     elif datatype == DOUBLE:
-        metric.double_value = float(value)
-    elif datatype in (INT64, UINT64):
-        metric.long_value = value & (_UINT64 - 1)
+        metric.double_value = value
+    elif datatype == INT64:
+        metric.long_value = value if value >= 0 else value + _UINT64
+    elif datatype == UINT64:
+        metric.long_value = value
     elif datatype == BOOLEAN:
         metric.boolean_value = value
     else:
