@@ -108,6 +108,8 @@ class PublishSettings(msgspec.Struct, frozen=True):
     max_rows: Count
     memory_bytes: Bytes
     window: Annotated[int, Meta(ge=1, le=65_535)]
+    replay_per_second: Annotated[int, Meta(ge=0, le=1_000_000)]
+    attempts_per_minute: Annotated[int, Meta(ge=0, le=600)]
 
 
 class AzureIotSettings(Confidential, frozen=True):

@@ -184,3 +184,16 @@ def outbox_counts(db: sqlite_utils.Database) -> None:
                 WHERE destination_id = OLD.destination_id;
         END"""
     )
+
+
+@migrations(name="0004_outbox_marks")
+def outbox_marks(db: sqlite_utils.Database) -> None:
+    """How long the agent had run when what waits had come."""
+    db.execute(
+        """CREATE TABLE outbox_marks (
+            destination_id INTEGER NOT NULL REFERENCES target_state(id) ON DELETE CASCADE,
+            seen_ms INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (destination_id, seen_ms)
+        ) WITHOUT ROWID"""
+    )

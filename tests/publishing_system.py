@@ -29,12 +29,14 @@ from actors.publish.messages import (
     SubscriptionRow,
 )
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.publisher import Publisher, RunPublisher
 from actors.publish.starts import Terms
 from actors.readings import router
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ReportRouting, RoutingReported
 from actors.readings.router import Router, RunRouter
+from actors.readings.source_topics import prefixes
 from actors.state.messages import Transact, Transacted
 from actors.state.store import RunStore, Store
 from actors.subsystems.messages import StopSubsystem, SubsystemStopped
@@ -69,7 +71,7 @@ class PublishingSystem:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "agent.sqlite"
         self.limits = limits()
-        self.window = 100
+        self.flow = Flow(window=100)
         self.sources: dict[str, Source] = {}
 
     async def start(self) -> None:
@@ -86,7 +88,7 @@ class PublishingSystem:
             router=self.router,
             agent_uuid=UUID,
             limits=self.limits,
-            window=self.window,
+            flow=self.flow,
         )
 
     async def start_publisher(self) -> None:
@@ -275,7 +277,7 @@ def source_of(endpoint: str, *metrics: str) -> Source:
         device_uuid=f"device-of-{endpoint}",
         device=endpoint,
         points=tuple(Point(name) for name in names),
-        prefixes=(f"modbus/{endpoint}/{endpoint}/", f"sensors/{endpoint}/"),
+        prefixes=prefixes("modbus", endpoint, endpoint),
     )
 
 

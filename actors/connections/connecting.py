@@ -1,6 +1,5 @@
 """An actor that keeps a connection up: made, watched, made again."""
 
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 from itertools import count
@@ -17,6 +16,7 @@ from actors.connections.retry import Retry, honoured
 from actors.system.actor import Actor
 from actors.system.failure import Refusal
 from actors.system.tasks import WITHIN
+from storage.timestamps import unix_ms
 
 C = TypeVar("C", bound=Connection)
 
@@ -131,7 +131,7 @@ class Connecting(Actor, Generic[C]):
         """By the connection that ended, or by a new one."""
         self.attempt = next(numbers)
         self.attempt_began = monotonic()
-        self.last_attempt = int(time.time() * 1000)
+        self.last_attempt = unix_ms()
         self._lost = None
         if self.connection is None:
             self.number = next(numbers)

@@ -28,15 +28,19 @@ class Retry(ABC):
 
 class ByAbsence(Retry):
     """A twentieth of the time it has been away: soon after a short outage, never later than that much of a
-    long one, and at least every 30 s. A refusal that is permanent is not hurried."""
+    long one, and at least every 30 s. A refusal that is permanent is not hurried. `per_minute` attempts at
+    most (0: any number)."""
 
     steady = STEADY
+
+    def __init__(self, per_minute: int = 0) -> None:
+        self._least = 60 / per_minute if per_minute else 0.0
 
     def delay(self, failures: int, away: float, permanent: bool) -> float:
         wait = min(max(SHARE * away, SOONEST), LATEST)
         if permanent:
             wait = max(wait, PERMANENT)
-        return wait * random.uniform(1 - JITTER, 1 + JITTER)
+        return max(wait * random.uniform(1 - JITTER, 1 + JITTER), self._least)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from actors.outputs.options import DriftOptions
 from actors.readings.batch import Batch, Source
 from actors.readings.interest import Interest
 from actors.readings.messages import EventRaised, Observe
+from actors.readings.source_topics import level
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.failure import Failed
@@ -120,7 +121,7 @@ class DriftDetector(StoreClient):
         for event in events:
             if event.drift_type in self.options.alert_on_drift_types:
                 body = {"type": "schema-drift", **msgspec.to_builtins(event)}
-                self.send(self.router, EventRaised(f"events/drift/{self.protocol}", body))
+                self.send(self.router, EventRaised(f"events/drift/{level(self.protocol)}", body))
         self.unsaved.extend(events)
         self._store_events()
 

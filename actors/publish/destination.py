@@ -1,7 +1,6 @@
 """A destination: the way of a payload from its subscriptions through the outbox to its acknowledgement."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -12,21 +11,24 @@ from thespian.actors import ActorAddress
 
 from actors.connections.connecting import Trouble, numbers
 from actors.connections.retry import ByAbsence
-from actors.publish import destinations, suspicion
+from actors.publish import destinations
+from actors.publish.ages import Ages
 from actors.publish.destinations.driver import Driver, Identity
 from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import HARD_BOUND, Limits, Outbox
+from actors.publish.pace import Flow
 from actors.publish.reporting import Reporting
 from actors.publish.retiring import Retiring
+from actors.publish.sending import Sending
 from actors.publish.subscription import Publish, RunSubscription
-from actors.publish.suspicion import Suspicion
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.supervision import Restart
-from storage import dead_letters
+from storage import dead_letters, outbox_marks
 from storage import outbox as stored
 from storage.errors import MissingParent
+from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class RunDestination(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     subscriptions: tuple[RunSubscription, ...]
     limits: Limits
-    window: int
+    flow: Flow
     identity: Identity
     store: ActorAddress
     router: ActorAddress
@@ -95,7 +97,7 @@ class Destination(StoreClient, Retiring):
     """It never gives up: there would be nobody to keep its readings."""
     SPILLS = (Publish,)
 
-    retry = ByAbsence()
+    retry: ByAbsence
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,10 +110,7 @@ class Destination(StoreClient, Retiring):
         self.early: deque[Publish] = deque()
         self.early_bytes = 0
         self.early_dropped = 0
-        # payloads that a destination closes the connection over
-        self.suspicion = Suspicion()
-        self.oldest_since = 0.0
-        self.idle_until = 0.0
+        self.sending = Sending()
         self.reporting = Reporting()
 
     # Beginning and changing
@@ -123,13 +122,14 @@ class Destination(StoreClient, Retiring):
         self.wanted = Wanted(message.type, message.config, message.identity)
         self.parent = sender
         self.store = message.store
+        self.retry = ByAbsence(message.flow.attempts_per_minute)
         self.reporting.start_over()
         self.retained = message.retained
         self.subscribe(message.subscriptions, message.router)
         self.retire = None
         self.draining = False
         if before is None:
-            self.ask_store("summary", stored.summary, self.id)
+            self.ask_store("summary", outbox_marks.found, self.id)
             self.wakeupAfter(message.limits.hold, Tick(self.life))
             self.connect()
         elif self.connection is None:
@@ -144,8 +144,10 @@ class Destination(StoreClient, Retiring):
         assert self.config is not None
         if message.error is not None:
             return  # the next tick asks again
-        self.outbox = Outbox(self.config.limits, message.result)
-        self.reporting.dead_letters = message.result.dead_letters if message.result else 0
+        found, limits = message.result.summary, self.config.limits
+        ages = Ages(limits.ttl_ms, message.result.marks, found.last_seq if found else 0, monotonic())
+        self.outbox = Outbox(limits, found, ages)
+        self.reporting.dead_letters = found.dead_letters if found else 0
         self.outbox.drops.quota += self.early_dropped
         early, self.early, self.early_bytes = self.early, deque(), 0
         for publish in early:
@@ -159,7 +161,8 @@ class Destination(StoreClient, Retiring):
         if outbox is None:
             self._wait_for_outbox(message)
             return
-        now_ms = int(time.time() * 1000)
+        outbox.clock_set(self.clock.shift)
+        now_ms = unix_ms()
         now = monotonic()
         for payload in message.payloads:
             outbox.add(message.topic, payload, now_ms, now, message.qos, message.retain)
@@ -185,25 +188,21 @@ class Destination(StoreClient, Retiring):
             return
         assert self.config is not None
         if self.connected and not self.draining:
-            self._send(outbox, self.config.window)
+            self._send(outbox, self.config.flow)
         wanted = outbox.read(self.connected)
         if wanted is not None:
             self.ask_store("read", stored.load, self.id, *wanted)
 
-    def _send(self, outbox: Outbox, window: int) -> None:
-        """A suspect goes alone, and on a connection that has stood for a while."""
+    def _send(self, outbox: Outbox, flow: Flow) -> None:
         driver = self.connection
         assert driver is not None
-        now = monotonic()
-        if now < self.idle_until:
-            return
-        if not outbox.in_flight:
-            self.oldest_since = now
-        window = driver.window or window
-        if self.suspicion.suspected is not None:
-            window = 1
-        for entry in outbox.take(window - outbox.in_flight):
-            driver.send(entry)
+        if driver.window is not None:
+            flow = msgspec.structs.replace(flow, window=driver.window)
+        for entry, taken in self.sending.due(outbox, flow, monotonic()):
+            if taken:
+                driver.send(entry)
+            else:
+                self._reject(outbox, [entry.seq], "its topic is not taken")
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
@@ -218,9 +217,7 @@ class Destination(StoreClient, Retiring):
         if message.number != self.number or self.outbox is None:
             return
         self.proved()
-        self.oldest_since = monotonic()
-        self.suspicion.delivered()
-        self.outbox.delivered(message.seqs)
+        self.sending.delivered(self.outbox, message.seqs)
         self.reporting.delivered()
         self._go_on()
 
@@ -238,7 +235,7 @@ class Destination(StoreClient, Retiring):
         self._go_on()
 
     def _reject(self, outbox: Outbox, seqs: list[int], reason: str) -> None:
-        count = outbox.rejected(seqs, reason, int(time.time() * 1000))
+        count = outbox.rejected(seqs, reason, unix_ms())
         if count:
             log.warning("%s: %d payloads are rejected for good: %s", self.peer, count, reason)
             self.reporting.note(f"rejected: {reason}")
@@ -290,11 +287,14 @@ class Destination(StoreClient, Retiring):
         if self.outbox is not None:
             self._look_after(now)
         elif not self.is_asked("summary"):
-            self.ask_store("summary", stored.summary, self.id)
+            self.ask_store("summary", outbox_marks.found, self.id)
         self.wakeupAfter(self.config.limits.hold, message)
 
     def _look_after(self, now: float) -> None:
+        assert self.outbox is not None
+        self.outbox.clock_set(self.clock.shift)
         self._enforce(now)
+        self._save_marks(self.outbox, now)
         if self.securing:
             self.secure()
         else:
@@ -305,9 +305,18 @@ class Destination(StoreClient, Retiring):
 
     def _enforce(self, now: float) -> None:
         assert self.outbox is not None
-        dropped = self.outbox.enforce(int(time.time() * 1000)) + self.outbox.shed()
+        dropped = self.outbox.enforce(now) + self.outbox.shed()
         if dropped and self.reporting.dropped(now):
             log.warning("%s: outbox is over its limits, the oldest readings are dropped", self.peer)
+
+    def _save_marks(self, outbox: Outbox, now: float) -> None:
+        """While something waits: how long it has, for the next run."""
+        marks = outbox.ages.due(now)
+        if marks is not None and outbox.rows and self.store_answers():
+            self.ask_store("marks", outbox_marks.save, self.id, marks)
+
+    def _marks_done(self, message: Transacted) -> None:
+        """If they were not stored, others will be."""
 
     def _report(self) -> None:
         assert self.outbox is not None
@@ -347,7 +356,7 @@ class Destination(StoreClient, Retiring):
     def connection_made(self) -> None:
         log.info("%s: connected", self.peer)
         self.expiring = False
-        self.idle_until = monotonic() + suspicion.IDLE if self.suspicion.suspected is not None else 0.0
+        self.sending.connected()
         self._say()
         self._pump()
 
@@ -357,8 +366,7 @@ class Destination(StoreClient, Retiring):
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
         self._in_trouble(trouble, news=True)
         if self.outbox is not None:
-            if self.connection is not None and self.connection.refuses_by_closing:
-                self._suspect(self.outbox)
+            self._blame(self.outbox, trouble.reason)
             self.outbox.disconnected()
         self.drained()
 
@@ -368,10 +376,14 @@ class Destination(StoreClient, Retiring):
         self.reporting.note(trouble.reason)
         self._say()
 
-    def _suspect(self, outbox: Outbox) -> None:
-        convicted = self.suspicion.ended(outbox.first_in_flight, monotonic() - self.oldest_since)
-        if convicted is not None:
-            self._reject(outbox, [convicted], "the connection was closed whenever it was sent")
+    def _blame(self, outbox: Outbox, reason: str) -> None:
+        verdict = self.sending.ended(outbox, monotonic())
+        if verdict is None:
+            return
+        self._reject(outbox, [verdict.entry.seq], f"whenever it is sent: {reason}")
+        if verdict.quarantine:
+            topic, seconds = verdict.entry.topic, verdict.quarantine
+            log.warning("%s: topic %r is not taken: rejected for %d s", self.peer, topic, seconds)
 
     def receiveMsg_Expiring(self, message: Expiring, sender: ActorAddress) -> None:
         """Credentials are renewed by a new connection, which repeats nothing."""
@@ -403,7 +415,7 @@ class Destination(StoreClient, Retiring):
     @classmethod
     def spill(cls, start: RunDestination, waiting: list[Publish]) -> tuple[ActorAddress, Any]:
         """To disk, behind all others."""
-        now = int(time.time() * 1000)
+        now = unix_ms()
         payloads = [
             stored.Payload(one.topic, payload, now, one.qos, one.retain)
             for one in waiting

@@ -10,10 +10,12 @@ bounded: `_ready` beyond the bound is left to the disk and read back in order.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
+from actors.publish.ages import Ages
 from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
 
@@ -21,8 +23,6 @@ READ_ROWS = 500
 COMMIT_ROWS = 2000
 HARD_BOUND = 8
 """How many times `memory_bytes` is held in memory while the disk fails, before anything is given up."""
-CLOCK_SET = 1_600_000_000_000
-"""Unix ms before which a clock cannot be right; rows stamped by such a clock do not expire."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -73,10 +73,11 @@ class Drops(msgspec.Struct):
 
 
 class Outbox:
-    """See the module. `found` is what an earlier run left on disk."""
+    """See the module. `found` is what an earlier run left on disk, and `ages` how old that is."""
 
-    def __init__(self, limits: Limits, found: OutboxSummary | None = None) -> None:
+    def __init__(self, limits: Limits, found: OutboxSummary | None = None, ages: Ages | None = None) -> None:
         self.limits = limits
+        self.ages = ages or Ages(limits.ttl_ms, last_seq=found.last_seq if found else 0)
         self.drops = Drops()
         self.rows = found.rows if found else 0
         self.bytes = found.bytes if found else 0
@@ -92,6 +93,7 @@ class Outbox:
         self._tail: deque[Entry] = deque()
         self._inflight: dict[int, Entry] = {}
         self._inflight_bytes = 0
+        self._ahead: set[int] = set()  # in memory, though something before it may be only on disk
         self._unsaved: deque[Entry] = deque()
         self._done: list[int] = []
         self._dead: list[DeadLetter] = []
@@ -108,16 +110,31 @@ class Outbox:
         return next(iter(self._inflight), None)
 
     @property
+    def next(self) -> int | None:
+        """The payload to be sent next, when it is in memory."""
+        return self._ready[0].seq if self._ready else None
+
+    def sent(self, seq: int) -> Entry | None:
+        """The payload when it is in flight."""
+        return self._inflight.get(seq)
+
+    @property
     def committing(self) -> bool:
         return self._committing is not None
 
     @property
     def oldest(self) -> int | None:
-        """When the oldest payload held was created, Unix ms."""
+        """When the oldest payload held was created, Unix ms by the clock as it is now."""
         for held in (self._inflight.values(), self._ready):
             for entry in held:
-                return entry.created_at
-        return self._disk_oldest if self._on_disk else None
+                return self.ages.current(entry.seq, entry.created_at)
+        if not self._on_disk or self._disk_oldest is None:
+            return None
+        return self.ages.current(self._read_to + 1, self._disk_oldest)
+
+    def clock_set(self, shift: int) -> None:
+        """What is added from now on is stamped by a clock that was set by so many ms since the start."""
+        self.ages.shifted(self._seq + 1, shift)
 
     # Arriving and leaving
 
@@ -137,8 +154,9 @@ class Outbox:
         self.bytes += len(payload)
         self.memory += len(payload)
 
-    def take(self, room: int) -> list[Entry]:
-        """Up to `room` entries to send now, oldest first; they are in flight from here on.
+    def take(self, room: int, saved: int | None = None) -> list[Entry]:
+        """Up to `room` entries to send now, oldest first, and up to `saved` of those on disk; they are
+        in flight from here on.
 
         What is in flight takes half of the memory at most, or is a single payload.
         """
@@ -149,13 +167,38 @@ class Outbox:
             entry = ready[0]
             if self.limits.strict and not entry.saved:
                 break
+            if entry.saved and saved is not None:
+                if not saved:
+                    break
+                saved -= 1
             if self._inflight and self._inflight_bytes + len(entry.payload) > most:
                 break
             ready.popleft()
-            self._inflight[entry.seq] = entry
-            self._inflight_bytes += len(entry.payload)
+            self._fly(entry)
             taken.append(entry)
         return taken
+
+    def take_other(self, topics: Collection[str], seqs: Collection[int] | None) -> Entry | None:
+        """The oldest entry in memory of another topic than the next one and `topics`, to be sent before it.
+        If there is no such and `seqs` is not None: the oldest of any topic that is not one of those."""
+        ready = self._ready
+        if len(ready) < 2:
+            return None
+        not_these = {ready[0].topic, *topics}
+        found = next((index for index, e in enumerate(ready) if e.topic not in not_these), None)
+        if found is None and seqs is not None:
+            found = next((index for index, e in enumerate(ready) if index and e.seq not in seqs), None)
+        if found is None or (self.limits.strict and not ready[found].saved):
+            return None
+        entry = ready[found]
+        del ready[found]
+        self._ahead.add(entry.seq)
+        self._fly(entry)
+        return entry
+
+    def _fly(self, entry: Entry) -> None:
+        self._inflight[entry.seq] = entry
+        self._inflight_bytes += len(entry.payload)
 
     def delivered(self, seqs: Iterable[int]) -> None:
         """The destination has acknowledged these; unknown ones are ignored."""
@@ -183,13 +226,18 @@ class Outbox:
 
     def disconnected(self) -> None:
         """Nothing in flight will be acknowledged any more: it is to be sent again, in order."""
-        self._ready.extendleft(reversed(self._inflight.values()))
+        ready = self._ready
+        in_turn = not ready or not self._inflight or next(reversed(self._inflight)) < ready[0].seq
+        ready.extendleft(reversed(self._inflight.values()))
+        if not in_turn:
+            self._ready = deque(sorted(ready, key=attrgetter("seq")))
         self._inflight.clear()
         self._inflight_bytes = 0
         self._spill()
 
     def _forget(self, entry: Entry) -> None:
         entry.live = False
+        self._ahead.discard(entry.seq)
         self.rows -= 1
         self.bytes -= len(entry.payload)
         self.memory -= len(entry.payload)
@@ -260,6 +308,7 @@ class Outbox:
     def _leave(self, entry: Entry) -> None:
         if not self._on_disk:
             self._disk_oldest = entry.created_at
+        self._ahead.discard(entry.seq)
         self._on_disk += 1
         self._disk_bytes += len(entry.payload)
         self.memory -= len(entry.payload)
@@ -269,7 +318,7 @@ class Outbox:
         while self._on_disk and self._ready:
             entry = self._ready.pop()
             self._leave(entry)
-            self._read_to = entry.seq - 1
+            self._read_to = min(self._read_to, entry.seq - 1)
             self._disk_oldest = entry.created_at
 
     # From disk
@@ -298,7 +347,7 @@ class Outbox:
             if self._tail and row.seq >= self._tail[0].seq:
                 break
             self._read_to = row.seq
-            if row.seq not in deleted:
+            if row.seq not in deleted and row.seq not in self._ahead:
                 self._take_back(row, now)
         lost = 0
         if self._read_to == after:
@@ -339,14 +388,16 @@ class Outbox:
 
     # Limits
 
-    def enforce(self, now_ms: int) -> int:
-        """Give up what is past its time to live or over quota, oldest first; returns how many.
+    def enforce(self, now: float) -> int:
+        """Give up what is past its time to live or over quota, oldest first; returns how many. `now` is
+        monotonic seconds.
 
         What is in flight is spared: it is being delivered.
         """
         before = self.drops.quota + self.drops.expired
-        oldest_allowed = now_ms - self.limits.ttl_ms
-        while self._ready and CLOCK_SET < self._ready[0].created_at < oldest_allowed:
+        self.ages.note(self._seq, now)
+        past = self.ages.past(now)
+        while self._ready and self._ready[0].seq <= past:
             self._forget(self._ready.popleft())
             self.drops.expired += 1
         while self._ready and (self.rows > self.limits.max_rows or self.bytes > self.limits.max_bytes):

@@ -178,7 +178,7 @@ class Publisher(Keeper):
 
     def receiveMsg_AddDestination(self, message: AddDestination, sender: ActorAddress) -> None:
         self._check_name(message.name, None)
-        destinations.find(message.type).refuse_unknown(message.config_json)
+        destinations.find(message.type).refuse_slips(message.config_json)
         terms = self.catalogue.terms
         body = check_destination(message.type, message.config_json, message.enabled, terms.fallbacks)
         stored = msgspec.to_builtins(body)
@@ -216,7 +216,7 @@ class Publisher(Keeper):
         config = before.config_json if message.config_json is UNSET else message.config_json
         if message.config_json is not UNSET and config is not None:
             found = destinations.find(type)
-            found.refuse_unknown(config)
+            found.refuse_slips(config)
             config = unmasked(config, before.config_json or {}, found.secrets)
         enabled = before.enabled if message.enabled is UNSET else message.enabled
         return check_destination(type, config, enabled, self.catalogue.terms.fallbacks)
@@ -299,7 +299,7 @@ class Publisher(Keeper):
             enabled=message.enabled,
         )
         refuse_unknown(message.route_json, RouteJson, "route_json")
-        self._check_subscription(body, message.publish_destination_id)
+        self._check_subscription(body, message.publish_destination_id, message.route_json)
         self.transact(
             sender,
             self._subscription_stored,
@@ -324,7 +324,7 @@ class Publisher(Keeper):
         parent = kept.row.parent_id
         if message.publish_destination_id is not UNSET:
             parent = message.publish_destination_id
-        self._check_subscription(body, parent)
+        self._check_subscription(body, parent, message.route_json)
         stored = msgspec.to_builtins(body)
         self.transact(
             sender, self._subscription_stored, target_state.update, message.id, stored, UNSET, parent
@@ -353,13 +353,15 @@ class Publisher(Keeper):
             raise Refusal(f"Publish subscription not found: {id}", kind="not_found")
         return self.catalogue.subscriptions[id]
 
-    def _check_subscription(self, body: SubscriptionBody, destination_id: int | None) -> None:
+    def _check_subscription(self, body: SubscriptionBody, destination_id: int | None, sent: Any) -> None:
+        """`sent` is the `route_json` that the client has sent, if it has."""
         self._check_destination(destination_id, "publish_destination_id")
         owner = self.catalogue.owner(destination_id or 0)
         if owner is None:
             why = self.catalogue.errors.get(destination_id or 0)
             raise Refusal(f"Its destination cannot run: {why}", "publish_destination_id", "conflict")
         starts.subscription(0, body, owner, self.catalogue.terms)
+        starts.refuse_slips(sent, owner)
 
     # Bringing the tree in line
 

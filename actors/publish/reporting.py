@@ -1,11 +1,11 @@
 """What a destination says of itself. Plain; times are monotonic seconds unless said to be Unix ms."""
 
 import math
-import time
 
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import Outbox
 from actors.publish.rows import lag
+from storage.timestamps import unix_ms
 
 REPORT_INTERVAL = 1.0
 EPISODE = 60.0  # seconds without a drop that end an episode of drops
@@ -24,11 +24,11 @@ class Reporting:
         self._due_at = 0.0
 
     def delivered(self) -> None:
-        self._last_success = _now_ms()
+        self._last_success = unix_ms()
 
     def note(self, error: str) -> None:
         """The latest error, which stays when it is over."""
-        self._latest_error = error, _now_ms()
+        self._latest_error = error, unix_ms()
         self._due_at = 0.0
 
     def dropped(self, now: float) -> bool:
@@ -88,7 +88,3 @@ class Reporting:
             return None
         self._reported = report
         return report
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

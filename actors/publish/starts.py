@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import destinations, formats
+from actors.publish import destinations, formats, topics
 from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.messages import Cloud
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.rows import DestinationBody, SubscriptionBody, route_of
 from actors.publish.subscription import RunSubscription
 from actors.publish.topics import Target
@@ -29,7 +30,7 @@ class Terms(msgspec.Struct, frozen=True):
     router: ActorAddress
     agent_uuid: str
     limits: Limits
-    window: int
+    flow: Flow
     compression: str = "json"
     fallbacks: Mapping[str, dict[str, Any]] = {}
     cloud: Cloud | None = None
@@ -68,11 +69,18 @@ def destination(
         config=owner.config,
         subscriptions=tuple(subscriptions),
         limits=terms.limits,
-        window=terms.window,
+        flow=terms.flow,
         identity=owner.identity,
         store=terms.store,
         router=terms.router,
     )
+
+
+def refuse_slips(route_json: Any, owner: Owner) -> None:
+    """Raises `Refusal` for a topic in what a client sends that is hardly meant. What is stored runs."""
+    topic = route_json.get("topic") if isinstance(route_json, dict) else None
+    if owner.type.mqtt_topics and isinstance(topic, str):
+        topics.refuse_slips(topic, "route_json.topic")
 
 
 def subscription(id: int, body: SubscriptionBody, owner: Owner, terms: Terms) -> RunSubscription:

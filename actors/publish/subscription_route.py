@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from actors.publish import formats
 from actors.publish.formats.compression import COMPRESSIONS
-from actors.readings.filters import check_filter
+from actors.readings.filters import check_filter, spelled
 from actors.readings.interest import Interest
 from actors.system.checking import checked
 from actors.system.failure import Refusal
@@ -21,8 +21,9 @@ QUALITIES = ("GOOD", "BAD", "UNCERTAIN")
 class SubscriptionRoute(msgspec.Struct, frozen=True):
     """A checked subscription.
 
-    `topic` is trimmed; None when there is none. `buffer_size` polls of one endpoint are published
-    together, or fewer once the first has waited `buffer_time_ms` (0: no limit).
+    `topics` are filters as source topics are spelled. `topic` is trimmed; None when there is none.
+    `buffer_size` polls of one endpoint are published together, or fewer once the first has waited
+    `buffer_time_ms` (0: no limit).
     `max_points_per_message` and `min_interval_ms` are off at 0; an empty tuple filters nothing.
     `compression` None is the agent's own default.
     """
@@ -93,7 +94,9 @@ def check_subscription(
             field = f"route_json.qualities[{index}]"
             raise Refusal(f"{field} must be one of {', '.join(QUALITIES)}", field)
     return SubscriptionRoute(
-        topics=tuple(check_filter(one, f"topics[{index}]") for index, one in enumerate(given.topics)),
+        topics=tuple(
+            spelled(check_filter(one, f"topics[{index}]")) for index, one in enumerate(given.topics)
+        ),
         payload_format=payload_format,
         compression=_compression(compression, payload_format),
         **msgspec.structs.asdict(given.route_json),

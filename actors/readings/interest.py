@@ -7,14 +7,15 @@ import msgspec
 
 from actors.readings.batch import Source
 from actors.readings.filters import below, fit, matches
+from actors.readings.source_topics import endings
 
 Points: TypeAlias = tuple[int, ...] | None
 """Indices into `source.points`, rising; None is all of them."""
 
 
 class Interest(msgspec.Struct, frozen=True):
-    """Everything, unless something is said. `topics` are topic filters, or names of protocols; an empty tuple
-    filters nothing. A device is meant by its name or by its endpoint's."""
+    """Everything, unless something is said. `topics` are topic filters, as `filters.spelled` has them, or
+    protocols' names; an empty tuple filters nothing. A device is meant by its name or by its endpoint's."""
 
     topics: tuple[str, ...] = ()
     include_devices: tuple[str, ...] = ()
@@ -72,7 +73,7 @@ def _match(filters: Sequence[str], source: Source) -> Points:
         tuple(
             index
             for index, point in enumerate(source.points)
-            if any(fit(levels, point.name.split("/")) for levels in rests)
+            if any(fit(levels, ending) for ending in endings(point.name) for levels in rests)
         ),
     )
 

@@ -9,7 +9,7 @@ import pytest
 from publishing_system import PublishingSystem, hasten, numbers_of
 
 from actors.connections.connection import Transient
-from actors.publish import destinations, retiring
+from actors.publish import destinations, pace, retiring
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.messages import DestinationRow, DestinationTested
 from actors.publish.topics import Target
@@ -79,7 +79,6 @@ class SiteDriver(Driver):
         self.identity = identity
         self.listener = listener
         self.is_open = False
-        self.refuses_by_closing = bool(site.closes_over)
         self.unacknowledged: list[int] = []
         site.drivers.append(self)
 
@@ -192,9 +191,10 @@ class Rig(PublishingSystem):
         return await self.new_destination(name, **body)
 
     async def begin(self, host: str = "a", name: str = "one", **fields: Any) -> int:
-        """A destination that is connected and gets everything."""
+        """A destination that is connected and gets everything, unless `topics` are given."""
+        topics = fields.pop("topics", [])
         destination = await self.add_destination(name, host, **fields)
-        await self.add_subscription(destination.id)
+        await self.add_subscription(destination.id, topics=topics)
         await self.until(lambda: self.health(destination.id) == "connected")
         return destination.id
 
@@ -205,6 +205,7 @@ def sites(monkeypatch: pytest.MonkeyPatch) -> Sites:
     monkeypatch.setattr(destinations, "find", found.find)
     hasten(monkeypatch)
     monkeypatch.setattr(retiring, "DRAIN_TIME", 0.4)
+    monkeypatch.setattr(pace, "FIRST", 100)
     return found
 
 

@@ -101,16 +101,15 @@ async def test_the_first_loss_after_a_long_connection_is_soon_mended(system, far
     assert 0.05 <= time.monotonic() - began < 1.0
 
 
-async def test_the_wait_goes_by_a_clock_that_nobody_sets(system, far, monkeypatch):
+async def test_the_wait_goes_by_a_clock_that_nobody_sets(system, far, wall_clock):
     """https://github.com/eclipse-paho/paho.mqtt.c/issues/284
     https://github.com/eclipse-paho/paho.mqtt.c/issues/920: set back while away, it never tried again."""
     policy = Patient(0.05)
     call(system, far, policy)
     await until(lambda: len(far.attempts) == 2)
-    now = time.time()
-    monkeypatch.setattr(connecting.time, "time", lambda: now - 86_400)
+    wall_clock.jump(-86_400)
     await until(lambda: len(far.attempts) == 4)
-    monkeypatch.setattr(connecting.time, "time", lambda: now + 10 * 86_400)
+    wall_clock.jump(11 * 86_400)
     await until(lambda: len(far.attempts) == 6)
     assert all(away < 5.0 for _, away, _ in policy.asked)
     assert all(after - before >= 0.05 for before, after in pairwise(far.attempts))

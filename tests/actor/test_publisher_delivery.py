@@ -25,6 +25,7 @@ from actors.publish.messages import (
     SubscriptionRemoved,
 )
 from actors.publish.outbox import HARD_BOUND
+from actors.publish.pace import Flow
 from actors.publish.publisher import Publisher
 from actors.publish.subscription import Flush, Subscription
 from actors.readings.messages import ReportRouting
@@ -68,7 +69,7 @@ async def test_readings_arrive_in_order_and_once_and_never_touch_the_disk(rig: R
 async def test_a_window_bounds_what_is_not_acknowledged(tmp_path: Path, sites: Sites) -> None:
     sites["a"].acknowledging = False
     rig = Rig(tmp_path, sites)
-    rig.window = 5
+    rig.flow = Flow(window=5)
     async with rig:
         await rig.begin()
         rig.poll(*range(12))

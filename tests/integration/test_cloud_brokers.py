@@ -29,6 +29,7 @@ from actors.publish.destinations import azure_iot, find, gcp_iot
 from actors.publish.destinations.broker import tls_context
 from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.messages import Cloud
+from storage.outbox import OutboxRow
 
 UUID = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
 IDENTITY = Identity(UUID, "agent-1")
@@ -47,6 +48,9 @@ class Owner(Listener):
         self.losses: list[str] = []
         self.expiries: list[float] = []
         self.driver: Driver = find(type_name).driver(config, identity, self)
+
+    def send(self, seq: int, topic: str, payload: bytes) -> None:
+        self.driver.send(OutboxRow(seq, topic, payload, 0))
 
     def delivered(self, seqs: list[int]) -> None:
         self.seqs += seqs
@@ -112,8 +116,8 @@ def azure(port: int, ca: str | None, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(azure_iot, "_clock", lambda: float(NOW))
-    monkeypatch.setattr(gcp_iot, "_clock", lambda: float(NOW))
+    monkeypatch.setattr(azure_iot, "unix_ms", lambda: 1000 * NOW)
+    monkeypatch.setattr(gcp_iot, "unix_ms", lambda: 1000 * NOW)
 
 
 @pytest.fixture

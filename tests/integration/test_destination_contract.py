@@ -6,9 +6,12 @@ name types.
 """
 
 import asyncio
+import gc
 import logging
+import os
 import random
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import closing
@@ -33,6 +36,8 @@ from actors.publish.messages import (
     RemoveDestination,
 )
 from actors.publish.outbox import Outbox
+from actors.publish.pace import Flow
+from actors.publish.subscription import Publish
 from actors.readings.batch import Batch
 
 LINES = ("line-1", "line-2", "line-3")
@@ -114,7 +119,7 @@ class Rig(PublishingSystem):
         """How many payloads may be in flight."""
         driver = self.instance(id).connection
         assert driver is not None
-        return driver.window or self.window
+        return driver.window or self.flow.window
 
     async def under_way(self, id: int, oldest: Reading, count: int) -> None:
         """Until the server has got the `oldest` of `count` readings, none of them acknowledged."""
@@ -239,18 +244,22 @@ async def test_what_was_in_flight_when_the_connection_was_cut_and_only_that_is_s
 # Rejected
 
 
+def _spoil(rig: Rig, id: int, counterpart: Counterpart) -> None:
+    """Have a reading of `seq` 10 published that is rejected."""
+    if counterpart.spoilt_topic is None:
+        source = source_of("spoilt", "seq", "text")
+        rig.base.tell(rig.router, Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text]))
+    else:
+        payload = b'{"node":"spoilt","tags":[{"name":"seq","value":10}]}'
+        rig.base.tell(rig.destination(id), Publish(counterpart.spoilt_topic, [payload]))
+
+
 async def test_a_rejected_payload_is_kept_with_its_reason_and_all_others_arrive(
     rig: Rig, counterpart: Counterpart
 ) -> None:
     id = await rig.begin()
     rig.poll_lines(range(10))
-    source = msgspec.structs.replace(
-        source_of("spoilt", "seq", "text"),
-        endpoint=counterpart.spoilt_name,
-        protocol=counterpart.spoilt_name,
-    )
-    spoilt = Batch(source, 1_700_000_000_000, [10, counterpart.spoilt_text])
-    rig.base.tell(rig.router, spoilt)
+    _spoil(rig, id, counterpart)
     rig.poll_lines(range(10, 20))
     await rig.finish(id)
     assert strange(first_times(counterpart.received), range(20)) == {}
@@ -272,7 +281,7 @@ async def test_a_slow_server_gets_what_it_can_take_and_delays_nobody(
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window, rig.limits = 30, limits(memory_bytes=BOUND)
+    rig.flow, rig.limits = Flow(window=30), limits(memory_bytes=BOUND)
     async with rig:
         id = await rig.begin()
         other = await rig.add(neighbour, "two")
@@ -372,6 +381,90 @@ async def test_a_destination_removed_while_readings_are_in_flight_leaves_nothing
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_a_payload_that_the_server_fails_over_delays_the_others_by_seconds_once(
+    rig: Rig, counterpart: Counterpart
+) -> None:
+    id = await rig.begin()
+    rig.poll_lines(range(20))
+    poisoned = source_of("poisoned", "seq", "text")
+    rig.base.tell(rig.router, Batch(poisoned, 1_700_000_000_000, [7, counterpart.poison_text]))
+    rig.poll_lines(range(20, 40))
+    await rig.finish(id)
+    assert strange(first_times(counterpart.received), range(40)) == {}
+    listed = await rig.ask(ListDeadLetters(id, 10), DeadLettersListed)
+    assert [_stored(letter.payload) for letter in listed.dead_letters] == [("poisoned", 7)]
+    assert listed.dead_letters[0].reason.startswith("whenever it is sent: ")
+
+
+PORTALS = {
+    "a page to log in": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\nlogin!",
+    "a redirection": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/login\r\nContent-Length: 0\r\n\r\n",
+    "noise": bytes(range(256)) * 4,
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("portal", PORTALS)
+async def test_answers_of_something_else_in_its_place_prove_nothing(
+    rig: Rig, counterpart: Counterpart, portal: str
+) -> None:
+    id = await rig.begin()
+    rig.poll_lines(range(10))
+    await rig.finish(id)
+    counterpart.relay.portal = PORTALS[portal]
+    await counterpart.relay.cut()
+    rig.poll_lines(range(10, 60))
+    tries = counterpart.relay.accepted + 5
+    await rig.until(lambda: counterpart.relay.accepted >= tries)
+    assert rig.held(id) == 150
+    counterpart.relay.portal = None
+    await rig.finish(id)
+    assert strange(counterpart.received, range(60)) == {}
+    assert (await rig.ask(ListDeadLetters(id, 10), DeadLettersListed)).total == 0
+
+
+def left_behind() -> Counter[str]:
+    """How many there are now of all that connections are made of."""
+    gc.collect()
+    modules = ("actors.", "aiohttp.", "gmqtt.", "asyncio.", "ssl")
+    kinds = Counter(type(one) for one in gc.get_objects())
+    found = Counter({k.__qualname__: n for k, n in kinds.items() if str(k.__module__).startswith(modules)})
+    del found["TimerHandle"]  # cancelled ones are empty, and go a hundred at a time
+    loop: Any = asyncio.get_running_loop()
+    found["tasks"] = len(asyncio.all_tasks())
+    found["timers"] = sum(not timer.cancelled() for timer in loop._scheduled)
+    found["descriptors"] = len(os.listdir("/proc/self/fd"))
+    found["threads"] = threading.active_count()
+    return found
+
+
+async def test_connections_that_are_lost_without_end_leave_nothing_behind(
+    rig: Rig, counterpart: Counterpart
+) -> None:
+    id = await rig.begin()
+    relay = counterpart.relay
+    polled = 0
+
+    async def lose(times: int) -> None:
+        nonlocal polled
+        for _ in range(times):
+            accepted = relay.accepted
+            with relay.answers.held():
+                rig.poll_lines([polled])
+                polled += 1
+                await rig.until(lambda: rig.outbox(id).in_flight)
+                await relay.cut()
+            await rig.until(lambda seen=accepted: relay.accepted > seen and rig.instance(id).connected)
+
+    await lose(10)
+    before = left_behind()
+    await lose(30)
+    grown = left_behind() - before
+    assert {name: count for name, count in grown.items() if count > 10} == {}
+    await rig.finish(id)
+    assert strange(first_times(counterpart.received), range(polled)) == {}
+
+
 # Stopped and crashed
 
 
@@ -380,13 +473,14 @@ async def test_a_stop_waits_for_what_is_in_flight_and_the_next_start_sends_the_r
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window = 10
+    rig.flow = Flow(window=10)
     async with rig:
         id = await rig.begin()
         with counterpart.relay.answers.held():
             rig.poll_lines(range(100))
             await rig.under_way(id, ("line-1", 0), 300)
-            most = rig.window_of(id)
+            most = rig.outbox(id).in_flight
+            assert 0 < most <= rig.window_of(id)
             stopping = asyncio.create_task(rig.stop())
             await rig.until(lambda: rig.instance(id).draining)
         await stopping
@@ -560,7 +654,7 @@ async def test_whatever_happens_no_reading_is_lost_or_out_of_order(
 ) -> None:
     hasten(monkeypatch)
     rig = Rig(tmp_path, counterpart)
-    rig.window, rig.limits = 30, limits(memory_bytes=BOUND)
+    rig.flow, rig.limits = Flow(window=30), limits(memory_bytes=BOUND)
     async with rig:
         id = await rig.begin()
         trouble = Trouble(rig, id, seed)

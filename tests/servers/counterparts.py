@@ -23,7 +23,7 @@ from gmqtt.mqtt.constants import MQTTv311
 
 from actors.publish.messages import Cloud
 from servers.certificates import Authority
-from servers.influxdb import InfluxDB
+from servers.influxdb import InfluxDB, Point
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto
 from servers.relay import Relay
@@ -47,10 +47,12 @@ class Counterpart(ABC):
     route_json: ClassVar[dict[str, Any]] = {"topic": "plant"}
     spoilt_text: ClassVar[str] = ""
     """As metric `text` in a reading it has that rejected."""
-    spoilt_name: ClassVar[str] = "spoilt"
-    """As endpoint and protocol of a reading it has that rejected."""
+    spoilt_topic: ClassVar[str | None] = None
+    """Where no text of a reading has it rejected: as the topic of a payload."""
     rejection: ClassVar[str]
     """Words of the reason."""
+    poison_text: ClassVar[str] = "p" * 40_000
+    """As metric `text` in a reading it has the server end every connection over it, or fail."""
     replaces: ClassVar[bool] = False
     """A reading that it gets again replaces itself."""
 
@@ -149,7 +151,7 @@ class BrokerCounterpart(Counterpart):
 
     def __init__(self, directory: Path, options: tuple[str, ...] = ()) -> None:
         super().__init__(directory)
-        kept = ("persistence true", f"persistence_location {directory}/")
+        kept = ("persistence true", f"persistence_location {directory}/", "max_packet_size 30000")
         self.broker = Mosquitto(directory, options=(*kept, *options), **self.access)
         username, password = self.access.get("username"), self.access.get("password")
         self.subscriber = Subscriber(self.broker.plain_port, username, password)
@@ -192,8 +194,8 @@ class MqttBroker(BrokerCounterpart):
 class IotisticaCloud(BrokerCounterpart):
     type = "iotistica"
     access = {"username": "agent", "password": "hush", "tls": True}
-    spoilt_name = "n" * 70_000
-    rejection = "The topic is longer than"
+    spoilt_topic = "pump\t7"
+    rejection = "it contains control characters"
 
     def cloud(self, relay: Relay, right: bool = True) -> Cloud:
         return Cloud(
@@ -269,8 +271,8 @@ class AzureIotHub(TokenCounterpart):
 class GcpBroker(TokenCounterpart):
     type = "gcp-iot"
     route_json = {"topic": None}
-    spoilt_name = "n" * 70_000
-    rejection = "The topic is longer than"
+    spoilt_topic = "pump\t7"
+    rejection = "it contains control characters"
 
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         return {
@@ -311,12 +313,18 @@ class InfluxCounterpart(Counterpart):
     type = "influxdb"
     spoilt_text = "this server takes no texts"
     rejection = "no texts here"
+    poison_text = "this server fails over it"
     replaces = True
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.server = InfluxDB()
-        self.server.refuse_line = lambda point: "no texts here" if "text" in point.fields else None
+        self.server.refuse_line = self._refused
+
+    def _refused(self, point: Point) -> str | None:
+        if point.fields.get("text") == self.poison_text:
+            raise RuntimeError(self.poison_text)
+        return "no texts here" if "text" in point.fields else None
 
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         token = self.server.token if right else "wrong"

@@ -41,7 +41,8 @@ class Way:
 class Relay:
     """From a free port of 127.0.0.1 to `target`, another one. Runs on the loop that entered it.
 
-    `requests` is the way to the server, `answers` the way back. `accepted` counts connections so far.
+    `requests` is the way to the server, `answers` the way back. `accepted` counts connections so far. While
+    `portal` is set, it is the answer to whatever is said, and the connection ends.
     """
 
     def __init__(self, target: int) -> None:
@@ -50,6 +51,7 @@ class Relay:
         self.requests = Way()
         self.answers = Way()
         self.accepted = 0
+        self.portal: bytes | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -92,6 +94,10 @@ class Relay:
         self._tasks.add(task)
         self.accepted += 1
         try:
+            if self.portal is not None:
+                await reader.read(_CHUNK)
+                writer.write(self.portal)
+                return
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
             try:
                 await self._between(reader, back, there, writer)

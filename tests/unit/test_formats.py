@@ -37,6 +37,15 @@ def ids() -> MessageIds:
     return MessageIds(AGENT, clock=lambda: PUBLISHED)
 
 
+def test_no_message_id_comes_twice_though_the_clock_is_set_back() -> None:
+    says = iter([5, 5, 6, 6, 6, 7, 5, 5, 6, 7, 7, 8, 6, 9])
+    ids = MessageIds(AGENT, clock=lambda: next(says))
+    made = [ids.next().removeprefix(f"{AGENT}-".encode()).rpartition(b"-")[0] for _ in range(14)]
+    assert len(set(made)) == 14
+    assert made[:3] == [b"5-0", b"5-1", b"6-0"]
+    assert made[-1] == b"9-0"
+
+
 def json_of(format_name: str, ids: MessageIds, *pieces: Piece) -> bytes:
     payload = encode(format_name, "json", pieces, ids)
     assert payload is not None

@@ -57,7 +57,7 @@ def _contracts() -> Iterator[Contract]:
     for name in destinations.TYPES:
         kind = destinations.find(name)
         good = DESTINATIONS[name]
-        yield Contract(name, kind.schema, "config_json", good, kind.check, kind.refuse_unknown, forms=True)
+        yield Contract(name, kind.schema, "config_json", good, kind.check, kind.refuse_slips, forms=True)
     for name in protocols.names():
         protocol = protocols.find(name)
         connection, point = CONNECTIONS[name], DATA_POINTS[name]
@@ -243,8 +243,8 @@ def test_what_has_no_meaning_is_accepted_whatever_it_is(place: Place) -> None:
 def test_keys_that_the_reference_or_its_clients_send_without_effect_are_known() -> None:
     forms = {"azure-iot": "azure", "aws-iot": "aws", "gcp-iot": "gcp", "iotistica": "iotistica"}
     for name, provider in forms.items():
-        destinations.find(name).refuse_unknown({**DESTINATIONS[name], "provider": provider})
-    destinations.find("mqtt").refuse_unknown({"host": "h", "topicPrefix": "plant"})
+        destinations.find(name).refuse_slips({**DESTINATIONS[name], "provider": provider})
+    destinations.find("mqtt").refuse_slips({"host": "h", "topicPrefix": "plant"})
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=repr)

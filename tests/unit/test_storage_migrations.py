@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import storage.copies
-from storage import dead_letters, devices, identity, migrations, outbox, target_state
+from storage import dead_letters, devices, identity, migrations, outbox, outbox_marks, target_state
 from storage.database import Database, open_database
 from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
+from storage.outbox_marks import Mark
 
 STORED = Path(__file__).with_name("stored_databases")
 KEY = bytes(range(32))
@@ -92,6 +93,20 @@ def test_version_3_keeps_its_counts(tmp_path: Path) -> None:
     assert outbox.summaries(database) == {2: OutboxSummary(2, 4, 1767225601000, 44, dead_letters=1)}
     outbox.append(database, 2, [outbox.Payload("t", b"new", 5)], 100, 100)
     assert [row.seq for row in outbox.load(database, 2, 0, 10, 1000)] == [42, 43, 45]
+    database.close()
+
+
+def test_version_4_keeps_its_marks(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0004_outbox_marks"))
+    found = outbox_marks.found(database, 2)
+    assert found.marks == [Mark(0, 41), Mark(3_600_000, 43)]
+    assert found.summary == outbox.summary(database, 2) is not None
+    outbox_marks.save(database, 2, [Mark(7_200_000, 44)])
+    outbox_marks.save(database, 77, [Mark(0, 1)])
+    assert outbox_marks.found(database, 2).marks == [Mark(7_200_000, 44)]
+    assert outbox_marks.found(database, 77) == outbox_marks.Found(None, [])
+    target_state.delete(database, [2])
+    assert outbox_marks.found(database, 2).marks == []
     database.close()
 
 

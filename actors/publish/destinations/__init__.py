@@ -53,7 +53,7 @@ async def test(
     except Refusal:
         return DestinationTested(False, error=f'Connection test not supported for type "{type_name}"')
     try:
-        found.refuse_unknown(config_json)
+        found.refuse_slips(config_json)
         own = unmasked(config_json or {}, {}, found.secrets)
         checked = found.check(effective(found, own, fallbacks))
     except Refusal as refusal:

@@ -1,7 +1,6 @@
 """Destination `azure-iot`: Azure IoT Hub over MQTT with SAS tokens (spec 02 section 8.4)."""
 
 import math
-import time
 from base64 import b64decode
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -14,15 +13,17 @@ from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import Target
+from actors.publish.topics import Room, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
 from conf.fields import NUMERAL, Flag, Host, Pem, Text, trimmed
+from storage.timestamps import unix_ms
 
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"
 MAX_PAYLOAD = 262_144
+MAX_TOPIC = 21_000
 RENEW_AT = 0.8
 """The share of a token's life after which there is a new one."""
 
@@ -95,7 +96,7 @@ def _decoded(key: str) -> bytes:
 def login(config: Config) -> Login:
     """With a token that is good from now on."""
     resource = f"{config.broker.host}/devices/{config.device_id}"
-    expires = math.ceil(_clock()) + config.token_seconds
+    expires = math.ceil(unix_ms() / 1000) + config.token_seconds
     return Login(
         client_id=config.device_id,
         username=f"{config.broker.host}/{config.device_id}/?api-version={API_VERSION}",
@@ -112,7 +113,12 @@ def address(config: Config, topic: str, payload: bytes) -> str:
 
 
 def target(config: Config, topic: str | None, identity: Identity) -> Target:
-    return external.target(topic, config.topic_template, config.device_id, identity)
+    return external.target(topic, config.topic_template, config.device_id, identity, _room)
+
+
+def _room(_topic: str) -> Room:
+    """Quoted, each byte takes up to three, and the rest of the topic on the wire is short."""
+    return Room(MAX_TOPIC)
 
 
 def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
@@ -136,8 +142,13 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
     return await try_connect(config.broker, lambda: login(config), success)
 
 
-_clock = time.time
-
 DESTINATION = DestinationType(
-    name="azure-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="azure-iot",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Given,
+    mqtt_topics=True,
 )

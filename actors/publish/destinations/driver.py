@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from actors.connections.connection import Connection, NoConnection
+from actors.publish.destinations import topic_templates
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
@@ -72,9 +73,6 @@ class Driver(Connection):
     window: int | None = None
     """How many payloads it makes use of at a time, where that is not the configured window."""
 
-    refuses_by_closing = False
-    """Whether the destination has no other way to refuse a payload than to end the connection."""
-
     @abstractmethod
     def send(self, message: Outgoing) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.
@@ -107,6 +105,7 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     takes whatever a subscription asks for (it is not compressed then); None: what the subscription says.
     `targets` are, by name, the payload formats with topics of their own that it takes, each with the `target`
     that takes the place of the other for them; what it refuses may also be `payload_format`.
+    `mqtt_topics` says that clients choose topics of MQTT.
     """
 
     name: str
@@ -118,10 +117,14 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     payload_format: str | None = None
     targets: Mapping[str, Callable[[Any, str | None, Identity], Target]] = {}
     schema: type[msgspec.Struct] = Nothing
+    mqtt_topics: bool = False
 
-    def refuse_unknown(self, config_json: dict[str, Any] | None) -> None:
-        """Raises `Refusal` for a key of what a client sends that is not known."""
+    def refuse_slips(self, config_json: dict[str, Any] | None) -> None:
+        """Raises `Refusal` for a key of what a client sends that is not known, or a template that is hardly
+        meant."""
         refuse_unknown(config_json, self.schema, ROOT)
+        if self.mqtt_topics:
+            topic_templates.refuse_slips(config_json)
 
     def tell_unknown(self, row: str, config_json: dict[str, Any] | None) -> None:
         """Log the keys of a stored row that are not known."""

@@ -4,7 +4,6 @@ Google's own service has ended; there are compatible ones.
 """
 
 import re
-import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,6 +20,7 @@ from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import reads
 from conf.fields import NUMERAL, Host, Pem, trimmed
+from storage.timestamps import unix_ms
 
 SECRETS = ("jwt", "privateKey")
 RENEW_AT = 0.8
@@ -100,7 +100,7 @@ def _signing(auth: Auth, private_key: str, client_id: str) -> Signing:
 
 def login(config: Config) -> Login:
     """With a token that is good now. Raises `Permanent` when the configured one is not any more."""
-    now = _clock()
+    now = unix_ms() / 1000
     auth = config.auth
     if isinstance(auth, str):
         expires = signed_jwt.expiry(auth)
@@ -139,8 +139,13 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
     return await try_connect(config.broker, lambda: login(config), success)
 
 
-_clock = time.time
-
 DESTINATION = DestinationType(
-    name="gcp-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="gcp-iot",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Given,
+    mqtt_topics=True,
 )

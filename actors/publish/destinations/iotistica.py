@@ -11,12 +11,17 @@ from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import Cloud, DestinationTested
-from actors.publish.topics import Target
+from actors.publish.topics import MAX_BYTES, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.fields import Unused
 
-TARGET = Target("endpoints/{protocol}", template=True, events_by_name=True)
+TARGET = Target(
+    "endpoints/{protocol}",
+    template=True,
+    events_by_name=True,
+    max_bytes=MAX_BYTES - cloud_topics.MAX_ROOT - 1,
+)
 NOT_PROVISIONED = (
     "not provisioned: which broker to publish to is agreed with the Iotistica cloud, by POST /v1/provision"
 )

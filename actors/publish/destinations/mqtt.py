@@ -42,5 +42,12 @@ def _login(config: Config, client_id: str) -> Login:
 
 
 DESTINATION = DestinationType(
-    name="mqtt", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="mqtt",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Given,
+    mqtt_topics=True,
 )

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 import secrets
 import ssl
 import time
@@ -19,6 +18,7 @@ from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoin
 from actors.publish.destinations.fields import MAX_TEXT
 from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of, unsent
 from actors.publish.messages import DestinationTested
+from actors.publish.topics import unpublishable
 from actors.system.failure import Refusal
 
 CONNECT_SECONDS = 10.0
@@ -36,9 +36,6 @@ _REFUSALS = {
     4: "bad user name or password",
     5: "not authorised, check user name and password",
 }
-
-# Nothing, a wildcard, NUL, or a surrogate, which is not a character by itself.
-_NO_TOPIC = re.compile(rb"\A\Z|[+#\0]|\xed[\xa0-\xbf]")
 
 # OpenSSL's X509_V_ERR_ for a certificate that is self-signed or whose issuer is not known.
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
@@ -61,8 +58,6 @@ class MqttDriver(Driver):
     gets a suffix: somebody else is using it (spec 02 section 8.2). Where the changed one fares no better, or
     cannot log in, its own comes back: a broker may know its clients by their ids.
     """
-
-    refuses_by_closing = True
 
     def __init__(
         self,
@@ -120,13 +115,12 @@ class MqttDriver(Driver):
         seq, topic, payload = message.seq, message.topic, message.payload
         if self._address is not None:
             topic = self._address(topic, payload)
-        octets = topic.encode(errors="surrogatepass")
-        reason = self._unsendable(octets, payload)
+        reason = self._unsendable(topic, payload)
         if reason is not None:
             self._reject(seq, reason)
             return
         self._sent.sending = seq
-        self._client.publish(octets, payload, qos=1)
+        self._client.publish(topic.encode(), payload, qos=1)
 
     async def close(self) -> None:
         client = self._release()
@@ -222,15 +216,13 @@ class MqttDriver(Driver):
                 self._progress.acknowledged(_now())
             self._listener.delivered(seqs)
 
-    def _unsendable(self, topic: bytes, payload: bytes) -> str | None:
-        """Why no broker takes this; most of them end the connection over it."""
+    def _unsendable(self, topic: str, payload: bytes) -> str | None:
+        """Why no broker takes this; most of them end the connection over it. Another version may have stored
+        the topic."""
         if len(payload) > self._max_payload:
             return f"The payload has {len(payload)} bytes; {self._max_payload} is the most allowed"
-        if len(topic) > MAX_TEXT:
-            return f"The topic is longer than MQTT's {MAX_TEXT} bytes"
-        if _NO_TOPIC.search(topic):
-            return f"Not a topic that can be published to: {topic.decode(errors='replace')}"
-        return None
+        why = unpublishable(topic)
+        return None if why is None else f"Not a topic that can be published to: {why}"
 
     def _reject(self, seq: int, reason: str) -> None:
         if not self._rejections:

@@ -17,9 +17,9 @@ import msgspec
 from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.fragments import PerSource, choose
 from actors.publish.formats.message_ids import MessageIds
-from actors.publish.topics import level
 from actors.readings.batch import Point, Source
 from actors.readings.interest import Points, indices
+from actors.readings.source_topics import level
 
 NAME = "sparkplug"
 _HEAD = b'{"sparkplug":1,'
