@@ -18,7 +18,6 @@ from servers.scripted_broker import ScriptedBroker
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.gmqtt_client import transport_of
 from actors.publish.destinations.mqtt_websocket import WebSocketTransport
 from actors.publish.messages import DestinationTested
 
@@ -407,8 +406,8 @@ async def test_a_peer_that_takes_nothing_holds_nothing_up(loss: bool) -> None:
         owner = Owner(ws_to(port), acknowledge_seconds=0.4 if loss else 20)
         await owner.driver.connect()
         await until(lambda: taken)
-        assert owner.driver._client is not None
-        transport = transport_of(owner.driver._client)
+        assert owner.driver._link is not None
+        transport = owner.driver._link._transport
         assert isinstance(transport, WebSocketTransport)
         for seq in range(40):
             owner.send(seq, "a", bytes(1_000_000))
@@ -498,8 +497,8 @@ async def test_a_websocket_has_the_options_of_its_socket() -> None:
     async with front() as (port, _, _broker):
         owner = Owner(ws_to(port))
         await owner.driver.connect()
-        assert owner.driver._client is not None
-        transport = transport_of(owner.driver._client)
+        assert owner.driver._link is not None
+        transport = owner.driver._link._transport
         assert transport is not None
         assert transport.get_extra_info("peername") == ("127.0.0.1", port)
         await owner.driver.close()

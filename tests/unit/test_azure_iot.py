@@ -7,12 +7,13 @@ from urllib.parse import parse_qs, quote_plus
 import pytest
 
 from actors.publish.destinations import azure_iot, find, sas
-from actors.publish.destinations.azure_iot import address, check, login, target
+from actors.publish.destinations.azure_iot import Hub, check, login, target
 from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.masks import masked
 from actors.publish.topics import Target
 from actors.system.failure import Refusal
+from storage.outbox import OutboxRow
 
 KEY = "YSBkZXZpY2Uga2V5IG9mIDMyIGJ5dGVzLCByZWFsbHkh"
 CONNECTION = f"HostName=plant.azure-devices.net;DeviceId=press-4;SharedAccessKey={KEY}"
@@ -181,7 +182,8 @@ def test_a_bad_value_is_refused_by_its_name(changes: dict[str, Any], field: str)
 def test_a_payload_goes_to_the_hubs_topic_with_its_name_and_content_type(
     topic: str, payload: bytes, expected: str
 ) -> None:
-    assert address(check(config_json()), topic, payload) == expected
+    message = OutboxRow(1, topic, payload, 0)
+    assert Hub("press-4").outgoing(message) == (expected, payload)
 
 
 def test_the_target_is_the_subscriptions_topic_or_the_template() -> None:

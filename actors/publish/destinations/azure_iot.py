@@ -10,8 +10,9 @@ from msgspec import Meta
 
 from actors.publish.destinations import external, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.mqtt_session import Session
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Room, Target
 from actors.system.checking import checked
@@ -105,11 +106,17 @@ def login(config: Config) -> Login:
     )
 
 
-def address(config: Config, topic: str, payload: bytes) -> str:
-    """The topic of the hub's own: the given one and the content type are properties in it."""
-    name = quote(topic, safe="", errors="replace")
-    properties = _JSON if payload.startswith(b"{") else _BINARY
-    return f"devices/{config.device_id}/messages/events/?endpoint={name}{properties}"
+class Hub(Session):
+    """Topics are the hub's own: the given one and the content type are properties in it."""
+
+    def __init__(self, device_id: str) -> None:
+        self._device_id = device_id
+
+    def outgoing(self, message: Outgoing) -> tuple[str, bytes]:
+        name = quote(message.topic, safe="", errors="replace")
+        properties = _JSON if message.payload.startswith(b"{") else _BINARY
+        topic = f"devices/{self._device_id}/messages/events/?endpoint={name}{properties}"
+        return topic, message.payload
 
 
 def target(config: Config, topic: str | None, identity: Identity) -> Target:
@@ -128,7 +135,7 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         config.broker,
         lambda: login(config),
         listener,
-        address=lambda topic, payload: address(config, topic, payload),
+        session=Hub(config.device_id),
         max_payload=MAX_PAYLOAD,
     )
 

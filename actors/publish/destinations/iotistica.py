@@ -10,6 +10,7 @@ from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.mqtt_session import Session
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import MAX_BYTES, Target
 from actors.system.checking import checked
@@ -31,6 +32,16 @@ class Given(msgspec.Struct, frozen=True):
     """What clients send: nothing of which anything comes, for provisioning says everything."""
 
     provider: Unused = None  # as in `external.Config`
+
+
+class Rooted(Session):
+    """Topics are relative to the agent's own in the cloud."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def outgoing(self, message: Outgoing) -> tuple[str, bytes]:
+        return f"{self._root}/{message.topic}", message.payload
 
 
 class Unprovisioned(Driver):
@@ -62,8 +73,8 @@ def driver(_config: None, identity: Identity, listener: Listener) -> Driver:
     from actors.publish.destinations.mqtt_driver import MqttDriver
 
     broker, login = _connection(identity.cloud)
-    root = cloud_topics.root(identity.cloud)
-    return MqttDriver(broker, lambda: login, listener, address=lambda topic, _: f"{root}/{topic}")
+    session = Rooted(cloud_topics.root(identity.cloud))
+    return MqttDriver(broker, lambda: login, listener, session=session)
 
 
 async def test(_config: None, identity: Identity) -> DestinationTested:
