@@ -86,15 +86,17 @@ def refuse_slips(route_json: Any, owner: Owner) -> None:
 def subscription(id: int, body: SubscriptionBody, owner: Owner, terms: Terms) -> RunSubscription:
     """The start of a subscription; raises `Refusal` when its destination cannot do with it."""
     route = route_of(body)
-    own = owner.type.payload_format
+    target = _target(route.payload_format, owner.type)(owner.checked, route.topic, owner.identity)
+    payload_format = owner.type.payload_format or route.payload_format
+    plain = not formats.find(payload_format).json
     return RunSubscription(
         id=id,
         route=msgspec.structs.replace(
             route,
-            payload_format=own or route.payload_format,
-            compression="json" if own else route.compression or terms.compression,
+            payload_format=payload_format,
+            compression="json" if plain else route.compression or terms.compression,
         ),
-        target=_target(route.payload_format, owner.type)(owner.checked, route.topic, owner.identity),
+        target=target,
         agent_uuid=terms.agent_uuid,
     )
 

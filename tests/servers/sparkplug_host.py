@@ -1,10 +1,14 @@
 """A Sparkplug host that takes nothing on trust: every message is decoded by somebody else's library, and held
 against all that was told before."""
 
-from typing import Any
+import asyncio
+from types import TracebackType
+from typing import Any, Self
 
+import gmqtt
 import msgspec
 import pysparkplug
+from gmqtt.mqtt.constants import MQTTv311
 from pysparkplug import DataType
 from pysparkplug._protobuf import Payload
 
@@ -78,7 +82,7 @@ class Host:
             self._fault(f"a topic that is none of the node's: {topic}")
             return
         verb, device = levels[2], levels[4] if len(levels) == 5 else ""
-        if verb == "NCMD":
+        if verb in ("NCMD", "DCMD"):
             return
         self.verbs.append(verb if not device else f"{verb} {device}")
         if retain:
@@ -221,3 +225,37 @@ class Host:
 
     def _fault(self, text: str) -> None:
         self.faults.append(text)
+
+
+class Listening:
+    """A host at a broker on 127.0.0.1."""
+
+    def __init__(self, port: int, host: Host, client_id: str = "host") -> None:
+        self.host = host
+        self._port = port
+        self._client = gmqtt.Client(client_id)
+        self._subscribed = asyncio.Event()
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = self._take
+
+    async def __aenter__(self) -> Self:
+        await self._client.connect("127.0.0.1", self._port, version=MQTTv311)
+        self._client.subscribe("spBv1.0/#", qos=1)
+        await self._subscribed.wait()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.disconnect()
+
+    def ask_for_birth(self) -> None:
+        self.publish(self.host.commands, self.host.rebirth())
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        self._client.publish(topic, payload)
+
+    def _take(
+        self, _client: object, topic: str, payload: bytes, qos: int, properties: dict[str, Any]
+    ) -> None:
+        self.host.take(topic, payload, qos, bool(properties["retain"]))

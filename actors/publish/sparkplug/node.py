@@ -1,7 +1,7 @@
 """A Sparkplug B edge node: what it publishes over its connections."""
 
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,7 +26,7 @@ _ROUND = 256
 """Sequence numbers, and numbers of births and deaths, begin anew behind 255."""
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class Message(NamedTuple):
     """To be published, not retained; all but the will with QoS 0."""
 
     topic: str
@@ -76,6 +76,10 @@ class Node:
     def commands(self) -> str:
         """The topic of commands to it."""
         return self._topic("NCMD")
+
+    def limit(self, max_payload: int) -> None:
+        """Larger payloads are refused from now on."""
+        self._max_payload = min(self._max_payload, max_payload)
 
     def will(self, now: int) -> Message:
         """What the broker is to publish when the connection ends, which is about to begin. All that was told
