@@ -76,6 +76,7 @@ class Rig(PublishingSystem):
         config_json = counterpart.config_json(counterpart.relay, right)
         destination = await self.new_destination(name, counterpart.type, config_json)
         route_json = counterpart.route_json | fields.pop("route_json", {})
+        fields.setdefault("payload_format", counterpart.payload_format)
         await self.add_subscription(destination.id, route_json=route_json, **fields)
         return destination.id
 
@@ -166,7 +167,7 @@ def repeated(readings: Iterable[Reading]) -> set[Reading]:
     return {reading for reading, count in Counter(readings).items() if count > 1}
 
 
-@pytest.fixture(params=destinations.TYPES)
+@pytest.fixture(params=COUNTERPARTS)
 async def counterpart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Counterpart]:
     async with COUNTERPARTS[request.param](tmp_path / "server") as running:
         yield running
@@ -197,7 +198,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_type_has_a_counterpart() -> None:
-    assert COUNTERPARTS.keys() == set(destinations.TYPES)
+    assert {each.type for each in COUNTERPARTS.values()} == set(destinations.TYPES)
 
 
 # Outages
