@@ -329,11 +329,11 @@ async def test_a_new_connection_waits_for_what_is_in_flight(rig: Rig, counterpar
 async def test_subscriptions_change_while_readings_are_in_flight(rig: Rig, counterpart: Counterpart) -> None:
     id = await rig.begin(topics=["modbus/line-1/#", "modbus/end/#"])
     [first] = rig.instance(id).config.subscriptions
-    route_json = counterpart.route_json
+    fields = {"route_json": counterpart.route_json, "payload_format": counterpart.payload_format}
     with counterpart.relay.answers.held():
         rig.poll(*range(20), endpoint="line-1")
         await rig.under_way(id, ("line-1", 0), 20)
-        await rig.add_subscription(id, topics=["modbus/line-2/#"], route_json=route_json)
+        await rig.add_subscription(id, topics=["modbus/line-2/#"], **fields)
         rig.poll(*range(20), endpoint="line-2")
         await rig.change_subscription(first.id, topics=["modbus/line-1/#", "modbus/line-3/#", "modbus/end/#"])
         rig.poll(*range(20, 40), endpoint="line-1")
