@@ -107,6 +107,8 @@ class Host:
             return
         if metrics[REBIRTH].value is not False or metrics[REBIRTH].datatype != DataType.BOOLEAN:
             self._fault("NBIRTH does not offer to be born again")
+        if any(metric.timestamp is None for metric in birth.metrics):
+            self._fault("NBIRTH has metrics without timestamps")
         if any(metric.alias is not None for metric in birth.metrics):
             self._fault("NBIRTH gives aliases to what is known by name")
         self.bd_seq = self._bd_seq(metrics["bdSeq"])

@@ -82,14 +82,17 @@ class Device:
                 metric.value, metric.code, metric.timestamp = value, code, timestamp
         return next_alias
 
-    def write_birth(self, payload: Any) -> None:
-        """All metrics with their latest values, which are STALE when newer ones are yet to come."""
+    def write_birth(self, payload: Any, texts: bool = True) -> None:
+        """All metrics with their latest values, which are STALE when newer ones are yet to come; without
+        `texts` those are left out, and STALE."""
         add = payload.metrics.add
         for metric in self.metrics.values():
             told = add(
                 name=metric.name, alias=metric.alias, timestamp=metric.timestamp, datatype=metric.datatype
             )
-            sayable = metric.value is None or fits(metric.value, metric.datatype)
+            sayable = metric.value is None or (
+                fits(metric.value, metric.datatype) and (texts or metric.datatype != STRING)
+            )
             put(told, metric.value if sayable else None, metric.datatype)
             quality = quality_of(metric.value, metric.code)
             if quality == GOOD and (self.behind or not sayable):

@@ -171,9 +171,13 @@ class Node:
         self._behind.clear()
 
     def _tell_birth(self, device: Device, now: int, messages: list[Message]) -> str | None:
-        payload = self._next(now)
-        device.write_birth(payload)
-        refused = self._tell("DBIRTH", device, payload, messages)
+        """A text that is too large must not keep a device from being born, now and ever after."""
+        for texts in (True, False):
+            payload = self._next(now)
+            device.write_birth(payload, texts)
+            refused = self._tell("DBIRTH", device, payload, messages)
+            if refused is None:
+                break
         device.born = refused is None
         device.dead = False
         self._owed.pop(device.id, None)
