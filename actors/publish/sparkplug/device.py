@@ -43,13 +43,15 @@ class Metric:
 
 class Device:
     """`born`: hosts know its metrics, all of them and as they are. `behind`: they were told that it exists,
-    and of its past, but not of how it is now. `dead`: that it cannot be reached."""
+    and of its past, but not of how it is now. `heard_of`: they take it for alive. `dead`: they were told that
+    it cannot be reached, or had not heard of it."""
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.metrics: dict[str, Metric] = {}
         self.born = False
         self.behind = False
+        self.heard_of = False
         self.dead = False
         self.seq = 0
 

@@ -104,10 +104,9 @@ class Node:
         self._put_bd_seq(payload, now)
         payload.metrics.add(name=REBIRTH, timestamp=now, datatype=BOOLEAN, boolean_value=False)
         for device in self._devices.values():
+            device.heard_of = False
             if device.born:
                 self._owe(device)
-            elif device.offline and not device.behind:
-                self._owed.pop(device.id, None)  # nobody has heard of it yet
         return Message(self._topic("NBIRTH"), payload.SerializeToString())
 
     def more(self, now: int) -> list[Message]:
@@ -152,7 +151,7 @@ class Node:
         refused = None if device.born else self._tell_birth(device, now, messages)
         if refused is None:
             refused = self._tell_data(device, stored, historical, now, messages)
-        if device.born and device.offline and not self._late:
+        if device.offline and not self._late:
             self._tell_death(device, now, messages)
         return Sending(messages, refused)
 
@@ -179,6 +178,7 @@ class Node:
             if refused is None:
                 break
         device.born = refused is None
+        device.heard_of |= device.born
         device.dead = False
         self._owed.pop(device.id, None)
         return refused
@@ -191,8 +191,9 @@ class Node:
         return self._tell("DDATA", device, payload, messages)
 
     def _tell_death(self, device: Device, now: int, messages: list[Message]) -> None:
-        device.born, device.dead = False, True
-        self._tell("DDEATH", device, self._next(now), messages)
+        if device.heard_of:
+            self._tell("DDEATH", device, self._next(now), messages)
+        device.born, device.heard_of, device.dead = False, False, True
 
     def _tell(self, verb: str, device: Device, payload: Any, messages: list[Message]) -> str | None:
         octets = payload.SerializeToString()
