@@ -101,7 +101,7 @@ class Subscription(Actor):
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         plan = self.plans.get(message.source)
-        if plan.throttle is not None and not plan.throttle.admits(message.timestamp):
+        if plan.throttle is not None and not plan.throttle.admits(self.clock.steady(message.timestamp)):
             return
         if self.route.buffer_size == 1:
             self._publish([message], plan)

@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from aiohttp import web
 from mqtt_owner import Owner, subscriber, until
+from mqtt_schemes import SCHEMES, SECURE, mosquitto, to
 from servers.certificates import Authority
 from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
@@ -21,20 +22,7 @@ from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.mqtt_websocket import WebSocketTransport
 from actors.publish.messages import DestinationTested
 
-SCHEMES = ("mqtt", "mqtts", "ws", "wss")
-SECURE = ("mqtts", "wss")
-WEBSOCKETS = ("ws", "wss")
-
 IDENTITY = Identity("agent-uuid", "agent-1")
-
-
-def mosquitto(directory: Path, scheme: str, **options: Any) -> Mosquitto:
-    return Mosquitto(directory, tls=scheme in SECURE, websocket=scheme in WEBSOCKETS, **options)
-
-
-def to(broker: Mosquitto, scheme: str, **config_json: Any) -> dict[str, Any]:
-    trust = {"ca": broker.ca_pem} if broker.ca_pem else {}
-    return {"brokerUrl": f"{scheme}://127.0.0.1:{broker.port}", **trust, **config_json}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

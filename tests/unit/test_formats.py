@@ -38,6 +38,7 @@ def ids() -> MessageIds:
 
 
 def test_no_message_id_comes_twice_though_the_clock_is_set_back() -> None:
+    """https://github.com/twitter-archive/snowflake/issues/6"""
     says = iter([5, 5, 6, 6, 6, 7, 5, 5, 6, 7, 7, 8, 6, 9])
     ids = MessageIds(AGENT, clock=lambda: next(says))
     made = [ids.next().removeprefix(f"{AGENT}-".encode()).rpartition(b"-")[0] for _ in range(14)]

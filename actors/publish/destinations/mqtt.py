@@ -83,4 +83,5 @@ DESTINATION = DestinationType(
     targets={sparkplug.NAME: sparkplug_target},
     schema=Given,
     mqtt_topics=True,
+    max_payload=lambda config: config.max_payload,
 )

@@ -91,6 +91,7 @@ class MqttDriver(Driver):
             link.abort()
             self._client_id.failed()
             raise
+        login.accepted()
         self._begin(link)
         if login.renew_after is not None:
             loop = asyncio.get_running_loop()

@@ -55,3 +55,13 @@ class Session:
         """What to publish as the last words before the connection is closed in order, upon which the broker
         forgets the will."""
         return ()
+
+
+class Addressed(Session):
+    """Each payload goes to what `address` makes of its topic and itself."""
+
+    def __init__(self, address: Callable[[str, bytes], str]) -> None:
+        self._address = address
+
+    def outgoing(self, message: Outgoing) -> tuple[str, bytes]:
+        return self._address(message.topic, message.payload), message.payload

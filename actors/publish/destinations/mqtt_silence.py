@@ -46,7 +46,7 @@ class Silence:
             self._oldest, self._moved_at, self._taken = oldest, now, False
 
     def too_long(self, now: float) -> float | None:
-        """The seconds that have passed if they are too many, else None. To be asked every few seconds."""
+        """The seconds that it was given if they have passed, else None. To be asked every few seconds."""
         self.look(now)
         oldest, link = self._oldest, self._link
         if oldest is None or link.outflow is None:
@@ -57,10 +57,11 @@ class Silence:
         self._taken = self._taken or link.proved >= oldest.end or not link.outflow.unsent
         ahead = max(oldest.end - link.proved, 0) if self._taken else 0
         patience = self._ping_seconds if oldest is link.ping_in_flight else self._seconds
-        silent = now - max(oldest.written_at, self._moved_at)
-        if silent < patience + ahead / self._line.rate:
+        on_the_way = ahead / self._line.rate
+        if now - max(oldest.written_at, self._moved_at) < patience + on_the_way:
             self._line.well()
             return None
-        if ahead / self._line.rate > 1:
-            self._line.too_fast()
-        return max(patience, float(round(silent)))
+        if on_the_way < 1:
+            return patience
+        self._line.too_fast()
+        return round(patience + on_the_way)
