@@ -59,7 +59,10 @@ def test_a_broker_where_the_destination_is_no_node_refuses_it_too() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "field"),
-    [({"route_json": {"topic": "plant"}}, "route_json.topic")]
+    [
+        ({"route_json": {"topic": "plant"}}, "route_json.topic"),
+        ({"topics": ["modbus", "events/drift/#"]}, "topics[1]"),
+    ]
     + [({"compression": one}, "compression") for one in COMPRESSIONS if one != "json"],
 )
 def test_what_has_no_effect_is_refused(fields: dict[str, Any], field: str) -> None:
