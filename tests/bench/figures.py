@@ -23,7 +23,7 @@ OUTAGES = ("outage", "outage-w3")
 RUNS = (*LOADS, "w2x5", *OUTAGES)
 TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
 SHARED = ("second", "sharing tags", "sharing custom")
-FORMATS = ("custom", "tags", "ecp", "line-protocol")
+FORMATS = ("custom", "tags", "ecp", "sparkplug", "line-protocol")
 SLOW = ("waiting sine registers", "waiting walk registers")
 WAITING = (
     *SLOW,

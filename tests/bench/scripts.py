@@ -52,7 +52,9 @@ def _format_figures(format: str, encodings: Sequence[Encoding]) -> list[Figure]:
     for each in encodings:
         figures.append(Figure(run, f"{each.compression} points/s", each.points_per_s))
         figures.append(Figure(run, f"{each.compression} B/point", each.bytes_per_point))
-    figures.append(Figure(run, "second / first", max(each.equal for each in encodings)))
+    equals = [each.equal for each in encodings if each.equal is not None]
+    if equals:
+        figures.append(Figure(run, "second / first", max(equals)))
     others = [each.other for each in encodings if each.other is not None]
     if others:
         figures.append(Figure(run, "beside json / alone", max(others)))
