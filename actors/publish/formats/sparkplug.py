@@ -95,4 +95,4 @@ _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Stored)
 _prepared = PerSource(_prepare)
 
-FORMAT = Format(NAME, True, _payload, json=False, addresses=True)
+FORMAT = Format(NAME, True, _payload, json=False, addresses=True, device=device_id)
