@@ -4,11 +4,11 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from storage.connection import INCREMENTAL, setting
+from storage.database import Database
 from storage.errors import kind_of
 
 logger = logging.getLogger(__name__)
@@ -39,21 +39,25 @@ class Space:
     """Keeps the files small. Used on the database's thread, outside of transactions. `damaged` is called
     with what is found of damage."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, damaged: Callable[[str], None]) -> None:
-        self._connection = connection
-        self._path = path
+    def __init__(self, database: Database, damaged: Callable[[str], None]) -> None:
+        self._database = database
+        self._path = database.path
         self._tell_damage = damaged
-        self._log = path.with_name(f"{path.name}-wal")
-        self._shrinks = setting(connection, "auto_vacuum") == INCREMENTAL
+        self._log = database.path.with_name(f"{database.path.name}-wal")
+        self._shrinks = setting(self._connection, "auto_vacuum") == INCREMENTAL
         self._pages = 64
         self._not_before = 0.0
         self._to_cut = False
         self._damaged = False
         self._failing = False
 
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._database.db.conn
+
     def pause(self) -> float | None:
         """Seconds of quiet until `step` should be called; None when there is nothing to give back."""
-        if self._damaged:
+        if self._damaged or self._database.trouble is not None:
             return None
         try:
             wanted = self._to_cut or self._free() > RESERVE or self._log_is_long()
@@ -64,7 +68,9 @@ class Space:
 
     def step(self) -> None:
         """Give a little back. What goes wrong is logged once, and tried again later; but damage ends it,
-        until the database is next opened."""
+        until the database is next opened. Files that are not the database's any more are left alone."""
+        if self._database.look() is not None:
+            return
         try:
             with self._impatient():
                 if self._free() > RESERVE:

@@ -181,7 +181,7 @@ def test_a_bad_value_is_refused_by_its_name(changes: dict[str, Any], field: str)
 def test_a_payload_goes_to_the_hubs_topic_with_its_name_and_content_type(
     topic: str, payload: bytes, expected: str
 ) -> None:
-    assert address(check(config_json()), topic, payload) == expected
+    assert address(check(config_json()), IDENTITY, topic, payload) == expected
 
 
 def test_the_target_is_the_subscriptions_topic_or_the_template() -> None:

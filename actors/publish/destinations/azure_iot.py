@@ -2,6 +2,7 @@
 
 import math
 from base64 import b64decode
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -107,7 +108,7 @@ def login(config: Config) -> Login:
     )
 
 
-def address(config: Config, topic: str, payload: bytes) -> str:
+def address(config: Config, _identity: Identity, topic: str, payload: bytes) -> str:
     """The topic of the hub's own: the given one and the content type are properties in it."""
     name = quote(topic, safe="", errors="replace")
     properties = _JSON if payload.startswith(b"{") else _BINARY
@@ -130,7 +131,7 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         config.broker,
         lambda: login(config),
         listener,
-        address=lambda topic, payload: address(config, topic, payload),
+        address=partial(address, config, identity),
         max_payload=MAX_PAYLOAD,
     )
 
@@ -153,4 +154,6 @@ DESTINATION = DestinationType(
     secrets=SECRETS,
     schema=Given,
     mqtt_topics=True,
+    max_payload=lambda _: MAX_PAYLOAD,
+    address=address,
 )

@@ -90,6 +90,16 @@ class Identity(msgspec.Struct, frozen=True):
     cloud: Cloud | None = None
 
 
+def unlimited(_config: Any) -> int | None:
+    """Payloads may be of any size."""
+    return None
+
+
+def unchanged(_config: Any, _identity: Identity, topic: str, _payload: bytes) -> str:
+    """Topics are sent as they are."""
+    return topic
+
+
 class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of destination.
 
@@ -103,7 +113,8 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     nothing behind and never raises. `secrets` are the keys of
     `config_json`, at any depth, whose values are never shown. `payload_format` is the one that this type
     takes whatever a subscription asks for (it is not compressed then); None: what the subscription says.
-    `mqtt_topics` says that clients choose topics of MQTT.
+    `mqtt_topics` says that clients choose topics of MQTT. `max_payload` is how many bytes of a payload the
+    destination takes at most, `address` the topic on the wire for a filled one and its payload.
     """
 
     name: str
@@ -115,6 +126,8 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     payload_format: str | None = None
     schema: type[msgspec.Struct] = Nothing
     mqtt_topics: bool = False
+    max_payload: Callable[[Any], int | None] = unlimited
+    address: Callable[[Any, Identity, str, bytes], str] = unchanged
 
     def refuse_slips(self, config_json: dict[str, Any] | None) -> None:
         """Raises `Refusal` for a key of what a client sends that is not known, or a template that is hardly

@@ -55,6 +55,11 @@ def target(_config: None, _topic: str | None, _identity: Identity) -> Target:
     return TARGET
 
 
+def address(_config: None, identity: Identity, topic: str, _payload: bytes) -> str:
+    """Below the agent's root, once that is known."""
+    return topic if identity.cloud is None else f"{cloud_topics.root(identity.cloud)}/{topic}"
+
+
 def driver(_config: None, identity: Identity, listener: Listener) -> Driver:
     """Raises `Refusal` when what provisioning said is unusable."""
     if identity.cloud is None:
@@ -97,5 +102,12 @@ def _connection(cloud: Cloud) -> tuple[Broker, Login]:
 
 
 DESTINATION = DestinationType(
-    name="iotistica", check=check, target=target, driver=driver, test=test, secrets=(), schema=Given
+    name="iotistica",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=(),
+    schema=Given,
+    address=address,
 )

@@ -50,4 +50,5 @@ DESTINATION = DestinationType(
     secrets=SECRETS,
     schema=Given,
     mqtt_topics=True,
+    max_payload=lambda config: config.max_payload,
 )
