@@ -5,24 +5,20 @@ import contextlib
 import re
 import ssl
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 
-from actors.connections import os_errors
-from actors.connections.connection import Permanent, Transient
+from actors.connections import os_errors, retry_after
+from actors.connections.certificates import untrusted
+from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.influxdb_config import Config, tls_context
 
 if TYPE_CHECKING:
     from influxdb_client.service.write_service import WriteService
 
 TIMED_OUT = "Connection timed out"
-MAX_RETRY_AFTER = 3600.0
-"""Seconds; a wrong clock, here or there, must not stop publishing for years."""
-
 _SHOWN = 120
 _READ = 4096
 # 2.0 and others refuse a write of nothing, but only once they have accepted token, org and bucket.
@@ -104,7 +100,7 @@ class Writes:
         except TimeoutError as error:
             raise Transient(TIMED_OUT) from error
         except aiohttp.ClientConnectorCertificateError as error:
-            raise Permanent(self._untrusted(error)) from error
+            raise self._untrusted(error) from error
         except aiohttp.ClientConnectorError as error:
             raise Transient(f"{os_errors.reason(error.os_error)} ({config.where})") from error
         except OSError as error:
@@ -114,7 +110,7 @@ class Writes:
         except aiohttp.ClientError as error:
             raise Transient(f"{config.where} does not speak HTTP: {type(error).__name__}") from error
         text = body.decode(errors="replace").replace(config.token, "***") or response.reason or ""
-        return Answer(response.status, text, _retry_after(response.headers.get("Retry-After")))
+        return Answer(response.status, text, retry_after.seconds(response.headers))
 
     def failure(self, answer: Answer) -> Transient | Permanent:
         """What an answer says of the access or the server."""
@@ -128,10 +124,11 @@ class Writes:
                 return Permanent(f'Org "{config.org}" or bucket "{config.bucket}" not found')
         return Transient(answer.text, answer.retry_after)
 
-    def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> str:
+    def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> NoConnection:
         cause = error.certificate_error
-        why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
-        return f"The certificate of {self._config.where} is not trusted: {why}"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return untrusted(self._config.where, cause)
+        return Permanent(f"The certificate of {self._config.where} is not trusted: {cause}")
 
 
 @contextlib.asynccontextmanager
@@ -168,20 +165,6 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     while len(body) < _READ and (more := await response.content.read(_READ - len(body))):
         body += more
     return body
-
-
-def _retry_after(header: str | None) -> float:
-    """Seconds from now; the header has seconds or a date (RFC 9110 section 10.2.3)."""
-    if header is None:
-        return 0.0
-    if header.isascii() and header.isdigit():
-        return min(float(header), MAX_RETRY_AFTER)
-    try:
-        until = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def _shown(text: str) -> str:
