@@ -13,6 +13,7 @@ from actors.publish.destinations import external, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.mqtt_session import Addressed
 from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Room, Target
@@ -131,7 +132,7 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         config.broker,
         lambda: login(config),
         listener,
-        address=partial(address, config, identity),
+        session=Addressed(partial(address, config, identity)),
         max_payload=MAX_PAYLOAD,
     )
 

@@ -14,7 +14,7 @@ MAX_PAYLOAD = 268_435_455 - MAX_TEXT - 4
 
 class Broker(msgspec.Struct, frozen=True):
     """`ca`, `cert` and `key` are PEM texts, `keepalive` is in seconds, `path` that of the websocket;
-    `alpn` is the protocol to ask for where a port serves several."""
+    `alpn` is the protocol to ask for where a port serves several; `version` is as on the wire: 4 or 5."""
 
     host: str
     port: int
@@ -27,6 +27,7 @@ class Broker(msgspec.Struct, frozen=True):
     reject_unauthorized: bool = True
     keepalive: int = 60
     alpn: str | None = None
+    version: int = 4
 
 
 class Login(msgspec.Struct, frozen=True):

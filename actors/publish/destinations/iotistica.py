@@ -1,6 +1,7 @@
 """Destination `iotistica`: the cloud's own broker, which provisioning says (spec 02 sections 8.1 and 9)."""
 
 import secrets
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.mqtt_session import Addressed
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import MAX_BYTES, Target
 from actors.system.checking import checked
@@ -67,8 +69,8 @@ def driver(_config: None, identity: Identity, listener: Listener) -> Driver:
     from actors.publish.destinations.mqtt_driver import MqttDriver
 
     broker, login = _connection(identity.cloud)
-    root = cloud_topics.root(identity.cloud)
-    return MqttDriver(broker, lambda: login, listener, address=lambda topic, _: f"{root}/{topic}")
+    session = Addressed(partial(address, None, identity))
+    return MqttDriver(broker, lambda: login, listener, session=session)
 
 
 async def test(_config: None, identity: Identity) -> DestinationTested:
