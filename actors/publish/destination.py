@@ -14,7 +14,7 @@ from actors.connections.retry import ByAbsence
 from actors.publish import destinations
 from actors.publish.ages import Ages
 from actors.publish.destinations.driver import Driver, Identity
-from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
+from actors.publish.driver_events import Delivered, Expiring, Rejected, RejectedPart, Teller
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import HARD_BOUND, Limits, Outbox
 from actors.publish.pace import Flow
@@ -233,6 +233,14 @@ class Destination(StoreClient, Retiring):
             return
         self._reject(self.outbox, message.seqs, message.reason)
         self._go_on()
+
+    def receiveMsg_RejectedPart(self, message: RejectedPart, sender: ActorAddress) -> None:
+        if message.number != self.number or self.outbox is None:
+            return
+        now_ms = unix_ms()
+        if self.outbox.rejected_part(message.seq, message.payload, message.reason, now_ms):
+            log.warning("%s: part of a payload is rejected for good: %s", self.peer, message.reason)
+            self.reporting.note(f"rejected: {message.reason}")
 
     def _reject(self, outbox: Outbox, seqs: list[int], reason: str) -> None:
         count = outbox.rejected(seqs, reason, unix_ms())

@@ -24,6 +24,10 @@ class Listener(Protocol):
     def rejected(self, seqs: list[int], reason: str) -> None:
         """The destination will never take these payloads, whoever sends them; the others it may."""
 
+    def rejected_part(self, seq: int, payload: bytes, reason: str) -> None:
+        """The destination will never take this part of a payload, itself a payload; what becomes of the rest
+        is told afterwards."""
+
     def lost(self, error: NoConnection) -> None:
         """An established connection has ended by itself; once per connection."""
 
@@ -37,6 +41,8 @@ class Nobody(Listener):
     def delivered(self, seqs: list[int]) -> None: ...
 
     def rejected(self, seqs: list[int], reason: str) -> None: ...
+
+    def rejected_part(self, seq: int, payload: bytes, reason: str) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...
 
