@@ -20,6 +20,7 @@ from actors.publish.formats import MessageIds, encode
 from actors.publish.messages import DeadLettersListed, ListDeadLetters
 from actors.publish.sparkplug.node import LATE_MS
 from actors.readings.batch import Batch
+from actors.readings.messages import ForgetSource
 from storage import timestamps
 
 OFFLINE = "DEVICE_OFFLINE"
@@ -241,6 +242,22 @@ async def test_a_device_that_is_offline_dies_and_its_readings_are_off_the_disk(r
         "DDATA pump",
     ]
     await rig.reported(id, lambda report: report.delivered == 7)
+
+
+async def test_a_device_whose_endpoint_goes_dies(rig: Rig) -> None:
+    id = await rig.begin()
+    await rig.add_subscription(id, payload_format="tags", route_json={"topic": "plant"})
+    await rig.routed()
+    rig.poll_lines(0)
+    await rig.told(0)
+    rig.base.tell(rig.router, ForgetSource("uuid-of-line-2"))
+    await rig.until(lambda: rig.host.verbs[-1] == "DDEATH line-2")
+    rig.sources.pop("line-2")
+    rig.poll_lines(1)
+    await rig.told(1)
+    await rig.settle(id)
+    assert rig.host.verbs.count("DBIRTH line-2") == 2
+    assert rig.host.verbs.count("DDEATH line-2") == 1
 
 
 async def test_a_payload_that_is_too_large_is_a_dead_letter_and_leaves_no_gap(rig: Rig) -> None:

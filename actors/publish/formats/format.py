@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from actors.publish.formats.message_ids import MessageIds
-from actors.readings.batch import Batch
+from actors.readings.batch import Batch, Source
 from actors.readings.interest import Points
 
 Piece = tuple[Batch, Points]
@@ -18,7 +18,8 @@ class Format(msgspec.Struct, frozen=True):
 
     An `internal` format is a destination type's own: no subscription can ask for it. What is no `json` is
     never compressed and cannot tell events. A format with `addresses` has topics of its own: only
-    destination types that say where its payloads go take it (`DestinationType.targets`).
+    destination types that say where its payloads go take it (`DestinationType.targets`). `ended` is what to
+    publish when a source is no more, if anything.
     """
 
     name: str
@@ -27,3 +28,4 @@ class Format(msgspec.Struct, frozen=True):
     internal: bool = False
     json: bool = True
     addresses: bool = False
+    ended: Callable[[Source], bytes] | None = None

@@ -6,7 +6,9 @@ show as it is::
 
     {"sparkplug":1,"device":"press-4","names":["oil_temp"],"units":["degC"],"timestamp":1741083325004,"values":[61.4]}
 
-`codes`, a quality code or null for each value, follow when any is not GOOD.
+`codes`, a quality code or null for each value, follow when any is not GOOD. When a device is no more::
+
+    {"sparkplug":1,"device":"press-4","ended":true}
 """
 
 from collections.abc import Sequence
@@ -27,14 +29,15 @@ _HEAD = b'{"sparkplug":1,'
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """A payload as it is read back. `units` and `values` belong to `names`, which are all different; so do
-    `codes`, None when every value is GOOD."""
+    `codes`, None when every value is GOOD. Of a device that has `ended` there is nothing else."""
 
     device: str
-    names: list[str]
-    units: list[str | None]
-    timestamp: int
-    values: list[Any]
+    names: list[str] = []
+    units: list[str | None] = []
+    timestamp: int = 0
+    values: list[Any] = []
     codes: list[str | None] | None = None
+    ended: bool = False
 
 
 def is_stored(payload: bytes) -> bool:
@@ -63,6 +66,10 @@ class _Prepared(msgspec.Struct, frozen=True):
 
     head: bytes
     points: Points
+
+
+def _ended(source: Source) -> bytes:
+    return b'%b"device":%b,"ended":true}' % (_HEAD, _encode(device_id(source)))
 
 
 def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes:
@@ -95,4 +102,4 @@ _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Stored)
 _prepared = PerSource(_prepare)
 
-FORMAT = Format(NAME, True, _payload, json=False, addresses=True)
+FORMAT = Format(NAME, True, _payload, json=False, addresses=True, ended=_ended)

@@ -133,6 +133,8 @@ class Node:
             stored = sparkplug.read(payload)
         except msgspec.DecodeError as error:
             return Sending([], f"Not a payload of format {sparkplug.NAME}: {error}")
+        if stored.ended:
+            return Sending(self._forget(stored.device, now))
         device = self._devices.get(stored.device)
         if device is None:
             device = self._devices[stored.device] = Device(stored.device)
@@ -154,6 +156,15 @@ class Node:
         if device.offline and not self._late:
             self._tell_death(device, now, messages)
         return Sending(messages, refused)
+
+    def _forget(self, id: str, now: int) -> list[Message]:
+        messages: list[Message] = []
+        device = self._devices.pop(id, None)
+        if device is not None:
+            self._behind.pop(id, None)
+            self._owed.pop(id, None)
+            self._tell_death(device, now, messages)
+        return messages
 
     def wants_rebirth(self, topic: str, payload: bytes) -> bool:
         """Whether a message that came is the command to be born again."""
