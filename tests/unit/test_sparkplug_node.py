@@ -468,6 +468,7 @@ def test_the_data_of_a_device_whose_birth_is_too_large_is_refused_and_no_other_s
         b'{"sparkplug":1,',
         b'{"timestamp":1,"node":"press"}',
         b'{"sparkplug":1,"device":"a","names":["b"],"units":[null],"timestamp":1,"values":[]}',
+        b'{"sparkplug":2,"device":"a","names":["b"],"units":[null],"timestamp":1,"values":[1]}',
     ],
 )
 def test_what_is_no_payload_of_this_format_is_refused(line: Line, payload: bytes) -> None:

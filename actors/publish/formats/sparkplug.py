@@ -24,13 +24,16 @@ from actors.readings.interest import Points, indices
 from actors.readings.source_topics import level
 
 NAME = "sparkplug"
-_HEAD = b'{"sparkplug":1,'
+_MARK = b'{"sparkplug":'
+_VERSION = 1
+_HEAD = b"%b%d," % (_MARK, _VERSION)
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """A payload as it is read back. `units` and `values` belong to `names`, which are all different; so do
     `codes`, None when every value is GOOD. Of a device that has `ended` there is nothing else."""
 
+    sparkplug: int
     device: str
     names: list[str] = []
     units: list[str | None] = []
@@ -42,12 +45,14 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
 def is_stored(payload: bytes) -> bool:
     """Whether this format made it; no other format's payloads begin like that."""
-    return payload.startswith(_HEAD)
+    return payload.startswith(_MARK)
 
 
 def read(payload: bytes) -> Stored:
     """Raises `msgspec.DecodeError` for what is none."""
     stored = _decoder.decode(payload)
+    if stored.sparkplug != _VERSION:
+        raise msgspec.DecodeError(f"it is of version {stored.sparkplug}, which is not known")
     lists = [stored.units, stored.values, *([] if stored.codes is None else [stored.codes])]
     if any(len(one) != len(stored.names) for one in lists):
         raise msgspec.DecodeError("names, units, values and codes do not belong together")

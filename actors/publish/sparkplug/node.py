@@ -57,7 +57,7 @@ class Node:
     def __init__(self, group: str, node: str, max_payload: int) -> None:
         self._group = group
         self._node = node
-        self._max_payload = max_payload
+        self._max_payload = self._most = max_payload
         self._payload = payload_class()
         self._bd_seq = secrets.randbelow(_ROUND)
         self._seq = 0
@@ -78,8 +78,8 @@ class Node:
         return self._topic("NCMD")
 
     def limit(self, max_payload: int) -> None:
-        """Larger payloads are refused from now on."""
-        self._max_payload = min(self._max_payload, max_payload)
+        """Larger payloads are refused for the rest of this connection."""
+        self._most = min(self._most, max_payload)
 
     def will(self, now: int) -> Message:
         """What the broker is to publish when the connection ends, which is about to begin. All that was told
@@ -89,6 +89,7 @@ class Node:
             known.clear()
         self._alias = 1
         self._late = False
+        self._most = self._max_payload
         return self.death(now)
 
     def death(self, now: int) -> Message:
@@ -208,8 +209,8 @@ class Node:
 
     def _tell(self, verb: str, device: Device, payload: Any, messages: list[Message]) -> str | None:
         octets = payload.SerializeToString()
-        if len(octets) > self._max_payload:
-            return f"The {verb} has {len(octets)} bytes; {self._max_payload} is the most allowed"
+        if len(octets) > self._most:
+            return f"The {verb} has {len(octets)} bytes; {self._most} is the most allowed"
         self._seq = payload.seq
         messages.append(Message(f"{self._topic(verb)}/{device.id}", octets))
         return None
