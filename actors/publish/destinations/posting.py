@@ -8,22 +8,21 @@ import socket
 import ssl
 import weakref
 from collections.abc import Coroutine, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from actors.connections import os_errors
 from actors.connections.connection import Permanent, Transient
+from actors.connections.dialing import addresses
 from actors.connections.outflow import acknowledged
+from actors.publish.destinations.retry_after import retry_after
 
 T = TypeVar("T")
 
 TIMED_OUT = "Connection timed out"
-MAX_RETRY_AFTER = 3600.0
-"""Seconds; a wrong clock, here or there, must not stop publishing for years."""
 LONGEST = 3600.0
 """Seconds after which a request ends although its bytes move."""
 STALE = 1.0
@@ -85,7 +84,13 @@ class Posting:
         self._site = site
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, ssl=site.context, socket_factory=self._socket),
+            connector=aiohttp.TCPConnector(
+                limit=1,
+                ssl=site.context,
+                resolver=_Resolver(),
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", **site.headers},
@@ -148,7 +153,7 @@ class Posting:
             response.status,
             text or response.reason or "",
             response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-            _retry_after(response.headers.get("Retry-After")),
+            retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
         )
 
     async def _watched(self, call: Coroutine[Any, Any, T], silence: float) -> T:
@@ -190,6 +195,27 @@ class Posting:
         return f"The certificate of {self._site.where} is not trusted: {why}"
 
 
+class _Resolver(AbstractResolver):
+    """Names are resolved as for other connections."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=address[1],
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, address in await addresses(host, port)
+        ]
+
+    async def close(self) -> None: ...
+
+
 def _clock() -> float:
     return asyncio.get_running_loop().time()
 
@@ -199,17 +225,3 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     while len(body) < _READ and (more := await response.content.read(_READ - len(body))):
         body += more
     return body
-
-
-def _retry_after(header: str | None) -> float:
-    """Seconds from now; the header has seconds or a date (RFC 9110 section 10.2.3)."""
-    if header is None:
-        return 0.0
-    if header.isascii() and header.isdigit():
-        return min(float(header), MAX_RETRY_AFTER)
-    try:
-        until = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
