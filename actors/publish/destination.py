@@ -206,9 +206,13 @@ class Destination(StoreClient, Retiring):
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
-        lost = self.outbox.was_read(message.result if message.error is None else None, monotonic())
+        if message.error is None:
+            lost = self.outbox.was_read(message.result.rows, monotonic(), message.result.lost)
+        else:
+            lost = self.outbox.was_read(None, monotonic())
         if lost:
             log.error("%s: %d stored readings are gone from the database", self.peer, lost)
+            self.reporting.note(f"{lost} stored readings are gone from the database")
         if message.error is None:
             self._enforce(monotonic())
             self._pump()
@@ -259,15 +263,15 @@ class Destination(StoreClient, Retiring):
         assert self.outbox is not None
         commit = self.outbox.commit(monotonic(), force) if self.store_answers() else None
         if commit is not None:
-            self.ask_store("commit", stored.commit, self.id, commit.rows(), commit.done, commit.dead)
+            what = (commit.rows(), commit.done, commit.dead, self.outbox.limits.disk_percent)
+            self.ask_store("commit", stored.commit, self.id, *what)
 
     def _commit_done(self, message: Transacted) -> None:
         assert self.outbox is not None
-        self.outbox.committed(message.error is None)
+        self.outbox.committed(message.error is None, message.result)
         if message.error is not None:
             return  # the next tick tries again
-        # The store counts them when there are new ones only.
-        self.reporting.dead_letters = message.result or self.reporting.dead_letters
+        self.reporting.dead_letters = message.result.dead_letters
         if self.securing:
             self.secure()
             return
@@ -315,7 +319,8 @@ class Destination(StoreClient, Retiring):
         assert self.outbox is not None
         dropped = self.outbox.enforce(now) + self.outbox.shed()
         if dropped and self.reporting.dropped(now):
-            log.warning("%s: outbox is over its limits, the oldest readings are dropped", self.peer)
+            what = "share of the disk" if self.outbox.short_of_disk else "limits"
+            log.warning("%s: outbox is over its %s, the oldest readings are dropped", self.peer, what)
 
     def _save_marks(self, outbox: Outbox, now: float) -> None:
         """While something waits: how long it has, for the next run."""
@@ -430,7 +435,7 @@ class Destination(StoreClient, Retiring):
             for payload in one.payloads
         ]
         limits = start.limits
-        call = (start.id, payloads, limits.max_rows, limits.max_bytes)
+        call = (start.id, payloads, limits.max_rows, limits.max_bytes, limits.disk_percent)
         return start.store, Transact(Spilled(len(payloads)), stored.append, call)
 
     def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:

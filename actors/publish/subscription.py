@@ -120,7 +120,7 @@ class Subscription(Actor):
     # Events
 
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
-        if not self.format.internal:
+        if self.format.json:
             payload = formats.encode_event(self.compression, message.body, self.ids)
             self.send(self.destination, Publish(self._event_topic(message.topic), [payload]))
 

@@ -78,6 +78,7 @@ class Rig(PublishingSystem):
         config_json = counterpart.config_json(counterpart.relay, right)
         destination = await self.new_destination(name, counterpart.type, config_json)
         route_json = counterpart.route_json | fields.pop("route_json", {})
+        fields.setdefault("payload_format", counterpart.payload_format)
         await self.add_subscription(destination.id, route_json=route_json, **fields)
         return destination.id
 
@@ -168,7 +169,7 @@ def repeated(readings: Iterable[Reading]) -> set[Reading]:
     return {reading for reading, count in Counter(readings).items() if count > 1}
 
 
-@pytest.fixture(params=destinations.TYPES)
+@pytest.fixture(params=COUNTERPARTS)
 async def counterpart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Counterpart]:
     async with COUNTERPARTS[request.param](tmp_path / "server") as running:
         yield running
@@ -199,7 +200,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_type_has_a_counterpart() -> None:
-    assert COUNTERPARTS.keys() == set(destinations.TYPES)
+    assert {each.type for each in COUNTERPARTS.values()} == set(destinations.TYPES)
 
 
 # Outages
@@ -330,11 +331,11 @@ async def test_a_new_connection_waits_for_what_is_in_flight(rig: Rig, counterpar
 async def test_subscriptions_change_while_readings_are_in_flight(rig: Rig, counterpart: Counterpart) -> None:
     id = await rig.begin(topics=["modbus/line-1/#", "modbus/end/#"])
     [first] = rig.instance(id).config.subscriptions
-    route_json = counterpart.route_json
+    fields = {"route_json": counterpart.route_json, "payload_format": counterpart.payload_format}
     with counterpart.relay.answers.held():
         rig.poll(*range(20), endpoint="line-1")
         await rig.under_way(id, ("line-1", 0), 20)
-        await rig.add_subscription(id, topics=["modbus/line-2/#"], route_json=route_json)
+        await rig.add_subscription(id, topics=["modbus/line-2/#"], **fields)
         rig.poll(*range(20), endpoint="line-2")
         await rig.change_subscription(first.id, topics=["modbus/line-1/#", "modbus/line-3/#", "modbus/end/#"])
         rig.poll(*range(20, 40), endpoint="line-1")

@@ -64,7 +64,7 @@ def test_version_1_keeps_its_rows(tmp_path: Path) -> None:
     assert subscription.parent_id == destination.id
     assert identity.load_or_create(database, None, None, None).name == "press-hall"
     assert [device.identifier for device in devices.load(database)] == ["17"]
-    assert outbox.load(database, destination.id, 0, 10, 1000) == [
+    assert outbox.load(database, destination.id, 0, 10, 1000).rows == [
         OutboxRow(41, "plant/line-1", b"\x00\xff\x80{}", 1767225600000),
         OutboxRow(42, "plant/line-1", b"{}", 1767225601000),
     ]
@@ -92,7 +92,21 @@ def test_version_3_keeps_its_counts(tmp_path: Path) -> None:
     database = open_database(restored(tmp_path, "0003_outbox_counts"))
     assert outbox.summaries(database) == {2: OutboxSummary(2, 4, 1767225601000, 44, dead_letters=1)}
     outbox.append(database, 2, [outbox.Payload("t", b"new", 5)], 100, 100)
-    assert [row.seq for row in outbox.load(database, 2, 0, 10, 1000)] == [42, 43, 45]
+    assert [row.seq for row in outbox.load(database, 2, 0, 10, 1000).rows] == [42, 43, 45]
+    database.close()
+
+
+def test_version_5_keeps_its_groups(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0005_outbox_groups"))
+    found = outbox.summary(database, 2)
+    assert found is not None
+    assert (found.rows, found.oldest, found.last_seq, found.dead_letters) == (4, 1767225601000, 47, 1)
+    assert outbox.load(database, 2, 0, 10, 1000).rows == [
+        OutboxRow(42, "plant/line-1", b"{}", 1767225601000),
+        OutboxRow(45, "plant/line-1", b"{}", 1767225605000),
+        OutboxRow(46, "plant/line-2", b"\x00\xff\x80{}", 1767225606000, qos=0, retain=True),
+        OutboxRow(47, "plant/line-1", b"{}", 1767225607000, retain=True),
+    ]
     database.close()
 
 

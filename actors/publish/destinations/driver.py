@@ -1,7 +1,7 @@
 """What a file under `destinations/` exports: one `DestinationType` named `DESTINATION`."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -119,6 +119,8 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     nothing behind and never raises. `secrets` are the keys of
     `config_json`, at any depth, whose values are never shown. `payload_format` is the one that this type
     takes whatever a subscription asks for (it is not compressed then); None: what the subscription says.
+    `targets` are, by name, the payload formats with topics of their own that it takes, each with the `target`
+    that takes the place of the other for them; what it refuses may also be `payload_format`.
     `mqtt_topics` says that clients choose topics of MQTT. `max_payload` is how many bytes of a payload the
     destination takes at most, `address` the topic on the wire for a filled one and its payload.
     """
@@ -130,6 +132,7 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     test: Callable[[Any, Identity], Awaitable[DestinationTested]]
     secrets: tuple[str, ...]
     payload_format: str | None = None
+    targets: Mapping[str, Callable[[Any, str | None, Identity], Target]] = {}
     schema: type[msgspec.Struct] = Nothing
     mqtt_topics: bool = False
     max_payload: Callable[[Any], int | None] = unlimited

@@ -12,6 +12,7 @@ from actors.publish.destinations import influxdb_answers as answers
 from actors.publish.destinations.driver import Listener, Outgoing
 from actors.publish.destinations.http_url import where
 from actors.publish.destinations.influxdb_config import Config, tls_context
+from actors.publish.destinations.influxdb_requests import requesting
 from actors.publish.destinations.line_fields import kind_of, name_of, series_of, take_apart
 from actors.publish.destinations.posting import Answer, Posting, Site
 from actors.publish.destinations.posting_driver import PostingDriver, halves
@@ -204,17 +205,14 @@ def _key(line: Line, name: bytes, value: bytes) -> Key:
 
 def site_of(config: Config) -> Site:
     """Where points are written. Reading the system's authorities takes tens of ms."""
+    context = tls_context(config)
     return Site(
         where=where(config.url),
         url=f"{config.url}/api/v2/write",
-        context=tls_context(config),
-        headers={
-            "Authorization": f"Token {config.token}",
-            "Content-Type": "text/plain; charset=utf-8",
-            "Accept": "application/json",
-        },
-        params={"org": config.org, "bucket": config.bucket, "precision": config.precision},
+        context=context,
+        headers={},
         secrets=(config.token,),
+        requesting=functools.partial(requesting, config, context),
     )
 
 

@@ -138,7 +138,11 @@ class MqttDriver(Driver):
 
     def _write(self, link: Link, message: Outgoing) -> None:
         try:
-            topic, payload = self._session.outgoing(message)
+            told = self._session.outgoing(message)
+            if told is None:
+                link.prove(message)
+                return
+            topic, payload = told
             reason = self._unsendable(topic, payload)
             if reason is None:
                 properties = self._properties_of(message) if self._broker.version == V5 else None

@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import weakref
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
@@ -61,8 +61,13 @@ def shown(text: str) -> str:
     return " ".join(text.split())[:_SHOWN]
 
 
+Requesting = Callable[[bytes, Mapping[str, str], str], Awaitable[aiohttp.ClientResponse]]
+"""Makes one request of a body, further headers and a method; it does not follow redirects."""
+
+
 class Site(msgspec.Struct, frozen=True):
-    """Who is asked, and how. `where` is the server in words; `secrets` are never repeated in an answer."""
+    """Who is asked, and how. `where` is the server in words; `secrets` are never repeated in an answer.
+    `requesting` says who makes the requests over a session, if a library of the server's own does."""
 
     where: str
     url: str
@@ -71,6 +76,7 @@ class Site(msgspec.Struct, frozen=True):
     params: dict[str, str] = {}
     method: str = "POST"
     secrets: tuple[str, ...] = ()
+    requesting: Callable[[aiohttp.ClientSession], Requesting] | None = None
 
 
 class Posting:
@@ -96,6 +102,7 @@ class Posting:
             headers={"Accept-Encoding": "identity", **site.headers},
             trust_env=False,
         )
+        self._request = self._plain if site.requesting is None else site.requesting(self._session)
         self._answered_at = math.inf
 
     async def aclose(self) -> None:
@@ -135,25 +142,28 @@ class Posting:
         return await self._watched(self._exchange(body, headers, method), silence)
 
     async def _exchange(self, body: bytes, headers: Mapping[str, str], method: str) -> Answer:
-        site = self._site
-        # A stream, which aiohttp writes piece by piece.
-        async with self._session.request(
-            method,
-            site.url,
-            params=site.params,
-            data=io.BytesIO(body),
-            headers=headers,
-            allow_redirects=False,
-        ) as response:
+        async with await self._request(body, headers, method) as response:
             begun = await _beginning(response)
         text = begun.decode(errors="replace")
-        for secret in site.secrets:
+        for secret in self._site.secrets:
             text = text.replace(secret, "***")
         return Answer(
             response.status,
             text or response.reason or "",
             response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
             retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
+        )
+
+    async def _plain(self, body: bytes, headers: Mapping[str, str], method: str) -> aiohttp.ClientResponse:
+        site = self._site
+        return await self._session.request(
+            method,
+            site.url,
+            params=site.params,
+            # A stream, which aiohttp writes piece by piece.
+            data=io.BytesIO(body),
+            headers=headers,
+            allow_redirects=False,
         )
 
     async def _watched(self, call: Coroutine[Any, Any, T], silence: float) -> T:

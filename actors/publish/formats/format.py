@@ -16,11 +16,14 @@ class Format(msgspec.Struct, frozen=True):
     """One payload format. `payload` gets one or more pieces of the same source, a single one when
     `per_poll`; None means nothing to publish.
 
-    An `internal` format is a destination type's own: no subscription can ask for it, it is never
-    compressed and cannot tell events.
+    An `internal` format is a destination type's own: no subscription can ask for it. What is no `json` is
+    never compressed and cannot tell events. A format with `addresses` has topics of its own: only
+    destination types that say where its payloads go take it (`DestinationType.targets`).
     """
 
     name: str
     per_poll: bool
     payload: Callable[[Sequence[Piece], MessageIds], bytes | None]
     internal: bool = False
+    json: bool = True
+    addresses: bool = False
