@@ -24,6 +24,7 @@ RUNS = (*LOADS, "w2x5", *OUTAGES)
 TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
 SHARED = ("second", "sharing tags", "sharing custom")
 FORMATS = ("custom", "tags", "ecp", "line-protocol")
+RECONNECTS = tuple(f"reconnects {scheme}" for scheme in ("mqtt", "mqtts", "ws", "wss"))
 RINGS = ("actors 10", "actors 1,000", "actors 10,000")
 # The edges of a window of 20 s may cut off 0.5 % of the polls: of 5,000 points/s, 4,975 must be seen.
 TARGETS = {
@@ -53,6 +54,9 @@ TARGETS = {
     **{(run, "RSS growth MB"): Target(15) for run in OUTAGES},
     **{(run, "second / first"): Target(0.33) for run in SHARED},
     **{(f"format {format}", "second / first"): Target(0.33) for format in FORMATS},
+    **{(run, "RSS growth MB"): Target(3) for run in RECONNECTS},
+    **{(run, "descriptors left"): Target(0) for run in RECONNECTS},
+    **{(run, "tasks left"): Target(0) for run in RECONNECTS},
     **{(ring, "messages/s"): Target(300_000, at_least=True) for ring in RINGS},
     **{(ring, "bytes/idle actor"): Target(3_072) for ring in RINGS},
     ("idle", "RSS MB"): Target(80),

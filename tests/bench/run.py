@@ -21,7 +21,7 @@ from many import measure_many
 from outage import measure_outage
 from processes import in_own_group
 from rig import LOADS, ONE, WARM_UP_S, start_agent
-from scripts import measure_actors, measure_formats, measure_polls, measure_sharing
+from scripts import measure_actors, measure_formats, measure_polls, measure_reconnects, measure_sharing
 from start import measure_start
 from subscriptions import measure_five, measure_second
 
@@ -51,6 +51,7 @@ def benchmarks(
         "formats": measure_formats,
         "sharing": measure_sharing,
         "polls": measure_polls,
+        "reconnects": measure_reconnects,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
         "floor": measure_floor,
