@@ -50,6 +50,7 @@ async def open_websocket(
     try:
         opened = await _handshake(session, broker, tls)
     except BaseException:
+        opening.note()  # TLS may not have got anywhere
         await session.close()
         raise
     assert opening.response is not None
@@ -119,6 +120,10 @@ class _Opening:
         return trace
 
     async def _connected(self, *_: Any) -> None:
+        self.note()
+
+    def note(self) -> None:
+        """Say which address TCP has reached."""
         for each in self._sockets:
             with contextlib.suppress(OSError):  # one that has lost the race
                 self._reached(each.getpeername())
