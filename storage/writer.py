@@ -11,9 +11,11 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
+from storage.chores import Chores
 from storage.damage import suspect
 from storage.database import Database
 from storage.errors import Kind, StorageError, kind_of
+from storage.packing import Packing
 from storage.space import Space
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class _Job(NamedTuple):
 class _Outcome(NamedTuple):
     result: Any = None
     error: BaseException | None = None
+    wrote: bool = False
 
 
 class Refused(NamedTuple):
@@ -56,8 +59,8 @@ class Writer:
 
     Jobs that wait when a transaction begins share it, each in a savepoint: one that raises is undone
     alone. A future is resolved when its job is on disk, in the order of `submit`, on the writer's thread.
-    While none waits, space that is not used any more goes back to the file system. `jobs` counts jobs
-    run, `commits` transactions committed.
+    While none waits, rows are packed, and space that is not used any more goes back to the file system.
+    `jobs` counts jobs run, `commits` transactions committed.
     """
 
     def __init__(self, open: Callable[[], Database]) -> None:
@@ -123,17 +126,18 @@ class Writer:
             return
         self._opened.set_result(database)
         try:
-            space = Space(database.db.conn, database.path, partial(self._suspect, database.path))
-            while self._run_next_group(database, space):
+            damaged = partial(self._suspect, database.path)
+            chores = Chores(Packing(database, damaged), Space(database, damaged))
+            while self._run_next_group(database, chores):
                 pass
         finally:
             self._end()
             self._refuse_waiting()
             database.close()
 
-    def _run_next_group(self, database: Database, space: Space) -> bool:
+    def _run_next_group(self, database: Database, chores: Chores) -> bool:
         """False at the end. A function, so that no local keeps payloads alive while waiting."""
-        group = self._next_group(space)
+        group = self._next_group(chores)
         jobs = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes = self._transact(database, jobs)
         self._suspect_damage(database, outcomes)
@@ -145,10 +149,10 @@ class Writer:
                 job.future.set_exception(outcome.error)
         return bool(group)
 
-    def _next_group(self, space: Space) -> list[_Job]:
+    def _next_group(self, chores: Chores) -> list[_Job]:
         """At least one job, and those already waiting behind it; none at the end."""
         group: list[_Job] = []
-        job = self._next_job(space)
+        job = self._next_job(chores)
         while job is not None:
             group.append(job)
             if len(group) == MAX_GROUP:
@@ -161,17 +165,18 @@ class Writer:
         self._waiting.put(None)
         return group
 
-    def _next_job(self, space: Space) -> _Job | None:
-        """Waits for one, giving space back meanwhile."""
+    def _next_job(self, chores: Chores) -> _Job | None:
+        """Waits for one, doing chores meanwhile."""
+        chores.catch_up()
         try:
             return self._waiting.get_nowait()
         except Empty:
             pass
         while True:
             try:
-                return self._waiting.get(timeout=space.pause())
+                return self._waiting.get(timeout=chores.pause())
             except Empty:
-                space.step()
+                chores.step()
 
     def _suspect_damage(self, database: Database, outcomes: list[_Outcome]) -> None:
         for outcome in outcomes:
@@ -192,6 +197,9 @@ class Writer:
         """One transaction; without a job's fault all of it is stored or nothing."""
         if not jobs:
             return []
+        trouble = database.look()
+        if trouble is not None and not trouble.readable:
+            return [_Outcome(error=trouble.error()) for _ in jobs]
         connection = database.db.conn
         outcomes: list[_Outcome] = []
         try:
@@ -209,7 +217,7 @@ class Writer:
             return [one if one.error else _Outcome(error=_failed(error)) for one in outcomes]
         self.jobs += len(jobs)
         self.commits += 1
-        return outcomes
+        return _found_again(database, outcomes) if trouble is None else outcomes
 
     def _refuse_waiting(self) -> None:
         while True:
@@ -222,10 +230,15 @@ class Writer:
 
 
 def _run_job(database: Database, job: _Job) -> _Outcome:
+    """A job that writes what nobody would find again is undone."""
     connection = database.db.conn
     connection.execute("SAVEPOINT job")
+    before = connection.total_changes
     try:
         result = job.call(database, *job.args)
+        wrote = connection.total_changes != before
+        if wrote and database.trouble is not None:
+            raise database.trouble.error()
     except BaseException as error:
         if not connection.in_transaction:
             raise _TransactionLost(error) from error
@@ -233,7 +246,20 @@ def _run_job(database: Database, job: _Job) -> _Outcome:
         connection.execute("RELEASE job")
         return _Outcome(error=_reported(error))
     connection.execute("RELEASE job")
-    return _Outcome(result)
+    return _Outcome(result, wrote=wrote)
+
+
+def _found_again(database: Database, outcomes: list[_Outcome]) -> list[_Outcome]:
+    """What was committed in the very moment in which the files were taken away is not known to be stored."""
+    if not any(outcome.wrote for outcome in outcomes):
+        return outcomes
+    trouble = database.look()
+    if trouble is None:
+        return outcomes
+    return [
+        _Outcome(error=StorageError(trouble.what, "silent")) if outcome.wrote else outcome
+        for outcome in outcomes
+    ]
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -14,7 +14,7 @@ from actors.connections.retry import ByAbsence
 from actors.publish import destinations
 from actors.publish.ages import Ages
 from actors.publish.destinations.driver import Driver, Identity
-from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
+from actors.publish.driver_events import Delivered, Expiring, Rejected, RejectedPart, Teller
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import HARD_BOUND, Limits, Outbox
 from actors.publish.pace import Flow
@@ -206,9 +206,13 @@ class Destination(StoreClient, Retiring):
 
     def _read_done(self, message: Transacted) -> None:
         assert self.outbox is not None
-        lost = self.outbox.was_read(message.result if message.error is None else None, monotonic())
+        if message.error is None:
+            lost = self.outbox.was_read(message.result.rows, monotonic(), message.result.lost)
+        else:
+            lost = self.outbox.was_read(None, monotonic())
         if lost:
             log.error("%s: %d stored readings are gone from the database", self.peer, lost)
+            self.reporting.note(f"{lost} stored readings are gone from the database")
         if message.error is None:
             self._enforce(monotonic())
             self._pump()
@@ -234,6 +238,14 @@ class Destination(StoreClient, Retiring):
         self._reject(self.outbox, message.seqs, message.reason)
         self._go_on()
 
+    def receiveMsg_RejectedPart(self, message: RejectedPart, sender: ActorAddress) -> None:
+        if message.number != self.number or self.outbox is None:
+            return
+        now_ms = unix_ms()
+        if self.outbox.rejected_part(message.seq, message.payload, message.reason, now_ms):
+            log.warning("%s: part of a payload is rejected for good: %s", self.peer, message.reason)
+            self.reporting.note(f"rejected: {message.reason}")
+
     def _reject(self, outbox: Outbox, seqs: list[int], reason: str) -> None:
         count = outbox.rejected(seqs, reason, unix_ms())
         if count:
@@ -252,15 +264,15 @@ class Destination(StoreClient, Retiring):
         assert self.outbox is not None
         commit = self.outbox.commit(monotonic(), force) if self.store_answers() else None
         if commit is not None:
-            self.ask_store("commit", stored.commit, self.id, commit.rows(), commit.done, commit.dead)
+            what = (commit.rows(), commit.done, commit.dead, self.outbox.limits.disk_percent)
+            self.ask_store("commit", stored.commit, self.id, *what)
 
     def _commit_done(self, message: Transacted) -> None:
         assert self.outbox is not None
-        self.outbox.committed(message.error is None)
+        self.outbox.committed(message.error is None, message.result)
         if message.error is not None:
             return  # the next tick tries again
-        # The store counts them when there are new ones only.
-        self.reporting.dead_letters = message.result or self.reporting.dead_letters
+        self.reporting.dead_letters = message.result.dead_letters
         if self.securing:
             self.secure()
             return
@@ -284,6 +296,7 @@ class Destination(StoreClient, Retiring):
         if message.number != self.life:
             return
         now = monotonic()
+        self.look_at_clock()
         if self.outbox is not None:
             self._look_after(now)
         elif not self.is_asked("summary"):
@@ -307,7 +320,8 @@ class Destination(StoreClient, Retiring):
         assert self.outbox is not None
         dropped = self.outbox.enforce(now) + self.outbox.shed()
         if dropped and self.reporting.dropped(now):
-            log.warning("%s: outbox is over its limits, the oldest readings are dropped", self.peer)
+            what = "share of the disk" if self.outbox.short_of_disk else "limits"
+            log.warning("%s: outbox is over its %s, the oldest readings are dropped", self.peer, what)
 
     def _save_marks(self, outbox: Outbox, now: float) -> None:
         """While something waits: how long it has, for the next run."""
@@ -422,7 +436,7 @@ class Destination(StoreClient, Retiring):
             for payload in one.payloads
         ]
         limits = start.limits
-        call = (start.id, payloads, limits.max_rows, limits.max_bytes)
+        call = (start.id, payloads, limits.max_rows, limits.max_bytes, limits.disk_percent)
         return start.store, Transact(Spilled(len(payloads)), stored.append, call)
 
     def receiveMsg_Transacted(self, message: Transacted, sender: ActorAddress) -> None:

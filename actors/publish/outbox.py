@@ -17,7 +17,7 @@ import msgspec
 
 from actors.publish.ages import Ages
 from storage.dead_letters import DeadLetter
-from storage.outbox import OutboxRow, OutboxSummary
+from storage.outbox import Committed, OutboxRow, OutboxSummary
 
 READ_ROWS = 500
 COMMIT_ROWS = 2000
@@ -27,7 +27,8 @@ HARD_BOUND = 8
 
 class Limits(msgspec.Struct, frozen=True):
     """What an outbox may hold (`[publish]` in `agent.toml`). `hold` is seconds before a payload that is
-    not acknowledged is committed; `strict` persists before sending."""
+    not acknowledged is committed; `strict` persists before sending; `disk_percent` is as in
+    `storage.disk`."""
 
     max_rows: int
     max_bytes: int
@@ -35,6 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     memory_bytes: int
     hold: float
     strict: bool
+    disk_percent: int = 100
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -80,13 +82,16 @@ class Outbox:
         self.ages = ages or Ages(limits.ttl_ms, last_seq=found.last_seq if found else 0)
         self.drops = Drops()
         self.rows = found.rows if found else 0
+        # What is on disk, as it is there, and what is not, as it is.
         self.bytes = found.bytes if found else 0
         self.memory = 0
         self.acknowledged = 0
         self._seq = found.last_seq if found else 0
+        self._saved_rows = self.rows
+        self._saved_bytes = self.bytes
+        self._room: int | None = None
         # What is only on disk: rows after `_read_to` and before `_tail`, but for those in `_done`.
         self._on_disk = self.rows
-        self._disk_bytes = self.bytes
         self._disk_oldest = found.oldest if found else None
         self._read_to = 0
         self._ready: deque[Entry] = deque()
@@ -121,6 +126,11 @@ class Outbox:
     @property
     def committing(self) -> bool:
         return self._committing is not None
+
+    @property
+    def short_of_disk(self) -> bool:
+        """Whether the disk allows less than the limits do."""
+        return self._room is not None and self._room < self.limits.max_bytes
 
     @property
     def oldest(self) -> int | None:
@@ -224,6 +234,16 @@ class Outbox:
                 self.memory += len(entry.payload)
         return len(self._dead) - before
 
+    def rejected_part(self, seq: int, payload: bytes, reason: str, now_ms: int) -> bool:
+        """The destination will never take this part of what is in flight, itself a payload; it becomes a dead
+        letter with the next commit. Returns whether that is in flight."""
+        entry = self._inflight.get(seq)
+        if entry is None:
+            return False
+        self._dead.append(DeadLetter(seq, entry.topic, payload, reason, entry.created_at, now_ms))
+        self.memory += len(payload)
+        return True
+
     def disconnected(self) -> None:
         """Nothing in flight will be acknowledged any more: it is to be sent again, in order."""
         ready = self._ready
@@ -239,10 +259,22 @@ class Outbox:
         entry.live = False
         self._ahead.discard(entry.seq)
         self.rows -= 1
-        self.bytes -= len(entry.payload)
+        if entry.saved:
+            self._unsave(1)
+        else:
+            self.bytes -= len(entry.payload)
         self.memory -= len(entry.payload)
         if entry.written:
             self._done.append(entry.seq)
+
+    def _unsave(self, count: int) -> None:
+        """So many of the rows on disk count no more; of what all take there, an equal part each."""
+        self._take_as_saved(self._saved_bytes * (self._saved_rows - count) // self._saved_rows)
+        self._saved_rows -= count
+
+    def _take_as_saved(self, size: int) -> None:
+        self.bytes += size - self._saved_bytes
+        self._saved_bytes = size
 
     # To disk
 
@@ -268,8 +300,9 @@ class Outbox:
         self._done, self._dead = [], []
         return self._committing
 
-    def committed(self, ok: bool) -> None:
-        """The commit is on disk, or (not `ok`) it is not known to be, and due again."""
+    def committed(self, ok: bool, found: Committed | None = None) -> None:
+        """The commit is on disk, or (not `ok`) it is not known to be, and due again; `found` is what there is
+        on disk now."""
         commit, self._committing = self._committing, None
         if commit is None:
             return
@@ -280,6 +313,13 @@ class Outbox:
             return
         for entry in commit.entries:
             entry.saved = True
+            if entry.live:
+                self._saved_rows += 1
+                self._saved_bytes += len(entry.payload)
+        if found is not None:
+            # Of what is still to be removed there, nothing counts.
+            self._take_as_saved(found.bytes * self._saved_rows // found.rows if found.rows else 0)
+            self._room = found.room
         self.memory -= sum(len(letter.payload) for letter in commit.dead)
         self._spill()
 
@@ -310,7 +350,6 @@ class Outbox:
             self._disk_oldest = entry.created_at
         self._ahead.discard(entry.seq)
         self._on_disk += 1
-        self._disk_bytes += len(entry.payload)
         self.memory -= len(entry.payload)
 
     def _unread(self) -> None:
@@ -334,14 +373,17 @@ class Outbox:
         self._reading = self._read_to
         return self._read_to, READ_ROWS, self.limits.memory_bytes // 4
 
-    def was_read(self, rows: Sequence[OutboxRow] | None, now: float) -> int:
-        """The rows read back, in order; None when reading failed and is to be tried again.
+    def was_read(self, rows: Sequence[OutboxRow] | None, now: float, damaged: int = 0) -> int:
+        """The rows read back, in order; None when reading failed and is to be tried again. `damaged` counts
+        those that could not be read, and are gone.
 
-        Returns how many the disk has lost, 0 unless the database was replaced.
+        Returns how many the disk has lost, 0 unless it was damaged or the database was replaced.
         """
         after, self._reading = self._reading, None
+        damaged = min(damaged, self._on_disk)
+        self._lose(damaged)
         if rows is None or after != self._read_to:
-            return 0
+            return damaged
         deleted = {*self._done, *(self._committing.done if self._committing else ())}
         for row in rows:
             if self._tail and row.seq >= self._tail[0].seq:
@@ -351,13 +393,18 @@ class Outbox:
                 self._take_back(row, now)
         lost = 0
         if self._read_to == after:
-            lost, self._on_disk = self._on_disk, 0
-            self.rows -= lost
-            self.bytes -= self._disk_bytes
-            self._disk_bytes = 0
+            lost = self._on_disk
+            self._lose(lost)
         if not self._on_disk:
             self._rejoin()
-        return lost
+        return damaged + lost
+
+    def _lose(self, count: int) -> None:
+        """So many of what is only on disk are not there any more."""
+        if count:
+            self._on_disk -= count
+            self.rows -= count
+            self._unsave(count)
 
     def _take_back(self, row: OutboxRow, now: float) -> None:
         size = len(row.payload)
@@ -376,7 +423,6 @@ class Outbox:
         )
         self.memory += size
         self._on_disk -= 1
-        self._disk_bytes -= size
         self._disk_oldest = row.created_at
 
     def _rejoin(self) -> None:
@@ -400,7 +446,8 @@ class Outbox:
         while self._ready and self._ready[0].seq <= past:
             self._forget(self._ready.popleft())
             self.drops.expired += 1
-        while self._ready and (self.rows > self.limits.max_rows or self.bytes > self.limits.max_bytes):
+        most = self.limits.max_bytes if self._room is None else min(self._room, self.limits.max_bytes)
+        while self._ready and (self.rows > self.limits.max_rows or self.bytes > most):
             self._forget(self._ready.popleft())
             self.drops.quota += 1
         return self.drops.quota + self.drops.expired - before

@@ -95,13 +95,13 @@ class Subscription(Actor):
         interval = self.route.min_interval_ms
         return Plan(
             select(self.route.interest, source),
-            topics.fill(self.target, source.protocol, source.endpoint, source.device),
+            topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
             Throttle(interval) if interval else None,
         )
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         plan = self.plans.get(message.source)
-        if plan.throttle is not None and not plan.throttle.admits(message.timestamp):
+        if plan.throttle is not None and not plan.throttle.admits(self.clock.steady(message.timestamp)):
             return
         if self.route.buffer_size == 1:
             self._publish([message], plan)
@@ -120,7 +120,7 @@ class Subscription(Actor):
     # Events
 
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
-        if not self.format.internal:
+        if self.format.json:
             payload = formats.encode_event(self.compression, message.body, self.ids)
             self.send(self.destination, Publish(self._event_topic(message.topic), [payload]))
 

@@ -20,6 +20,7 @@ def _start(where: Surroundings) -> RunPublisher:
         memory_bytes=publish.memory_bytes,
         hold=publish.commit_interval_ms / 2000,
         strict=publish.durability == "strict",
+        disk_percent=publish.max_disk_percent,
     )
     return RunPublisher(
         Terms(

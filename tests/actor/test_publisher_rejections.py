@@ -51,6 +51,24 @@ async def test_a_rejected_payload_is_kept_with_its_reason_and_others_go_on(rig: 
     assert site.numbers == [1, 2, 3, 4]
 
 
+async def test_a_rejected_part_of_a_payload_is_kept_and_the_rest_is_delivered(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    site.acknowledging = False
+    rig.poll(1, 2)
+    await rig.until(lambda: site.numbers == [1, 2])
+    [driver] = site.drivers
+    driver.listener.rejected_part(driver.unacknowledged[0], site.payloads[0], "of another type")
+    driver.listener.rejected_part(99, b"of what is not in flight", "of another type")
+    site.acknowledge()
+    await rig.settle(id)
+
+    report = await rig.reported(id, lambda report: report.rejected == 1 and report.delivered == 2)
+    assert (report.rows, report.latest_error) == (0, "rejected: of another type")
+    (letter,) = (await rig.ask(ListDeadLetters(id, 100), DeadLettersListed)).dead_letters
+    assert (letter.topic, letter.reason, letter.payload) == ("plant", "of another type", site.payloads[0])
+
+
 async def test_dead_letters_outlive_a_restart_and_can_be_removed(rig: Rig, sites: Sites) -> None:
     id = await rig.begin()
     site = sites["a"]

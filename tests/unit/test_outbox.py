@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from actors.publish import outbox as module
 from actors.publish.outbox import HARD_BOUND, Commit, Entry, Limits, Outbox
 from storage.dead_letters import DeadLetter
-from storage.outbox import OutboxRow, OutboxSummary
+from storage.outbox import Committed, OutboxRow, OutboxSummary
 
 HOLD = 0.1
 NOW_MS = 1_700_000_000_000
@@ -41,7 +41,9 @@ class Disk:
         self.rows: dict[int, OutboxRow] = {}
         self.dead: dict[tuple[int, int], DeadLetter] = {}
 
-    def commit(self, rows: Sequence[OutboxRow], done: Sequence[int], dead: Sequence[DeadLetter] = ()) -> None:
+    def commit(
+        self, rows: Sequence[OutboxRow], done: Sequence[int], dead: Sequence[DeadLetter] = ()
+    ) -> Committed:
         for seq in done:
             self.rows.pop(seq, None)
         for row in rows:
@@ -49,6 +51,7 @@ class Disk:
                 self.rows.setdefault(row.seq, row)
         for letter in dead:
             self.dead.setdefault((letter.rejected_at, letter.seq), letter)
+        return Committed(len(self.rows), sum(len(row.payload) for row in self.rows.values()), len(self.dead))
 
     def load(self, after: int, max_rows: int, max_bytes: int) -> list[OutboxRow]:
         found: list[OutboxRow] = []
@@ -217,6 +220,21 @@ def test_what_is_rejected_becomes_a_dead_letter_and_leaves_the_outbox() -> None:
         DeadLetter(2, "t", payload_of(2), "not a number", NOW_MS, NOW_MS + 5)
     ]
     assert desk.disk.numbers == [1, 3]
+    assert desk.outbox.memory == desk.outbox.bytes
+
+
+def test_a_rejected_part_becomes_a_dead_letter_and_the_rest_stays_in_flight() -> None:
+    desk = Desk()
+    desk.add(2)
+    desk.take()
+    assert desk.outbox.rejected_part(2, b"a part", "not a number", NOW_MS + 5)
+    assert not desk.outbox.rejected_part(3, b"a part", "not a number", NOW_MS + 5)
+    assert (desk.outbox.rows, desk.outbox.in_flight) == (2, 2)
+    desk.outbox.delivered([2])
+    desk.commit()
+    assert list(desk.disk.dead.values()) == [
+        DeadLetter(2, "t", b"a part", "not a number", NOW_MS, NOW_MS + 5)
+    ]
     assert desk.outbox.memory == desk.outbox.bytes
 
 
@@ -565,7 +583,7 @@ class Asked:
         self.executed = False
         self.failed = False
         self.given_up = False
-        self.result: list[OutboxRow] = []
+        self.result: list[OutboxRow] | Committed | None = None
 
 
 TOPICS = ("a", "b", "c")
@@ -715,7 +733,7 @@ class World:
         if asked.failed:
             return
         if isinstance(asked.request, Commit):
-            self.disk.commit(asked.rows, asked.request.done, asked.request.dead)
+            asked.result = self.disk.commit(asked.rows, asked.request.done, asked.request.dead)
         else:
             asked.result = self.disk.load(*asked.request)
 
@@ -726,7 +744,7 @@ class World:
         if asked.given_up:
             return
         if isinstance(asked.request, Commit):
-            self.outbox.committed(not asked.failed)
+            self.outbox.committed(not asked.failed, asked.result)
         else:
             assert self.outbox.was_read(None if asked.failed else asked.result, self.now) == 0
 
@@ -751,6 +769,7 @@ class World:
         assert not self.outbox._unsaved
         assert self.outbox.memory <= 2 * self.limits.memory_bytes + 2 * LARGEST
         assert set(self.disk.numbers) == self.held
+        assert self.outbox.bytes == sum(self.size_of[number] for number in self.held)
 
     # The end of the process
 
@@ -783,7 +802,7 @@ class World:
     def check_counters(self) -> None:
         outbox, held = self.outbox, self.held
         assert outbox.rows == len(held)
-        assert outbox.bytes == sum(self.size_of[number] for number in held)
+        assert outbox.bytes > 0 if held else outbox.bytes == 0
         memory = [*outbox._inflight.values(), *outbox._ready, *outbox._tail]
         dead = outbox._dead + (outbox._committing.dead if outbox._committing else [])
         assert outbox.memory == sum(len(held.payload) for held in [*memory, *dead])

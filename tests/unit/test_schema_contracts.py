@@ -24,7 +24,11 @@ CERTIFICATE, KEY = Authority().issue("press-4")
 
 DESTINATIONS: dict[str, dict[str, Any]] = {
     "iotistica": {},
-    "mqtt": {"brokerUrl": "ws://broker", "username": "u"},
+    "mqtt": {
+        "brokerUrl": "ws://broker",
+        "username": "u",
+        "sparkplug": {"groupId": "g", "edgeNodeId": "n"},
+    },
     "influxdb": {"url": "https://h", "org": "o", "bucket": "b", "token": "t"},
     "azure-iot": {"hostName": "h", "deviceId": "d", "auth": {"sharedAccessKey": "a2V5"}},
     "aws-iot": {"endpoint": "h", "auth": {"cert": CERTIFICATE, "key": KEY}},

@@ -2,6 +2,7 @@
 
 import math
 from base64 import b64decode
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -10,16 +11,16 @@ from msgspec import Meta
 
 from actors.publish.destinations import external, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
-from actors.publish.destinations.mqtt_session import Session
+from actors.publish.destinations.mqtt_session import Addressed
+from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Room, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
 from conf.fields import NUMERAL, Flag, Host, Pem, Text, trimmed
-from storage.timestamps import unix_ms
 
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"
@@ -96,27 +97,23 @@ def _decoded(key: str) -> bytes:
 
 def login(config: Config) -> Login:
     """With a token that is good from now on."""
+    clock = token_clock(config.broker.host, config.device_id)
     resource = f"{config.broker.host}/devices/{config.device_id}"
-    expires = math.ceil(unix_ms() / 1000) + config.token_seconds
+    expires = math.ceil(clock.unix_ms() / 1000) + config.token_seconds
     return Login(
         client_id=config.device_id,
         username=f"{config.broker.host}/{config.device_id}/?api-version={API_VERSION}",
         password=sas.signature(resource, config.key, expires),
         renew_after=config.token_seconds * RENEW_AT,
+        accepted=clock.accepted,
     )
 
 
-class Hub(Session):
-    """Topics are the hub's own: the given one and the content type are properties in it."""
-
-    def __init__(self, device_id: str) -> None:
-        self._device_id = device_id
-
-    def outgoing(self, message: Outgoing) -> tuple[str, bytes]:
-        name = quote(message.topic, safe="", errors="replace")
-        properties = _JSON if message.payload.startswith(b"{") else _BINARY
-        topic = f"devices/{self._device_id}/messages/events/?endpoint={name}{properties}"
-        return topic, message.payload
+def address(config: Config, _identity: Identity, topic: str, payload: bytes) -> str:
+    """The topic of the hub's own: the given one and the content type are properties in it."""
+    name = quote(topic, safe="", errors="replace")
+    properties = _JSON if payload.startswith(b"{") else _BINARY
+    return f"devices/{config.device_id}/messages/events/?endpoint={name}{properties}"
 
 
 def target(config: Config, topic: str | None, identity: Identity) -> Target:
@@ -135,7 +132,7 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         config.broker,
         lambda: login(config),
         listener,
-        session=Hub(config.device_id),
+        session=Addressed(partial(address, config, identity)),
         max_payload=MAX_PAYLOAD,
     )
 
@@ -158,4 +155,6 @@ DESTINATION = DestinationType(
     secrets=SECRETS,
     schema=Given,
     mqtt_topics=True,
+    max_payload=lambda _: MAX_PAYLOAD,
+    address=address,
 )

@@ -1,6 +1,7 @@
 """Where an MQTT broker is and how to log in; what every destination that speaks MQTT configures."""
 
 import ssl
+from collections.abc import Callable
 
 import msgspec
 
@@ -30,12 +31,14 @@ class Broker(msgspec.Struct, frozen=True):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """What a connection is opened with; it should be renewed `renew_after` seconds later, if given."""
+    """What a connection is opened with; it should be renewed `renew_after` seconds later, if given.
+    `accepted` is to be called when it was."""
 
     client_id: str
     username: str | None = None
     password: str | None = None
     renew_after: float | None = None
+    accepted: Callable[[], None] = lambda: None
 
 
 def check_pems(broker: Broker, path: str = "config_json") -> None:

@@ -91,6 +91,7 @@ class MqttDriver(Driver):
             link.abort()
             self._client_id.failed()
             raise
+        login.accepted()
         self._begin(link)
         if login.renew_after is not None:
             loop = asyncio.get_running_loop()
@@ -137,7 +138,11 @@ class MqttDriver(Driver):
 
     def _write(self, link: Link, message: Outgoing) -> None:
         try:
-            topic, payload = self._session.outgoing(message)
+            told = self._session.outgoing(message)
+            if told is None:
+                link.prove(message)
+                return
+            topic, payload = told
             reason = self._unsendable(topic, payload)
             if reason is None:
                 properties = self._properties_of(message) if self._broker.version == V5 else None

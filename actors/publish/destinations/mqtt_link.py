@@ -154,6 +154,11 @@ class Link(asyncio.Protocol):
         else:
             self._unproved += messages
 
+    def prove(self, message: Any) -> None:
+        """Have it answered when the broker has read all that was written before."""
+        self._unproved.append(message)
+        asyncio.get_running_loop().call_soon(self._flush)
+
     def ping(self) -> None:
         """Unless one is on its way."""
         if self.ping_in_flight is None:

@@ -17,7 +17,8 @@ class Message(msgspec.Struct, frozen=True):
 
 
 Publish = Callable[[Message], None]
-"""Puts a message behind what has been sent before; does nothing while there is no connection."""
+"""Puts a message behind what has been sent before; does nothing while there is no connection. Raises
+`TooLarge` for one that this broker does not take."""
 
 
 class Session:
@@ -40,10 +41,11 @@ class Session:
         """Called before any payload is sent: what is published in here comes first. `publish` may be kept and
         called later, also from within the others but `will` and `farewell`."""
 
-    def outgoing(self, message: Outgoing) -> tuple[str, bytes]:
-        """Topic and payload on the wire; what is published in here comes before it. A payload that the broker
-        wants again later, or that is repeated on another connection, is asked about again. Raises `Refusal`
-        for one that can never be sent: it is rejected with that message."""
+    def outgoing(self, message: Outgoing) -> tuple[str, bytes] | None:
+        """Topic and payload on the wire; what is published in here comes before it. None: what was published
+        in here is all that there is to say, and the payload is delivered when the broker has read that. A
+        payload that the broker wants again later, or that is repeated on another connection, is asked about
+        again. Raises `Refusal` for one that can never be sent: it is rejected with that message."""
         return message.topic, message.payload
 
     def received(self, topic: str, payload: bytes) -> None:
@@ -53,3 +55,13 @@ class Session:
         """What to publish as the last words before the connection is closed in order, upon which the broker
         forgets the will."""
         return ()
+
+
+class Addressed(Session):
+    """Each payload goes to what `address` makes of its topic and itself."""
+
+    def __init__(self, address: Callable[[str, bytes], str]) -> None:
+        self._address = address
+
+    def outgoing(self, message: Outgoing) -> tuple[str, bytes]:
+        return self._address(message.topic, message.payload), message.payload

@@ -5,6 +5,7 @@ import ssl
 from typing import Any
 
 from actors.connections import dialing, os_errors
+from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.publish.destinations.broker import Broker, Login, tls_context
 from actors.publish.destinations.mqtt_link import Link
@@ -48,7 +49,7 @@ class Way:
             self._avoid = self._reached
             raise
         except ssl.SSLCertVerificationError as error:
-            raise Permanent(self._untrusted(error)) from error
+            raise untrusted(self.where, error, self._hint(error)) from error
         except OSError as error:
             self._avoid = self._reached
             raise Transient(f"{os_errors.reason(error)} ({self.where})") from error
@@ -101,12 +102,11 @@ class Way:
             return "TCP connection timed out"
         return f"{self.where} did not answer the MQTT login within {seconds:g} s"
 
-    def _untrusted(self, error: ssl.SSLCertVerificationError) -> str:
-        text = f"The certificate of {self.where} is not trusted: {error.verify_message}"
+    def _hint(self, error: ssl.SSLCertVerificationError) -> str:
         if error.verify_code not in _UNKNOWN_AUTHORITY:
-            return text
-        hint = "is the configured ca the authority that signed it?" if self._broker.ca else "configure its ca"
-        return f"{text}; {hint}"
+            return ""
+        own = "is the configured ca the authority that signed it?"
+        return f"; {own if self._broker.ca else 'configure its ca'}"
 
 
 async def _prepared(broker: Broker) -> ssl.SSLContext:
