@@ -568,6 +568,21 @@ async def test_a_changed_client_id_that_is_refused_is_given_up() -> None:
         await owner.driver.close()
 
 
+async def test_another_client_with_the_same_id_is_recognised_and_given_time(broker: Mosquitto) -> None:
+    owner, other = Owner(to_port(broker.port)), Owner(to_port(broker.port))
+    for number in range(8):
+        await owner.driver.connect()
+        owner.send(number, "plant", b"x")
+        await until(lambda number=number: number in owner.seqs)
+        await other.driver.connect()
+        await until(lambda number=number: len(owner.losses) == number + 1)
+    closed = f"127.0.0.1:{broker.port} closed the connection"
+    question = f"{closed}; is another client using this client id (agent-1)?"
+    assert owner.losses == [closed] * 5 + [question] * 3
+    assert owner.pauses == [0.0] * 5 + [10.0, 20.0, 40.0]
+    await other.driver.close()
+
+
 async def test_logins_and_tls_contexts_are_made_off_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
