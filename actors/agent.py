@@ -316,7 +316,7 @@ class Agent(Actor):
         if self._myRef.system.loop.time() - self.looked_at >= LOOK_EVERY:
             self._look()
         checks = self.book.report(self.state)
-        failed = any(check.critical and not check.healthy for check in checks)
+        failed = any((check.critical or check.blocks_readiness) and not check.healthy for check in checks)
         self.send(sender, StateReported(self.state, self.state == "RUNNING" and not failed, checks))
 
     # Answering

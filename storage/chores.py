@@ -5,11 +5,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
-from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from storage.connection import setting
+from storage.database import Database
 from storage.errors import kind_of
 
 logger = getLogger(__name__)
@@ -31,13 +31,17 @@ class Chore:
 
     PUT_OFF: str
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, damaged: Callable[[str], None]) -> None:
-        self.connection = connection
-        self.path = path
+    def __init__(self, database: Database, damaged: Callable[[str], None]) -> None:
+        self.database = database
         self.not_before = 0.0
         self._tell_damage = damaged
         self._damaged = False
         self._failing = False
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database's, which is another one when its files were written anew."""
+        return self.database.db.conn
 
     @abstractmethod
     def wanted(self) -> bool:
@@ -49,7 +53,7 @@ class Chore:
 
     def pause(self) -> float | None:
         """Seconds of quiet until `step` should be called; None when there is nothing to do."""
-        if self._damaged:
+        if self._damaged or self.database.trouble is not None:
             return None
         try:
             wanted = self.wanted()
@@ -60,7 +64,9 @@ class Chore:
 
     def step(self) -> None:
         """Do a little. What goes wrong is logged once, and tried again later; but damage ends it, until the
-        database is next opened."""
+        database is next opened. Files that are not the database's any more are left alone."""
+        if self.database.look() is not None:
+            return
         try:
             with self._impatient():
                 self.work()
@@ -74,7 +80,7 @@ class Chore:
             self._damaged = True
             self._tell_damage(str(error))
         if not self._failing:
-            logger.warning("%s: %s: %s", self.path, self.PUT_OFF, error)
+            logger.warning("%s: %s: %s", self.database.path, self.PUT_OFF, error)
         self._failing = True
 
     @contextmanager

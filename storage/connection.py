@@ -5,6 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from storage.errors import StorageError, kind_of
 
@@ -20,10 +21,12 @@ INCREMENTAL: Final = 2
 """The value of `PRAGMA auto_vacuum` with which SQLite can give free pages back, when asked to."""
 
 
-def connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
-    """Raises `StorageError`, and what SQLite raises."""
+def connect(path: Path, busy_timeout_ms: int, create: bool = True) -> sqlite3.Connection:
+    """Raises `StorageError`, and what SQLite raises; without `create` also when there is no database."""
     # Autocommit (isolation_level None): transactions begin where we say, never behind our back.
-    connection = sqlite3.connect(path, timeout=busy_timeout_ms / 1000, isolation_level=None)
+    connection = sqlite3.connect(
+        uri(path, "rwc" if create else "rw"), timeout=busy_timeout_ms / 1000, isolation_level=None, uri=True
+    )
     try:
         # One flipped bit in a name or topic must not make its whole table unreadable.
         connection.text_factory = _text
@@ -42,6 +45,11 @@ def connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def uri(path: Path, mode: str) -> str:
+    """How SQLite is told to open a file for reading (`ro`), writing (`rw`) or making (`rwc`)."""
+    return f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
 
 
 def _text(raw: bytes) -> str:

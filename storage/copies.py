@@ -1,4 +1,4 @@
-"""A copy of the database as it was before an upgrade, to go back to an older agent with."""
+"""Copies of the whole database; of before an upgrade, to go back to an older agent with."""
 
 import glob
 import logging
@@ -28,31 +28,39 @@ def copy_before(connection: sqlite3.Connection, path: Path, migration: str) -> N
         logger.info("%s: too big to be copied before it is upgraded", path)
         return
     copy = path.with_name(f"{path.name}.before-{migration}")
-    draft = copy.with_name(f"{copy.name}.part")
     try:
-        draft.unlink(missing_ok=True)
-        connection.execute("VACUUM INTO ?", [str(draft)])
-        _finish(draft, copy, path.stat().st_mode & 0o777)
+        copy_whole(connection, copy, path.stat().st_mode & 0o777)
     except (sqlite3.Error, OSError) as error:
         logger.warning("%s: no copy was made before the upgrade: %s", path, error)
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         return
     logger.info("%s: copied to %s before it is upgraded", path, copy.name)
     _forget_old(path, copy)
 
 
-def _finish(draft: Path, copy: Path, mode: int) -> None:
-    draft.chmod(mode)
-    with draft.open("rb+") as file:
-        os.fsync(file.fileno())
-    draft.rename(copy)
+def copy_whole(connection: sqlite3.Connection, copy: Path, mode: int) -> None:
+    """Copy everything to a file, on disk before it has its name; one of that name is replaced.
+
+    Raises OSError, and what SQLite raises; nothing is left of the copy then.
+    """
+    draft = copy.with_name(f"{copy.name}.part")
+    try:
+        draft.unlink(missing_ok=True)
+        connection.execute("VACUUM INTO ?", [str(draft)])
+        draft.chmod(mode)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.rename(copy)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
 
 
 def _forget_old(path: Path, made: Path) -> None:
-    """Remove copies but for the one just made, whatever the clock says, and the newest of the others."""
+    """Remove copies but for the one just made and the newest of the others, that before the latest migration:
+    when a file was written only the clock knows."""
     found = path.parent.glob(f"{glob.escape(path.name)}.before-*")
     others = [file for file in found if file.is_file() and file != made and file.suffix != ".part"]
-    for old in sorted(others, key=lambda file: file.stat().st_mtime)[: 1 - KEPT]:
+    for old in sorted(others)[: 1 - KEPT]:
         with suppress(OSError):
             old.unlink()

@@ -5,16 +5,15 @@ file says that SQLite has met damage.
 """
 
 import logging
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import quote
 
 import sqlite_utils
 
 from storage import migrations
+from storage.connection import uri
 from storage.errors import StorageError, kind_of
 from storage.set_aside import set_aside
 
@@ -80,8 +79,7 @@ def _for_reading(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
     """Closing a connection that may write would fold the log into the database."""
     # Only what was begun in the first moment of a new database has such a journal: it is to be undone.
     mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=busy_timeout_ms / 1000)
+    return sqlite3.connect(uri(path, mode), uri=True, timeout=busy_timeout_ms / 1000)
 
 
 def _damage(connection: sqlite3.Connection, path: Path, thorough: bool) -> str:

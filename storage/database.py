@@ -4,20 +4,30 @@ import errno
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlite_utils
 
-from storage import bodies, copies, damage, migrations, secrets
-from storage.connection import check_files, connect, make_shrinkable
+from storage import bodies, copies, damage, migrations, rescue, secrets
+from storage.connection import check_files, make_shrinkable
 from storage.disk import Disk
 from storage.errors import ADVICE, Kind, StorageError, kind_of
+from storage.guard import Guard, Trouble
 from storage.lock import Lock
 from storage.secrets import Secrets
 
 logger = logging.getLogger(__name__)
+
+
+class Standing(NamedTuple):
+    """`trouble` is why nothing is stored; `written_anew` a sentence for operators about what was deleted
+    while the agent runs."""
+
+    trouble: Trouble | None
+    written_anew: str | None
 
 
 class Database:
@@ -31,30 +41,40 @@ class Database:
         self,
         db: sqlite_utils.Database,
         secrets: Secrets,
-        path: Path,
+        guard: Guard,
         set_aside: Path | None,
         notes: tuple[str, ...],
         resources: ExitStack,
     ) -> None:
         self.db = db
         self.secrets = secrets
-        self.path = path
+        self.path = guard.path
         self.set_aside = set_aside
         self.notes = notes
-        self.identity = _identity(path)
-        self.disk = Disk(path)
+        self._guard = guard
+        self.disk = Disk(guard.path)
         self._resources: ExitStack | None = resources
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why nothing would be found of what were stored now, as `look` has found it."""
+        return self._guard.trouble
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self._guard.trouble, self._guard.written_anew)
+
+    def look(self) -> Trouble | None:
+        """Whether what is stored now is what the next start finds; outside of transactions. What was deleted
+        is written anew where that can be done, so that `db` may be another one afterwards."""
+        trouble = self._guard.look()
+        if self.db.conn is not self._guard.connection:
+            self.db = _over(self._guard.connection)
+        return trouble
 
     def close(self) -> None:
         """Empty the write-ahead log, close, let the next agent in. Closing twice is harmless."""
-        if self._resources is None:
-            return
-        try:
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
-            # Nothing is lost: the log stays beside the database and the next start reads it.
-            logger.warning("%s: checkpoint failed: %s", self.path, error)
-        finally:
+        if self._resources is not None:
             self._resources.close()
             self._resources = None
 
@@ -70,28 +90,33 @@ def open_database(path: Path, busy_timeout_ms: int = 15000, data_dir: Path | Non
     with ExitStack() as undo, _errors_named(path):
         for needed in (folder, path.parent):
             needed.mkdir(parents=True, exist_ok=True)
-        for lock in _lock_files(path, folder):
-            undo.callback(Lock(lock).release)
+        locks = []
+        for file in _lock_files(path, folder):
+            locks.append(Lock(file))
+            undo.callback(locks[-1].release)
         try:
-            return _open(path, folder, busy_timeout_ms, undo)
+            return _open(path, folder, busy_timeout_ms, locks, undo)
         except sqlite3.DatabaseError as error:
             if kind_of(error) != "corrupt":
                 raise
             # The quick look has not seen it; the next one is thorough.
             damage.suspect(path, str(error))
-        return _open(path, folder, busy_timeout_ms, undo)
+        return _open(path, folder, busy_timeout_ms, locks, undo)
 
 
-def _open(path: Path, folder: Path, busy_timeout_ms: int, locks: ExitStack) -> Database:
-    """The database takes over the locks."""
+def _open(
+    path: Path, folder: Path, busy_timeout_ms: int, locks: Sequence[Lock], releases: ExitStack
+) -> Database:
+    """The database takes over the locks and their releases."""
+    rescue.go_on(path)
     check_files(path)
     damaged = damage.look(path, busy_timeout_ms)
     key_file = folder / ".master.key"
     key = secrets.load_or_create(key_file)
     with ExitStack() as undo:
-        connection = connect(path, busy_timeout_ms)
-        undo.callback(connection.close)
-        db = sqlite_utils.Database(connection, execute_plugins=False)
+        guard = Guard(path, busy_timeout_ms, key, locks)
+        undo.callback(guard.close)
+        connection, db = guard.connection, _over(guard.connection)
         pending = migrations.pending(db)
         if pending:
             copies.copy_before(connection, path, pending[0])
@@ -101,9 +126,13 @@ def _open(path: Path, folder: Path, busy_timeout_ms: int, locks: ExitStack) -> D
         notes = tuple(_notes(damaged, key_file, key, list(_unreadable(connection, key.secrets))))
         for note in notes:
             logger.error("%s", note)
-        resources = locks.pop_all()
+        resources = releases.pop_all()
         resources.push(undo.pop_all())
-        return Database(db, key.secrets, path, damaged.moved_to if damaged else None, notes, resources)
+        return Database(db, key.secrets, guard, damaged.moved_to if damaged else None, notes, resources)
+
+
+def _over(connection: sqlite3.Connection) -> sqlite_utils.Database:
+    return sqlite_utils.Database(connection, execute_plugins=False)
 
 
 def _lock_files(path: Path, folder: Path) -> tuple[Path, Path]:
@@ -161,21 +190,7 @@ def _unopened(path: Path, what: str, kind: Kind) -> StorageError:
     return StorageError(f"{path}: {what}" + (f"; {advice}" if advice else ""), kind)
 
 
-def ping(database: Database) -> None:
-    """Whether the database answers, and is what the next start will find: raises what SQLite raises, and
-    `StorageError` when the file was removed or replaced."""
+def ping(database: Database) -> Standing:
+    """Whether the database answers: raises what SQLite raises."""
     database.db.execute("SELECT 1").fetchone()
-    if _identity(database.path) != database.identity:
-        message = (
-            f"{database.path}: was removed or replaced while the agent runs; restart it, or restore a backup"
-        )
-        raise StorageError(message, "unusable")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """The same for the same file; None when there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    return database.standing

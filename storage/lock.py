@@ -14,19 +14,39 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._path = path
+        self._descriptor = _locked(path)
+
+    @property
+    def holds(self) -> bool:
+        """Whether another agent would find it: its file was neither deleted nor replaced."""
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError as error:
-            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
-            message = f"{path.parent}: in use by another agent (process {holder}, {path})"
-            raise StorageError(message, "locked") from error
-        except OSError:
-            os.close(self._descriptor)
-            raise
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def renew(self) -> None:
+        """Lock the file that is there now, or a new one. Raises what construction raises."""
+        descriptor = _locked(self._path)
+        os.close(self._descriptor)
+        self._descriptor = descriptor
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        message = f"{path.parent}: in use by another agent (process {holder}, {path})"
+        raise StorageError(message, "locked") from error
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

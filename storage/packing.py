@@ -90,8 +90,7 @@ class Packing(Chore):
     PUT_OFF = "what waits to be sent stays as large as it is"
 
     def __init__(self, database: Database, damaged: Callable[[str], None]) -> None:
-        super().__init__(database.db.conn, database.path, damaged)
-        self._database = database
+        super().__init__(database, damaged)
         self._work: _Work | None = None
         self._fast = False
         self._compressor: ZstdCompressor | None = None
@@ -151,8 +150,8 @@ class Packing(Chore):
         """As many rows as make a group."""
         content = Content()
         size = 0
-        after = groups.last_seq(self._database, destination_id)
-        with closing(plain(self._database, destination_id, after, GROUP_ROWS)) as rows:
+        after = groups.last_seq(self.database, destination_id)
+        with closing(plain(self.database, destination_id, after, GROUP_ROWS)) as rows:
             for row in rows:
                 large = size + len(row.payload) > 2 * GROUP_BYTES
                 far = content.seqs and row.seq - content.seqs[0] >= groups.SPAN
@@ -167,11 +166,11 @@ class Packing(Chore):
         seqs = work.content.seqs
         where = "FROM outbox WHERE destination_id = ? AND seq BETWEEN ? AND ?"
         span = (work.destination_id, seqs[0], seqs[-1])
-        with self.unsynced(), self._database.db.atomic():
+        with self.unsynced(), self.database.db.atomic():
             left = {seq for (seq,) in self.connection.execute(f"SELECT seq {where}", span)}
             if not left or left.difference(seqs):
                 return
             # Removed first: on a full disk the group fits where the rows were.
             self.connection.execute(f"DELETE {where}", span)
             live = sum(1 << (seq - seqs[0]) for seq in left)
-            groups.insert(self._database, work.destination_id, work.content, live, data)
+            groups.insert(self.database, work.destination_id, work.content, live, data)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -41,11 +41,37 @@ class Secrets:
             raise Undecipherable("wrong key, wrong context or altered") from error
 
 
-class KeyFile(NamedTuple):
-    """`set_aside` is where a file that held no key was moved; what that encrypted cannot be read."""
+class KeyFile:
+    """The key and where it is. `set_aside` is where a file that held no key was moved; what that encrypted
+    cannot be read."""
 
-    secrets: Secrets
-    set_aside: Path | None = None
+    def __init__(self, path: Path, key: bytes, set_aside: Path | None = None) -> None:
+        self.path = path
+        self.secrets = Secrets(key)
+        self.set_aside = set_aside
+        self._key = key
+        self._seen = _look_of(path)
+
+    def state(self) -> Literal["here", "gone", "another"]:
+        """Whether its file still holds the key. Raises OSError when nobody can say."""
+        seen = _look_of(self.path)
+        if seen == self._seen and seen is not None:
+            return "here"
+        if seen is None:
+            return "gone"
+        if self.path.read_bytes() != self._key:
+            return "another"
+        self._seen = seen
+        return "here"
+
+    def write_anew(self) -> None:
+        """Write a file that is gone. Raises OSError, FileExistsError when another one has come."""
+        draft = _write_draft(self.path, self._key)
+        try:
+            os.link(draft, self.path)
+        finally:
+            draft.unlink()
+        sync_folder(self.path.parent)
 
 
 def load_or_create(path: Path) -> KeyFile:
@@ -56,12 +82,21 @@ def load_or_create(path: Path) -> KeyFile:
     """
     key = _read(path)
     if key is None:
-        return KeyFile(Secrets(_create(path)))
+        return KeyFile(path, _create(path))
     if len(key) != KEY_BYTES:
         kept = set_aside(path)
-        return KeyFile(Secrets(_create(path)), kept)
+        return KeyFile(path, _create(path), kept)
     _close_to_others(path)
-    return KeyFile(Secrets(key))
+    return KeyFile(path, key)
+
+
+def _look_of(path: Path) -> tuple[int, ...] | None:
+    """Changes with the file; None when there is none."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _read(path: Path) -> bytes | None:
@@ -95,6 +130,13 @@ def _unusable(path: Path, what: str) -> StorageError:
 def _create(path: Path) -> bytes:
     """Written beside and renamed, so that a crash leaves the whole key or none."""
     key = AESGCM.generate_key(KEY_BYTES * 8)
+    _write_draft(path, key).rename(path)
+    sync_folder(path.parent)
+    return key
+
+
+def _write_draft(path: Path, key: bytes) -> Path:
+    """The key in a file of another name."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -102,9 +144,7 @@ def _create(path: Path) -> bytes:
         file.write(key)
         file.flush()
         os.fsync(descriptor)
-    draft.rename(path)
-    sync_folder(path.parent)
-    return key
+    return draft
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,13 +1,12 @@
 """Giving space back to the file system, in steps small enough that nobody waits for them."""
 
-import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from storage.chores import Chore
 from storage.connection import INCREMENTAL, setting
+from storage.database import Database
 
 RESERVE: Final = 512
 """Free pages that stay, for what is stored next: as many as a packed group makes free, and more."""
@@ -30,10 +29,10 @@ class Space(Chore):
 
     PUT_OFF = "stays as large as it is"
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, damaged: Callable[[str], None]) -> None:
-        super().__init__(connection, path, damaged)
-        self._log = path.with_name(f"{path.name}-wal")
-        self._shrinks = setting(connection, "auto_vacuum") == INCREMENTAL
+    def __init__(self, database: Database, damaged: Callable[[str], None]) -> None:
+        super().__init__(database, damaged)
+        self._log = database.path.with_name(f"{database.path.name}-wal")
+        self._shrinks = setting(self.connection, "auto_vacuum") == INCREMENTAL
         self._pages = 64
         self._to_cut = False
 

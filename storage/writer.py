@@ -36,6 +36,7 @@ class _Job(NamedTuple):
 class _Outcome(NamedTuple):
     result: Any = None
     error: BaseException | None = None
+    wrote: bool = False
 
 
 class Refused(NamedTuple):
@@ -126,7 +127,7 @@ class Writer:
         self._opened.set_result(database)
         try:
             damaged = partial(self._suspect, database.path)
-            chores = Chores(Packing(database, damaged), Space(database.db.conn, database.path, damaged))
+            chores = Chores(Packing(database, damaged), Space(database, damaged))
             while self._run_next_group(database, chores):
                 pass
         finally:
@@ -196,6 +197,9 @@ class Writer:
         """One transaction; without a job's fault all of it is stored or nothing."""
         if not jobs:
             return []
+        trouble = database.look()
+        if trouble is not None and not trouble.readable:
+            return [_Outcome(error=trouble.error()) for _ in jobs]
         connection = database.db.conn
         outcomes: list[_Outcome] = []
         try:
@@ -213,7 +217,7 @@ class Writer:
             return [one if one.error else _Outcome(error=_failed(error)) for one in outcomes]
         self.jobs += len(jobs)
         self.commits += 1
-        return outcomes
+        return _found_again(database, outcomes) if trouble is None else outcomes
 
     def _refuse_waiting(self) -> None:
         while True:
@@ -226,10 +230,15 @@ class Writer:
 
 
 def _run_job(database: Database, job: _Job) -> _Outcome:
+    """A job that writes what nobody would find again is undone."""
     connection = database.db.conn
     connection.execute("SAVEPOINT job")
+    before = connection.total_changes
     try:
         result = job.call(database, *job.args)
+        wrote = connection.total_changes != before
+        if wrote and database.trouble is not None:
+            raise database.trouble.error()
     except BaseException as error:
         if not connection.in_transaction:
             raise _TransactionLost(error) from error
@@ -237,7 +246,20 @@ def _run_job(database: Database, job: _Job) -> _Outcome:
         connection.execute("RELEASE job")
         return _Outcome(error=_reported(error))
     connection.execute("RELEASE job")
-    return _Outcome(result)
+    return _Outcome(result, wrote=wrote)
+
+
+def _found_again(database: Database, outcomes: list[_Outcome]) -> list[_Outcome]:
+    """What was committed in the very moment in which the files were taken away is not known to be stored."""
+    if not any(outcome.wrote for outcome in outcomes):
+        return outcomes
+    trouble = database.look()
+    if trouble is None:
+        return outcomes
+    return [
+        _Outcome(error=StorageError(trouble.what, "silent")) if outcome.wrote else outcome
+        for outcome in outcomes
+    ]
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

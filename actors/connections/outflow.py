@@ -38,7 +38,11 @@ class Outflow:
 def taken(transport: asyncio.BaseTransport) -> int:
     """Bytes that the other host's TCP has acknowledged since the connection began, TLS records and frames
     included; it never falls. 0 where the system does not tell."""
-    found = _socket_of(transport)
+    return acknowledged(_socket_of(transport))
+
+
+def acknowledged(found: socket.socket) -> int:
+    """As `taken`, of a socket, which may be closed already."""
     # A connection that is over has no descriptor any more.
     with contextlib.suppress(OSError, ValueError, AttributeError, struct.error):
         info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)

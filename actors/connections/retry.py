@@ -20,6 +20,9 @@ class Retry(ABC):
     steady: float
     """A connection that has stood for longer was one, whether it was of use or not."""
 
+    least: float = 0.0
+    """Seconds between two attempts, whatever hurries them."""
+
     @abstractmethod
     def delay(self, failures: int, away: float, permanent: bool) -> float:
         """Until the next attempt, after so many in a row have failed, over `away` seconds, the latest for a
@@ -34,13 +37,13 @@ class ByAbsence(Retry):
     steady = STEADY
 
     def __init__(self, per_minute: int = 0) -> None:
-        self._least = 60 / per_minute if per_minute else 0.0
+        self.least = 60 / per_minute if per_minute else 0.0
 
     def delay(self, failures: int, away: float, permanent: bool) -> float:
         wait = min(max(SHARE * away, SOONEST), LATEST)
         if permanent:
             wait = max(wait, PERMANENT)
-        return max(wait * random.uniform(1 - JITTER, 1 + JITTER), self._least)
+        return max(wait * random.uniform(1 - JITTER, 1 + JITTER), self.least)
 
 
 @dataclass(frozen=True)

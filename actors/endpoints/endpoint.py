@@ -192,6 +192,7 @@ class Endpoint(Connecting[Reader]):
 
     def _offline(self) -> None:
         """A tick while the device is away: no poll, but a reading."""
+        self.look_at_clock()
         now = unix_ms()
         code, self.found = self.found or OFFLINE, None
         self.state.failure(now, None, code, self.state.last_error or OFFLINE)

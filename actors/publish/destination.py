@@ -14,7 +14,7 @@ from actors.connections.retry import ByAbsence
 from actors.publish import destinations
 from actors.publish.ages import Ages
 from actors.publish.destinations.driver import Driver, Identity
-from actors.publish.driver_events import Delivered, Expiring, Rejected, Teller
+from actors.publish.driver_events import Delivered, Expiring, Rejected, RejectedPart, Teller
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import HARD_BOUND, Limits, Outbox
 from actors.publish.pace import Flow
@@ -238,6 +238,13 @@ class Destination(StoreClient, Retiring):
         self._reject(self.outbox, message.seqs, message.reason)
         self._go_on()
 
+    def receiveMsg_RejectedPart(self, message: RejectedPart, sender: ActorAddress) -> None:
+        if message.number != self.number or self.outbox is None:
+            return
+        if self.outbox.rejected_part(message.seq, message.payload, message.reason, unix_ms()):
+            log.warning("%s: part of a payload is rejected for good: %s", self.peer, message.reason)
+            self.reporting.note(f"rejected: {message.reason}")
+
     def _reject(self, outbox: Outbox, seqs: list[int], reason: str) -> None:
         count = outbox.rejected(seqs, reason, unix_ms())
         if count:
@@ -288,6 +295,7 @@ class Destination(StoreClient, Retiring):
         if message.number != self.life:
             return
         now = monotonic()
+        self.look_at_clock()
         if self.outbox is not None:
             self._look_after(now)
         elif not self.is_asked("summary"):

@@ -234,6 +234,16 @@ class Outbox:
                 self.memory += len(entry.payload)
         return len(self._dead) - before
 
+    def rejected_part(self, seq: int, payload: bytes, reason: str, now_ms: int) -> bool:
+        """The destination will never take this part of what is in flight, itself a payload; it becomes a dead
+        letter with the next commit. Returns whether that is in flight."""
+        entry = self._inflight.get(seq)
+        if entry is None:
+            return False
+        self._dead.append(DeadLetter(seq, entry.topic, payload, reason, entry.created_at, now_ms))
+        self.memory += len(payload)
+        return True
+
     def disconnected(self) -> None:
         """Nothing in flight will be acknowledged any more: it is to be sent again, in order."""
         ready = self._ready

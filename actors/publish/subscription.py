@@ -11,7 +11,7 @@ from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
 from actors.readings.interest import Points, select
-from actors.readings.messages import EventRaised
+from actors.readings.messages import EventRaised, SourceEnded
 from actors.system.actor import Actor
 from actors.system.supervision import Restart
 
@@ -95,13 +95,13 @@ class Subscription(Actor):
         interval = self.route.min_interval_ms
         return Plan(
             select(self.route.interest, source),
-            topics.fill(self.target, source.protocol, source.endpoint, source.device),
+            topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
             Throttle(interval) if interval else None,
         )
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         plan = self.plans.get(message.source)
-        if plan.throttle is not None and not plan.throttle.admits(message.timestamp):
+        if plan.throttle is not None and not plan.throttle.admits(self.clock.steady(message.timestamp)):
             return
         if self.route.buffer_size == 1:
             self._publish([message], plan)
@@ -117,10 +117,19 @@ class Subscription(Actor):
         if payloads:
             self.send(self.destination, Publish(plan.topic, payloads))
 
+    def receiveMsg_SourceEnded(self, message: SourceEnded, sender: ActorAddress) -> None:
+        if self.format.ended is None:
+            return
+        key = message.source.endpoint_uuid
+        if key in self.buffers:
+            self._publish_buffer(key)
+        plan = self.plans.get(message.source)
+        self.send(self.destination, Publish(plan.topic, [self.format.ended(message.source)]))
+
     # Events
 
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
-        if not self.format.internal:
+        if self.format.json:
             payload = formats.encode_event(self.compression, message.body, self.ids)
             self.send(self.destination, Publish(self._event_topic(message.topic), [payload]))
 

@@ -93,19 +93,29 @@ def check_subscription(
         if quality not in QUALITIES:
             field = f"route_json.qualities[{index}]"
             raise Refusal(f"{field} must be one of {', '.join(QUALITIES)}", field)
+    if not formats.find(payload_format).json:
+        _refuse_events(given.topics, payload_format)
     return SubscriptionRoute(
         topics=tuple(
             spelled(check_filter(one, f"topics[{index}]")) for index, one in enumerate(given.topics)
         ),
         payload_format=payload_format,
-        compression=_compression(compression),
+        compression=_compression(compression, payload_format),
         **msgspec.structs.asdict(given.route_json),
     )
 
 
-def _compression(compression: Any) -> str | None:
+def _compression(compression: Any, payload_format: str) -> str | None:
     if compression is not None and compression not in COMPRESSIONS:
         supported = ", ".join(COMPRESSIONS)
         raise Refusal(f"Invalid compression: {compression}. Supported: {supported}", "compression")
+    if compression not in (None, "json") and not formats.find(payload_format).json:
+        raise Refusal(f"payload_format {payload_format} is not compressed", "compression")
     found: str | None = compression
     return found
+
+
+def _refuse_events(filters: Strings, payload_format: str) -> None:
+    for index, wanted in enumerate(filters):
+        if wanted.startswith(EVENTS):
+            raise Refusal(f"payload_format {payload_format} tells no events", f"topics[{index}]")

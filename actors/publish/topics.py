@@ -94,13 +94,27 @@ def fill(target: Target, protocol: str, endpoint: str = "", device: str = "") ->
     """
     if not target.template:
         return target.topic
-    names = {"endpoint": protocol, "protocol": protocol, "name": endpoint, "device": device}
-    filled = _PLACEHOLDER.sub(lambda found: level(names[found[1]]), target.topic)
+    names = _names(protocol, endpoint, device)
+    filled = _with_levels(target, names)
     if len(filled.encode()) > target.max_bytes:
         filled = _shortened(target, names)
     # What begins with `$` is the broker's own, unless it was configured to.
     own = filled.startswith("$") and not target.topic.startswith("$")
     return f"_{filled[1:]}" if own else filled
+
+
+def shortens(target: Target, protocol: str, endpoint: str, device: str) -> bool:
+    """Whether `fill` has to shorten names of that source."""
+    filled = _with_levels(target, _names(protocol, endpoint, device))
+    return target.template and len(filled.encode()) > target.max_bytes
+
+
+def _names(protocol: str, endpoint: str, device: str) -> dict[str, str]:
+    return {"endpoint": protocol, "protocol": protocol, "name": endpoint, "device": device}
+
+
+def _with_levels(target: Target, names: dict[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: level(names[found[1]]), target.topic)
 
 
 def _shortened(target: Target, names: dict[str, str]) -> str:

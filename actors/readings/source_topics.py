@@ -14,9 +14,11 @@ def level(name: str) -> str:
     `_` stands for `/`, `+`, `#`, what is no character to be seen, blanks at either end, and an empty name; so
     different names may become the same level.
     """
+    if "/" in name or "+" in name or "#" in name:  # sooner found than by the pattern
+        name = _RESERVED.sub("_", name)
     if name and name.isprintable() and name[0] != " " != name[-1]:
-        return _RESERVED.sub("_", name)
-    seen = without_controls(_RESERVED.sub("_", name))
+        return name
+    seen = without_controls(name)
     inner = seen.strip()
     if not inner:
         return "_" * max(1, len(seen))

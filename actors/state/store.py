@@ -21,8 +21,9 @@ from actors.subsystems.messages import (
 from actors.system.supervision import Restart
 from storage import database as stored
 from storage import identity, target_state
-from storage.database import Database, open_database
+from storage.database import Database, Standing, open_database
 from storage.errors import StorageError
+from storage.guard import Trouble
 from storage.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -131,14 +132,20 @@ def _contents(database: Database, config: RunStore) -> tuple[identity.Identity, 
 async def _check(writer: Writer, notes: str | None) -> SubsystemChecked:
     answer = await _transact(writer, Transact(None, stored.ping))
     error = None if answer.error is None else str(answer.error)
+    trouble, written_anew = answer.result or Standing(None, None)
+    if trouble is not None and trouble.restart:
+        error = trouble.what
     if writer.damage is not None:
         error = f"damaged ({writer.damage}): restart the agent, which then sets it aside or finds it whole"
-    return SubsystemChecked(error, notes, _writes(writer))
+    said = "; ".join(note for note in (notes, written_anew) if note) or None
+    return SubsystemChecked(error, said, _writes(writer, trouble))
 
 
-def _writes(writer: Writer) -> list[Check]:
-    """A disk that takes nothing has a line of its own and does not fail the agent, which goes on without
-    it: a restart would cost what is in memory."""
+def _writes(writer: Writer, trouble: Trouble | None) -> list[Check]:
+    """A disk that takes nothing, or is away, has a line of its own and does not fail the agent, which goes on
+    without it: a restart would cost what is in memory."""
+    if trouble is not None and not trouble.restart:
+        return [Check("database-writes", False, blocks_readiness=True, last_error=trouble.what)]
     refused = writer.refused
     if refused is None or monotonic() - refused.at > REFUSAL_TOLD:
         return []

@@ -28,7 +28,10 @@ class CheckSubsystem(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One line of the health report (spec 01 section 2, `report.subsystems`); `last_check` is Unix ms."""
+    """One line of the health report (spec 01 section 2, `report.subsystems`); `last_check` is Unix ms.
+
+    While one that is `critical` is not healthy, neither is the agent: a restart may help. One that only
+    `blocks_readiness` leaves it alive, and not ready."""
 
     name: str
     healthy: bool
@@ -37,6 +40,7 @@ class Check(msgspec.Struct, frozen=True):
     consecutive_failures: int = 0
     description: str | None = None
     last_error: str | None = None
+    blocks_readiness: bool = False
 
 
 class SubsystemChecked(msgspec.Struct, frozen=True):

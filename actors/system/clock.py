@@ -21,7 +21,7 @@ TOLD = 600.0  # seconds for which the health report speaks of a jump
 LOGGED, LOGGED_WITHIN = 20, 3600.0
 """Of a clock that jumps and jumps, so many lines within so many seconds."""
 FRESH_MS = 5000
-"""A stamp that is to be compared is at most so old."""
+"""So old may a stamp be that was made before the clock was set and is looked at afterwards."""
 SET_AFTER_MS = 1_600_000_000_000
 """Unix ms before which no clock can be right: a board without a battery, before it has met the network."""
 
@@ -41,13 +41,18 @@ def _read() -> _Reading:
     """All three at once: again if something came between."""
     for _ in range(3):
         awake = time.monotonic_ns()
-        reading = _Reading(time.time_ns(), _running(), awake)
+        reading = _Reading(time.time_ns(), _running_ns(), awake)
         if time.monotonic_ns() - awake < _SECOND // 10:
             break
     return reading
 
 
-def _running() -> int:
+def running_ms() -> int:
+    """Since the machine was started, sleep included: nobody sets that."""
+    return _running_ns() // 1_000_000
+
+
+def _running_ns() -> int:
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
 
@@ -62,6 +67,7 @@ class Clock:
     def __init__(self) -> None:
         self.leaps = 0
         self._shift = 0
+        self._jump = 0
         self._reading = _read()
         self._told: tuple[str, int] | None = None
         self._logged: deque[int] = deque(maxlen=LOGGED)
@@ -79,17 +85,19 @@ class Clock:
         if abs(jump) >= STEP * _SECOND:
             self.leaps += 1
             self._shift += jump
+            self._jump = jump
             what = f"jumped {'forward' if jump > 0 else 'back'} by {_span(abs(jump))}"
             self._told = f"{what}, to {_spelled(now.wall)}", now.awake
             self._tell(f"the clock {what}, and says {_spelled(now.wall)}")
 
     def steady(self, stamp: int) -> int:
-        """When a stamp (Unix ms) of the last few seconds was made, in ms of the clock as it would be if
-        nobody had set it since the start of this process. For comparing stamps."""
-        self.look()
-        wall = self._reading.wall // 1_000_000
-        age = min(max(wall - stamp, 0), FRESH_MS)
-        return wall - age - self._shift // 1_000_000
+        """A new stamp (Unix ms) as it would be if nobody had set the clock since the start of this process:
+        for comparing stamps. Of one that was made before the clock was set, and comes now, its age tells."""
+        shift, wall = self.shift, self._reading.wall // 1_000_000
+        for back in (0, self._jump // 1_000_000):
+            if -1000 * STEP <= wall - back - stamp <= FRESH_MS:
+                return stamp - shift + back
+        return stamp - shift
 
     def compare(self, stamp: int, what: str) -> None:
         """Say so if the clock is behind a stamp (Unix ms) of an earlier run; `what` was done then."""

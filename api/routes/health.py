@@ -141,7 +141,8 @@ async def readiness(call: Call) -> Answer:
     state = await _state(call)
     if state.ready:
         return Answer(200, Ready(True, state.state))
-    return Answer(503, NotReady(False, state.state, _critical_failures(state)))
+    blocking = [check.name for check in state.checks if check.blocks_readiness and not check.healthy]
+    return Answer(503, NotReady(False, state.state, _critical_failures(state) + blocking))
 
 
 @route(

@@ -16,7 +16,7 @@ from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from storage import database as storage_database
 from storage import endpoints, target_state
-from storage.database import Database, open_database
+from storage.database import Database, Standing, open_database
 from storage.errors import Duplicate, StorageError
 from storage.lock import Lock
 
@@ -227,7 +227,8 @@ async def test_a_corrupt_database_is_set_aside_and_the_store_says_so(path):
 
 
 async def test_a_ping_is_answered(stage):
-    assert (await stage.transact(storage_database.ping, token="ping")) == Transacted("ping")
+    answer = await stage.transact(storage_database.ping, token="ping")
+    assert answer == Transacted("ping", Standing(None, None))
 
 
 async def test_what_the_disk_did_not_take_is_told_for_a_while_and_fails_nothing(stage, monkeypatch):
@@ -244,10 +245,34 @@ async def test_what_the_disk_did_not_take_is_told_for_a_while_and_fails_nothing(
     assert await stage.system.ask(stage.store, CheckSubsystem(), SECONDS) == SubsystemChecked()
 
 
-@pytest.mark.parametrize("replace", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
-async def test_a_database_that_is_taken_away_is_told(stage, path, replace):
+async def test_a_database_that_is_deleted_is_written_anew_and_told(stage, path):
     await stage.transact(put, "before")
     assert await stage.system.ask(stage.store, CheckSubsystem(), SECONDS) == SubsystemChecked()
-    replace(path)
+    path.unlink()
     checked = await stage.system.ask(stage.store, CheckSubsystem(), SECONDS)
-    assert f"{path}: was removed or replaced" in checked.error
+    assert checked.error is None
+    assert f"{path}: was deleted while the agent runs; it was written anew" in checked.description
+    assert stage.stored() == ["before"]
+
+
+async def test_a_database_that_is_replaced_fails_the_check(stage, path):
+    await stage.transact(put, "before")
+    path.with_name("other").touch()
+    path.with_name("other").rename(path)
+    checked = await stage.system.ask(stage.store, CheckSubsystem(), SECONDS)
+    assert f"{path}: was replaced by another file" in checked.error
+    refused = await stage.transact(put, "after")
+    assert f"{path}: was replaced by another file" in str(refused.error)
+
+
+async def test_a_folder_that_is_away_blocks_the_readiness_and_no_more(stage, path):
+    await stage.transact(put, "before")
+    away = path.parent.with_name("away")
+    path.parent.rename(away)
+    checked = await stage.system.ask(stage.store, CheckSubsystem(), SECONDS)
+    [line] = checked.checks
+    assert (checked.error, line.name, line.healthy, line.critical) == (None, "database-writes", False, False)
+    assert line.blocks_readiness
+    assert f"{path}: is somewhere else" in line.last_error
+    away.rename(path.parent)
+    assert await stage.system.ask(stage.store, CheckSubsystem(), SECONDS) == SubsystemChecked()

@@ -25,7 +25,7 @@ from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto, free_port
 
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations import azure_iot, find, gcp_iot
+from actors.publish.destinations import azure_iot, find, gcp_iot, token_clock
 from actors.publish.destinations.broker import tls_context
 from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.messages import Cloud
@@ -116,8 +116,7 @@ def azure(port: int, ca: str | None, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(azure_iot, "unix_ms", lambda: 1000 * NOW)
-    monkeypatch.setattr(gcp_iot, "unix_ms", lambda: 1000 * NOW)
+    monkeypatch.setattr(token_clock, "unix_ms", lambda: 1000 * NOW)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from line_protocol_parser import parse_line
 from servers.agent import AgentProcess
+from servers.agent_clock import AgentClock
 from servers.field import field
 from servers.influxdb import InfluxDB
 from servers.mosquitto import Mosquitto
@@ -420,6 +421,63 @@ def test_an_orderly_stop_during_an_outage_loses_nothing(plant: Plant) -> None:
     plant.delivery.check_order()
 
 
+@pytest.mark.parametrize("deleted", ["agent.sqlite-wal", "agent.sqlite*", "*"])
+def test_files_that_are_deleted_during_an_outage_cost_no_more_than_a_kill(plant: Plant, deleted: str) -> None:
+    agent = plant.agent(SMALL_MEMORY)
+    configure(agent, plant.line, plant.broker.port)
+    wait_for(lambda: len(plant.delivery.subscriber.readings) > 50)
+    plant.broker.stop()
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 300)
+    before = (agent.data_dir / "agent.sqlite").stat().st_ino, plant.line.total
+    for file in agent.data_dir.glob(deleted):
+        file.unlink()
+    wait_for(lambda: plant.line.total > before[1] + 10 * DEVICES)
+    killed_at = time.monotonic()
+    agent.kill()
+    on_disk = stored(agent)
+    assert len(on_disk) > 300
+    agent.start()
+    plant.broker.start()
+    plant.delivery.settle()
+    missing = plant.delivery.missing()
+    assert not missing.keys() & on_disk
+    assert all(read_at > killed_at - COMMIT_INTERVAL - SLACK for read_at in missing.values())
+    plant.delivery.check_order()
+    assert agent.log.read_text().count("it was written anew") == 1
+
+
+def test_under_a_database_that_is_replaced_readings_go_on_and_changes_are_refused(plant: Plant) -> None:
+    agent = plant.agent(SMALL_MEMORY + "[health]\ncheck_interval_ms = 200\n")
+    configure(agent, plant.line, plant.broker.port)
+    wait_for(lambda: len(plant.delivery.subscriber.readings) > 50)
+    path = agent.data_dir / "agent.sqlite"
+    backup = agent.data_dir / "backup.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", [str(backup)])
+    late = {"name": "late", "protocol": "modbus", "connection": {"host": "127.0.0.1", "port": 1}}
+    agent.post("/v1/endpoints", late)
+    backup.rename(path)
+    content = path.read_bytes()
+
+    wait_for(lambda: agent.request("GET", "/v1/readiness")[0] == 503)
+    status, reply = agent.request("POST", "/v1/endpoints", late | {"name": "later"})
+    assert status == 503
+    assert "was replaced by another file while the agent runs" in str(reply)
+    plant.delivery.settle()
+    assert plant.delivery.missing() == {}
+    assert agent.stop() == 0
+    plant.delivery.settle()
+    assert path.read_bytes() == content
+    assert agent.log.read_text().count("was replaced by another file") <= 3  # agent, destination, refusal
+
+    agent.start()
+    assert {one["name"] for one in agent.get("/v1/endpoints")["endpoints"]} == {
+        f"line-{unit}" for unit in plant.line.read_at
+    }
+    plant.delivery.settle()
+    assert plant.delivery.missing() == {}
+
+
 def test_over_quota_the_oldest_are_dropped_counted_shown_and_logged_once(plant: Plant) -> None:
     plant.broker.stop()
     most = 60_000
@@ -447,3 +505,43 @@ def test_over_quota_the_oldest_are_dropped_counted_shown_and_logged_once(plant: 
     assert all(seq < first[unit] for unit, seq in missing), "not the oldest"
     plant.delivery.check_order()
     assert agent.last_words().count("the oldest readings are dropped") == 1
+
+
+@pytest.mark.timeout(60)
+def test_whatever_the_clock_says_nothing_is_lost_or_waits(plant: Plant) -> None:
+    """A board without a battery, the network's time, an operator's mistake that a restart falls into."""
+    plant.broker.stop()
+    clock = AgentClock(plant.directory / "clock")
+    clock.set(3600)
+    agent = plant.agent(f"{SMALL_MEMORY}ttl_hours = 1\n", **clock.environment)
+    configure(agent, plant.line, plant.broker.port)
+    for jump in (0.0, 10 * 31_557_600.0, -10 * 31_557_600.0, 3600.0):
+        before = plant.line.total
+        wait_for(lambda before=before: plant.line.total > before + 100)  # type: ignore[misc]
+        clock.jump(jump)
+        wait_for(lambda: "jumped" in clock_line(agent).get("lastError", ""))
+    waiting = buffer(agent)["destinations"][0]
+    assert waiting["lagMs"] < 60_000, "the age of the oldest is right whatever the clock says"
+    assert agent.stop() == 0
+    on_disk = stored(agent)
+    clock.jump(-7200.0)
+    agent.start()
+    assert "behind" in clock_line(agent)["lastError"]
+    plant.broker.start()
+    plant.delivery.settle()
+    assert not plant.delivery.missing().keys() & on_disk
+    assert len(plant.delivery.missing()) <= DEVICES
+    assert plant.delivery.duplicates() == 0
+    plant.delivery.check_order()
+    status = buffer(agent)["destinations"][0]
+    assert (status["droppedExpired"], status["droppedQuota"], status["rejected"]) == (0, 0, 0)
+    log = agent.last_words()
+    assert log.count("which cannot be right") == 1
+    assert (log.count("the clock jumped forward"), log.count("the clock jumped back")) == (3, 1)
+    assert agent.stop() == 0
+
+
+def clock_line(agent: AgentProcess) -> dict[str, Any]:
+    _, reply = agent.request("GET", "/v1/health/report")
+    [line] = [one for one in reply["report"]["subsystems"] if one["name"] == "clock"]
+    return dict(line)

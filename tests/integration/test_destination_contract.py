@@ -24,10 +24,12 @@ from line_protocol_parser import parse_line
 from publishing_system import PATIENCE, PublishingSystem, hasten, limits, source_of
 from servers.counterparts import COUNTERPARTS, Counterpart, MqttBroker, Reading, TokenCounterpart, reading_in
 from servers.relay import Relay
+from wall_clock import YEAR, WallClock
 
 from actors.publish import destinations
 from actors.publish.destination import Destination
 from actors.publish.destinations import azure_iot, gcp_iot
+from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import (
     DeadLettersListed,
     DestinationRemoved,
@@ -76,6 +78,7 @@ class Rig(PublishingSystem):
         config_json = counterpart.config_json(counterpart.relay, right)
         destination = await self.new_destination(name, counterpart.type, config_json)
         route_json = counterpart.route_json | fields.pop("route_json", {})
+        fields.setdefault("payload_format", counterpart.payload_format)
         await self.add_subscription(destination.id, route_json=route_json, **fields)
         return destination.id
 
@@ -166,7 +169,7 @@ def repeated(readings: Iterable[Reading]) -> set[Reading]:
     return {reading for reading, count in Counter(readings).items() if count > 1}
 
 
-@pytest.fixture(params=destinations.TYPES)
+@pytest.fixture(params=COUNTERPARTS)
 async def counterpart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Counterpart]:
     async with COUNTERPARTS[request.param](tmp_path / "server") as running:
         yield running
@@ -197,7 +200,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_type_has_a_counterpart() -> None:
-    assert COUNTERPARTS.keys() == set(destinations.TYPES)
+    assert {each.type for each in COUNTERPARTS.values()} == set(destinations.TYPES)
 
 
 # Outages
@@ -328,11 +331,11 @@ async def test_a_new_connection_waits_for_what_is_in_flight(rig: Rig, counterpar
 async def test_subscriptions_change_while_readings_are_in_flight(rig: Rig, counterpart: Counterpart) -> None:
     id = await rig.begin(topics=["modbus/line-1/#", "modbus/end/#"])
     [first] = rig.instance(id).config.subscriptions
-    route_json = counterpart.route_json
+    fields = {"route_json": counterpart.route_json, "payload_format": counterpart.payload_format}
     with counterpart.relay.answers.held():
         rig.poll(*range(20), endpoint="line-1")
         await rig.under_way(id, ("line-1", 0), 20)
-        await rig.add_subscription(id, topics=["modbus/line-2/#"], route_json=route_json)
+        await rig.add_subscription(id, topics=["modbus/line-2/#"], **fields)
         rig.poll(*range(20), endpoint="line-2")
         await rig.change_subscription(first.id, topics=["modbus/line-1/#", "modbus/line-3/#", "modbus/end/#"])
         rig.poll(*range(20, 40), endpoint="line-1")
@@ -545,6 +548,82 @@ async def test_a_crash_while_readings_are_in_flight_loses_none_that_are_on_disk(
     assert strange(first_times(counterpart.received), range(20)) == {}
     assert all(number < 10 for _, number in repeated(counterpart.received))
     await rig.until(lambda: counterpart.relay.connections == 1)
+
+
+# The clock
+
+JUMPS = (10 * YEAR, -10 * YEAR, 3600.0, -3600.0)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+async def test_a_clock_that_is_set_costs_no_reading_and_delays_none(
+    rig: Rig, counterpart: Counterpart, wall_clock: WallClock, jump: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a backlog in memory and on disk, and by a connection that is made while the clock is wrong.
+    https://github.com/Tr3kkR/Yuzu/issues/2361, https://github.com/Azure/iotedge/issues/3982"""
+    id = await rig.begin()
+    rig.poll_lines(range(10))
+    await rig.finish(id)
+    await counterpart.relay.refuse()
+    rig.poll_lines(range(10, 60))
+    await rig.until(lambda: len(rig.readings(id)) == 150 and not rig.instance(id).connected)
+    wall_clock.jump(jump)
+    rig.poll_lines(range(60, 110))
+    await rig.until(lambda: len(rig.readings(id)) == 300)
+    assert (await rig.report(id)).dropped_expired == 0
+    await counterpart.relay.admit()
+    await rig.finish(id)
+    wall_clock.correct()
+    rig.poll_lines(range(110, 120))
+    await rig.finish(id)
+    report = await rig.report(id)
+    assert (report.dropped_expired, report.dropped_quota, report.rejected) == (0, 0, 0)
+    assert strange(counterpart.received, range(120)) == {}
+    assert [message.partition(" by ")[0] for message in caplog.messages if " by " in message] == [
+        f"the clock jumped {way}" for way in (("forward", "back") if jump > 0 else ("back", "forward"))
+    ]
+
+
+async def test_a_connection_that_works_outlives_a_clock_that_is_set_for_a_moment(
+    rig: Rig, counterpart: Counterpart, wall_clock: WallClock
+) -> None:
+    id = await rig.begin()
+    for number, jump in enumerate([*JUMPS, 5.0, -5.0]):
+        rig.poll_lines([2 * number])
+        wall_clock.jump(jump)
+        rig.base.clock.look()
+        rig.poll_lines([2 * number + 1])
+        await rig.finish(id)
+        wall_clock.correct()
+        rig.base.clock.look()
+    assert strange(counterpart.received, range(12)) == {}
+    assert counterpart.relay.accepted == 1
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+async def test_what_waits_over_a_restart_with_a_wrong_clock_is_delivered(
+    rig: Rig, counterpart: Counterpart, wall_clock: WallClock, jump: float
+) -> None:
+    """Where the wrong clock makes the login impossible: as soon as it is right.
+    https://github.com/Azure/iotedge/issues/6421"""
+    id = await rig.begin()
+    await counterpart.relay.refuse()
+    rig.poll_lines(range(50))
+    await rig.stop()
+    token_clock.cache_clear()
+    wall_clock.jump(jump)
+    await rig.start()
+    rig.join(counterpart, counterpart.relay, right=True)
+    rig.poll_lines(range(50, 100))
+    await rig.until(lambda: len(rig.readings(id)) == 300)
+    await counterpart.relay.admit()
+    if isinstance(counterpart, TokenCounterpart) and (jump < 0 or counterpart.type == "gcp-iot"):
+        await rig.until(lambda: counterpart.gate.logins)
+        assert counterpart.received == []
+        wall_clock.correct()
+    await rig.finish(id)
+    assert (await rig.report(id)).dropped_expired == 0
+    assert strange(counterpart.received, range(100)) == {}
 
 
 # Everything at once

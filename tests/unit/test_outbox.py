@@ -223,6 +223,21 @@ def test_what_is_rejected_becomes_a_dead_letter_and_leaves_the_outbox() -> None:
     assert desk.outbox.memory == desk.outbox.bytes
 
 
+def test_a_rejected_part_becomes_a_dead_letter_and_the_rest_stays_in_flight() -> None:
+    desk = Desk()
+    desk.add(2)
+    desk.take()
+    assert desk.outbox.rejected_part(2, b"a part", "not a number", NOW_MS + 5)
+    assert not desk.outbox.rejected_part(3, b"a part", "not a number", NOW_MS + 5)
+    assert (desk.outbox.rows, desk.outbox.in_flight) == (2, 2)
+    desk.outbox.delivered([2])
+    desk.commit()
+    assert list(desk.disk.dead.values()) == [
+        DeadLetter(2, "t", b"a part", "not a number", NOW_MS, NOW_MS + 5)
+    ]
+    assert desk.outbox.memory == desk.outbox.bytes
+
+
 def test_a_dead_letter_is_due_again_when_its_commit_failed() -> None:
     desk = Desk()
     desk.add()

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from publishing_system import source_of
 
 from actors.publish.topics import unpublishable
-from actors.readings.filters import check_filter, spelled
-from actors.readings.interest import Interest, select
-from actors.readings.source_topics import level, prefixes
+from actors.readings.filters import check_filter, matches, spelled
+from actors.readings.interest import Interest, indices, select
+from actors.readings.source_topics import endings, level, prefixes
 
 NAMES = st.text(st.characters(codec=None), max_size=40)
 
@@ -103,3 +103,29 @@ def test_what_a_filter_with_the_raw_names_selected_before_it_still_selects(
     raw = f"sensors/{endpoint}/{metric}"
     if not {"+", "#"}.intersection(raw.split("/")):
         assert select(Interest(topics=(spelled(raw),)), source_of(endpoint, metric)) is None
+
+
+WORDS = st.sampled_from(["a", "b", "a/b", "a+b", " a", "", "/", "m", "modbus", "sensors", "#"])
+FILTERS = st.lists(
+    st.sampled_from(["+", "a", "b", "a_b", "modbus", "sensors", "m", "", " a"]), min_size=1, max_size=6
+)
+
+
+@given(WORDS, st.lists(WORDS, min_size=1, max_size=4, unique=True), FILTERS, st.booleans())
+def test_points_are_selected_by_their_topics(
+    endpoint: str, metrics: list[str], levels: list[str], below: bool
+) -> None:
+    topic_filter = spelled("/".join([*levels, "#"] if below else levels))
+    source = source_of(endpoint, *metrics)
+    selected = [
+        index
+        for index, metric in enumerate(metrics)
+        if any(
+            matches(topic_filter, prefix + "/".join(ending))
+            for prefix in source.prefixes
+            for ending in endings(metric)
+        )
+        or matches(topic_filter, "modbus")
+    ]
+    found = select(Interest(topics=(topic_filter,)), source)
+    assert list(indices(found, source)) == selected

@@ -207,10 +207,8 @@ def test_upgrade_goes_on_when_the_copy_cannot_be_made(
 
 
 def test_only_the_newest_copies_are_kept(tmp_path: Path) -> None:
-    for number, name in enumerate(("0001_a", "0002_b", "0009_c")):
-        old = tmp_path / f"agent.sqlite.before-{name}"
-        old.write_text(name)
-        os.utime(old, (number, number))
+    for name in ("0001_a", "0009_c", "0002_b"):
+        (tmp_path / f"agent.sqlite.before-{name}").write_text(name)
     open_database(restored(tmp_path, "0002_dead_letters_and_drift")).close()
     assert copies(tmp_path) == ["agent.sqlite.before-0003_outbox_counts", "agent.sqlite.before-0009_c"]
 
@@ -228,7 +226,7 @@ def test_database_without_any_migration_upgrades(tmp_path: Path) -> None:
 def test_copy_just_made_stays_though_the_clock_was_set_back(tmp_path: Path) -> None:
     path = restored(tmp_path, "0002_dead_letters_and_drift")
     of_tomorrow = time.time() + 86_400
-    for days, name in enumerate(("0008_b", "0009_c")):
+    for days, name in enumerate(("0009_c", "0008_b")):
         old = tmp_path / f"agent.sqlite.before-{name}"
         old.touch()
         os.utime(old, (of_tomorrow + days, of_tomorrow + days))

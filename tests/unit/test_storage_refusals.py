@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from storage import connection as storage_connection
-from storage import database as storage_database
 from storage import endpoints, migrations, outbox, target_state
 from storage.database import open_database
 from storage.errors import StorageError
@@ -224,14 +223,14 @@ def test_full_disk_at_open_is_an_error_that_says_so_and_nothing_is_lost(
     dump = list(sqlite3.connect(path).iterdump())
     connect = storage_connection.connect
 
-    def without_room(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
-        connection = connect(path, busy_timeout_ms)
+    def without_room(path: Path, busy_timeout_ms: int, create: bool) -> sqlite3.Connection:
+        connection = connect(path, busy_timeout_ms, create)
         used = storage_connection.setting(connection, "page_count")
         connection.execute(f"PRAGMA max_page_count={used}").fetchall()
         return connection
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage_database, "connect", without_room)
+        patch.setattr("storage.guard.connect", without_room)
         patch.setattr(
             migrations.migrations,
             "apply",

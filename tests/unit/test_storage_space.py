@@ -182,7 +182,7 @@ def test_program_that_writes_the_database_puts_the_giving_back_off(
     rows = [OutboxRow(seq, "t", bytes(3900), 0) for seq in range(1, 2000)]
     outbox.commit(database, destination, rows, [])
     outbox.commit(database, destination, [], range(1, 2000))
-    keeping_small = space.Space(database.db.conn, path, pytest.fail)
+    keeping_small = space.Space(database, pytest.fail)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 

@@ -106,4 +106,5 @@ DESTINATION = DestinationType(
     secrets=SECRETS,
     schema=Config,
     mqtt_topics=True,
+    max_payload=lambda _: MAX_PAYLOAD,
 )

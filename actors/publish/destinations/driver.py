@@ -1,7 +1,7 @@
 """What a file under `destinations/` exports: one `DestinationType` named `DESTINATION`."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -24,6 +24,10 @@ class Listener(Protocol):
     def rejected(self, seqs: list[int], reason: str) -> None:
         """The destination will never take these payloads, whoever sends them; the others it may."""
 
+    def rejected_part(self, seq: int, payload: bytes, reason: str) -> None:
+        """The destination will never take this part of a payload, itself a payload; what becomes of the rest
+        is told afterwards."""
+
     def lost(self, error: NoConnection) -> None:
         """An established connection has ended by itself; once per connection."""
 
@@ -37,6 +41,8 @@ class Nobody(Listener):
     def delivered(self, seqs: list[int]) -> None: ...
 
     def rejected(self, seqs: list[int], reason: str) -> None: ...
+
+    def rejected_part(self, seq: int, payload: bytes, reason: str) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...
 
@@ -90,6 +96,16 @@ class Identity(msgspec.Struct, frozen=True):
     cloud: Cloud | None = None
 
 
+def unlimited(_config: Any) -> int | None:
+    """Payloads may be of any size."""
+    return None
+
+
+def unchanged(_config: Any, _identity: Identity, topic: str, _payload: bytes) -> str:
+    """Topics are sent as they are."""
+    return topic
+
+
 class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of destination.
 
@@ -103,7 +119,10 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     nothing behind and never raises. `secrets` are the keys of
     `config_json`, at any depth, whose values are never shown. `payload_format` is the one that this type
     takes whatever a subscription asks for (it is not compressed then); None: what the subscription says.
-    `mqtt_topics` says that clients choose topics of MQTT.
+    `targets` are, by name, the payload formats with topics of their own that it takes, each with the `target`
+    that takes the place of the other for them; what it refuses may also be `payload_format`.
+    `mqtt_topics` says that clients choose topics of MQTT. `max_payload` is how many bytes of a payload the
+    destination takes at most, `address` the topic on the wire for a filled one and its payload.
     """
 
     name: str
@@ -113,8 +132,11 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     test: Callable[[Any, Identity], Awaitable[DestinationTested]]
     secrets: tuple[str, ...]
     payload_format: str | None = None
+    targets: Mapping[str, Callable[[Any, str | None, Identity], Target]] = {}
     schema: type[msgspec.Struct] = Nothing
     mqtt_topics: bool = False
+    max_payload: Callable[[Any], int | None] = unlimited
+    address: Callable[[Any, Identity, str, bytes], str] = unchanged
 
     def refuse_slips(self, config_json: dict[str, Any] | None) -> None:
         """Raises `Refusal` for a key of what a client sends that is not known, or a template that is hardly
