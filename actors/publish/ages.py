@@ -14,6 +14,8 @@ STEPS = 64
 """A payload may live longer than its time to live by the so-manieth part of it."""
 SAVE_INTERVAL = 60.0
 """Seconds. By so much, at most, a payload does not age when the agent is killed."""
+LEFT_MS = 10**12
+"""The age of what an earlier run has left: nobody knows it, and it is history."""
 FRAMES = 100
 """So many changes of the clock are known; what was stamped before them is taken as it is."""
 
@@ -64,6 +66,12 @@ class Ages:
         """From this number on stamps are by a clock that was set by so many ms in all since the run began."""
         if shift != self._frames[-1][1]:
             self._frames.append((seq, shift))
+
+    def age_ms(self, seq: int, stamp: int, now_ms: int) -> int:
+        """Since a payload came, `now_ms` being what the clock says."""
+        if seq < self._frames[0][0]:
+            return LEFT_MS
+        return max(0, now_ms - self.current(seq, stamp))
 
     def current(self, seq: int, stamp: int) -> int:
         """A payload's stamp as the clock would have made it if it had been then what it is now. What an

@@ -198,8 +198,11 @@ class Destination(StoreClient, Retiring):
         assert driver is not None
         if driver.window is not None:
             flow = msgspec.structs.replace(flow, window=driver.window)
+        outbox.clock_set(self.clock.shift)
+        now_ms = unix_ms()
         for entry, taken in self.sending.due(outbox, flow, monotonic()):
             if taken:
+                entry.age_ms = outbox.ages.age_ms(entry.seq, entry.created_at, now_ms)
                 driver.send(entry)
             else:
                 self._reject(outbox, [entry.seq], "its topic is not taken")
