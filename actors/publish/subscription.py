@@ -11,7 +11,7 @@ from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
 from actors.readings.interest import Points, select
-from actors.readings.messages import EventRaised
+from actors.readings.messages import EventRaised, SourceEnded
 from actors.system.actor import Actor
 from actors.system.supervision import Restart
 
@@ -95,7 +95,7 @@ class Subscription(Actor):
         interval = self.route.min_interval_ms
         return Plan(
             select(self.route.interest, source),
-            topics.fill(self.target, source.protocol, source.endpoint, source.device),
+            topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
             Throttle(interval) if interval else None,
         )
 
@@ -116,6 +116,15 @@ class Subscription(Actor):
                 payloads.append(payload)
         if payloads:
             self.send(self.destination, Publish(plan.topic, payloads))
+
+    def receiveMsg_SourceEnded(self, message: SourceEnded, sender: ActorAddress) -> None:
+        if self.format.ended is None:
+            return
+        key = message.source.endpoint_uuid
+        if key in self.buffers:
+            self._publish_buffer(key)
+        plan = self.plans.get(message.source)
+        self.send(self.destination, Publish(plan.topic, [self.format.ended(message.source)]))
 
     # Events
 

@@ -254,8 +254,8 @@ class Listening:
     def ask_for_birth(self) -> None:
         self.publish(self.host.commands, self.host.rebirth())
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        self._client.publish(topic, payload)
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        self._client.publish(topic, payload, retain=retain)
 
     def _take(
         self, _client: object, topic: str, payload: bytes, qos: int, properties: dict[str, Any]

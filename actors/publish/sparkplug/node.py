@@ -57,7 +57,7 @@ class Node:
     def __init__(self, group: str, node: str, max_payload: int) -> None:
         self._group = group
         self._node = node
-        self._max_payload = max_payload
+        self._max_payload = self._most = max_payload
         self._payload = payload_class()
         self._bd_seq = secrets.randbelow(_ROUND)
         self._seq = 0
@@ -78,8 +78,8 @@ class Node:
         return self._topic("NCMD")
 
     def limit(self, max_payload: int) -> None:
-        """Larger payloads are refused from now on."""
-        self._max_payload = min(self._max_payload, max_payload)
+        """Larger payloads are refused for the rest of this connection."""
+        self._most = min(self._most, max_payload)
 
     def will(self, now: int) -> Message:
         """What the broker is to publish when the connection ends, which is about to begin. All that was told
@@ -89,6 +89,7 @@ class Node:
             known.clear()
         self._alias = 1
         self._late = False
+        self._most = self._max_payload
         return self.death(now)
 
     def death(self, now: int) -> Message:
@@ -133,6 +134,8 @@ class Node:
             stored = sparkplug.read(payload)
         except msgspec.DecodeError as error:
             return Sending([], f"Not a payload of format {sparkplug.NAME}: {error}")
+        if stored.ended:
+            return Sending(self._forget(stored.device, now))
         device = self._devices.get(stored.device)
         if device is None:
             device = self._devices[stored.device] = Device(stored.device)
@@ -154,6 +157,15 @@ class Node:
         if device.offline and not self._late:
             self._tell_death(device, now, messages)
         return Sending(messages, refused)
+
+    def _forget(self, id: str, now: int) -> list[Message]:
+        messages: list[Message] = []
+        device = self._devices.pop(id, None)
+        if device is not None:
+            self._behind.pop(id, None)
+            self._owed.pop(id, None)
+            self._tell_death(device, now, messages)
+        return messages
 
     def wants_rebirth(self, topic: str, payload: bytes) -> bool:
         """Whether a message that came is the command to be born again."""
@@ -197,8 +209,8 @@ class Node:
 
     def _tell(self, verb: str, device: Device, payload: Any, messages: list[Message]) -> str | None:
         octets = payload.SerializeToString()
-        if len(octets) > self._max_payload:
-            return f"The {verb} has {len(octets)} bytes; {self._max_payload} is the most allowed"
+        if len(octets) > self._most:
+            return f"The {verb} has {len(octets)} bytes; {self._most} is the most allowed"
         self._seq = payload.seq
         messages.append(Message(f"{self._topic(verb)}/{device.id}", octets))
         return None
