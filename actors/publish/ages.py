@@ -39,7 +39,7 @@ class Ages:
 
     def note(self, seq: int, now: float) -> None:
         """All payloads up to `seq` have come."""
-        marks, seen_ms = self._marks, int(self._began_ms + 1000 * now)
+        marks, seen_ms = self._marks, self._seen_ms(now)
         if seen_ms - marks[-1].seen_ms < min(self._step_ms, 1000 * SAVE_INTERVAL):
             return
         if len(marks) > 1 and seen_ms - marks[-2].seen_ms <= self._step_ms:
@@ -58,7 +58,15 @@ class Ages:
         if now < self._save_at:
             return None
         self._save_at = now + SAVE_INTERVAL
-        return list(self._marks)
+        return self.last(now)
+
+    def last(self, now: float) -> list[Mark]:
+        """What is to be stored when the run ends."""
+        latest, seen_ms = self._marks[-1], self._seen_ms(now)
+        return [*self._marks, Mark(seen_ms, latest.seq)] if seen_ms > latest.seen_ms else list(self._marks)
+
+    def _seen_ms(self, now: float) -> int:
+        return int(self._began_ms + 1000 * now)
 
     # Stamps
 

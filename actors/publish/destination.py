@@ -28,6 +28,7 @@ from actors.system.supervision import Restart
 from storage import dead_letters, outbox_marks
 from storage import outbox as stored
 from storage.errors import MissingParent
+from storage.outbox_marks import Mark
 from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
@@ -329,7 +330,11 @@ class Destination(StoreClient, Retiring):
     def _save_marks(self, outbox: Outbox, now: float) -> None:
         """While something waits: how long it has, for the next run."""
         marks = outbox.ages.due(now)
-        if marks is not None and outbox.rows and self.store_answers():
+        if marks is not None and self.store_answers():
+            self._store_marks(outbox, marks)
+
+    def _store_marks(self, outbox: Outbox, marks: list[Mark]) -> None:
+        if outbox.rows:
             self.ask_store("marks", outbox_marks.save, self.id, marks)
 
     def _marks_done(self, message: Transacted) -> None:
@@ -415,8 +420,11 @@ class Destination(StoreClient, Retiring):
         return self.outbox is not None and self.outbox.in_flight > 0
 
     def unsent(self) -> None:
-        if self.outbox is not None:
-            self.outbox.disconnected()
+        if self.outbox is None:
+            return
+        self.outbox.disconnected()
+        if self.retire is not None:
+            self._store_marks(self.outbox, self.outbox.ages.last(monotonic()))
 
     def secured(self) -> bool:
         if self.outbox is None:

@@ -96,8 +96,9 @@ def test_a_short_time_to_live_is_kept(ttl_ms: int) -> None:
 def test_marks_are_due_once_a_minute() -> None:
     ages = Ages(TTL_MS, now=100.0)
     assert ages.due(100.0 + SAVE_INTERVAL - 1) is None
-    assert ages.due(100.0 + SAVE_INTERVAL) == [Mark(0, 0)]
+    assert ages.due(100.0 + SAVE_INTERVAL) == [Mark(0, 0), Mark(60_000, 0)]
     assert ages.due(101.0 + SAVE_INTERVAL) is None
+    assert ages.last(110.0 + SAVE_INTERVAL) == [Mark(0, 0), Mark(70_000, 0)]
 
 
 def test_a_payload_is_as_old_as_it_is_whatever_the_clock_says_and_one_of_an_earlier_run_is_old() -> None:
