@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from actors.connections import os_errors, retry_after
 from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.connections.dialing import addresses
 from actors.connections.outflow import acknowledged
 
 T = TypeVar("T")
@@ -88,7 +90,13 @@ class Posting:
         self._site = site
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, ssl=site.context, socket_factory=self._socket),
+            connector=aiohttp.TCPConnector(
+                limit=1,
+                ssl=site.context,
+                resolver=_Resolver(),
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", **site.headers},
@@ -196,6 +204,27 @@ class Posting:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return untrusted(self._site.where, cause)
         return Permanent(f"The certificate of {self._site.where} is not trusted: {cause}")
+
+
+class _Resolver(AbstractResolver):
+    """Names are resolved as for other connections."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=address[1],
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, address in await addresses(host, port)
+        ]
+
+    async def close(self) -> None: ...
 
 
 def _clock() -> float:
