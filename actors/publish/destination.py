@@ -134,8 +134,11 @@ class Destination(Keeping, Retiring):
         assert driver is not None
         if driver.window is not None:
             flow = msgspec.structs.replace(flow, window=driver.window)
+        outbox.clock_set(self.clock.shift)
+        now_ms = unix_ms()
         for entry, taken in self.sending.due(outbox, flow, monotonic()):
             if taken:
+                entry.age_ms = outbox.ages.age_ms(entry.seq, entry.created_at, now_ms)
                 driver.send(entry)
             else:
                 self._reject(outbox, [entry.seq], "its topic is not taken")
@@ -290,8 +293,11 @@ class Destination(Keeping, Retiring):
         return self.outbox is not None and self.outbox.in_flight > 0
 
     def unsent(self) -> None:
-        if self.outbox is not None:
-            self.outbox.disconnected()
+        if self.outbox is None:
+            return
+        self.outbox.disconnected()
+        if self.retire is not None:
+            self.store_marks(self.outbox, self.outbox.ages.last(monotonic()))
 
     def secured(self) -> bool:
         if self.outbox is None:

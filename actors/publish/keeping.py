@@ -18,6 +18,7 @@ from actors.state.messages import Transact, Transacted
 from storage import dead_letters, outbox_marks
 from storage import outbox as stored
 from storage.errors import MissingParent
+from storage.outbox_marks import Mark
 from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
@@ -158,9 +159,13 @@ class Keeping(StoreClient):
         """Time to live, quota, and how long all that has waited."""
         outbox.clock_set(self.clock.shift)
         self._enforce(outbox, now)
-        # While something waits: how long it has, for the next run.
         marks = outbox.ages.due(now)
-        if marks is not None and outbox.rows and self.store_answers():
+        if marks is not None and self.store_answers():
+            self.store_marks(outbox, marks)
+
+    def store_marks(self, outbox: Outbox, marks: list[Mark]) -> None:
+        """How long what waits has waited, for the next run."""
+        if outbox.rows:
             self.ask_store("marks", outbox_marks.save, self.id, marks)
 
     def _marks_done(self, message: Transacted) -> None:

@@ -41,7 +41,7 @@ class Reporting:
         return begins
 
     def rejected(self, count: int, reason: str, now: float) -> int:
-        """So many payloads were rejected. Returns how many to tell of now: once a minute those of one reason."""
+        """So many payloads were rejected. Returns how many to log now: once a minute those of one reason."""
         self._rejected += count
         if not self._rejected:
             return 0

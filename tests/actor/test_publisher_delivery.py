@@ -16,7 +16,7 @@ from wall_clock import YEAR, WallClock
 
 from actors.connections import deadlines, retry
 from actors.connections.connection import Permanent, Transient
-from actors.publish import ages, retiring, subscribing
+from actors.publish import ages, keeping, retiring, subscribing
 from actors.publish.destination import Destination
 from actors.publish.messages import (
     DestinationRemoved,
