@@ -241,8 +241,7 @@ class Destination(StoreClient, Retiring):
     def receiveMsg_RejectedPart(self, message: RejectedPart, sender: ActorAddress) -> None:
         if message.number != self.number or self.outbox is None:
             return
-        now_ms = unix_ms()
-        if self.outbox.rejected_part(message.seq, message.payload, message.reason, now_ms):
+        if self.outbox.rejected_part(message.seq, message.payload, message.reason, unix_ms()):
             log.warning("%s: part of a payload is rejected for good: %s", self.peer, message.reason)
             self.reporting.note(f"rejected: {message.reason}")
 

@@ -99,7 +99,7 @@ class Subscription(Actor):
         interval = self.route.min_interval_ms
         return Plan(
             select(self.route.interest, source),
-            topics.fill(self.target, source.protocol, source.endpoint, source.device),
+            topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
             Throttle(interval) if interval else None,
         )
 

@@ -22,6 +22,7 @@ class Owner(Listener):
         self, config_json: dict[str, Any], login: Callable[[], Login] | None = None, **options: Any
     ) -> None:
         self.told: list[tuple[str, Any]] = []
+        self.pauses: list[float] = []
         config = mqtt.check(config_json)
         self.driver = MqttDriver(
             config.broker,
@@ -41,6 +42,7 @@ class Owner(Listener):
 
     def lost(self, error: Transient | Permanent) -> None:
         assert isinstance(error, Transient)
+        self.pauses.append(error.retry_after)
         self.told.append(("lost", str(error)))
 
     def expiring(self) -> None:

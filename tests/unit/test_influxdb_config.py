@@ -37,7 +37,6 @@ def test_everything_can_be_given() -> None:
     assert config == Config(
         "https://influx.example/db", "plant", "raw", "s3cret", "ns", 200, 1.0, 2.5, ca, False
     )
-    assert config.where == "influx.example:443"
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """The `config_json` of an InfluxDB destination (spec 02 section 8.3)."""
 
-import re
 import ssl
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from actors.connections.tls import client_context
+from actors.publish.destinations import http_url
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.fields import ROOT
 from actors.publish.topics import Target
@@ -16,43 +15,12 @@ from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import missing, reads
 from conf.fields import NUMERAL, Flag, Line, Pem, trimmed
-from conf.hosts import host_name
 
 SECRETS = ("token",)
 MAX_MEASUREMENT = 1000
 """Bytes; a measurement and its tags together may have 65,535."""
 
 _TOPIC = "route_json.topic"
-
-
-def _url(value: Any) -> Any:
-    """Without a slash at its end. Errors do not repeat it: it may hold a password."""
-    if not isinstance(value, str):
-        return value
-    try:
-        parts = urlsplit(value)
-        usable = parts.port != 0 and not re.search(r"[\s\x00-\x1f\x7f\\]", value)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("is not a valid URL") from None
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("must begin with http:// or https://")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password; the token says who writes")
-    if parts.query or parts.fragment:
-        raise ValueError("must not have a query or fragment")
-    return f"{parts.scheme}://{_location(parts)}{parts.path.rstrip('/')}"
-
-
-def _location(parts: SplitResult) -> str:
-    """Host and port. Raises `ValueError` for a host that is none."""
-    try:
-        host = host_name(parts.hostname or "")
-    except ValueError as error:
-        raise ValueError(f"is not valid: its host {error}") from None
-    host = f"[{host}]" if ":" in host else host
-    return host if parts.port is None else f"{host}:{parts.port}"
 
 
 def _header(value: Any) -> Any:
@@ -64,7 +32,7 @@ def _header(value: Any) -> Any:
 class Given(msgspec.Struct, frozen=True, rename="camel"):
     """What clients send; times are in ms."""
 
-    url: Annotated[str, reads(trimmed, _url), missing("URL is required")]
+    url: Annotated[str, reads(trimmed, http_url.read_base), missing("URL is required")]
     token: Annotated[str, reads(trimmed, _header), missing("Token is required")]
     org: Annotated[Line, missing("Org is required")]
     bucket: Annotated[Line, missing("Bucket is required")]
@@ -91,14 +59,8 @@ class Config(msgspec.Struct, frozen=True):
     reject_unauthorized: bool = True
 
     @property
-    def where(self) -> str:
-        """The server's host and port."""
-        parts = urlsplit(self.url)
-        return parts.netloc if parts.port else f"{parts.netloc}:{443 if self.tls else 80}"
-
-    @property
     def tls(self) -> bool:
-        return self.url.startswith("https:")
+        return http_url.is_tls(self.url)
 
 
 def check(config_json: dict[str, Any]) -> Config:

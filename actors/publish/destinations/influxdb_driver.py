@@ -10,6 +10,7 @@ import msgspec
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import influxdb_answers as answers
 from actors.publish.destinations.driver import Listener, Outgoing
+from actors.publish.destinations.http_url import where
 from actors.publish.destinations.influxdb_config import Config, tls_context
 from actors.publish.destinations.influxdb_requests import requesting
 from actors.publish.destinations.line_fields import kind_of, name_of, series_of, take_apart
@@ -191,7 +192,7 @@ class InfluxDriver(PostingDriver[Line]):
     def _back(self, measured: str, field: str, left_out: int) -> None:
         _log.info(
             "%s takes field %s of %s again; %d values were left out",
-            self._config.where,
+            where(self._config.url),
             field,
             measured,
             left_out,
@@ -206,7 +207,7 @@ def site_of(config: Config) -> Site:
     """Where points are written. Reading the system's authorities takes tens of ms."""
     context = tls_context(config)
     return Site(
-        where=config.where,
+        where=where(config.url),
         url=f"{config.url}/api/v2/write",
         context=context,
         headers={},

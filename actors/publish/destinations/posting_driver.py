@@ -71,6 +71,10 @@ class PostingDriver(Driver, Generic[P]):
         """Tell what became of the payloads that the answer decides about, and return the others, in the parts
         that they are to be sent in again. Raises `NoConnection` when the answer is about none of them."""
 
+    def drained(self) -> None:
+        """Called when it is told of everything that there was to send what became of it, but for what a
+        judgement has put off. Raises `NoConnection` to end the connection, that being undecided."""
+
     async def ask(self, posting: Posting, body: bytes, count: int, headers: dict[str, str]) -> Answer:
         """Send a body that holds so many payloads; how that goes says how large the next may be."""
         clock = asyncio.get_running_loop().time
@@ -147,6 +151,8 @@ class PostingDriver(Driver, Generic[P]):
         try:
             while not self._closing:
                 await self._deliver(posting, self.parts(await self._gathered()))
+                if not self._waiting:
+                    self.drained()
         except NoConnection as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever the library raises ends this connection only

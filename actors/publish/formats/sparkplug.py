@@ -113,4 +113,4 @@ _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Stored)
 _prepared = PerSource(_prepare)
 
-FORMAT = Format(NAME, True, _payload, json=False, addresses=True, ended=_ended)
+FORMAT = Format(NAME, True, _payload, json=False, addresses=True, device=device_id, ended=_ended)
