@@ -119,7 +119,10 @@ class Subscription(Actor):
             if payload is not None:
                 payloads.append(payload)
         if payloads:
-            self.send(self.destination, Publish(plan.topic, payloads))
+            self._hand_on(plan.topic, payloads)
+
+    def _hand_on(self, topic: str, payloads: list[bytes]) -> None:
+        self.send(self.destination, Publish(topic, payloads, self.route.qos, self.route.retain))
 
     def receiveMsg_SourceEnded(self, message: SourceEnded, sender: ActorAddress) -> None:
         if message.source.endpoint_uuid in self.buffers:
@@ -141,7 +144,7 @@ class Subscription(Actor):
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
         if self.format.json:
             payload = formats.encode_event(self.compression, message.body, self.ids)
-            self.send(self.destination, Publish(self._event_topic(message.topic), [payload]))
+            self._hand_on(self._event_topic(message.topic), [payload])
 
     def _event_topic(self, topic: str) -> str:
         return topic if self.target.events_by_name else topics.fill(self.target, topic.rpartition("/")[2])
