@@ -266,6 +266,22 @@ async def test_a_device_whose_endpoint_goes_dies(rig: Rig) -> None:
     assert rig.host.verbs.count("DDEATH line-2") == 1
 
 
+async def test_devices_of_a_subscription_that_changes_or_goes_die(rig: Rig) -> None:
+    id = await rig.begin()
+    rig.read("pump", speed=7, parts=1)
+    rig.poll_lines(0)
+    await rig.told(0)
+    (subscription,) = rig.instance(id).subscriptions
+    await rig.change_subscription(subscription, route_json={"excludeMetrics": ["parts"]})
+    await rig.until(lambda: not any(device.online for device in rig.host.devices.values()))
+    rig.read("pump", speed=8, parts=2)
+    await rig.until(lambda: rig.host.data("pump", "speed") == [7, 8])
+    assert [metric.name for metric in rig.host.devices["pump"].birth.metrics] == ["speed"]
+    await rig.ask(RemoveSubscription(subscription), SubscriptionRemoved)
+    await rig.until(lambda: not rig.host.devices["pump"].online)
+    await rig.settle(id)
+
+
 async def test_a_payload_that_is_too_large_is_a_dead_letter_and_leaves_no_gap(rig: Rig) -> None:
     id = await rig.begin(maxPayloadBytes=500)
     rig.read("pump", note="x" * 600)

@@ -435,7 +435,7 @@ def test_a_payload_that_is_too_large_is_refused_and_the_numbers_have_no_gap() ->
     line = Line(max_payload=400)
     line.poll(oil_temp=1.0)
     refused = line.poll("large", text="x" * 400).refused
-    assert refused == "The DDATA has 465 bytes; 400 is the most allowed"
+    assert refused == "The DDATA has 467 bytes; 400 is the most allowed"
     refused = line.poll(oil_temp=2.0, note="x" * 400).refused
     assert refused is not None
     line.poll("mixer", speed=1)

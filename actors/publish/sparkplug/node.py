@@ -16,8 +16,9 @@ BD_SEQ = "bdSeq"
 LATE_MS = 10_000
 """How old a payload is when it is sent from which on hosts are to take it, and those behind it, for
 history."""
-TIMELY_MS = 1_000
-"""How old at most the first one is that is news again. Far from the other: a change costs births."""
+TIMELY_MS = 5_000
+"""How old at most the first one is that is news again. Apart from the other, for a change costs births, and
+not so little that a slow link, over which there is always something waiting, has nothing but history."""
 
 TURN = 2_000
 """How many metrics births have about that are made at once: a few ms."""
