@@ -87,7 +87,7 @@ class Subscribing(Actor):
         if self.withdrawn and message.number == self.flush:
             last |= self.flushing
         for id in last:
-            self.send(self._subscription(id), Flush(message.number))
+            self.send(self._subscription(id), Flush(message.number, leaving=id in self.leaving))
 
     def receiveMsg_Flushed(self, message: Flushed, sender: ActorAddress) -> None:
         if self.leaving.get(message.id) == message.number:

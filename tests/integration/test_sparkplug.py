@@ -13,6 +13,7 @@ from servers.mosquitto import Mosquitto
 from servers.relay import Relay
 from servers.sparkplug_host import GROUP, NODE, Host, Listening
 
+from actors.publish.ages import Ages
 from actors.publish.destinations import mqtt_config, mqtt_sparkplug
 from actors.publish.destinations.broker import Broker, Login
 from actors.publish.destinations.mqtt_driver import MqttDriver
@@ -27,7 +28,6 @@ from actors.publish.messages import (
 from actors.publish.sparkplug.node import LATE_MS
 from actors.readings.batch import Batch
 from actors.readings.messages import ForgetSource
-from storage import timestamps
 
 OFFLINE = "DEVICE_OFFLINE"
 LINES = ("line-1", "line-2", "line-3")
@@ -150,7 +150,7 @@ async def test_an_outage_leaves_a_history_and_devices_as_they_are(
     rig.poll_lines(*range(1, 40))
     rig.read("pump", speed=7)
     await rig.until(lambda: len(rig.stored_payloads(id)) == 3 * 39 + 1)
-    monkeypatch.setattr(mqtt_sparkplug, "unix_ms", lambda: timestamps.unix_ms() + 2 * LATE_MS)
+    monkeypatch.setattr(Ages, "age_ms", lambda *_: 2 * LATE_MS)
     await rig.relay.admit()
     await rig.until(lambda: rig.host.data("pump", "speed"))
     assert {one.historical for one in rig.host.seen if not one.birth and one.value not in (0, 40)} == {True}
@@ -264,6 +264,22 @@ async def test_a_device_whose_endpoint_goes_dies(rig: Rig) -> None:
     await rig.settle(id)
     assert rig.host.verbs.count("DBIRTH line-2") == 2
     assert rig.host.verbs.count("DDEATH line-2") == 1
+
+
+async def test_devices_of_a_subscription_that_changes_or_goes_die(rig: Rig) -> None:
+    id = await rig.begin()
+    rig.read("pump", speed=7, parts=1)
+    rig.poll_lines(0)
+    await rig.told(0)
+    (subscription,) = rig.instance(id).subscriptions
+    await rig.change_subscription(subscription, route_json={"excludeMetrics": ["parts"]})
+    await rig.until(lambda: not any(device.online for device in rig.host.devices.values()))
+    rig.read("pump", speed=8, parts=2)
+    await rig.until(lambda: rig.host.data("pump", "speed") == [7, 8])
+    assert [metric.name for metric in rig.host.devices["pump"].birth.metrics] == ["speed"]
+    await rig.ask(RemoveSubscription(subscription), SubscriptionRemoved)
+    await rig.until(lambda: not rig.host.devices["pump"].online)
+    await rig.settle(id)
 
 
 async def test_a_payload_that_is_too_large_is_a_dead_letter_and_leaves_no_gap(rig: Rig) -> None:

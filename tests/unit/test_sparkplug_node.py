@@ -248,7 +248,7 @@ def test_units_are_told_at_births(line: Line) -> None:
     batch = Batch(source, POLLED, [1.0, 2], None, {})
     payload = encode("sparkplug", "json", [(batch, None)], MessageIds("agent"))
     assert payload is not None
-    birth, data = line.node.data(1, payload, NOW, NOW).messages
+    birth, data = line.node.data(1, payload, 0, NOW).messages
     line.tell(birth, data)
     first, second = Payload.FromString(birth.payload).metrics
     units = dict(zip(first.properties.keys, first.properties.values, strict=True))
@@ -435,7 +435,7 @@ def test_a_payload_that_is_too_large_is_refused_and_the_numbers_have_no_gap() ->
     line = Line(max_payload=400)
     line.poll(oil_temp=1.0)
     refused = line.poll("large", text="x" * 400).refused
-    assert refused == "The DDATA has 465 bytes; 400 is the most allowed"
+    assert refused == "The DDATA has 467 bytes; 400 is the most allowed"
     refused = line.poll(oil_temp=2.0, note="x" * 400).refused
     assert refused is not None
     line.poll("mixer", speed=1)
@@ -472,7 +472,7 @@ def test_the_data_of_a_device_whose_birth_is_too_large_is_refused_and_no_other_s
     ],
 )
 def test_what_is_no_payload_of_this_format_is_refused(line: Line, payload: bytes) -> None:
-    sending = line.node.data(1, payload, NOW, NOW)
+    sending = line.node.data(1, payload, 0, NOW)
     assert sending.messages == []
     assert sending.refused is not None
 

@@ -53,9 +53,11 @@ class Plain(Session):
     numbers."""
 
     def outgoing(self, message: Outgoing) -> tuple[str, bytes] | None:
-        if sparkplug.is_stored(message.payload):
-            raise Refusal("The destination is no Sparkplug node any more")
-        return super().outgoing(message)
+        if not sparkplug.is_stored(message.payload):
+            return super().outgoing(message)
+        if sparkplug.is_ending(message.payload):
+            return None
+        raise Refusal("The destination is no Sparkplug node any more")
 
 
 def _session(config: Config) -> Session:

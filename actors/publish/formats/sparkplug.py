@@ -27,6 +27,7 @@ NAME = "sparkplug"
 _MARK = b'{"sparkplug":'
 _VERSION = 1
 _HEAD = b"%b%d," % (_MARK, _VERSION)
+_ENDING = b',"ended":true}'
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +47,11 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 def is_stored(payload: bytes) -> bool:
     """Whether this format made it; no other format's payloads begin like that."""
     return payload.startswith(_MARK)
+
+
+def is_ending(payload: bytes) -> bool:
+    """Whether such a payload says that a device is no more, and nothing else."""
+    return payload.endswith(_ENDING)
 
 
 def read(payload: bytes) -> Stored:
@@ -74,7 +80,7 @@ class _Prepared(msgspec.Struct, frozen=True):
 
 
 def _ended(source: Source) -> bytes:
-    return b'%b"device":%b,"ended":true}' % (_HEAD, _encode(device_id(source)))
+    return b'%b"device":%b%b' % (_HEAD, _encode(device_id(source)), _ENDING)
 
 
 def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes:

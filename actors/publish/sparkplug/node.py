@@ -16,8 +16,9 @@ BD_SEQ = "bdSeq"
 LATE_MS = 10_000
 """How old a payload is when it is sent from which on hosts are to take it, and those behind it, for
 history."""
-TIMELY_MS = 1_000
-"""How old at most the first one is that is news again. Far from the other: a change costs births."""
+TIMELY_MS = 5_000
+"""How old at most the first one is that is news again. Apart from the other, for a change costs births, and
+not so little that a slow link, over which there is always something waiting, has nothing but history."""
 
 TURN = 2_000
 """How many metrics births have about that are made at once: a few ms."""
@@ -127,9 +128,9 @@ class Node:
         device.born = False
         self._owed[device.id] = device
 
-    def data(self, seq: int, payload: bytes, created_at: int, now: int) -> Sending:
-        """What a payload of format `sparkplug` becomes; `seq` is its number in the outbox, where it is since
-        `created_at`."""
+    def data(self, seq: int, payload: bytes, age_ms: int, now: int) -> Sending:
+        """What a payload of format `sparkplug` becomes; `seq` is its number in the outbox, where it has been
+        for `age_ms`."""
         try:
             stored = sparkplug.read(payload)
         except msgspec.DecodeError as error:
@@ -139,7 +140,7 @@ class Node:
         device = self._devices.get(stored.device)
         if device is None:
             device = self._devices[stored.device] = Device(stored.device)
-        self._late = now - created_at > (TIMELY_MS if self._late else LATE_MS)
+        self._late = age_ms > (TIMELY_MS if self._late else LATE_MS)
         historical = self._late or seq < device.seq
         was_dead = device.dead
         self._alias = device.take(seq, stored, self._alias)
