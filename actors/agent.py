@@ -3,6 +3,8 @@
 import logging
 import platform
 import uuid
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -113,8 +115,18 @@ class Agent(Actor):
         self.names = {self.surroundings.at(one.name).addressDetails: one.name for one in self.subsystems}
         self.book = HealthBook(self.subsystems)
         log.info("callboard %s starts, its data is in %s", message.version, message.settings.storage.data_dir)
+        self._compare_clock(message.settings.database_path)
         self._enter("INIT")
         self.send(self.myAddress, BeginPhase(Phase.STATE))  # what an earlier life left comes before it
+
+    def _compare_clock(self, database: Path) -> None:
+        """A clock that was set back since the last run is told by the files of that."""
+        files = (database, database.with_name(f"{database.name}-wal"))
+        written = [0]
+        for file in files:
+            with suppress(OSError):
+                written.append(file.stat().st_mtime_ns // 1_000_000)
+        self.clock.compare(max(written), "the database was written")
 
     def receiveMsg_Progress(self, message: Progress, sender: ActorAddress) -> None:
         self.progress = message
@@ -294,7 +306,8 @@ class Agent(Actor):
                 self.book.failed(name, "has not started")
         system = self._myRef.system
         self.looked_at = system.loop.time()
-        self.book.examined(self.examination.look(self._myRef, self.looked_at), system.lag)
+        ailments = self.examination.look(self._myRef, self.looked_at)
+        self.book.examined(ailments, system.lag, self.clock.trouble)
 
     def receiveMsg_SubsystemChecked(self, message: SubsystemChecked, sender: ActorAddress) -> None:
         self.book.answered(self.names[sender.addressDetails], message)

@@ -97,8 +97,8 @@ class StorageSettings(msgspec.Struct, frozen=True):
 
 
 class PublishSettings(msgspec.Struct, frozen=True):
-    """Delivery; `max_bytes`, `max_rows`, `memory_bytes` and `window` are per destination. `compression`
-    is that of subscriptions that name none."""
+    """Delivery; `max_bytes`, `max_rows`, `memory_bytes` and `window` are per destination, `max_disk_percent`
+    is for all of them. `compression` is that of subscriptions that name none."""
 
     durability: Annotated[Literal["group", "strict"], reads(lower)]
     compression: Annotated[
@@ -107,9 +107,12 @@ class PublishSettings(msgspec.Struct, frozen=True):
     commit_interval_ms: Annotated[int, Meta(ge=20, le=10_000)]
     ttl_hours: Annotated[int, Meta(ge=1, le=87_600)]
     max_bytes: Bytes
+    max_disk_percent: Annotated[int, Meta(ge=1, le=100)]
     max_rows: Count
     memory_bytes: Bytes
     window: Annotated[int, Meta(ge=1, le=65_535)]
+    replay_per_second: Annotated[int, Meta(ge=0, le=1_000_000)]
+    attempts_per_minute: Annotated[int, Meta(ge=0, le=600)]
 
 
 class AzureIotSettings(Confidential, frozen=True):
@@ -202,6 +205,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
     "CALLBOARD_DURABILITY": "publish.durability",
     "CALLBOARD_COMPRESSION": "publish.compression",
+    "CALLBOARD_MAX_DISK_PERCENT": "publish.max_disk_percent",
     "AZURE_IOTHUB_CONNECTION_STRING": "azure_iot.connection_string",
     "AZURE_SAS_TOKEN_TTL_SECONDS": "azure_iot.token_ttl_seconds",
     "AWS_IOT_ENDPOINT": "aws_iot.endpoint",

@@ -7,7 +7,7 @@ _BROKEN = re.compile(r"[\0\ud800-\udfff]")
 # Also the two line ends that only some programs take for such, and the code points that are no characters,
 # for brokers close the connection over them (MQTT 3.1.1 section 1.5.3).
 _CONTROLS = re.compile(
-    r"[\0-\x1f\x7f-\x9f\u2028\u2029\ufdd0-\ufdef\ufffe\uffff"
+    r"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
     + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(1, 17))
     + "]"
 )

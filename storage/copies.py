@@ -57,9 +57,10 @@ def copy_whole(connection: sqlite3.Connection, copy: Path, mode: int) -> None:
 
 
 def _forget_old(path: Path, made: Path) -> None:
-    """Remove copies but for the one just made, whatever the clock says, and the newest of the others."""
+    """Remove copies but for the one just made and the newest of the others, that before the latest migration:
+    when a file was written only the clock knows."""
     found = path.parent.glob(f"{glob.escape(path.name)}.before-*")
     others = [file for file in found if file.is_file() and file != made and file.suffix != ".part"]
-    for old in sorted(others, key=lambda file: file.stat().st_mtime)[: 1 - KEPT]:
+    for old in sorted(others)[: 1 - KEPT]:
         with suppress(OSError):
             old.unlink()

@@ -19,7 +19,7 @@ from storage.set_aside import set_aside
 
 logger = logging.getLogger(__name__)
 
-BIG: Final = frozenset({"outbox", "dead_letters"})
+BIG: Final = frozenset({"outbox", "outbox_groups", "outbox_group_data", "dead_letters"})
 """Tables that hold payloads."""
 
 COMPANIONS: Final = ("-wal", "-shm", "-journal")

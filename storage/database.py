@@ -13,6 +13,7 @@ import sqlite_utils
 
 from storage import bodies, copies, damage, migrations, rescue, secrets
 from storage.connection import check_files, make_shrinkable
+from storage.disk import Disk
 from storage.errors import ADVICE, Kind, StorageError, kind_of
 from storage.guard import Guard, Trouble
 from storage.lock import Lock
@@ -51,6 +52,7 @@ class Database:
         self.set_aside = set_aside
         self.notes = notes
         self._guard = guard
+        self.disk = Disk(guard.path)
         self._resources: ExitStack | None = resources
 
     @property

@@ -1,6 +1,5 @@
 """Schema drift: what devices' fields usually are, changes of that, and the options of each protocol."""
 
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any, Final
@@ -52,6 +51,9 @@ class StoredDriftEvent(DriftEvent, frozen=True, omit_defaults=True, kw_only=True
     id: int
 
 
+_ISO: Final = "%Y-%m-%dT%H:%M:%fZ"
+"""Times as `timestamps` spells them, to SQLite's `strftime`."""
+
 _COLUMNS: Final = (
     "id",
     "protocol",
@@ -76,13 +78,19 @@ _DETAILS: Final = (
 
 
 def load(database: Database, protocol: str) -> list[StoredBaseline]:
-    """Every baseline of a protocol, but for devices that are no more: those are removed."""
-    before = timestamps.iso(int(1000 * (time.time() - ABANDONED)))
+    """Every baseline of a protocol, but for devices that are no more: those are removed.
+
+    Their time is counted up to when one was last stored: a clock that says something else altogether now may
+    be wrong.
+    """
+    latest = database.db.execute("SELECT max(updated_at) FROM drift_baselines").fetchone()[0]
+    before = timestamps.iso(timestamps.unix_ms() - 1000 * ABANDONED)
     with database.db.atomic():
         database.db.execute(
-            "DELETE FROM drift_baselines WHERE protocol = ? AND updated_at < ?"
+            "DELETE FROM drift_baselines WHERE protocol = ?1 AND updated_at < ?2"
+            f" AND updated_at < strftime('{_ISO}', ?3, '-{ABANDONED} seconds')"
             " AND device_uuid NOT IN (SELECT uuid FROM devices)",
-            [protocol, before],
+            [protocol, before, latest],
         )
     query = "SELECT device_uuid, device, body FROM drift_baselines WHERE protocol = ? ORDER BY device_uuid"
     with closing(database.db.execute(query, [protocol])) as cursor:

@@ -184,3 +184,71 @@ def outbox_counts(db: sqlite_utils.Database) -> None:
                 WHERE destination_id = OLD.destination_id;
         END"""
     )
+
+
+@migrations(name="0004_outbox_marks")
+def outbox_marks(db: sqlite_utils.Database) -> None:
+    """How long the agent had run when what waits had come."""
+    db.execute(
+        """CREATE TABLE outbox_marks (
+            destination_id INTEGER NOT NULL REFERENCES target_state(id) ON DELETE CASCADE,
+            seen_ms INTEGER NOT NULL,
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (destination_id, seen_ms)
+        ) WITHOUT ROWID"""
+    )
+
+
+@migrations(name="0005_outbox_groups")
+def outbox_groups(db: sqlite_utils.Database) -> None:
+    """Rows that are packed together, in order before those of `outbox`; QoS and retain flag of a row."""
+    db.execute("ALTER TABLE outbox ADD COLUMN qos INTEGER NOT NULL DEFAULT 1")
+    db.execute("ALTER TABLE outbox ADD COLUMN retain INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """CREATE TABLE outbox_groups (
+            id INTEGER PRIMARY KEY,
+            destination_id INTEGER NOT NULL REFERENCES target_state(id) ON DELETE CASCADE,
+            first_seq INTEGER NOT NULL,
+            last_seq INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            packed INTEGER NOT NULL,
+            rows INTEGER NOT NULL,
+            live BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            UNIQUE (destination_id, first_seq)
+        )"""
+    )
+    # By itself, for a row is written whole when something of it changes.
+    db.execute(
+        """CREATE TABLE outbox_group_data (
+            group_id INTEGER PRIMARY KEY REFERENCES outbox_groups(id) ON DELETE CASCADE,
+            data BLOB NOT NULL
+        )"""
+    )
+    db.execute("ALTER TABLE outbox_counts ADD COLUMN packed_rows INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE outbox_counts ADD COLUMN packed_bytes INTEGER NOT NULL DEFAULT 0")
+    db.execute(
+        """CREATE TRIGGER outbox_groups_in AFTER INSERT ON outbox_groups BEGIN
+            INSERT INTO outbox_counts (destination_id, last_seq, packed_rows, packed_bytes)
+                VALUES (NEW.destination_id, NEW.last_seq, NEW.rows, NEW.bytes * NEW.rows / NEW.packed)
+                ON CONFLICT (destination_id) DO UPDATE SET packed_rows = packed_rows + excluded.packed_rows,
+                packed_bytes = packed_bytes + excluded.packed_bytes,
+                last_seq = max(last_seq, excluded.last_seq);
+        END"""
+    )
+    db.execute(
+        """CREATE TRIGGER outbox_groups_left AFTER UPDATE OF rows ON outbox_groups BEGIN
+            UPDATE outbox_counts SET packed_rows = packed_rows + NEW.rows - OLD.rows,
+                packed_bytes = packed_bytes
+                    + NEW.bytes * NEW.rows / NEW.packed - OLD.bytes * OLD.rows / OLD.packed
+                WHERE destination_id = NEW.destination_id;
+        END"""
+    )
+    db.execute(
+        """CREATE TRIGGER outbox_groups_out AFTER DELETE ON outbox_groups BEGIN
+            UPDATE outbox_counts SET packed_rows = packed_rows - OLD.rows,
+                packed_bytes = packed_bytes - OLD.bytes * OLD.rows / OLD.packed
+                WHERE destination_id = OLD.destination_id;
+        END"""
+    )

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from storage.timestamps import unix_ms
+
 
 def set_aside(path: Path, companions: Sequence[str] = ()) -> Path:
     """Rename `path` to `<name>.corrupt-<UTC time>` and return that; raises OSError.
@@ -20,7 +22,7 @@ def set_aside(path: Path, companions: Sequence[str] = ()) -> Path:
 
 
 def _free_name(path: Path, companions: Sequence[str]) -> Path:
-    stem = f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    stem = f"{path.name}.corrupt-{datetime.fromtimestamp(unix_ms() / 1000, UTC):%Y%m%dT%H%M%SZ}"
     names = (stem if number == 0 else f"{stem}.{number}" for number in range(1_000_000))
     return next(
         path.with_name(name)

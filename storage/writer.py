@@ -11,9 +11,11 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
+from storage.chores import Chores
 from storage.damage import suspect
 from storage.database import Database
 from storage.errors import Kind, StorageError, kind_of
+from storage.packing import Packing
 from storage.space import Space
 
 logger = logging.getLogger(__name__)
@@ -57,8 +59,8 @@ class Writer:
 
     Jobs that wait when a transaction begins share it, each in a savepoint: one that raises is undone
     alone. A future is resolved when its job is on disk, in the order of `submit`, on the writer's thread.
-    While none waits, space that is not used any more goes back to the file system. `jobs` counts jobs
-    run, `commits` transactions committed.
+    While none waits, rows are packed, and space that is not used any more goes back to the file system.
+    `jobs` counts jobs run, `commits` transactions committed.
     """
 
     def __init__(self, open: Callable[[], Database]) -> None:
@@ -124,17 +126,18 @@ class Writer:
             return
         self._opened.set_result(database)
         try:
-            space = Space(database, partial(self._suspect, database.path))
-            while self._run_next_group(database, space):
+            damaged = partial(self._suspect, database.path)
+            chores = Chores(Packing(database, damaged), Space(database, damaged))
+            while self._run_next_group(database, chores):
                 pass
         finally:
             self._end()
             self._refuse_waiting()
             database.close()
 
-    def _run_next_group(self, database: Database, space: Space) -> bool:
+    def _run_next_group(self, database: Database, chores: Chores) -> bool:
         """False at the end. A function, so that no local keeps payloads alive while waiting."""
-        group = self._next_group(space)
+        group = self._next_group(chores)
         jobs = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes = self._transact(database, jobs)
         self._suspect_damage(database, outcomes)
@@ -146,10 +149,10 @@ class Writer:
                 job.future.set_exception(outcome.error)
         return bool(group)
 
-    def _next_group(self, space: Space) -> list[_Job]:
+    def _next_group(self, chores: Chores) -> list[_Job]:
         """At least one job, and those already waiting behind it; none at the end."""
         group: list[_Job] = []
-        job = self._next_job(space)
+        job = self._next_job(chores)
         while job is not None:
             group.append(job)
             if len(group) == MAX_GROUP:
@@ -162,17 +165,18 @@ class Writer:
         self._waiting.put(None)
         return group
 
-    def _next_job(self, space: Space) -> _Job | None:
-        """Waits for one, giving space back meanwhile."""
+    def _next_job(self, chores: Chores) -> _Job | None:
+        """Waits for one, doing chores meanwhile."""
+        chores.catch_up()
         try:
             return self._waiting.get_nowait()
         except Empty:
             pass
         while True:
             try:
-                return self._waiting.get(timeout=space.pause())
+                return self._waiting.get(timeout=chores.pause())
             except Empty:
-                space.step()
+                chores.step()
 
     def _suspect_damage(self, database: Database, outcomes: list[_Outcome]) -> None:
         for outcome in outcomes:

@@ -9,10 +9,12 @@ needs_command() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
 needs_file() { [[ -e $1 ]] || missing+=("${@:2}"); }
 
 services=()
-needs_service() { command -v "$1" >/dev/null || { missing+=("$1"); services+=("$1"); }; }
+needs_service_of() { command -v "$1" >/dev/null || { missing+=("$2"); services+=("$2"); }; }
+needs_service() { needs_service_of "$1" "$1"; }
 
 needs_service mosquitto
 needs_service victoria-metrics
+needs_service_of influxd influxdb
 needs_command mosquitto_sub mosquitto-clients
 needs_command socat socat
 needs_command gcc gcc libc6-dev

@@ -29,12 +29,14 @@ from actors.publish.messages import (
     SubscriptionRow,
 )
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.publisher import Publisher, RunPublisher
 from actors.publish.starts import Terms
 from actors.readings import router
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ReportRouting, RoutingReported
 from actors.readings.router import Router, RunRouter
+from actors.readings.source_topics import prefixes
 from actors.state.messages import Transact, Transacted
 from actors.state.store import RunStore, Store
 from actors.subsystems.messages import StopSubsystem, SubsystemStopped
@@ -43,6 +45,7 @@ from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Failed
 from actors.system.messages import ActorNode
+from storage import groups
 from storage.database import Database
 
 UUID = "7d0f2c5e-0000-4000-8000-000000000001"
@@ -69,7 +72,7 @@ class PublishingSystem:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "agent.sqlite"
         self.limits = limits()
-        self.window = 100
+        self.flow = Flow(window=100)
         self.sources: dict[str, Source] = {}
 
     async def start(self) -> None:
@@ -86,7 +89,7 @@ class PublishingSystem:
             router=self.router,
             agent_uuid=UUID,
             limits=self.limits,
-            window=self.window,
+            flow=self.flow,
         )
 
     async def start_publisher(self) -> None:
@@ -210,7 +213,23 @@ class PublishingSystem:
     def stored_payloads(self, id: int | None = None) -> list[bytes]:
         with closing(sqlite3.connect(self.path)) as connection:
             rows = connection.execute("SELECT destination_id, payload FROM outbox ORDER BY seq").fetchall()
-        return [payload for owner, payload in rows if id in (None, owner)]
+            query = (
+                "SELECT destination_id, first_seq, live, size, data FROM outbox_groups"
+                " JOIN outbox_group_data ON group_id = id ORDER BY first_seq"
+            )
+            packed = connection.execute(query).fetchall()
+        left = [
+            (owner, bytes(payload))
+            for owner, first, live, size, data in packed
+            for seq, _, payload, *_ in groups.decode(data, size)
+            if int.from_bytes(live, "little") >> (seq - first) & 1
+        ]
+        return [payload for owner, payload in left + rows if id in (None, owner)]
+
+    def groups(self) -> int:
+        with closing(sqlite3.connect(self.path)) as connection:
+            found: int = connection.execute("SELECT count(*) FROM outbox_groups").fetchone()[0]
+        return found
 
     async def until(self, happened: Callable[[], Any]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -275,7 +294,7 @@ def source_of(endpoint: str, *metrics: str) -> Source:
         device_uuid=f"device-of-{endpoint}",
         device=endpoint,
         points=tuple(Point(name) for name in names),
-        prefixes=(f"modbus/{endpoint}/{endpoint}/", f"sensors/{endpoint}/"),
+        prefixes=prefixes("modbus", endpoint, endpoint),
     )
 
 

@@ -1,9 +1,9 @@
 """An actor that keeps a connection up: made, watched, made again."""
 
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 from itertools import count
+from math import inf
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -17,11 +17,14 @@ from actors.connections.retry import Retry, honoured
 from actors.system.actor import Actor
 from actors.system.failure import Refusal
 from actors.system.tasks import WITHIN
+from storage.timestamps import unix_ms
 
 C = TypeVar("C", bound=Connection)
 
 BUILD_SECONDS = 60.0
 TIMEOUT = "TIMEOUT"
+HURRIED = 0.2  # seconds until an attempt is made again that has failed while the clock was set
+HURRY_APART = 10.0  # seconds between two times that a clock which is set all the time hurries anybody
 
 # Never the same twice in a process: what was meant for an earlier life finds nobody in the next one.
 numbers = count(1)
@@ -77,6 +80,9 @@ class Connecting(Actor, Generic[C]):
     """Tries for ever, as often as `retry` says. Who inherits says what to open (`builder`) and is told how it
     goes (`connection_made`, `attempt_failed`, `connection_ended`).
 
+    When the clock is set (`look_at_clock`), what waits for its next attempt makes it at once: the clock may
+    be all that was wrong.
+
     A connection that ends soon and without having been of use (see `proved`) counts as a failure: what only
     accepts connections is tried less and less, as is what refuses them.
 
@@ -103,6 +109,10 @@ class Connecting(Actor, Generic[C]):
         self.trouble: Trouble | None = None
         self._lost: Lost | None = None
         self._said: str | None = None
+        self._waiting = False
+        self._hurry = False
+        self._leaps: int | None = None
+        self._hurried_at = -inf
 
     # For who inherits
 
@@ -120,6 +130,21 @@ class Connecting(Actor, Generic[C]):
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
         """Called when an established connection has ended by itself."""
 
+    def clock_was_set(self) -> None:
+        """Called when the clock was set, or the machine has slept, since the last `look_at_clock`."""
+        if self._waiting:
+            since = monotonic() - self.attempt_began
+            self.wakeupAfter(max(0.0, self.retry.least - since), Connect(self.attempt))
+        elif not self.connected:
+            self._hurry = True
+
+    def look_at_clock(self) -> None:
+        """To be called now and then."""
+        leaps, now = self.clock.leaps, monotonic()
+        if leaps != self._leaps and now - self._hurried_at >= HURRY_APART:
+            self._leaps, self._hurried_at = leaps, now
+            self.clock_was_set()
+
     def proved(self) -> None:
         """To be called when the connection has been of use, at least for the first time."""
         self.proven = True
@@ -131,8 +156,11 @@ class Connecting(Actor, Generic[C]):
         """By the connection that ended, or by a new one."""
         self.attempt = next(numbers)
         self.attempt_began = monotonic()
-        self.last_attempt = int(time.time() * 1000)
+        self.last_attempt = unix_ms()
         self._lost = None
+        self._waiting = self._hurry = False
+        if self._leaps is None:
+            self._leaps = self.clock.leaps
         if self.connection is None:
             self.number = next(numbers)
             self.run(_build(self.attempt, *self.builder(self.number)), then=_as_is)
@@ -152,6 +180,7 @@ class Connecting(Actor, Generic[C]):
         if message.number != self.attempt:
             return
         self.connected = True
+        self._hurry = False
         self.connected_at = monotonic()
         self.proven = False
         self.trouble = None
@@ -201,7 +230,9 @@ class Connecting(Actor, Generic[C]):
         delay = self.retry.delay(self.failures, monotonic() - self.down_since, trouble.permanent)
         if trouble.retry_within is not None:
             delay = min(delay, trouble.retry_within)
-        self.wakeupAfter(max(delay, honoured(trouble.retry_after)), Connect(self.attempt))
+        delay = max(HURRIED, self.retry.least) if self._hurry else max(delay, honoured(trouble.retry_after))
+        self.wakeupAfter(delay, Connect(self.attempt))
+        self._waiting, self._hurry = True, False
         self.failures += 1
         self.trouble = trouble
         news = self._said != trouble.reason
@@ -211,7 +242,7 @@ class Connecting(Actor, Generic[C]):
     def disconnect(self) -> None:
         """Close the connection, if there is one, and forget it. It is not opened again by itself."""
         self._drop()
-        self.connected = False
+        self.connected = self._waiting = False
         self.attempt = next(numbers)
         self.failures = 0
         self.down_since = monotonic()

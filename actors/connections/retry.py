@@ -20,6 +20,9 @@ class Retry(ABC):
     steady: float
     """A connection that has stood for longer was one, whether it was of use or not."""
 
+    least: float = 0.0
+    """Seconds between two attempts, whatever hurries them."""
+
     @abstractmethod
     def delay(self, failures: int, away: float, permanent: bool) -> float:
         """Until the next attempt, after so many in a row have failed, over `away` seconds, the latest for a
@@ -28,15 +31,19 @@ class Retry(ABC):
 
 class ByAbsence(Retry):
     """A twentieth of the time it has been away: soon after a short outage, never later than that much of a
-    long one, and at least every 30 s. A refusal that is permanent is not hurried."""
+    long one, and at least every 30 s. A refusal that is permanent is not hurried. `per_minute` attempts at
+    most (0: any number)."""
 
     steady = STEADY
+
+    def __init__(self, per_minute: int = 0) -> None:
+        self.least = 60 / per_minute if per_minute else 0.0
 
     def delay(self, failures: int, away: float, permanent: bool) -> float:
         wait = min(max(SHARE * away, SOONEST), LATEST)
         if permanent:
             wait = max(wait, PERMANENT)
-        return wait * random.uniform(1 - JITTER, 1 + JITTER)
+        return max(wait * random.uniform(1 - JITTER, 1 + JITTER), self.least)
 
 
 @dataclass(frozen=True)

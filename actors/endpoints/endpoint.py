@@ -1,7 +1,6 @@
 """The endpoint actor: polls one device, owns its connection, its health and its last values."""
 
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, perf_counter
@@ -32,7 +31,9 @@ from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import Points, check
 from actors.readings.batch import Batch, Source
 from actors.readings.messages import ForgetSource
+from actors.readings.source_topics import prefixes
 from actors.system.failure import Failed, Refusal
+from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,8 @@ class Endpoint(Connecting[Reader]):
 
     def _offline(self) -> None:
         """A tick while the device is away: no poll, but a reading."""
-        now = int(time.time() * 1000)
+        self.look_at_clock()
+        now = unix_ms()
         code, self.found = self.found or OFFLINE, None
         self.state.failure(now, None, code, self.state.last_error or OFFLINE)
         self._emit_bad(now, code)
@@ -242,7 +244,7 @@ class Endpoint(Connecting[Reader]):
         if duration < patience:
             return True
         hung = self.hung(patience)
-        self._failed(hung.trouble, int(time.time() * 1000), 1000 * duration, self.probing)
+        self._failed(hung.trouble, unix_ms(), 1000 * duration, self.probing)
         self.lose(hung.trouble, hung=True)
         return False
 
@@ -277,7 +279,7 @@ class Endpoint(Connecting[Reader]):
 
     def attempt_failed(self, trouble: Trouble, news: bool) -> None:
         duration = 1000 * (monotonic() - self.attempt_began)
-        self._failed(trouble, int(time.time() * 1000), duration, between=self.failures > 1)
+        self._failed(trouble, unix_ms(), duration, between=self.failures > 1)
         self._say(trouble, "cannot reach" if news else None)
 
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
@@ -349,11 +351,11 @@ async def _poll(number: int, reader: Reader, points: int, within: float) -> Poll
         reading = await reader.read(within)
     except NoConnection as error:
         duration = 1000 * (perf_counter() - began)
-        return PollFailed(number, trouble_of(error), int(time.time() * 1000), duration)
+        return PollFailed(number, trouble_of(error), unix_ms(), duration)
     if len(reading.values) != points or (reading.qualities and len(reading.qualities) != points):
         # Further on it would be taken for another point's, or crash whoever follows the readings.
         raise ValueError(f"the reader returned {len(reading.values)} values of {points} points")
-    return Polled(number, reading, int(time.time() * 1000), 1000 * (perf_counter() - began))
+    return Polled(number, reading, unix_ms(), 1000 * (perf_counter() - began))
 
 
 async def _write(
@@ -402,5 +404,5 @@ def _source(config: RunEndpoint, points: Points) -> Source:
         device_uuid=config.device_uuid,
         device=config.device,
         points=points.shown,
-        prefixes=(f"{config.protocol}/{config.name}/{config.device}/", f"sensors/{config.name}/"),
+        prefixes=prefixes(config.protocol, config.name, config.device),
     )

@@ -1,4 +1,7 @@
-"""What the fields of a device's batches usually are. This is what is stored."""
+"""What the fields of a device's batches usually are. This is what is stored.
+
+Times are Unix ms on a clock that nobody sets within a run (`Clock.steady`).
+"""
 
 from typing import Any, Final
 
@@ -8,7 +11,7 @@ from actors.outputs.fields import TYPES
 
 
 class Suspicion(msgspec.Struct):
-    """An expected field that has had an unusual type (`kind`) since `since` (Unix ms)."""
+    """An expected field that has had an unusual type (`kind`) since `since`."""
 
     kind: int
     usual: int
@@ -21,7 +24,7 @@ NONE: Final = (0,) * len(TYPES)
 
 
 class Field(msgspec.Struct, omit_defaults=True, gc=False):
-    """A field of one device. Times are Unix ms; `first`, `last` and `trial` are numbers of batches.
+    """A field of one device. `first`, `last` and `trial` are numbers of batches.
 
     `counts` are by index in `TYPES`, of the latest batches; `kind` is the latest type. A field that is not
     `expected` is on trial: `trial` is where its trial began and `trial_seen` what `seen` was then.
@@ -61,7 +64,7 @@ class Field(msgspec.Struct, omit_defaults=True, gc=False):
         self.alerts = {**(self.alerts or {}), drift_type: now}
 
     def turn_back(self, now: int) -> None:
-        """The clock was set back: what happened in its future happened now."""
+        """The clock was set back between two runs: what happened in its future happened now."""
         self.first_at = min(self.first_at, now)
         if self.absent_since is not None:
             self.absent_since = min(self.absent_since, now)

@@ -16,6 +16,7 @@ from actors.outputs.options import DriftOptions
 from actors.readings.batch import Batch, Source
 from actors.readings.interest import Interest
 from actors.readings.messages import EventRaised, Observe
+from actors.readings.source_topics import level
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from actors.system.failure import Failed
@@ -94,14 +95,14 @@ class DriftDetector(StoreClient):
             return
         source = message.source
         watch = self.watches.get(source.device_uuid) or self._watch(source)
-        found = watch.observe(message)
+        found = watch.observe(message, self.clock.steady(message.timestamp))
         if found:
             watch.device = source.device
             self._report(watch, found)
 
     def _watch(self, source: Source) -> Watch:
         if len(self.watches) >= MAX_DEVICES:
-            silent = min(self.watches.values(), key=lambda watch: watch.last_seen or 0)
+            silent = min(self.watches.values(), key=lambda watch: watch.latest)
             del self.watches[silent.device_uuid]
         watch = Watch(source.device_uuid, source.device, Baseline(), self.options)
         self.watches[source.device_uuid] = watch
@@ -120,7 +121,7 @@ class DriftDetector(StoreClient):
         for event in events:
             if event.drift_type in self.options.alert_on_drift_types:
                 body = {"type": "schema-drift", **msgspec.to_builtins(event)}
-                self.send(self.router, EventRaised(f"events/drift/{self.protocol}", body))
+                self.send(self.router, EventRaised(f"events/drift/{level(self.protocol)}", body))
         self.unsaved.extend(events)
         self._store_events()
 
@@ -232,11 +233,16 @@ class DriftDetector(StoreClient):
         super().storing_failed(error)
 
     def stopped(self) -> None:
-        """What was counted since the last time is stored too; the answer finds nobody. Who waits is told."""
+        """What was counted since the last time is stored too; the answer finds nobody. Who waits is told.
+        Baselines of devices that have not been seen stay as old as they are."""
         for _, requester in self.removals:
             self.send(requester, Failed("unavailable", "Interrupted: look whether they were removed"))
         going = {uuid for uuids, _ in self.removals for uuid in uuids}
-        kept = [watch for watch in self.watches.values() if watch.device_uuid not in going]
+        kept = [
+            watch
+            for watch in self.watches.values()
+            if watch.last_seen is not None and watch.device_uuid not in going
+        ]
         if kept:
             self.send(self.store, Transact(("stopped", 0), stored.save, (self.protocol, _rows(kept))))
         events = [*self.storing, *self.unsaved]

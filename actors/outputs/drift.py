@@ -1,6 +1,7 @@
 """Noticing that a device's fields are no longer what they used to be (spec 02 section 11).
 
-Plain and without a clock: time is the batches' own.
+Plain and without a clock: time is the batches' own, and who hands them in says what that is on a clock that
+nobody sets.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ NEVER: Final = 2**63
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """One change. `renamed_from` is what the field may have been called; `at` is Unix ms."""
+    """One change. `renamed_from` is what the field may have been called; `at` is the batch's, Unix ms."""
 
     drift_type: DriftType
     field: str
@@ -44,6 +45,9 @@ class Watch:
         self.device = device
         self.baseline = baseline
         self.last_seen: int | None = None
+        """As the batch has it."""
+        self.latest = 0
+        """The same, on the clock that nobody sets."""
         self.changed = False
         """Whether there is something new to store, other than counts."""
         self._present: dict[str, int] = {}
@@ -58,12 +62,13 @@ class Watch:
         self._reader = FieldReader(options.max_fields_per_batch, options.max_traversal_depth)
         self._until = self._until_time = 0
 
-    def observe(self, batch: Batch) -> Sequence[Drift]:
-        """What has changed. A batch without any good reading says nothing: the device is offline."""
+    def observe(self, batch: Batch, now: int) -> Sequence[Drift]:
+        """What has changed. A batch without any good reading says nothing: the device is offline. `now` is
+        its time in ms of a clock that nobody sets within a run (`Clock.steady`)."""
         present = self._reader.read(batch)
         if not present:
             return ()
-        now = self.last_seen = batch.timestamp
+        self.last_seen, self.latest = batch.timestamp, now
         number = self.baseline.batches + 1
         if (
             number < self._until
@@ -75,6 +80,10 @@ class Watch:
         self.settle()
         self._present = present
         return self._look(number, now)
+
+    @property
+    def _at(self) -> int:
+        return self.last_seen or 0
 
     def settle(self) -> None:
         """Enter the batches that were only counted into the baseline."""
@@ -206,7 +215,7 @@ class Watch:
             return
         suspicion.reported = True
         field.alerted("type-drift", now)
-        found.append(Drift("type-drift", name, now, suspicion.usual, suspicion.kind))
+        found.append(Drift("type-drift", name, self._at, suspicion.usual, suspicion.kind))
 
     def _judge_absence(self, name: str, field: Field, number: int, now: int, found: list[Drift]) -> bool:
         """Whether the field was reported missing."""
@@ -215,7 +224,7 @@ class Watch:
             return False
         field.missed = True
         field.alerted("missing-field", now)
-        found.append(Drift("missing-field", name, now, field.usual))
+        found.append(Drift("missing-field", name, self._at, field.usual))
         return True
 
     def _retire(self, field: Field) -> None:
@@ -252,7 +261,7 @@ class Watch:
                 Drift(
                     drift_type="rename-candidate",
                     field=pair.new,
-                    at=now,
+                    at=self._at,
                     expected_type=fields[pair.old].usual,
                     observed_type=field.kind,
                     renamed_from=pair.old,
@@ -263,7 +272,7 @@ class Watch:
             batches, time = self._new_due(field)
             if now >= time and (number >= batches or not on_the_way):
                 field.pending = False
-                found.append(Drift("new-field", name, now, observed_type=field.kind))
+                found.append(Drift("new-field", name, self._at, observed_type=field.kind))
 
     # When something is due
 

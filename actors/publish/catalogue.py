@@ -3,13 +3,17 @@ changes."""
 
 import logging
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from actors.publish import starts
 from actors.publish.destination import RunDestination
+from actors.publish.messages import AddSubscription
 from actors.publish.rows import DestinationBody, SubscriptionBody
 from actors.publish.starts import Owner, Terms
 from actors.publish.subscription import RunSubscription
+from actors.publish.subscription_route import RouteJson
 from actors.state.rows import Kept, understand
+from actors.system.checking import refuse_unknown
 from actors.system.failure import Refusal
 from storage.publishing import DESTINATION, SUBSCRIPTION
 from storage.target_state import Row
@@ -101,12 +105,43 @@ class Catalogue:
 
     # Asking
 
+    def check_destination(self, id: int | None, field: str | None = None) -> None:
+        """Raises `Refusal` when there is none of that id."""
+        if id not in self.destinations:
+            raise Refusal(f"Destination not found: {id}", field, "not_found")
+
+    def subscription(self, id: int) -> Kept[SubscriptionBody]:
+        """Raises `Refusal` when there is none of that id."""
+        if id not in self.subscriptions:
+            raise Refusal(f"Publish subscription not found: {id}", kind="not_found")
+        return self.subscriptions[id]
+
+    def checked(self, new: AddSubscription) -> SubscriptionBody:
+        """What to store of a subscription as the client sent it; raises `Refusal`."""
+        fields = {name: getattr(new, name) for name in SubscriptionBody.__struct_fields__}
+        body = SubscriptionBody(**fields)
+        self.check_subscription(body, new.publish_destination_id, new.route_json)
+        return body
+
+    def check_subscription(self, body: SubscriptionBody, destination: int | None, sent: Any) -> None:
+        """Raises `Refusal` for one that its destination cannot do with. `sent` is the `route_json` that the
+        client has sent, if it has."""
+        refuse_unknown(sent, RouteJson, "route_json")
+        owner = self.needed_owner(destination)
+        starts.subscription(0, body, owner, self.terms)
+        starts.refuse_slips(sent, owner)
+
+    def needed_owner(self, destination: int | None) -> Owner:
+        """Raises `Refusal` for a destination that is not there or cannot run."""
+        self.check_destination(destination, "publish_destination_id")
+        owner = self._owners.get(destination or 0)
+        if owner is None:
+            why = self.errors.get(destination or 0)
+            raise Refusal(f"Its destination cannot run: {why}", "publish_destination_id", "conflict")
+        return owner
+
     def subscriptions_of(self, destination: int) -> Iterator[Kept[SubscriptionBody]]:
         return (self.subscriptions[id] for id in self._members.get(destination, {}))
-
-    def owner(self, destination: int) -> Owner | None:
-        """None for one that cannot run."""
-        return self._owners.get(destination)
 
     def wanted(self, destination: int) -> bool:
         """Whether it should run and can."""

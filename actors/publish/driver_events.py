@@ -25,6 +25,15 @@ class Rejected(msgspec.Struct, frozen=True):
     reason: str
 
 
+class RejectedPart(msgspec.Struct, frozen=True):
+    """To itself: this part of a payload is never to be delivered; `number` is that of the connection."""
+
+    number: int
+    seq: int
+    payload: bytes
+    reason: str
+
+
 class Expiring(msgspec.Struct, frozen=True):
     """To itself: the connection's credentials end soon; `number` is that of the connection."""
 
@@ -43,6 +52,9 @@ class Teller(Listener):
 
     def rejected(self, seqs: list[int], reason: str) -> None:
         self._tell(Rejected(self._number, seqs, reason))
+
+    def rejected_part(self, seq: int, payload: bytes, reason: str) -> None:
+        self._tell(RejectedPart(self._number, seq, payload, reason))
 
     def lost(self, error: NoConnection) -> None:
         self._tell(Lost(self._number, trouble_of(error)))

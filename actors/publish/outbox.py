@@ -10,24 +10,25 @@ bounded: `_ready` beyond the bound is left to the disk and read back in order.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
+from actors.publish.ages import Ages
 from storage.dead_letters import DeadLetter
-from storage.outbox import OutboxRow, OutboxSummary
+from storage.outbox import Committed, OutboxRow, OutboxSummary
 
 READ_ROWS = 500
 COMMIT_ROWS = 2000
 HARD_BOUND = 8
 """How many times `memory_bytes` is held in memory while the disk fails, before anything is given up."""
-CLOCK_SET = 1_600_000_000_000
-"""Unix ms before which a clock cannot be right; rows stamped by such a clock do not expire."""
 
 
 class Limits(msgspec.Struct, frozen=True):
     """What an outbox may hold (`[publish]` in `agent.toml`). `hold` is seconds before a payload that is
-    not acknowledged is committed; `strict` persists before sending."""
+    not acknowledged is committed; `strict` persists before sending; `disk_percent` is as in
+    `storage.disk`."""
 
     max_rows: int
     max_bytes: int
@@ -35,11 +36,12 @@ class Limits(msgspec.Struct, frozen=True):
     memory_bytes: int
     hold: float
     strict: bool
+    disk_percent: int = 100
 
 
 class Entry(msgspec.Struct, gc=False):
-    """A payload on its way. `added` is monotonic seconds, `created_at` Unix ms. `written`: it was in a
-    commit, so it may be on disk; `saved`: it is."""
+    """A payload on its way. `added` is monotonic seconds, `created_at` Unix ms, `age_ms` how old it was when
+    it was last sent. `written`: it was in a commit, so it may be on disk; `saved`: it is."""
 
     seq: int
     topic: str
@@ -51,6 +53,7 @@ class Entry(msgspec.Struct, gc=False):
     written: bool = False
     saved: bool = False
     live: bool = True
+    age_ms: int = 0
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -73,25 +76,30 @@ class Drops(msgspec.Struct):
 
 
 class Outbox:
-    """See the module. `found` is what an earlier run left on disk."""
+    """See the module. `found` is what an earlier run left on disk, and `ages` how old that is."""
 
-    def __init__(self, limits: Limits, found: OutboxSummary | None = None) -> None:
+    def __init__(self, limits: Limits, found: OutboxSummary | None = None, ages: Ages | None = None) -> None:
         self.limits = limits
+        self.ages = ages or Ages(limits.ttl_ms, last_seq=found.last_seq if found else 0)
         self.drops = Drops()
         self.rows = found.rows if found else 0
+        # What is on disk, as it is there, and what is not, as it is.
         self.bytes = found.bytes if found else 0
         self.memory = 0
         self.acknowledged = 0
         self._seq = found.last_seq if found else 0
+        self._saved_rows = self.rows
+        self._saved_bytes = self.bytes
+        self._room: int | None = None
         # What is only on disk: rows after `_read_to` and before `_tail`, but for those in `_done`.
         self._on_disk = self.rows
-        self._disk_bytes = self.bytes
         self._disk_oldest = found.oldest if found else None
         self._read_to = 0
         self._ready: deque[Entry] = deque()
         self._tail: deque[Entry] = deque()
         self._inflight: dict[int, Entry] = {}
         self._inflight_bytes = 0
+        self._ahead: set[int] = set()  # in memory, though something before it may be only on disk
         self._unsaved: deque[Entry] = deque()
         self._done: list[int] = []
         self._dead: list[DeadLetter] = []
@@ -108,16 +116,36 @@ class Outbox:
         return next(iter(self._inflight), None)
 
     @property
+    def next(self) -> int | None:
+        """The payload to be sent next, when it is in memory."""
+        return self._ready[0].seq if self._ready else None
+
+    def sent(self, seq: int) -> Entry | None:
+        """The payload when it is in flight."""
+        return self._inflight.get(seq)
+
+    @property
     def committing(self) -> bool:
         return self._committing is not None
 
     @property
+    def short_of_disk(self) -> bool:
+        """Whether the disk allows less than the limits do."""
+        return self._room is not None and self._room < self.limits.max_bytes
+
+    @property
     def oldest(self) -> int | None:
-        """When the oldest payload held was created, Unix ms."""
+        """When the oldest payload held was created, Unix ms by the clock as it is now."""
         for held in (self._inflight.values(), self._ready):
             for entry in held:
-                return entry.created_at
-        return self._disk_oldest if self._on_disk else None
+                return self.ages.current(entry.seq, entry.created_at)
+        if not self._on_disk or self._disk_oldest is None:
+            return None
+        return self.ages.current(self._read_to + 1, self._disk_oldest)
+
+    def clock_set(self, shift: int) -> None:
+        """What is added from now on is stamped by a clock that was set by so many ms since the start."""
+        self.ages.shifted(self._seq + 1, shift)
 
     # Arriving and leaving
 
@@ -137,8 +165,9 @@ class Outbox:
         self.bytes += len(payload)
         self.memory += len(payload)
 
-    def take(self, room: int) -> list[Entry]:
-        """Up to `room` entries to send now, oldest first; they are in flight from here on.
+    def take(self, room: int, saved: int | None = None) -> list[Entry]:
+        """Up to `room` entries to send now, oldest first, and up to `saved` of those on disk; they are
+        in flight from here on.
 
         What is in flight takes half of the memory at most, or is a single payload.
         """
@@ -149,13 +178,38 @@ class Outbox:
             entry = ready[0]
             if self.limits.strict and not entry.saved:
                 break
+            if entry.saved and saved is not None:
+                if not saved:
+                    break
+                saved -= 1
             if self._inflight and self._inflight_bytes + len(entry.payload) > most:
                 break
             ready.popleft()
-            self._inflight[entry.seq] = entry
-            self._inflight_bytes += len(entry.payload)
+            self._fly(entry)
             taken.append(entry)
         return taken
+
+    def take_other(self, topics: Collection[str], seqs: Collection[int] | None) -> Entry | None:
+        """The oldest entry in memory of another topic than the next one and `topics`, to be sent before it.
+        If there is no such and `seqs` is not None: the oldest of any topic that is not one of those."""
+        ready = self._ready
+        if len(ready) < 2:
+            return None
+        not_these = {ready[0].topic, *topics}
+        found = next((index for index, e in enumerate(ready) if e.topic not in not_these), None)
+        if found is None and seqs is not None:
+            found = next((index for index, e in enumerate(ready) if index and e.seq not in seqs), None)
+        if found is None or (self.limits.strict and not ready[found].saved):
+            return None
+        entry = ready[found]
+        del ready[found]
+        self._ahead.add(entry.seq)
+        self._fly(entry)
+        return entry
+
+    def _fly(self, entry: Entry) -> None:
+        self._inflight[entry.seq] = entry
+        self._inflight_bytes += len(entry.payload)
 
     def delivered(self, seqs: Iterable[int]) -> None:
         """The destination has acknowledged these; unknown ones are ignored."""
@@ -181,20 +235,47 @@ class Outbox:
                 self.memory += len(entry.payload)
         return len(self._dead) - before
 
+    def rejected_part(self, seq: int, payload: bytes, reason: str, now_ms: int) -> bool:
+        """The destination will never take this part of what is in flight, itself a payload; it becomes a dead
+        letter with the next commit. Returns whether that is in flight."""
+        entry = self._inflight.get(seq)
+        if entry is None:
+            return False
+        self._dead.append(DeadLetter(seq, entry.topic, payload, reason, entry.created_at, now_ms))
+        self.memory += len(payload)
+        return True
+
     def disconnected(self) -> None:
         """Nothing in flight will be acknowledged any more: it is to be sent again, in order."""
-        self._ready.extendleft(reversed(self._inflight.values()))
+        ready = self._ready
+        in_turn = not ready or not self._inflight or next(reversed(self._inflight)) < ready[0].seq
+        ready.extendleft(reversed(self._inflight.values()))
+        if not in_turn:
+            self._ready = deque(sorted(ready, key=attrgetter("seq")))
         self._inflight.clear()
         self._inflight_bytes = 0
         self._spill()
 
     def _forget(self, entry: Entry) -> None:
         entry.live = False
+        self._ahead.discard(entry.seq)
         self.rows -= 1
-        self.bytes -= len(entry.payload)
+        if entry.saved:
+            self._unsave(1)
+        else:
+            self.bytes -= len(entry.payload)
         self.memory -= len(entry.payload)
         if entry.written:
             self._done.append(entry.seq)
+
+    def _unsave(self, count: int) -> None:
+        """So many of the rows on disk count no more; of what all take there, an equal part each."""
+        self._take_as_saved(self._saved_bytes * (self._saved_rows - count) // self._saved_rows)
+        self._saved_rows -= count
+
+    def _take_as_saved(self, size: int) -> None:
+        self.bytes += size - self._saved_bytes
+        self._saved_bytes = size
 
     # To disk
 
@@ -220,8 +301,9 @@ class Outbox:
         self._done, self._dead = [], []
         return self._committing
 
-    def committed(self, ok: bool) -> None:
-        """The commit is on disk, or (not `ok`) it is not known to be, and due again."""
+    def committed(self, ok: bool, found: Committed | None = None) -> None:
+        """The commit is on disk, or (not `ok`) it is not known to be, and due again; `found` is what there is
+        on disk now."""
         commit, self._committing = self._committing, None
         if commit is None:
             return
@@ -232,6 +314,13 @@ class Outbox:
             return
         for entry in commit.entries:
             entry.saved = True
+            if entry.live:
+                self._saved_rows += 1
+                self._saved_bytes += len(entry.payload)
+        if found is not None:
+            # Of what is still to be removed there, nothing counts.
+            self._take_as_saved(found.bytes * self._saved_rows // found.rows if found.rows else 0)
+            self._room = found.room
         self.memory -= sum(len(letter.payload) for letter in commit.dead)
         self._spill()
 
@@ -260,8 +349,8 @@ class Outbox:
     def _leave(self, entry: Entry) -> None:
         if not self._on_disk:
             self._disk_oldest = entry.created_at
+        self._ahead.discard(entry.seq)
         self._on_disk += 1
-        self._disk_bytes += len(entry.payload)
         self.memory -= len(entry.payload)
 
     def _unread(self) -> None:
@@ -269,7 +358,7 @@ class Outbox:
         while self._on_disk and self._ready:
             entry = self._ready.pop()
             self._leave(entry)
-            self._read_to = entry.seq - 1
+            self._read_to = min(self._read_to, entry.seq - 1)
             self._disk_oldest = entry.created_at
 
     # From disk
@@ -285,30 +374,38 @@ class Outbox:
         self._reading = self._read_to
         return self._read_to, READ_ROWS, self.limits.memory_bytes // 4
 
-    def was_read(self, rows: Sequence[OutboxRow] | None, now: float) -> int:
-        """The rows read back, in order; None when reading failed and is to be tried again.
+    def was_read(self, rows: Sequence[OutboxRow] | None, now: float, damaged: int = 0) -> int:
+        """The rows read back, in order; None when reading failed and is to be tried again. `damaged` counts
+        those that could not be read, and are gone.
 
-        Returns how many the disk has lost, 0 unless the database was replaced.
+        Returns how many the disk has lost, 0 unless it was damaged or the database was replaced.
         """
         after, self._reading = self._reading, None
+        damaged = min(damaged, self._on_disk)
+        self._lose(damaged)
         if rows is None or after != self._read_to:
-            return 0
+            return damaged
         deleted = {*self._done, *(self._committing.done if self._committing else ())}
         for row in rows:
             if self._tail and row.seq >= self._tail[0].seq:
                 break
             self._read_to = row.seq
-            if row.seq not in deleted:
+            if row.seq not in deleted and row.seq not in self._ahead:
                 self._take_back(row, now)
         lost = 0
         if self._read_to == after:
-            lost, self._on_disk = self._on_disk, 0
-            self.rows -= lost
-            self.bytes -= self._disk_bytes
-            self._disk_bytes = 0
+            lost = self._on_disk
+            self._lose(lost)
         if not self._on_disk:
             self._rejoin()
-        return lost
+        return damaged + lost
+
+    def _lose(self, count: int) -> None:
+        """So many of what is only on disk are not there any more."""
+        if count:
+            self._on_disk -= count
+            self.rows -= count
+            self._unsave(count)
 
     def _take_back(self, row: OutboxRow, now: float) -> None:
         size = len(row.payload)
@@ -327,7 +424,6 @@ class Outbox:
         )
         self.memory += size
         self._on_disk -= 1
-        self._disk_bytes -= size
         self._disk_oldest = row.created_at
 
     def _rejoin(self) -> None:
@@ -339,17 +435,20 @@ class Outbox:
 
     # Limits
 
-    def enforce(self, now_ms: int) -> int:
-        """Give up what is past its time to live or over quota, oldest first; returns how many.
+    def enforce(self, now: float) -> int:
+        """Give up what is past its time to live or over quota, oldest first; returns how many. `now` is
+        monotonic seconds.
 
         What is in flight is spared: it is being delivered.
         """
         before = self.drops.quota + self.drops.expired
-        oldest_allowed = now_ms - self.limits.ttl_ms
-        while self._ready and CLOCK_SET < self._ready[0].created_at < oldest_allowed:
+        self.ages.note(self._seq, now)
+        past = self.ages.past(now)
+        while self._ready and self._ready[0].seq <= past:
             self._forget(self._ready.popleft())
             self.drops.expired += 1
-        while self._ready and (self.rows > self.limits.max_rows or self.bytes > self.limits.max_bytes):
+        most = self.limits.max_bytes if self._room is None else min(self._room, self.limits.max_bytes)
+        while self._ready and (self.rows > self.limits.max_rows or self.bytes > most):
             self._forget(self._ready.popleft())
             self.drops.quota += 1
         return self.drops.quota + self.drops.expired - before

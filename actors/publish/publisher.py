@@ -9,10 +9,11 @@ from msgspec import UNSET
 from thespian.actors import ActorAddress, ChildActorExited
 
 from actors.connections.connecting import numbers
-from actors.publish import destinations, starts
+from actors.publish import destinations, preview, starts
 from actors.publish.catalogue import Catalogue
-from actors.publish.destination import Destination, DestinationStarted, ForgetDeadLetters, Reported
+from actors.publish.destination import Destination, DestinationStarted, Reported
 from actors.publish.destinations.masks import unmasked
+from actors.publish.keeping import ForgetDeadLetters
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
@@ -38,10 +39,10 @@ from actors.publish.messages import (
     SubscriptionsListed,
     TestDestination,
 )
+from actors.publish.preview_messages import PreviewNewSubscription, PreviewSubscription
 from actors.publish.retiring import Retire, Retired
 from actors.publish.rows import (
     DestinationBody,
-    SubscriptionBody,
     check_destination,
     continued,
     destination_row,
@@ -51,13 +52,11 @@ from actors.publish.rows import (
     tell_unknown_in_subscription,
 )
 from actors.publish.starts import Terms
-from actors.publish.subscription_route import RouteJson
 from actors.state.keeper import Keeper
 from actors.state.names import check_name
 from actors.state.rows import Kept, summary
 from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
-from actors.system.checking import refuse_unknown
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
 from storage import dead_letters, publishing, target_state
@@ -97,6 +96,8 @@ class Publisher(Keeper):
         *CHANGES,
         ListDestinations,
         ListSubscriptions,
+        PreviewSubscription,
+        PreviewNewSubscription,
         ListDeadLetters,
         TestDestination,
         ReportBuffers,
@@ -178,7 +179,7 @@ class Publisher(Keeper):
 
     def receiveMsg_AddDestination(self, message: AddDestination, sender: ActorAddress) -> None:
         self._check_name(message.name, None)
-        destinations.find(message.type).refuse_unknown(message.config_json)
+        destinations.find(message.type).refuse_slips(message.config_json)
         terms = self.catalogue.terms
         body = check_destination(message.type, message.config_json, message.enabled, terms.fallbacks)
         stored = msgspec.to_builtins(body)
@@ -216,7 +217,7 @@ class Publisher(Keeper):
         config = before.config_json if message.config_json is UNSET else message.config_json
         if message.config_json is not UNSET and config is not None:
             found = destinations.find(type)
-            found.refuse_unknown(config)
+            found.refuse_slips(config)
             config = unmasked(config, before.config_json or {}, found.secrets)
         enabled = before.enabled if message.enabled is UNSET else message.enabled
         return check_destination(type, config, enabled, self.catalogue.terms.fallbacks)
@@ -229,7 +230,7 @@ class Publisher(Keeper):
         return DestinationChanged(self._row(self.catalogue.destinations[row.id]))
 
     def receiveMsg_RemoveDestination(self, message: RemoveDestination, sender: ActorAddress) -> None:
-        self._check_destination(message.id)
+        self.catalogue.check_destination(message.id)
 
         def removed(_: int) -> DestinationRemoved:
             self.catalogue.drop_destination(message.id)
@@ -249,7 +250,7 @@ class Publisher(Keeper):
         self.run(test, reply_to=sender)
 
     def receiveMsg_ListDeadLetters(self, message: ListDeadLetters, sender: ActorAddress) -> None:
-        self._check_destination(message.destination_id)
+        self.catalogue.check_destination(message.destination_id)
 
         def listed(found: list[dead_letters.DeadLetter]) -> DeadLettersListed:
             report = self.reports.get(message.destination_id)
@@ -258,7 +259,7 @@ class Publisher(Keeper):
         self.look_up(sender, listed, dead_letters.newest, message.destination_id, message.limit)
 
     def receiveMsg_RemoveDeadLetters(self, message: RemoveDeadLetters, sender: ActorAddress) -> None:
-        self._check_destination(message.destination_id)
+        self.catalogue.check_destination(message.destination_id)
 
         def removed(count: int) -> DeadLettersRemoved:
             self.send(self._address(message.destination_id), ForgetDeadLetters())
@@ -267,10 +268,6 @@ class Publisher(Keeper):
             return DeadLettersRemoved(count)
 
         self.transact(sender, removed, dead_letters.clear, message.destination_id)
-
-    def _check_destination(self, id: int | None, field: str | None = None) -> None:
-        if id not in self.catalogue.destinations:
-            raise Refusal(f"Destination not found: {id}", field, "not_found")
 
     def _check_name(self, name: str, id: int | None) -> None:
         check_name(name)
@@ -291,15 +288,7 @@ class Publisher(Keeper):
         )
 
     def receiveMsg_AddSubscription(self, message: AddSubscription, sender: ActorAddress) -> None:
-        body = SubscriptionBody(
-            topics=message.topics,
-            route_json=message.route_json,
-            payload_format=message.payload_format,
-            compression=message.compression,
-            enabled=message.enabled,
-        )
-        refuse_unknown(message.route_json, RouteJson, "route_json")
-        self._check_subscription(body, message.publish_destination_id)
+        body = self.catalogue.checked(message)
         self.transact(
             sender,
             self._subscription_stored,
@@ -311,7 +300,7 @@ class Publisher(Keeper):
         )
 
     def receiveMsg_ChangeSubscription(self, message: ChangeSubscription, sender: ActorAddress) -> None:
-        kept = self._find_subscription(message.id)
+        kept = self.catalogue.subscription(message.id)
         changes = {
             name: value
             for name, value in msgspec.structs.asdict(message).items()
@@ -319,12 +308,11 @@ class Publisher(Keeper):
         }
         if kept.body is None:
             raise Refusal(f"{kept.error}: remove it, and add it anew", kind="conflict")
-        refuse_unknown(message.route_json, RouteJson, "route_json")
         body = msgspec.structs.replace(kept.body, **changes)
         parent = kept.row.parent_id
         if message.publish_destination_id is not UNSET:
             parent = message.publish_destination_id
-        self._check_subscription(body, parent)
+        self.catalogue.check_subscription(body, parent, message.route_json)
         stored = msgspec.to_builtins(body)
         self.transact(
             sender, self._subscription_stored, target_state.update, message.id, stored, UNSET, parent
@@ -338,8 +326,16 @@ class Publisher(Keeper):
         kept = self.catalogue.subscriptions[row.id]
         return SubscriptionChanged(subscription_row(kept, self.catalogue.errors.get(row.id)))
 
+    def receiveMsg_PreviewSubscription(self, message: PreviewSubscription, sender: ActorAddress) -> None:
+        self.run(preview.of_stored(self.catalogue, message), reply_to=sender)
+
+    def receiveMsg_PreviewNewSubscription(
+        self, message: PreviewNewSubscription, sender: ActorAddress
+    ) -> None:
+        self.run(preview.of_new(self.catalogue, message), reply_to=sender)
+
     def receiveMsg_RemoveSubscription(self, message: RemoveSubscription, sender: ActorAddress) -> None:
-        row = self._find_subscription(message.id).row
+        row = self.catalogue.subscription(message.id).row
 
         def removed(_: int) -> SubscriptionRemoved:
             self.catalogue.drop_subscription(row.id)
@@ -347,19 +343,6 @@ class Publisher(Keeper):
             return SubscriptionRemoved(row.id)
 
         self.transact(sender, removed, target_state.delete, [row.id])
-
-    def _find_subscription(self, id: int) -> Kept[SubscriptionBody]:
-        if id not in self.catalogue.subscriptions:
-            raise Refusal(f"Publish subscription not found: {id}", kind="not_found")
-        return self.catalogue.subscriptions[id]
-
-    def _check_subscription(self, body: SubscriptionBody, destination_id: int | None) -> None:
-        self._check_destination(destination_id, "publish_destination_id")
-        owner = self.catalogue.owner(destination_id or 0)
-        if owner is None:
-            why = self.catalogue.errors.get(destination_id or 0)
-            raise Refusal(f"Its destination cannot run: {why}", "publish_destination_id", "conflict")
-        starts.subscription(0, body, owner, self.catalogue.terms)
 
     # Bringing the tree in line
 

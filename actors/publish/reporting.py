@@ -1,11 +1,11 @@
 """What a destination says of itself. Plain; times are monotonic seconds unless said to be Unix ms."""
 
 import math
-import time
 
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import Outbox
 from actors.publish.rows import lag
+from storage.timestamps import unix_ms
 
 REPORT_INTERVAL = 1.0
 EPISODE = 60.0  # seconds without a drop that end an episode of drops
@@ -20,15 +20,18 @@ class Reporting:
         self._last_success: int | None = None
         self._latest_error: tuple[str, int] | None = None
         self._dropped_at = -math.inf
+        self._rejected = 0
+        self._rejected_for = ""
+        self._rejected_at = -math.inf
         self._reported: OutboxReport | None = None
         self._due_at = 0.0
 
     def delivered(self) -> None:
-        self._last_success = _now_ms()
+        self._last_success = unix_ms()
 
     def note(self, error: str) -> None:
         """The latest error, which stays when it is over."""
-        self._latest_error = error, _now_ms()
+        self._latest_error = error, unix_ms()
         self._due_at = 0.0
 
     def dropped(self, now: float) -> bool:
@@ -36,6 +39,19 @@ class Reporting:
         begins = now - self._dropped_at > EPISODE
         self._dropped_at = now
         return begins
+
+    def rejected(self, count: int, reason: str, now: float) -> int:
+        """So many payloads were rejected. Returns how many to log now: once a minute those of one reason."""
+        self._rejected += count
+        if not self._rejected:
+            return 0
+        if reason == self._rejected_for and now - self._rejected_at < EPISODE:
+            self._latest_error = f"rejected: {reason}", unix_ms()
+            return 0
+        told, self._rejected = self._rejected, 0
+        self._rejected_for, self._rejected_at = reason, now
+        self.note(f"rejected: {reason}")
+        return told
 
     def count_dead_letters(self, count: int) -> None:
         self.dead_letters = count
@@ -88,7 +104,3 @@ class Reporting:
             return None
         self._reported = report
         return report
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -1,6 +1,5 @@
 """Stored destinations and subscriptions, and what clients see of them. Plain functions."""
 
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -116,7 +115,7 @@ def _status(enabled: bool, report: OutboxReport, error: str | None) -> Destinati
 
 def age_ms(since: int | None) -> int:
     """Milliseconds since then (Unix ms); 0 for None and for a clock that was set back."""
-    return 0 if since is None else max(0, int(time.time() * 1000) - since)
+    return 0 if since is None else max(0, timestamps.unix_ms() - since)
 
 
 def lag(outbox: Outbox, dead_letters: int) -> str:

@@ -27,8 +27,8 @@ def messages(
         return []
     pieces = [(batch, selected) for batch in batches]
     if route.qualities:
-        passing = [(batch, _passing(route.qualities, batch, selected)) for batch in batches]
-        pieces = [piece for piece in passing if piece[1] != ()]
+        kept = [(batch, passing(route.qualities, batch, selected)) for batch in batches]
+        pieces = [piece for piece in kept if piece[1] != ()]
     if per_poll or len(pieces) == 1:
         together: list[tuple[Piece, ...]] = [(piece,) for piece in pieces]
     else:
@@ -39,7 +39,7 @@ def messages(
     return together
 
 
-def _passing(wanted: Sequence[str], batch: Batch, points: Points) -> Points:
+def passing(wanted: Sequence[str], batch: Batch, points: Points) -> Points:
     """Those of the points whose readings have a wanted quality."""
     if len(set(wanted)) == len(QUALITIES):
         return points
@@ -48,8 +48,8 @@ def _passing(wanted: Sequence[str], batch: Batch, points: Points) -> Points:
         return points if "GOOD" in wanted else ()
     values = batch.values
     chosen = indices(points, batch.source)
-    passing = tuple(index for index in chosen if quality(values[index], codes[index]) in wanted)
-    return points if len(passing) == len(chosen) else passing
+    kept = tuple(index for index in chosen if quality(values[index], codes[index]) in wanted)
+    return points if len(kept) == len(chosen) else kept
 
 
 def _split(message: tuple[Piece, ...], limit: int) -> Iterator[tuple[Piece, ...]]:
@@ -79,7 +79,7 @@ def _portions(message: tuple[Piece, ...], limit: int) -> Iterator[tuple[Piece, i
 
 
 class Throttle:
-    """At most one poll of an endpoint per `interval`, in ms, by the polls' own time.
+    """At most one poll of an endpoint per `interval`, in ms, by the polls' own time (see `Clock.steady`).
 
     Two polls may be nearer than the interval by `slack`, so that all pass that come as often as the
     interval is long, a little late or early; in the long run there is still at most one per interval.
@@ -91,9 +91,9 @@ class Throttle:
         self.due: int | None = None
 
     def admits(self, timestamp: int) -> bool:
-        """Whether the poll of that time, in Unix ms, is to be published."""
+        """Whether the poll of that time, in ms, is to be published."""
         due = self.due
-        # So far in the past no poll can follow those that have passed: the clock was set back.
+        # So far in the past no poll can follow those that have passed: whoever stamps them has set a clock.
         if due is None or timestamp < due - self.interval - self.slack:
             due = timestamp - self.slack
         if timestamp < due:

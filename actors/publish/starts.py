@@ -1,18 +1,21 @@
 """What the actors below the publisher are started with, from stored rows. Plain functions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import destinations
+from actors.publish import destinations, formats, topics
 from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.messages import Cloud
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.rows import DestinationBody, SubscriptionBody, route_of
 from actors.publish.subscription import RunSubscription
+from actors.publish.topics import Target
+from actors.system.failure import Refusal
 from storage.target_state import Row
 
 
@@ -27,7 +30,7 @@ class Terms(msgspec.Struct, frozen=True):
     router: ActorAddress
     agent_uuid: str
     limits: Limits
-    window: int
+    flow: Flow
     compression: str = "json"
     fallbacks: Mapping[str, dict[str, Any]] = {}
     cloud: Cloud | None = None
@@ -66,24 +69,43 @@ def destination(
         config=owner.config,
         subscriptions=tuple(subscriptions),
         limits=terms.limits,
-        window=terms.window,
+        flow=terms.flow,
         identity=owner.identity,
         store=terms.store,
         router=terms.router,
     )
 
 
+def refuse_slips(route_json: Any, owner: Owner) -> None:
+    """Raises `Refusal` for a topic in what a client sends that is hardly meant. What is stored runs."""
+    topic = route_json.get("topic") if isinstance(route_json, dict) else None
+    if owner.type.mqtt_topics and isinstance(topic, str):
+        topics.refuse_slips(topic, "route_json.topic")
+
+
 def subscription(id: int, body: SubscriptionBody, owner: Owner, terms: Terms) -> RunSubscription:
     """The start of a subscription; raises `Refusal` when its destination cannot do with it."""
     route = route_of(body)
-    own = owner.type.payload_format
+    target = _target(route.payload_format, owner.type)(owner.checked, route.topic, owner.identity)
+    payload_format = owner.type.payload_format or route.payload_format
+    plain = not formats.find(payload_format).json
     return RunSubscription(
         id=id,
         route=msgspec.structs.replace(
             route,
-            payload_format=own or route.payload_format,
-            compression="json" if own else route.compression or terms.compression,
+            payload_format=payload_format,
+            compression="json" if plain else route.compression or terms.compression,
         ),
-        target=owner.type.target(owner.checked, route.topic, owner.identity),
+        target=target,
         agent_uuid=terms.agent_uuid,
     )
+
+
+def _target(payload_format: str, type: DestinationType) -> Callable[[Any, str | None, Identity], Target]:
+    if not formats.find(payload_format).addresses:
+        return type.target
+    if payload_format not in type.targets:
+        raise Refusal(
+            f"payload_format {payload_format} is not for destinations of type {type.name}", "payload_format"
+        )
+    return type.targets[payload_format]

@@ -2,6 +2,7 @@
 
 from actors.publish.destinations.fallbacks import fallbacks
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.publisher import Publisher, RunPublisher
 from actors.publish.starts import Terms
 from actors.subsystems.descriptor import Phase, Subsystem, Surroundings
@@ -19,6 +20,7 @@ def _start(where: Surroundings) -> RunPublisher:
         memory_bytes=publish.memory_bytes,
         hold=publish.commit_interval_ms / 2000,
         strict=publish.durability == "strict",
+        disk_percent=publish.max_disk_percent,
     )
     return RunPublisher(
         Terms(
@@ -26,7 +28,7 @@ def _start(where: Surroundings) -> RunPublisher:
             router=where.at("readings"),
             agent_uuid=where.known.uuid,
             limits=limits,
-            window=publish.window,
+            flow=Flow(publish.window, publish.replay_per_second, publish.attempts_per_minute),
             compression=publish.compression,
             fallbacks=fallbacks(where.settings),
         )

@@ -1,58 +1,80 @@
-"""Whether a destination ends its connections over one payload. Plain; time is monotonic seconds.
+"""Whether connections end over one payload. Plain.
 
-MQTT 3.1.1 cannot refuse a message, so a broker that will not have one (too large, a topic that its policy
-forbids) closes the connection, and everything behind waits. A broker that is in trouble does the same. To
-tell them apart, a payload that was the oldest in flight at several ends in a row is tried alone, on a
-connection that has first stood idle for a while: only ends that come right after it, of connections that
-would have lasted, count against it.
+A broker that will not have a message (too large, a topic that its policy forbids) may have no other way to
+say so than to close the connection, or never to acknowledge it; a server may fail over one request.
+Everything behind waits then. A broker in trouble does the same over any payload. To tell them apart, a
+payload that was the oldest in flight at several ends in a row is tried alone, on a connection that has just
+delivered another one, the witness: only a connection that ends then counts against it. Where no other payload
+gets through, nothing is proven, and nothing is given up.
 """
 
-ENDS = 5
+from actors.publish.destinations.driver import Outgoing
+
+ENDS = 3
 """Connections that must have ended over the same payload before it is suspected."""
-IDLE = 5.0
-"""Seconds that a connection must stand before a suspect is sent."""
-AT_ONCE = 5.0
-"""Seconds within which a broker has made up its mind about what it was sent."""
 STRIKES = 3
-"""Ends that convict a suspect; twice as many each time until something is delivered again, so that a broker
-in trouble is not taken for one that refuses payload after payload."""
+"""Ends right behind a witness, or with later payloads acknowledged and not it, that convict."""
 
 
 class Suspicion:
-    """`suspected` is the payload's sequence number. Tell it what becomes of the connection."""
+    """`suspected` is the payload's sequence number. Tell it what becomes of payloads and connections."""
 
     def __init__(self) -> None:
-        self.delivered()
+        self.reset()
 
-    def delivered(self) -> None:
-        """Something was: whatever the trouble was, it is over."""
+    def reset(self) -> None:
+        """Nobody is suspected any more."""
         self.suspected: int | None = None
+        self.witnessed = False
+        """Whether this connection has delivered another payload, so that the suspect may be tried."""
+        self.refused_topics: set[str] = set()
+        self.refused_seqs: set[int] = set()
+        """Of witnesses that were not delivered either."""
         self._oldest: int | None = None
         self._ends = 0
         self._strikes = 0
-        self._needed = STRIKES
+        self._passed_over = False
 
-    def ended(self, oldest: int | None, after: float) -> int | None:
-        """A connection ended, when `oldest` had been the oldest payload in flight for `after` seconds; None
-        when there was none. Returns that payload when it is to be given up."""
+    @property
+    def any_witness(self) -> bool:
+        """Whether a witness may have the suspect's own topic, and so arrive before it: others have not
+        helped."""
+        return self._ends >= 2 * ENDS
+
+    def delivered(self, seqs: list[int], oldest: int | None) -> None:
+        """These were acknowledged, when `oldest` was the oldest in flight."""
+        if self._oldest in seqs:
+            self.reset()
+        elif self.suspected is not None:
+            self.witnessed = True
+        elif oldest is not None and seqs[0] > oldest and oldest not in seqs:
+            self._blame(oldest)
+            self._passed_over = True
+
+    def ended(self, oldest: Outgoing | None) -> int | None:
+        """A connection ended, when `oldest` had been the oldest in flight; None when there was none. Returns
+        the sequence number of the payload to be given up, if there is one."""
         if oldest is None:
             # It does not last when it is idle either: no payload's fault.
-            self._ends = self._strikes = 0
-            self.suspected = None
+            self.reset()
             return None
-        if oldest != self._oldest:
-            self._oldest, self._ends, self._strikes, self.suspected = oldest, 0, 0, None
-        if after > AT_ONCE:
-            return None
-        if self.suspected is None:
+        if self.suspected not in (None, oldest.seq):
+            self.refused_topics.add(oldest.topic)
+            self.refused_seqs.add(oldest.seq)
             self._ends += 1
-            if self._ends >= ENDS:
-                self.suspected = oldest
             return None
-        self._strikes += 1
-        if self._strikes < self._needed:
-            return None
-        self._needed *= 2
-        self._ends = self._strikes = 0
-        self.suspected = self._oldest = None
-        return oldest
+        self._blame(oldest.seq)
+        self._ends += 1
+        self._strikes += self.witnessed or self._passed_over
+        self.witnessed = self._passed_over = False
+        if self._strikes >= STRIKES:
+            self.reset()
+            return oldest.seq
+        if self._ends >= ENDS:
+            self.suspected = oldest.seq
+        return None
+
+    def _blame(self, oldest: int) -> None:
+        if oldest != self._oldest:
+            self.reset()
+            self._oldest = oldest

@@ -17,8 +17,8 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     """Where batches come from; built once per endpoint and shared by all its batches.
 
     A prefix and a point's name are a source topic that MQTT topic filters are matched against (spec 02
-    section 4): `<protocol>/<endpoint>/<device>/` and `sensors/<endpoint>/`; `<protocol>` itself is a source
-    topic of every point.
+    section 4): `<protocol>/<endpoint>/<device>/` and `sensors/<endpoint>/`, as `source_topics` spells names;
+    `<protocol>` itself is a source topic of every point.
     """
 
     endpoint_uuid: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from actors.readings.source_topics import level
 from actors.system.failure import Refusal
 from conf.texts import has_controls
 
@@ -10,26 +11,28 @@ MAX_BYTES = 65_535
 
 def check_filter(topic_filter: str, field: str) -> str:
     """The filter itself; raises `Refusal` naming `field` when MQTT would not accept it."""
-    check_text(topic_filter, field, "topic filter")
+    _check_text(topic_filter, field)
     levels = topic_filter.split("/")
-    for number, level in enumerate(levels, 1):
-        if "#" in level and (level != "#" or number != len(levels)):
+    for number, part in enumerate(levels, 1):
+        if "#" in part and (part != "#" or number != len(levels)):
             raise Refusal(f"Invalid topic filter: {topic_filter} ('#' must be the whole last level)", field)
-        if "+" in level and level != "+":
+        if "+" in part and part != "+":
             raise Refusal(f"Invalid topic filter: {topic_filter} ('+' must be a whole level)", field)
     return topic_filter
 
 
-def check_text(text: str, field: str, what: str) -> None:
-    """Raise `Refusal` for what can be neither a topic nor a filter."""
-    if not text:
-        raise Refusal(f"Invalid {what}: it is empty", field)
-    if "\0" in text:
-        raise Refusal(f"Invalid {what}: it contains a NUL character", field)
-    if has_controls(text):
-        raise Refusal(f"Invalid {what}: it contains control characters", field)
-    if len(text.encode()) > MAX_BYTES:
-        raise Refusal(f"Invalid {what}: it is longer than {MAX_BYTES} bytes", field)
+def spelled(topic_filter: str) -> str:
+    """A checked filter with its levels as topics spell them, so that it may hold names as they are."""
+    return "/".join(part if part in ("+", "#") else level(part) for part in topic_filter.split("/"))
+
+
+def _check_text(topic_filter: str, field: str) -> None:
+    if not topic_filter:
+        raise Refusal("Invalid topic filter: it is empty", field)
+    if has_controls(topic_filter):
+        raise Refusal("Invalid topic filter: it contains control characters", field)
+    if len(topic_filter.encode()) > MAX_BYTES:
+        raise Refusal(f"Invalid topic filter: it is longer than {MAX_BYTES} bytes", field)
 
 
 def matches(topic_filter: str, topic: str) -> bool:
@@ -60,9 +63,9 @@ def below(topic_filter: str, prefix: str) -> list[str] | None:
 
 def fit(levels: Sequence[str], parts: Sequence[str]) -> bool:
     """Whether the levels of a filter select a topic of these levels."""
-    for position, level in enumerate(levels):
-        if level == "#":
+    for position, wanted in enumerate(levels):
+        if wanted == "#":
             return True
-        if position == len(parts) or level not in ("+", parts[position]):
+        if position == len(parts) or wanted not in ("+", parts[position]):
             return False
     return len(levels) == len(parts)

@@ -7,14 +7,15 @@ import msgspec
 
 from actors.readings.batch import Source
 from actors.readings.filters import below, fit, matches
+from actors.readings.source_topics import level, levels
 
 Points: TypeAlias = tuple[int, ...] | None
 """Indices into `source.points`, rising; None is all of them."""
 
 
 class Interest(msgspec.Struct, frozen=True):
-    """Everything, unless something is said. `topics` are topic filters, or names of protocols; an empty tuple
-    filters nothing. A device is meant by its name or by its endpoint's."""
+    """Everything, unless something is said. `topics` are topic filters, as `filters.spelled` has them, or
+    protocols' names; an empty tuple filters nothing. A device is meant by its name or by its endpoint's."""
 
     topics: tuple[str, ...] = ()
     include_devices: tuple[str, ...] = ()
@@ -64,17 +65,24 @@ def _match(filters: Sequence[str], source: Source) -> Points:
     if not filters or any(matches(wanted, source.protocol) for wanted in filters):
         return None
     asked = [below(wanted, prefix) for wanted in filters for prefix in source.prefixes]
-    rests = [levels for levels in asked if levels is not None]
+    rests = [rest for rest in asked if rest is not None]
     if not rests or ["#"] in rests:
         return None if rests else ()
+    # What fits a name that is one level; the others are few.
+    heads = {rest[0] for rest in rests if len(rest) == 1 or rest[1:] == ["#"]}
     return _as_points(
         source,
         tuple(
             index
             for index, point in enumerate(source.points)
-            if any(fit(levels, point.name.split("/")) for levels in rests)
+            if "+" in heads or level(point.name) in heads or _fits_levels(rests, point.name)
         ),
     )
+
+
+def _fits_levels(rests: Sequence[Sequence[str]], name: str) -> bool:
+    """Whether the name's slashes, taken as such, make levels that are asked for."""
+    return "/" in name and any(fit(rest, levels(name)) for rest in rests)
 
 
 def _as_points(source: Source, chosen: tuple[int, ...]) -> Points:

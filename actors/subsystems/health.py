@@ -1,6 +1,5 @@
 """The health report: what subsystems say of themselves, and what the tree of actors shows."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from actors.subsystems.descriptor import Subsystem
 from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.ailments import Ailment
+from storage.timestamps import unix_ms
 
 LAG = 1.0  # seconds by which the event loop may be late
 TOLD = 5  # actors that one line speaks of
@@ -45,6 +45,7 @@ class HealthBook:
         self._blocking: str | None = None
         self._dropping: str | None = None
         self._unclaimed: str | None = None
+        self._clock: str | None = None
         self._counts: dict[str, _Count] = {}
 
     # Events
@@ -74,8 +75,10 @@ class HealthBook:
         self._said = {key: said for key, said in self._said.items() if said[0] != name}
         self._said |= {check.name: (name, check) for check in answer.checks}
 
-    def examined(self, ailments: Iterable[Ailment], lag: float) -> None:
-        """What is wrong with the tree now; `lag` is the loop's, in seconds."""
+    def examined(self, ailments: Iterable[Ailment], lag: float, clock: str | None = None) -> None:
+        """What is wrong with the tree now; `lag` is the loop's, in seconds, `clock` what is to be said of the
+        clock."""
+        self._clock = clock
         found = list(ailments)
         failing = _by_path(one for one in found if one.sort == "failing")
         for name, state in self._states.items():
@@ -99,7 +102,7 @@ class HealthBook:
 
     def report(self, lifecycle: str) -> list[Check]:
         """Every line; what is not healthy has failed at least once."""
-        now = int(time.time() * 1000)
+        now = unix_ms()
         lines = self._lines()
         lines["lifecycle"] = Check("lifecycle", lifecycle == "RUNNING", critical=True)
         return [
@@ -125,6 +128,7 @@ class HealthBook:
             )
         lines["event-loop"] = _line("event-loop", self._blocking)
         lines["mailboxes"] = _line("mailboxes", self._dropping)
+        lines["clock"] = _line("clock", self._clock and f"it {self._clock}")
         lines |= {name: check for name, (_, check) in self._said.items()}
         if self._unclaimed is not None:
             lines["stored-rows"] = _line("stored-rows", self._unclaimed)

@@ -13,6 +13,7 @@ from thespian.actors import (
     WakeupMessage,
 )
 
+from actors.system.clock import Clock
 from actors.system.failure import Failed
 from actors.system.supervision import Restart
 from actors.system.tasks import RELEASE_WITHIN, WITHIN
@@ -41,6 +42,12 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
 
     health: str | None = None
     """What the actor says of itself in the tree dump; state of its own that others may only read."""
+
+    @property
+    def clock(self) -> Clock:
+        """The wall clock, and whether it was set."""
+        found: Clock = self._myRef.system.clock
+        return found
 
     def receiveMessage(self, message: Any, sender: ActorAddress) -> Any:
         key = (self.__class__, message.__class__)

@@ -19,6 +19,7 @@ from thespian.actors import (
 )
 from thespian.system.timing import timePeriodSeconds
 
+from actors.system.clock import Clock
 from actors.system.failure import Failed, Kind
 from actors.system.mailboxes import Asker, Cell, Mailbox
 
@@ -44,6 +45,7 @@ class Dispatch:
     def __init__(self) -> None:
         self.address = ActorAddress("/ActorSys")
         self.mailboxes: dict[str, Mailbox] = {}
+        self.clock = Clock()
         self.lag = self.lag_max = 0.0
         self.beats = 0
         """How often the loop has been looked at: it stands still while this does."""
@@ -161,6 +163,7 @@ class Dispatch:
 
     def _look_at_lag(self, due: float) -> None:
         self.beats += 1
+        self.clock.look()
         self.lag = max(0.0, self.loop.time() - due)
         self.lag_max = max(self.lag, self.lag_max)
         if not self._down:

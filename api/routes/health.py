@@ -1,7 +1,5 @@
 """Probes and buffers (spec 01 section 2)."""
 
-from time import time_ns
-
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -9,7 +7,7 @@ from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
 from actors.readings.messages import ReportRouting, RoutingReported
 from actors.subsystems.messages import Check, ReportState, StateReported
 from api.routing import Answer, Call, route
-from storage.timestamps import iso
+from storage.timestamps import iso, unix_ms
 
 HOUR_MS = 3_600_000
 
@@ -252,4 +250,4 @@ def _age_hours(times: list[int | None]) -> int | None:
 
 
 def _age_ms(time: int | None) -> int | None:
-    return None if time is None else max(0, time_ns() // 1_000_000 - time)
+    return None if time is None else max(0, unix_ms() - time)

@@ -118,6 +118,10 @@ class ConnectAgain(msgspec.Struct, frozen=True):
     """As somebody may ask who does not know that it is being done."""
 
 
+class LookAtClock(msgspec.Struct, frozen=True):
+    """As who inherits does now and then."""
+
+
 class Caller(Connecting[Line]):
     def __init__(self) -> None:
         super().__init__()
@@ -134,6 +138,9 @@ class Caller(Connecting[Line]):
 
     def receiveMsg_Prove(self, message: Prove, sender: ActorAddress) -> None:
         self.proved()
+
+    def receiveMsg_LookAtClock(self, message: LookAtClock, sender: ActorAddress) -> None:
+        self.look_at_clock()
 
     def receiveMsg_ConnectAgain(self, message: ConnectAgain, sender: ActorAddress) -> None:
         self.connect()

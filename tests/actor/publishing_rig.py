@@ -9,7 +9,7 @@ import pytest
 from publishing_system import PublishingSystem, hasten, numbers_of
 
 from actors.connections.connection import Transient
-from actors.publish import destinations, retiring
+from actors.publish import destinations, pace, retiring
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.messages import DestinationRow, DestinationTested
 from actors.publish.topics import Target
@@ -36,6 +36,7 @@ class Site:
         self.closes_over: set[int] = set()
         """Sequence numbers at which it ends the connection."""
         self.drivers: list[SiteDriver] = []
+        """Those that have tried to connect; others may have been built in vain."""
         self.attempts = 0
         self.received: list[tuple[str, bytes]] = []
 
@@ -79,9 +80,7 @@ class SiteDriver(Driver):
         self.identity = identity
         self.listener = listener
         self.is_open = False
-        self.refuses_by_closing = bool(site.closes_over)
         self.unacknowledged: list[int] = []
-        site.drivers.append(self)
 
     @property
     def patience(self) -> float:
@@ -90,6 +89,8 @@ class SiteDriver(Driver):
     async def connect(self) -> None:
         assert not self.is_open, "connected twice"
         site = self.site
+        if self not in site.drivers:
+            site.drivers.append(self)
         site.attempts += 1
         await site.hang("connect")
         if site.gate is not None:
@@ -192,9 +193,10 @@ class Rig(PublishingSystem):
         return await self.new_destination(name, **body)
 
     async def begin(self, host: str = "a", name: str = "one", **fields: Any) -> int:
-        """A destination that is connected and gets everything."""
+        """A destination that is connected and gets everything, unless `topics` are given."""
+        topics = fields.pop("topics", [])
         destination = await self.add_destination(name, host, **fields)
-        await self.add_subscription(destination.id)
+        await self.add_subscription(destination.id, topics=topics)
         await self.until(lambda: self.health(destination.id) == "connected")
         return destination.id
 
@@ -205,6 +207,7 @@ def sites(monkeypatch: pytest.MonkeyPatch) -> Sites:
     monkeypatch.setattr(destinations, "find", found.find)
     hasten(monkeypatch)
     monkeypatch.setattr(retiring, "DRAIN_TIME", 0.4)
+    monkeypatch.setattr(pace, "FIRST", 100)
     return found
 
 

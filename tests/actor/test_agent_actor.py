@@ -130,6 +130,7 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
         ("agent-api", True, True),
         ("event-loop", True, False),
         ("mailboxes", True, False),
+        ("clock", True, False),
         ("mqtt", True, False),
         ("lifecycle", True, True),
     ]

@@ -5,13 +5,14 @@ A test that names an address rebuilds the fault that is reported there.
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from connecting_rig import Call, ConnectAgain, FarEnd, Patient, Prove, RunCaller
+from connecting_rig import Call, ConnectAgain, FarEnd, LookAtClock, Patient, Prove, RunCaller
 from fake_field import until
 
 from actors.connections import building, connecting, deadlines, retry
@@ -101,19 +102,69 @@ async def test_the_first_loss_after_a_long_connection_is_soon_mended(system, far
     assert 0.05 <= time.monotonic() - began < 1.0
 
 
-async def test_the_wait_goes_by_a_clock_that_nobody_sets(system, far, monkeypatch):
+async def test_the_wait_goes_by_a_clock_that_nobody_sets(system, far, wall_clock):
     """https://github.com/eclipse-paho/paho.mqtt.c/issues/284
     https://github.com/eclipse-paho/paho.mqtt.c/issues/920: set back while away, it never tried again."""
     policy = Patient(0.05)
     call(system, far, policy)
     await until(lambda: len(far.attempts) == 2)
-    now = time.time()
-    monkeypatch.setattr(connecting.time, "time", lambda: now - 86_400)
+    wall_clock.jump(-86_400)
     await until(lambda: len(far.attempts) == 4)
-    monkeypatch.setattr(connecting.time, "time", lambda: now + 10 * 86_400)
+    wall_clock.jump(11 * 86_400)
     await until(lambda: len(far.attempts) == 6)
     assert all(away < 5.0 for _, away, _ in policy.asked)
     assert all(after - before >= 0.05 for before, after in pairwise(far.attempts))
+
+
+async def clock_looked_at(system, line):
+    system.clock.look()
+    line.tell(LookAtClock())
+
+
+async def test_when_the_clock_is_set_what_waits_is_tried_at_once(system, far, wall_clock):
+    """https://github.com/Azure/iotedge/issues/6421, https://github.com/YunoHost-Apps/vpnclient_ynh/pull/32: a
+    token or a certificate is good once the clock is right."""
+    far.fault = Transient("not valid yet", retry_after=1000.0)
+    line = call(system, far, Patient(1000.0))
+    await until(lambda: len(far.failed) == 1)
+    line.tell(LookAtClock())
+    wall_clock.jump(3600)
+    await clock_looked_at(system, line)
+    await until(lambda: len(far.failed) == 2)
+    for _ in range(5):
+        wall_clock.jump(-3600)
+        await clock_looked_at(system, line)
+    await asyncio.sleep(0.05)
+    assert len(far.attempts) == 2, "a clock that jumps and jumps hurries nobody more than once in a while"
+    line.caller._hurried_at = -math.inf
+    far.fault = None
+    line.tell(LookAtClock())
+    await until(lambda: line.caller.connected)
+
+
+async def test_an_attempt_that_the_clock_was_set_during_is_made_again_soon(system, far, wall_clock):
+    far.seconds = 0.05
+    line = call(system, far, Patient(1000.0))
+    await until(lambda: len(far.attempts) == 1)
+    wall_clock.jump(-3600)
+    await clock_looked_at(system, line)
+    await until(lambda: len(far.failed) == 2)
+    await asyncio.sleep(0.3)
+    assert len(far.attempts) == 2
+
+
+async def test_who_has_let_go_is_not_connected_again_because_the_clock_is_set(system, far, wall_clock):
+    far.fault = None
+    line = call(system, far, Patient(0.01))
+    await until(lambda: line.caller.connected)
+    wall_clock.jump(3600)
+    await clock_looked_at(system, line)
+    line.caller.disconnect()
+    line.caller._hurried_at = -math.inf
+    wall_clock.jump(3600)
+    await clock_looked_at(system, line)
+    await asyncio.sleep(0.05)
+    assert len(far.attempts) == 1
 
 
 async def test_it_is_never_given_up(system, far):

@@ -8,8 +8,8 @@ from publishing_rig import Rig, Sites
 from publishing_system import numbers_of
 
 from actors.connections import retry
-from actors.publish import suspicion
-from actors.publish.destination import ForgetDeadLetters
+from actors.publish import pace, quarantine, suspicion
+from actors.publish.keeping import ForgetDeadLetters
 from actors.publish.messages import (
     Cloud,
     DeadLettersListed,
@@ -49,6 +49,24 @@ async def test_a_rejected_payload_is_kept_with_its_reason_and_others_go_on(rig: 
     assert (letter.topic, letter.reason) == ("plant", "temperature is not a number")
     assert numbers_of(letter.payload) == [1]
     assert site.numbers == [1, 2, 3, 4]
+
+
+async def test_a_rejected_part_of_a_payload_is_kept_and_the_rest_is_delivered(rig: Rig, sites: Sites) -> None:
+    id = await rig.begin()
+    site = sites["a"]
+    site.acknowledging = False
+    rig.poll(1, 2)
+    await rig.until(lambda: site.numbers == [1, 2])
+    [driver] = site.drivers
+    driver.listener.rejected_part(driver.unacknowledged[0], site.payloads[0], "of another type")
+    driver.listener.rejected_part(99, b"of what is not in flight", "of another type")
+    site.acknowledge()
+    await rig.settle(id)
+
+    report = await rig.reported(id, lambda report: report.rejected == 1 and report.delivered == 2)
+    assert (report.rows, report.latest_error) == (0, "rejected: of another type")
+    (letter,) = (await rig.ask(ListDeadLetters(id, 100), DeadLettersListed)).dead_letters
+    assert (letter.topic, letter.reason, letter.payload) == ("plant", "of another type", site.payloads[0])
 
 
 async def test_dead_letters_outlive_a_restart_and_can_be_removed(rig: Rig, sites: Sites) -> None:
@@ -121,10 +139,10 @@ async def test_a_destination_that_asks_to_be_left_alone_is(rig: Rig, sites: Site
     id = await rig.begin()
     site = sites["a"]
     assert retry.ByAbsence().delay(0, 0.0, permanent=False) < 0.1
+    attempts = site.attempts
     site.drivers[0].end("too many requests", retry_after=0.6)
     await rig.until(lambda: not rig.instance(id).connected)
     began = rig.instance(id).down_since
-    attempts = site.attempts
     await rig.until(lambda: site.attempts > attempts)
     assert monotonic() - began >= 0.55
 
@@ -175,8 +193,7 @@ async def test_joining_the_cloud_is_told_to_the_drivers(rig: Rig, sites: Sites) 
     id = await rig.begin()
     cloud = Cloud("mqtts://cloud.example:8883", "device_1", "tenant", "agent")
     rig.base.tell(rig.publisher, JoinCloud(cloud))
-    await rig.until(lambda: len(sites["a"].drivers) == 2 and sites["a"].drivers[1].is_open)
-    assert [driver.identity.cloud for driver in sites["a"].drivers] == [None, cloud]
+    await rig.until(lambda: [driver.identity.cloud for driver in sites["a"].connected] == [cloud])
     rig.poll(1)
     await rig.settle(id)
     assert sites["a"].numbers == [1]
@@ -186,33 +203,101 @@ async def test_a_publisher_that_crashes_does_not_leave_the_cloud(rig: Rig, sites
     id = await rig.begin()
     cloud = Cloud("mqtts://cloud.example:8883", "device_1", "tenant", "agent")
     rig.base.tell(rig.publisher, JoinCloud(cloud))
-    await rig.until(lambda: len(sites["a"].drivers) == 2 and sites["a"].drivers[1].is_open)
+    await rig.until(lambda: [driver.identity.cloud for driver in sites["a"].connected] == [cloud])
+    drivers = len(sites["a"].drivers)
     rig.base.crash(rig.base.mailboxes[rig.publisher.addressDetails], RuntimeError("boom"))
     await rig.change_destination(id, name="renamed")
     rig.poll(1)
     await rig.settle(id)
-    assert [driver.identity.cloud for driver in sites["a"].drivers] == [None, cloud]
+    assert len(sites["a"].drivers) == drivers
 
 
 async def test_a_payload_over_which_connections_are_closed_is_given_up_and_the_others_go_on(
-    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, sites: Sites
 ) -> None:
-    monkeypatch.setattr(suspicion, "IDLE", 0.05)
     site = sites["a"]
     site.closes_over = {3, 5}
     id = await rig.begin()
-    rig.poll(*range(1, 9))
+    rig.poll(*range(1, 13))
     await rig.settle(id)
-    assert sorted(set(site.numbers)) == [1, 2, 4, 6, 7, 8]
+    assert sorted(set(site.numbers)) == [1, 2, 4, *range(6, 13)]
     assert await dead_letters(rig, id) == [5, 3]
     report = await rig.reported(id, lambda report: report.rejected == 2)
-    assert report.latest_error == "rejected: the connection was closed whenever it was sent"
+    assert report.latest_error == "rejected: whenever it is sent: a will not have that"
+
+
+async def test_a_topic_of_which_everything_is_refused_is_rejected_at_once_and_does_not_delay_others(
+    rig: Rig, sites: Sites
+) -> None:
+    site = sites["a"]
+    site.closes_over = set(range(100, 200))
+    id = await rig.begin(topics=["modbus/line-1/#"])
+    await rig.add_subscription(id, topics=["modbus/bad/#"], route_json={"topic": "bad"})
+    for number in range(50):
+        rig.poll(number)
+        rig.poll(100 + number, endpoint="bad")
+    await rig.settle(id)
+    assert list(dict.fromkeys(site.numbers)) == list(range(50))
+    ends = site.attempts
+    assert ends < quarantine.CONVICTIONS * 2 * (suspicion.ENDS + suspicion.STRIKES)
+    assert sorted(await dead_letters(rig, id)) == list(range(100, 150))
+    rig.poll(*range(150, 160), endpoint="bad")
+    rig.poll(*range(50, 60))
+    await rig.settle(id)
+    assert site.attempts == ends
+    assert list(dict.fromkeys(site.numbers)) == list(range(60))
+
+
+async def test_a_payload_that_is_never_acknowledged_is_given_up_when_others_are(
+    rig: Rig, sites: Sites
+) -> None:
+    site = sites["a"]
+    site.acknowledging = False
+    id = await rig.begin()
+    rig.poll(1, 2, 3, 4)
+    for _ in range(suspicion.STRIKES):
+        await rig.until(lambda: site.connected and site.connected[0].unacknowledged[:1] == [1])
+        driver = site.connected[0]
+        rig.poll(5)
+        await rig.until(lambda driver=driver: len(driver.unacknowledged) > 1)
+        later = driver.unacknowledged.pop()
+        driver.listener.delivered([later])
+        driver.end("no acknowledgement for 20 s")
+    await rig.until(lambda: site.connected)
+    site.acknowledging = True
+    site.acknowledge()
+    rig.poll(6)
+    await rig.settle(id)
+    assert await dead_letters(rig, id) == [1]
+    report = await rig.reported(id, lambda report: report.rejected == 1)
+    assert report.latest_error == "rejected: whenever it is sent: no acknowledgement for 20 s"
+
+
+async def test_a_connection_is_handed_a_few_payloads_until_it_has_acknowledged_some(
+    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "FIRST", 4)
+    site = sites["a"]
+    site.acknowledging = False
+    id = await rig.begin()
+    rig.poll(*range(60))
+    sent = []
+    for count in (4, 8, 16):
+        await rig.until(lambda: site.drivers[-1].unacknowledged)
+        sent.append(len(site.drivers[-1].unacknowledged))
+        assert sent[-1] == count
+        site.acknowledge()
+    site.drivers[-1].end("cut")
+    await rig.until(lambda: site.connected and site.connected[0].unacknowledged)
+    assert len(site.connected[0].unacknowledged) == 4
+    site.acknowledging = True
+    site.acknowledge()
+    await rig.settle(id)
 
 
 async def test_a_destination_that_closes_every_connection_has_nothing_given_up(
-    rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, sites: Sites
 ) -> None:
-    monkeypatch.setattr(suspicion, "IDLE", 0.05)
     site = sites["a"]
     site.closes_over = {99}
     id = await rig.begin()

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from puppets import SECONDS, SOON, Lives, Puppet, below, node, until
 from thespian.actors import ActorAddress
+from wall_clock import YEAR, WallClock
 
 from actors.publish.subscription import Flush, Flushed, Publish, RunSubscription, Subscription
 from actors.publish.subscription_route import SubscriptionRoute
@@ -18,6 +19,7 @@ from actors.publish.topics import Target
 from actors.readings.batch import Batch, Insight, Point, Source
 from actors.readings.messages import EventRaised
 from actors.system.asyncio_base import AsyncioSystemBase
+from storage.timestamps import unix_ms
 
 UUID = "7d0f2c5e-0000-4000-8000-000000000001"
 TARGET = Target("plant")
@@ -173,6 +175,22 @@ async def test_each_endpoint_has_its_own_minimum_interval(system: AsyncioSystemB
     rig.send(poll(0), poll(100, source=other), poll(500), poll(600, source=other))
     rig.send(poll(1001), poll(1100, source=other))
     assert [payload["timestamp"] for payload in await rig.decoded()] == [0, 100, 1001, 1100]
+
+
+@pytest.mark.parametrize("jump", [3600, -3600, 10 * YEAR, -10 * YEAR, 5, -5])
+async def test_a_clock_that_is_set_silences_no_subscription(
+    system: AsyncioSystemBase, wall_clock: WallClock, jump: float
+) -> None:
+    """https://github.com/wazuh/wazuh/issues/38825, https://github.com/prometheus/prometheus/issues/8710"""
+    rig = await running(system, start(min_interval_ms=7_200_000))
+    rig.send(poll(unix_ms()))
+    await rig.published()
+    wall_clock.jump(jump)
+    rig.send(poll(unix_ms()), poll(unix_ms() + 7_190_000), poll(unix_ms() + 7_200_000))
+    assert len(await rig.decoded()) == 2
+    wall_clock.jump(-jump)
+    rig.send(poll(unix_ms() + 7_200_000), poll(unix_ms() + 14_400_000))
+    assert len(await rig.decoded()) == 3
 
 
 async def test_the_interval_comes_before_the_qualities(system: AsyncioSystemBase) -> None:

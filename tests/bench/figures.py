@@ -23,7 +23,14 @@ OUTAGES = ("outage", "outage-w3")
 RUNS = (*LOADS, "w2x5", *OUTAGES)
 TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
 SHARED = ("second", "sharing tags", "sharing custom")
-FORMATS = ("custom", "tags", "ecp", "line-protocol")
+RECONNECTS = tuple(f"reconnects {scheme}" for scheme in ("mqtt", "mqtts", "ws", "wss"))
+FORMATS = ("custom", "tags", "ecp", "sparkplug", "line-protocol")
+SLOW = ("waiting sine registers", "waiting walk registers")
+WAITING = (
+    *SLOW,
+    "waiting noise registers",
+    *(f"waiting {name} doubles" for name in ("sine", "walk", "noise")),
+)
 RINGS = ("actors 10", "actors 1,000", "actors 10,000")
 # The edges of a window of 20 s may cut off 0.5 % of the polls: of 5,000 points/s, 4,975 must be seen.
 TARGETS = {
@@ -53,6 +60,14 @@ TARGETS = {
     **{(run, "RSS growth MB"): Target(15) for run in OUTAGES},
     **{(run, "second / first"): Target(0.33) for run in SHARED},
     **{(f"format {format}", "second / first"): Target(0.33) for format in FORMATS},
+    **{(run, "RSS growth MB"): Target(3) for run in RECONNECTS},
+    **{(run, "descriptors left"): Target(0) for run in RECONNECTS},
+    **{(run, "tasks left"): Target(0) for run in RECONNECTS},
+    ("outage", "CPU % of a core"): Target(20),
+    **{(run, "B/point"): Target(3.7) for run in SLOW},
+    **{(run, "GiB a day"): Target(1.5) for run in SLOW},
+    **{(run, "CPU % of a core"): Target(20) for run in WAITING},
+    **{(run, "drain/fill speed"): Target(5, at_least=True) for run in WAITING},
     **{(ring, "messages/s"): Target(300_000, at_least=True) for ring in RINGS},
     **{(ring, "bytes/idle actor"): Target(3_072) for ring in RINGS},
     ("idle", "RSS MB"): Target(80),

@@ -13,8 +13,9 @@ from time import perf_counter_ns
 import msgspec
 
 from actors.publish import formats, selection
-from actors.publish.formats import MessageIds
+from actors.publish.formats import MessageIds, sparkplug
 from actors.publish.formats.compression import COMPRESSIONS
+from actors.publish.sparkplug.node import Node
 from actors.publish.subscription_route import SubscriptionRoute
 from actors.readings.batch import Batch, Point, Source
 
@@ -26,15 +27,16 @@ LINE_PROTOCOL = "line-protocol"
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """One format and compression. `equal` is the cost of a second subscription of both, relative to the
-    first; `other` that of a second one of this compression after a first one of format and `json`, relative
-    to being the first; None for `json` itself."""
+    """One format and compression; or what a Sparkplug node makes of payloads of that format, `wire`. `equal`
+    is the cost of a second subscription of both, relative to the first; `other` that of a second one of this
+    compression after a first one of format and `json`, relative to being the first; None for `json` itself.
+    Nodes have neither."""
 
     format: str
     compression: str
     points_per_s: float
     bytes_per_point: float
-    equal: float
+    equal: float | None
     other: float | None
 
 
@@ -78,12 +80,15 @@ class Encoder:
         self.compression = compression
         self.ids = MessageIds(UUID)
 
+    def payloads(self, batch: Batch) -> list[bytes]:
+        messages = selection.messages(self.route, None, [batch], self.format.per_poll)
+        return [
+            formats.encode(self.format.name, self.compression, pieces, self.ids) or b"" for pieces in messages
+        ]
+
     def encode(self, batch: Batch) -> int:
         """The bytes of the batch's payloads."""
-        size = 0
-        for pieces in selection.messages(self.route, None, [batch], self.format.per_poll):
-            size += len(formats.encode(self.format.name, self.compression, pieces, self.ids) or b"")
-        return size
+        return sum(map(len, self.payloads(batch)))
 
 
 def measure(format: str, compression: str, known: list[Source]) -> Encoding:
@@ -95,6 +100,24 @@ def measure(format: str, compression: str, known: list[Source]) -> Encoding:
         (_, after), _ = in_turn([Encoder(format, "json"), Encoder(format, compression)], known)
         other = after / alone
     return Encoding(format, compression, POINTS / alone * 1e9, sizes / POINTS, equal / before, other)
+
+
+def measure_node(known: list[Source]) -> Encoding:
+    """What it costs to make a payload of an outbox a message of data, by aliases."""
+    node = Node("plant", "gateway-1", 1_000_000)
+    node.will(0)
+    node.birth(0)
+    encoder = Encoder(sparkplug.NAME, "json")
+    taken, size = [], 0
+    for number, batch in enumerate(polls(known, len(known) + POLLS)):
+        (payload,) = encoder.payloads(batch)
+        began = perf_counter_ns()
+        told = node.data(number, payload, 0, 0).messages
+        if number >= len(known):
+            taken.append(perf_counter_ns() - began)
+            size += len(told[-1].payload)
+    alone = statistics.median(taken)
+    return Encoding("sparkplug node", "wire", POINTS / alone * 1e9, size / POLLS / POINTS, None, None)
 
 
 def in_turn(encoders: list[Encoder], known: list[Source]) -> tuple[list[float], float]:
@@ -115,8 +138,12 @@ def in_turn(encoders: list[Encoder], known: list[Source]) -> tuple[list[float], 
 
 def main() -> None:
     known = sources()
-    found = [measure(format, compression, known) for format in formats.NAMES for compression in COMPRESSIONS]
+    found = [
+        measure(format, compression, known) for format in formats.JSON_NAMES for compression in COMPRESSIONS
+    ]
+    found.append(measure(sparkplug.NAME, "json", known))
     found.append(measure(LINE_PROTOCOL, "json", known))
+    found.append(measure_node(known))
     print(msgspec.json.encode(found).decode())
 
 

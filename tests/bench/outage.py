@@ -29,13 +29,16 @@ def measure_outage(name: str, load: Load, start: Subject[Any]) -> list[Figure]:
         before = running.subject.watch(QUIET_S)
         running.broker.stop()
         stopped_at = time.time()
+        used = running.subject.cpu_s()
         most = running.subject.watch(OUTAGE_S / 3)
         third = running.subject.rss_mb()
         most = max(most, running.subject.watch(OUTAGE_S * 2 / 3))
+        used = (running.subject.cpu_s() - used) / (time.time() - stopped_at)
         running.broker.start()
         report, rss = _until_drained(running)
         memory = Memory(before, third, max(most, rss))
-        return outage_figures(name, running, report, stopped_at, memory)
+        figures = outage_figures(name, running, report, stopped_at, memory)
+        return [*figures, Figure(name, "CPU % of a core", 100 * used)]
 
 
 def _until_drained(running: Rig[Any]) -> tuple[Report, float]:

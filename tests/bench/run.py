@@ -21,7 +21,14 @@ from many import measure_many
 from outage import measure_outage
 from processes import in_own_group
 from rig import LOADS, ONE, WARM_UP_S, start_agent
-from scripts import measure_actors, measure_formats, measure_polls, measure_sharing
+from scripts import (
+    measure_actors,
+    measure_formats,
+    measure_polls,
+    measure_reconnects,
+    measure_sharing,
+    measure_waiting,
+)
 from start import measure_start
 from subscriptions import measure_five, measure_second
 
@@ -37,7 +44,7 @@ def measure_idle(command: Sequence[str]) -> list[Figure]:
 
 
 def benchmarks(
-    command: Sequence[str], seconds: float, outbox_mb: int
+    command: Sequence[str], seconds: float, outbox_mb: int, waiting_s: int
 ) -> dict[str, Callable[[], list[Figure]]]:
     agent = partial(start_agent, command, ONE)
     return {
@@ -47,10 +54,12 @@ def benchmarks(
         "second": partial(measure_second, "second", command, LOADS["w2"]),
         "outage": partial(measure_outage, "outage", LOADS["w2"], agent),
         "outage-w3": partial(measure_outage, "outage-w3", LOADS["w3"], agent),
+        "waiting": partial(measure_waiting, waiting_s),
         "actors": measure_actors,
         "formats": measure_formats,
         "sharing": measure_sharing,
         "polls": measure_polls,
+        "reconnects": measure_reconnects,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
         "floor": measure_floor,
@@ -59,7 +68,7 @@ def benchmarks(
 
 def run(options: argparse.Namespace) -> int:
     command = options.agent.split() if options.agent else default_command()
-    found = benchmarks(command, options.seconds, options.outbox_mb)
+    found = benchmarks(command, options.seconds, options.outbox_mb, options.waiting_s)
     unknown = set(options.only or ()) - set(found)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(found)}")
@@ -84,12 +93,15 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,actors,formats,sharing,polls,idle,start,"
-        "floor",
+        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,actors,formats,sharing,polls,"
+        "reconnects,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(
         "--outbox-mb", type=int, default=1400, help="what waits in the outboxes of start (default 1400)"
+    )
+    parser.add_argument(
+        "--waiting-s", type=int, default=600, help="simulated time of waiting (default 600; a day is 86400)"
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument(

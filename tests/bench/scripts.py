@@ -11,20 +11,23 @@ from figures import Figure
 from formats_bench import Encoding
 from polls_bench import Polls
 from processes import Process, python
+from reconnects_bench import Left
 from sharing_bench import Costs
+from waiting_bench import PER_S, Waiting
 
 ACTORS = (10, 1_000, 10_000)
 ANSWER_S = 120
+DAY_S = 86_400
 
 T = TypeVar("T")
 
 
-def ask(expected: type[T], script: str, *arguments: object) -> T:
+def ask(expected: type[T], script: str, *arguments: object, within: float = ANSWER_S) -> T:
     """The JSON line that it prints. Raises RuntimeError without one."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         log = Path(directory) / "script.log"
         with Process(python(script, *arguments), log) as process:
-            return msgspec.json.decode(process.line(ANSWER_S), type=expected)
+            return msgspec.json.decode(process.line(within), type=expected)
 
 
 def measure_actors() -> list[Figure]:
@@ -50,7 +53,9 @@ def _format_figures(format: str, encodings: Sequence[Encoding]) -> list[Figure]:
     for each in encodings:
         figures.append(Figure(run, f"{each.compression} points/s", each.points_per_s))
         figures.append(Figure(run, f"{each.compression} B/point", each.bytes_per_point))
-    figures.append(Figure(run, "second / first", max(each.equal for each in encodings)))
+    equals = [each.equal for each in encodings if each.equal is not None]
+    if equals:
+        figures.append(Figure(run, "second / first", max(equals)))
     others = [each.other for each in encodings if each.other is not None]
     if others:
         figures.append(Figure(run, "beside json / alone", max(others)))
@@ -65,6 +70,20 @@ def measure_polls() -> list[Figure]:
     ]
 
 
+def measure_reconnects() -> list[Figure]:
+    figures = []
+    # mosquitto takes a tenth of a second or two to answer over a websocket.
+    for scheme, connections in (("mqtt", 1_000), ("mqtts", 1_000), ("ws", 300), ("wss", 300)):
+        left = ask(Left, "reconnects_bench.py", "--scheme", scheme, "--connections", connections)
+        run = f"reconnects {scheme}"
+        figures += [
+            Figure(run, "RSS growth MB", left.mb),
+            Figure(run, "descriptors left", left.descriptors),
+            Figure(run, "tasks left", left.tasks),
+        ]
+    return figures
+
+
 def measure_sharing() -> list[Figure]:
     figures = []
     for costs in ask(list[Costs], "sharing_bench.py"):
@@ -74,5 +93,21 @@ def measure_sharing() -> list[Figure]:
             Figure(run, "CPU us/poll first", costs.first),
             Figure(run, "CPU us/poll second", costs.second),
             Figure(run, "second / first", costs.second / costs.first),
+        ]
+    return figures
+
+
+def measure_waiting(seconds: int) -> list[Figure]:
+    """`seconds` are simulated; what is said of a day follows from them."""
+    figures = []
+    for each in ask(list[Waiting], "waiting_bench.py", "--seconds", seconds, within=10 * ANSWER_S + seconds):
+        run = f"waiting {each.signal} {each.values}"
+        day = each.bytes_per_point * PER_S * DAY_S + each.fixed_bytes
+        figures += [
+            Figure(run, "B/point", each.bytes_per_point),
+            Figure(run, "GiB a day", day / 2**30),
+            Figure(run, "CPU % of a core", 100 * each.cpu),
+            Figure(run, "KB/s written", each.written / 1000),
+            Figure(run, "drain/fill speed", each.drain),
         ]
     return figures

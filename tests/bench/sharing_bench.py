@@ -22,6 +22,7 @@ from actors.publish.destination import Destination, RunDestination
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.messages import DestinationTested
 from actors.publish.outbox import Limits
+from actors.publish.pace import Flow
 from actors.publish.subscription import RunSubscription
 from actors.publish.subscription_route import SubscriptionRoute
 from actors.publish.topics import Target
@@ -113,7 +114,7 @@ def _destination(
         config={},
         subscriptions=subscriptions,
         limits=Limits(1_000_000, 1 << 28, 3_600_000, 1 << 22, 0.1, False),
-        window=512,
+        flow=Flow(window=512),
         identity=Identity(UUID, "bench"),
         store=store,
         router=router,

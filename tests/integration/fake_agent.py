@@ -15,6 +15,11 @@ from thespian.actors import ActorAddress
 
 from actors.endpoints import messages as field
 from actors.publish import messages as publishing
+from actors.publish.preview_messages import (
+    PreviewNewSubscription,
+    PreviewSubscription,
+    SubscriptionPreviewed,
+)
 from actors.readings.batch import Batch
 from actors.readings.messages import LatestReported, ReportLatest, ReportRouting, RoutingReported
 from actors.subsystems.messages import AgentDescribed, Check, DescribeAgent, ReportState, StateReported
@@ -259,6 +264,17 @@ class FakeAgent(FakeOutputs):
             raise Refusal(f"Publish subscription not found: {message.id}", kind="not_found")
         names = tuple(name for name in message.__struct_fields__ if name != "id")
         return self._keep_subscription(_changed(self.subscriptions[message.id], message, names))
+
+    def on_PreviewSubscription(self, message: PreviewSubscription) -> SubscriptionPreviewed:
+        if message.id not in self.subscriptions:
+            raise Refusal(f"Publish subscription not found: {message.id}", kind="not_found")
+        return SubscriptionPreviewed([], 0, 0, [], 0, None, [])
+
+    def on_PreviewNewSubscription(self, message: PreviewNewSubscription) -> SubscriptionPreviewed:
+        known = dict(self.subscriptions)
+        self.on_AddSubscription(message.subscription)
+        self.subscriptions = known
+        return SubscriptionPreviewed([], 0, 0, [], 0, None, [])
 
     def _keep_subscription(self, row: publishing.SubscriptionRow) -> publishing.SubscriptionChanged:
         if row.payload_format not in ("custom", "tags", "ecp"):

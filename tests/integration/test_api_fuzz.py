@@ -7,6 +7,7 @@ import pytest
 from fake_agent import FakeAgent, serving
 from servers.agent import AgentProcess
 
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 # What the schema allows an actor may still refuse: the settings of a protocol are not in the schema.
@@ -21,7 +22,16 @@ def fuzz(base_url: str, key: str | None = None, examples: int = 10, workdir: Pat
 
     It adds, changes and deletes whatever it finds there.
     """
-    command = [str(SCHEMATHESIS), "run", f"{base_url}/v1/openapi.json", "--seed", "1", "--no-color"]
+    command = [
+        str(SCHEMATHESIS),
+        "--config-file",
+        str(CONFIGURATION),
+        "run",
+        f"{base_url}/v1/openapi.json",
+        "--seed",
+        "1",
+        "--no-color",
+    ]
     command += ["--exclude-checks", EXCLUDED_CHECKS, "--max-examples", str(examples)]
     command += ["--warnings", "off", "--continue-on-failure", "--exclude-by", ENDLESS]
     if key is not None:

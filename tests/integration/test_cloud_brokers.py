@@ -20,12 +20,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from gmqtt.mqtt.constants import MQTTv311
 from mqtt_owner import until
+from outgoing import Handed
 from servers.certificates import Authority
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto, free_port
 
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations import azure_iot, find, gcp_iot
+from actors.publish.destinations import azure_iot, find, gcp_iot, token_clock
 from actors.publish.destinations.broker import tls_context
 from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.messages import Cloud
@@ -47,6 +48,9 @@ class Owner(Listener):
         self.losses: list[str] = []
         self.expiries: list[float] = []
         self.driver: Driver = find(type_name).driver(config, identity, self)
+
+    def send(self, seq: int, topic: str, payload: bytes) -> None:
+        self.driver.send(Handed(seq, topic, payload))
 
     def delivered(self, seqs: list[int]) -> None:
         self.seqs += seqs
@@ -112,8 +116,7 @@ def azure(port: int, ca: str | None, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(azure_iot, "_clock", lambda: float(NOW))
-    monkeypatch.setattr(gcp_iot, "_clock", lambda: float(NOW))
+    monkeypatch.setattr(token_clock, "unix_ms", lambda: 1000 * NOW)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from line_protocol_parser import parse_line
 from servers.agent import AgentProcess
+from servers.agent_clock import AgentClock
 from servers.field import field
 from servers.influxdb import InfluxDB
 from servers.mosquitto import Mosquitto
@@ -504,3 +505,43 @@ def test_over_quota_the_oldest_are_dropped_counted_shown_and_logged_once(plant: 
     assert all(seq < first[unit] for unit, seq in missing), "not the oldest"
     plant.delivery.check_order()
     assert agent.last_words().count("the oldest readings are dropped") == 1
+
+
+@pytest.mark.timeout(60)
+def test_whatever_the_clock_says_nothing_is_lost_or_waits(plant: Plant) -> None:
+    """A board without a battery, the network's time, an operator's mistake that a restart falls into."""
+    plant.broker.stop()
+    clock = AgentClock(plant.directory / "clock")
+    clock.set(3600)
+    agent = plant.agent(f"{SMALL_MEMORY}ttl_hours = 1\n", **clock.environment)
+    configure(agent, plant.line, plant.broker.port)
+    for jump in (0.0, 10 * 31_557_600.0, -10 * 31_557_600.0, 3600.0):
+        before = plant.line.total
+        wait_for(lambda before=before: plant.line.total > before + 100)  # type: ignore[misc]
+        clock.jump(jump)
+        wait_for(lambda: "jumped" in clock_line(agent).get("lastError", ""))
+    waiting = buffer(agent)["destinations"][0]
+    assert waiting["lagMs"] < 60_000, "the age of the oldest is right whatever the clock says"
+    assert agent.stop() == 0
+    on_disk = stored(agent)
+    clock.jump(-7200.0)
+    agent.start()
+    assert "behind" in clock_line(agent)["lastError"]
+    plant.broker.start()
+    plant.delivery.settle()
+    assert not plant.delivery.missing().keys() & on_disk
+    assert len(plant.delivery.missing()) <= DEVICES
+    assert plant.delivery.duplicates() == 0
+    plant.delivery.check_order()
+    status = buffer(agent)["destinations"][0]
+    assert (status["droppedExpired"], status["droppedQuota"], status["rejected"]) == (0, 0, 0)
+    log = agent.last_words()
+    assert log.count("which cannot be right") == 1
+    assert (log.count("the clock jumped forward"), log.count("the clock jumped back")) == (3, 1)
+    assert agent.stop() == 0
+
+
+def clock_line(agent: AgentProcess) -> dict[str, Any]:
+    _, reply = agent.request("GET", "/v1/health/report")
+    [line] = [one for one in reply["report"]["subsystems"] if one["name"] == "clock"]
+    return dict(line)

@@ -316,10 +316,10 @@ async def test_a_host_that_refuses_is_named_so(server: ModbusServer, reader: Ope
 
 
 async def test_a_host_name_that_nobody_knows_is_unreachable(reader: Open, monkeypatch: pytest.MonkeyPatch):
-    async def getaddrinfo(*_: object, **__: object) -> None:
+    def getaddrinfo(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(Transient) as unknown:
         await reader(words(10), host="plc.invalid").connect()
     assert unknown.value.code == "HOST_UNREACHABLE"

@@ -5,13 +5,14 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from servers.black_hole import black_hole
+from servers.names import named
 from servers.polling import good, never_wrong, polling
 from servers.rude_device import (
     Asked,
@@ -307,54 +308,24 @@ async def test_a_connection_that_leads_nowhere_is_ended_so_that_the_device_forge
         assert isinstance(dead.ended_by, ConnectionResetError)
 
 
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Says what `plc.test` resolves to."""
-    addresses: list[str] = []
-
-    async def getaddrinfo(host: str, port: int, **how: Any) -> list[Any]:
-        assert host == "plc.test"
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
-
-    def resolve(*given: str) -> None:
-        addresses[:] = given
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-
-    return resolve
-
-
-async def test_a_host_that_has_moved_is_found(names: Callable[..., None]):
+async def test_a_host_that_has_moved_is_found(monkeypatch: pytest.MonkeyPatch):
     """https://github.com/openhab/openhab-addons/issues/10071"""
     async with rude_device() as device, polling(device, *FAR_APART, host="plc.test") as plc:
-        names("127.0.0.9")
+        named(monkeypatch, {"plc.test": ["127.0.0.9"]})
         assert {code for _, code in (await plc.poll()).values()} == {"CONNECTION_REFUSED"}
-        names("127.0.0.1")
+        named(monkeypatch, {"plc.test": ["127.0.0.1"]})
         assert await plc.poll() == good(*FAR_APART)
 
 
-async def test_an_address_that_leads_nowhere_does_not_hide_the_others(names: Callable[..., None]):
+async def test_an_address_that_leads_nowhere_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch):
     """https://github.com/favalex/modbus-cli/pull/29 (of a name's addresses only some are the device's)"""
     async with rude_device() as device, polling(device, *FAR_APART, host="plc.test", timeout=400) as plc:
-        names("127.0.0.9", "127.0.0.1")
+        named(monkeypatch, {"plc.test": ["127.0.0.9", "127.0.0.1"]})
         assert await plc.poll() == good(*FAR_APART)
         device.hang_up()
-        with _deaf_address("127.0.0.8", device.port):
-            names("127.0.0.8", "127.0.0.1")
+        with black_hole("127.0.0.8", device.port):
+            named(monkeypatch, {"plc.test": ["127.0.0.8", "127.0.0.1"]})
             assert await plc.poll() == good(*FAR_APART)
-
-
-@contextlib.contextmanager
-def _deaf_address(host: str, port: int) -> Iterator[None]:
-    """An address that does not answer those who connect: its queue is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind((host, port))
-        listener.listen(0)
-        for _ in range(4):
-            caller = stack.enter_context(socket.socket())
-            caller.setblocking(False)
-            caller.connect_ex((host, port))
-        yield
 
 
 async def test_a_clock_that_jumps_stops_nothing(monkeypatch: pytest.MonkeyPatch):

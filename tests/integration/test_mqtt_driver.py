@@ -1,5 +1,4 @@
 import asyncio
-import gc
 import re
 import socket
 import ssl
@@ -16,9 +15,10 @@ from servers.scripted_broker import ScriptedBroker
 
 from actors.connections import tls
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations import mqtt_driver
+from actors.publish.destinations import mqtt_client_id, mqtt_driver, mqtt_way
 from actors.publish.destinations.broker import Broker, Login, tls_context
-from actors.publish.destinations.gmqtt_client import Client, transport_of
+from actors.publish.destinations.driver import Outgoing
+from actors.publish.destinations.mqtt_session import Session
 
 
 @pytest.fixture
@@ -101,8 +101,6 @@ async def test_nobody_connects_behind_the_owners_back() -> None:
     async with ScriptedBroker() as broker:
         owner = Owner(to_port(broker.port))
         await owner.driver.connect()
-        assert owner.driver._client is not None
-        owner.driver._client.set_config({"reconnect_delay": 0})
         broker.hang_up()
         await until(lambda: owner.losses)
         second = Owner(to_port(broker.port))
@@ -125,30 +123,6 @@ async def test_after_a_loss_a_new_connect_publishes_again(broker: Mosquitto) -> 
     assert owner.all("delivered") == [[1]]
     assert len(owner.losses) == 1
     await owner.driver.close()
-
-
-@pytest.mark.parametrize("code", [0, None])
-async def test_nothing_is_kept_of_connections_that_have_ended(code: int | None) -> None:
-    """However long the keepalive is."""
-    before = {id(client) for client in clients()}
-    async with ScriptedBroker(code) as broker:
-        owner = Owner(to_port(broker.port, keepalive=65_535), connect_seconds=0.05)
-        for losses in range(1, 6):
-            if code is None:
-                with pytest.raises(Transient):
-                    await owner.driver.connect()
-                continue
-            await owner.driver.connect()
-            broker.hang_up()
-            await until(lambda seen=losses: len(owner.losses) == seen)
-        assert broker.connections == 5
-        await asyncio.sleep(0.05)
-        assert len([client for client in clients() if id(client) not in before]) <= 1
-
-
-def clients() -> list[Client]:
-    gc.collect()
-    return [found for found in gc.get_objects() if isinstance(found, Client)]
 
 
 async def test_sending_is_harmless_until_the_loss_is_told() -> None:
@@ -281,8 +255,8 @@ async def test_a_loss_just_before_close_is_not_told_after_it() -> None:
 async def test_small_packets_are_not_held_back(broker: Mosquitto) -> None:
     owner = Owner(to_port(broker.port))
     await owner.driver.connect()
-    assert owner.driver._client is not None
-    transport = transport_of(owner.driver._client)
+    assert owner.driver._link is not None
+    transport = owner.driver._link._transport
     assert transport is not None
     assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     await owner.driver.close()
@@ -421,7 +395,7 @@ async def test_what_a_broker_would_hang_up_over_is_rejected_and_the_others_go_th
 ) -> None:
     owner = Owner(to_port(broker.port, maxPayloadBytes=5))
     await owner.driver.connect()
-    topics = ["", "a/+", "#", "a\0b", "a\ud800b", "a" * 65_536, "é" * 32_768]
+    topics = ["", "a/+", "#", "pump\t7", "a\ud800b", "a" * 65_536, "é" * 32_768]
     for seq, topic in enumerate(topics):
         owner.send(seq, topic, b"x")
     owner.send(100, "plant", b"123456")
@@ -430,8 +404,9 @@ async def test_what_a_broker_would_hang_up_over_is_rejected_and_the_others_go_th
     await until(lambda: owner.seqs == [101])
     rejected = owner.all("rejected")
     assert [seqs for seqs, _ in rejected] == [[0], [1], [2], [3], [4], [5], [6], [100]]
-    assert rejected[1][1] == "Not a topic that can be published to: a/+"
-    assert rejected[5][1] == rejected[6][1] == "The topic is longer than MQTT's 65535 bytes"
+    no_topic = "Not a topic that can be published to: "
+    assert rejected[1][1] == f"{no_topic}a/+ (wildcards cannot be published to)"
+    assert rejected[5][1] == rejected[6][1] == f"{no_topic}it is longer than 65535 bytes"
     assert rejected[7][1] == "The payload has 6 bytes; 5 is the most allowed"
     assert owner.losses == []
     await until(lambda: len(received) == 1)
@@ -448,14 +423,18 @@ async def test_rejections_are_told_before_the_loss() -> None:
         assert [kind for kind, _ in owner.told] == ["rejected", "lost"]
 
 
-async def test_the_topic_on_the_wire_may_be_another(
+async def test_topic_and_payload_on_the_wire_may_be_others(
     broker: Mosquitto, received: list[tuple[str, bytes, int]]
 ) -> None:
-    owner = Owner(to_port(broker.port), address=lambda topic, payload: f"{topic}/{len(payload)}")
+    class Counting(Session):
+        def outgoing(self, message: Outgoing) -> tuple[str, bytes]:
+            return f"{message.topic}/{len(message.payload)}", message.payload * 2
+
+    owner = Owner(to_port(broker.port), session=Counting())
     await owner.driver.connect()
     owner.send(1, "plant", b"four")
     await until(lambda: received)
-    assert received == [("plant/4", b"four", 1)]
+    assert received == [("plant/4", b"fourfour", 1)]
     await owner.driver.close()
 
 
@@ -589,6 +568,24 @@ async def test_a_changed_client_id_that_is_refused_is_given_up() -> None:
         await owner.driver.close()
 
 
+async def test_another_client_with_the_same_id_is_recognised_and_given_time(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_client_id, "SHORT_SPAN", 0.0)
+    owner, other = Owner(to_port(broker.port)), Owner(to_port(broker.port))
+    for number in range(8):
+        await owner.driver.connect()
+        owner.send(number, "plant", b"x")
+        await until(lambda number=number: number in owner.seqs)
+        await other.driver.connect()
+        await until(lambda number=number: len(owner.losses) == number + 1)
+    closed = f"127.0.0.1:{broker.port} closed the connection"
+    question = f"{closed}; is another client using this client id (agent-1)?"
+    assert owner.losses == [closed] * 5 + [question] * 3
+    assert owner.pauses == [0.0] * 5 + [10.0, 20.0, 30.0]
+    await other.driver.close()
+
+
 async def test_logins_and_tls_contexts_are_made_off_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -602,7 +599,7 @@ async def test_logins_and_tls_contexts_are_made_off_the_loop(
         threads["context"] = threading.current_thread()
         return tls_context(broker)
 
-    monkeypatch.setattr(mqtt_driver, "tls_context", context)
+    monkeypatch.setattr(mqtt_way, "tls_context", context)
     with Mosquitto(tmp_path, tls=True) as running:
         owner = Owner(tls_to(running.port, ca=running.ca_pem), login)
         await owner.driver.connect()

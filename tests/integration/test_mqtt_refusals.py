@@ -6,7 +6,6 @@ import pytest
 from publishing_system import PublishingSystem, hasten, numbers_of, source_of
 from servers.counterparts import MqttBroker
 
-from actors.publish import suspicion
 from actors.publish.messages import DeadLettersListed, ListDeadLetters
 from actors.readings.batch import Batch
 
@@ -15,7 +14,6 @@ async def test_a_payload_that_mosquitto_closes_the_connection_over_does_not_hold
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hasten(monkeypatch)
-    monkeypatch.setattr(suspicion, "IDLE", 0.2)
     async with (
         MqttBroker(tmp_path / "broker", options=("max_packet_size 3000",)) as broker,
         PublishingSystem(tmp_path) as rig,

@@ -11,6 +11,7 @@ import pytest
 import uvloop
 from aiohttp import web
 from mqtt_owner import Owner, subscriber, until
+from mqtt_schemes import SCHEMES, SECURE, mosquitto, to
 from servers.certificates import Authority
 from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
@@ -18,24 +19,10 @@ from servers.scripted_broker import ScriptedBroker
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.gmqtt_client import transport_of
 from actors.publish.destinations.mqtt_websocket import WebSocketTransport
 from actors.publish.messages import DestinationTested
 
-SCHEMES = ("mqtt", "mqtts", "ws", "wss")
-SECURE = ("mqtts", "wss")
-WEBSOCKETS = ("ws", "wss")
-
 IDENTITY = Identity("agent-uuid", "agent-1")
-
-
-def mosquitto(directory: Path, scheme: str, **options: Any) -> Mosquitto:
-    return Mosquitto(directory, tls=scheme in SECURE, websocket=scheme in WEBSOCKETS, **options)
-
-
-def to(broker: Mosquitto, scheme: str, **config_json: Any) -> dict[str, Any]:
-    trust = {"ca": broker.ca_pem} if broker.ca_pem else {}
-    return {"brokerUrl": f"{scheme}://127.0.0.1:{broker.port}", **trust, **config_json}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -407,8 +394,8 @@ async def test_a_peer_that_takes_nothing_holds_nothing_up(loss: bool) -> None:
         owner = Owner(ws_to(port), acknowledge_seconds=0.4 if loss else 20)
         await owner.driver.connect()
         await until(lambda: taken)
-        assert owner.driver._client is not None
-        transport = transport_of(owner.driver._client)
+        assert owner.driver._link is not None
+        transport = owner.driver._link._transport
         assert isinstance(transport, WebSocketTransport)
         for seq in range(40):
             owner.send(seq, "a", bytes(1_000_000))
@@ -498,8 +485,8 @@ async def test_a_websocket_has_the_options_of_its_socket() -> None:
     async with front() as (port, _, _broker):
         owner = Owner(ws_to(port))
         await owner.driver.connect()
-        assert owner.driver._client is not None
-        transport = transport_of(owner.driver._client)
+        assert owner.driver._link is not None
+        transport = owner.driver._link._transport
         assert transport is not None
         assert transport.get_extra_info("peername") == ("127.0.0.1", port)
         await owner.driver.close()

@@ -25,12 +25,15 @@ class Authority:
         )
         self.pem = _pem(certificate)
 
-    def issue(self, name: str = "localhost") -> tuple[str, str]:
-        """A certificate for `name` and 127.0.0.1, and its private key, both as PEM."""
+    def issue(
+        self, name: str = "localhost", valid_from: float = -1.0, valid_until: float = 1.0
+    ) -> tuple[str, str]:
+        """A certificate for `name` and 127.0.0.1, and its private key, both as PEM. It is valid for that
+        time, in days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(IPv4Address("127.0.0.1"))])
         certificate = (
-            _builder(_name(name), self._name, key)
+            _builder(_name(name), self._name, key, valid_from, valid_until)
             .add_extension(names, critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
@@ -48,7 +51,11 @@ def _name(common: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    valid_from: float = -1.0,
+    valid_until: float = 1.0,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -57,8 +64,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now + timedelta(days=valid_from))
+        .not_valid_after(now + timedelta(days=valid_until))
     )
 
 

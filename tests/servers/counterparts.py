@@ -22,11 +22,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from gmqtt.mqtt.constants import MQTTv311
 
 from actors.publish.messages import Cloud
+from servers import sparkplug_host
 from servers.certificates import Authority
-from servers.influxdb import InfluxDB
+from servers.influxdb import InfluxDB, Point
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto
 from servers.relay import Relay
+from servers.webhook import WebhookReceiver
 
 Reading = tuple[str, int]
 """Endpoint, and the value of its metric `seq`."""
@@ -44,13 +46,18 @@ class Counterpart(ABC):
     """
 
     type: ClassVar[str]
+    name: ClassVar[str] = ""
+    """Of another one of the same type."""
+    payload_format: ClassVar[str] = "tags"
     route_json: ClassVar[dict[str, Any]] = {"topic": "plant"}
     spoilt_text: ClassVar[str] = ""
     """As metric `text` in a reading it has that rejected."""
-    spoilt_name: ClassVar[str] = "spoilt"
-    """As endpoint and protocol of a reading it has that rejected."""
+    spoilt_topic: ClassVar[str | None] = None
+    """Where no text of a reading has it rejected: as the topic of a payload."""
     rejection: ClassVar[str]
     """Words of the reason."""
+    poison_text: ClassVar[str] = "p" * 40_000
+    """As metric `text` in a reading it has the server end every connection over it, or fail."""
     replaces: ClassVar[bool] = False
     """A reading that it gets again replaces itself."""
 
@@ -134,9 +141,30 @@ class Subscriber:
             self.readings.append(reading_in(payload))
 
 
+class Listener(Subscriber):
+    """What a Sparkplug host makes of it."""
+
+    def __init__(self, port: int, username: str | None, password: str | None) -> None:
+        super().__init__(port, username, password)
+        self.host = sparkplug_host.Host()
+
+    def _take(
+        self, _client: object, topic: str, payload: bytes, qos: int, properties: dict[str, Any]
+    ) -> None:
+        before = len(self.host.seen)
+        self.host.take(topic, payload, qos, bool(properties["retain"]))
+        data = [one for one in self.host.seen[before:] if not one.birth and one.metric == "seq"]
+        self.readings += [(one.device, one.value) for one in data]
+
+
 def reading_in(payload: bytes) -> Reading:
-    """That in a payload of format `tags`."""
-    decoded = msgspec.json.decode(payload)
+    """That in a payload of format `tags`, or in one that becomes a Sparkplug node's."""
+    return reading_of(msgspec.json.decode(payload))
+
+
+def reading_of(decoded: dict[str, Any]) -> Reading:
+    if "names" in decoded:
+        return decoded["device"], decoded["values"][decoded["names"].index("seq")]
     found = {tag["name"]: tag["value"] for tag in decoded["tags"]}
     return decoded["node"], found["seq"]
 
@@ -149,7 +177,7 @@ class BrokerCounterpart(Counterpart):
 
     def __init__(self, directory: Path, options: tuple[str, ...] = ()) -> None:
         super().__init__(directory)
-        kept = ("persistence true", f"persistence_location {directory}/")
+        kept = ("persistence true", f"persistence_location {directory}/", "max_packet_size 30000")
         self.broker = Mosquitto(directory, options=(*kept, *options), **self.access)
         username, password = self.access.get("username"), self.access.get("password")
         self.subscriber = Subscriber(self.broker.plain_port, username, password)
@@ -189,11 +217,33 @@ class MqttBroker(BrokerCounterpart):
         }
 
 
+class SparkplugHost(MqttBroker):
+    """The same, as a node that a host listens to, which nothing may confuse."""
+
+    name = "mqtt as a Sparkplug node"
+    payload_format = "sparkplug"
+    route_json = {"topic": None}
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, options=("queue_qos0_messages true",))
+        self.subscriber = Listener(self.broker.plain_port, self.access["username"], self.access["password"])
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        node = {"groupId": sparkplug_host.GROUP, "edgeNodeId": sparkplug_host.NODE}
+        return super().config_json(relay, right) | {"sparkplug": node}
+
+    @property
+    def received(self) -> list[Reading]:
+        assert isinstance(self.subscriber, Listener)
+        assert self.subscriber.host.faults == []
+        return super().received
+
+
 class IotisticaCloud(BrokerCounterpart):
     type = "iotistica"
     access = {"username": "agent", "password": "hush", "tls": True}
-    spoilt_name = "n" * 70_000
-    rejection = "The topic is longer than"
+    spoilt_topic = "pump\t7"
+    rejection = "it contains control characters"
 
     def cloud(self, relay: Relay, right: bool = True) -> Cloud:
         return Cloud(
@@ -263,14 +313,14 @@ class AzureIotHub(TokenCounterpart):
         digest = hmac.new(self._KEY, f"{resource}\n{expires}".encode(), hashlib.sha256).digest()
         signature = quote_plus(base64.b64encode(digest))
         right = login.password == f"SharedAccessSignature sr={resource}&sig={signature}&se={expires}"
-        return int(expires) - time.time() if right else 0.0
+        return int(expires) - right_time() if right else 0.0
 
 
 class GcpBroker(TokenCounterpart):
     type = "gcp-iot"
     route_json = {"topic": None}
-    spoilt_name = "n" * 70_000
-    rejection = "The topic is longer than"
+    spoilt_topic = "pump\t7"
+    rejection = "it contains control characters"
 
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         return {
@@ -295,7 +345,12 @@ class GcpBroker(TokenCounterpart):
         except jwt.PyJWTError:
             return 0.0
         expires: int = claims["exp"]
-        return expires - time.time()
+        return expires - right_time()
+
+
+def right_time() -> float:
+    """The Unix time, whatever a test has made of the agent's clock."""
+    return time.clock_gettime(time.CLOCK_REALTIME)
 
 
 @functools.cache
@@ -311,12 +366,18 @@ class InfluxCounterpart(Counterpart):
     type = "influxdb"
     spoilt_text = "this server takes no texts"
     rejection = "no texts here"
+    poison_text = "this server fails over it"
     replaces = True
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.server = InfluxDB()
-        self.server.refuse_line = lambda point: "no texts here" if "text" in point.fields else None
+        self.server.refuse_line = self._refused
+
+    def _refused(self, point: Point) -> str | None:
+        if point.fields.get("text") == self.poison_text:
+            raise RuntimeError(self.poison_text)
+        return "no texts here" if "text" in point.fields else None
 
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         token = self.server.token if right else "wrong"
@@ -338,7 +399,54 @@ class InfluxCounterpart(Counterpart):
         await asyncio.to_thread(self.server.start)
 
 
+class WebhookCounterpart(Counterpart):
+    type = "webhook"
+    spoilt_text = "this server takes no texts"
+    rejection = "no texts here"
+    poison_text = "this server fails over it"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.server = WebhookReceiver(batched=True)
+        self.server.refuse = self._refused
+
+    def _refused(self, document: dict[str, Any]) -> str | None:
+        text = {tag["name"]: tag.get("value") for tag in document["tags"]}.get("text")
+        if text == self.poison_text:
+            raise RuntimeError(self.poison_text)
+        return None if text is None else "no texts here"
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{relay.port}/hooks/press%204?site=7"
+        return self.server.config_json(
+            url=url, **({} if right else {"headers": {"Authorization": "Bearer wrong"}})
+        )
+
+    @property
+    def received(self) -> list[Reading]:
+        return [reading_of(document) for document in self.server.documents]
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        await stack.enter_async_context(self.server)
+        return self.server.port
+
+    async def stop(self) -> None:
+        await self.server.stop()
+
+    async def start(self) -> None:
+        await self.server.start()
+
+
 COUNTERPARTS: dict[str, type[Counterpart]] = {
-    each.type: each
-    for each in (IotisticaCloud, MqttBroker, InfluxCounterpart, AzureIotHub, AwsIotCore, GcpBroker)
+    each.name or each.type: each
+    for each in (
+        IotisticaCloud,
+        MqttBroker,
+        SparkplugHost,
+        InfluxCounterpart,
+        WebhookCounterpart,
+        AzureIotHub,
+        AwsIotCore,
+        GcpBroker,
+    )
 }

@@ -3,6 +3,7 @@ whatever InfluxDB's documentation does not allow, and does what no real server d
 
 import asyncio
 import contextlib
+import enum
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -48,12 +49,34 @@ class Reply(NamedTuple):
     headers: dict[str, str] = {}
 
 
+class Refusals(enum.Enum):
+    """How versions of InfluxDB say that a field has another type."""
+
+    LATE_2 = 422
+    EARLY_2 = 500
+    ONE = 400
+    THREE = -400
+    SERVERLESS = 201
+
+
+_TYPES = {float: "float", int: "integer", str: "string", bool: "boolean"}
+
+
+class _Conflict(NamedTuple):
+    """`number` is the line's, from 0."""
+
+    number: int
+    measurement: str
+    field: str
+    kind: str
+    known: str
+
+
 class _Refused(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, body: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
-        self.message = message
+        self.body = body or {"code": code, "message": message}
 
 
 class InfluxDB:
@@ -63,7 +86,9 @@ class InfluxDB:
     included. `script` are replies for the next requests; after those `hold()` keeps requests unanswered.
     `refuse_line` says why a line is to be dropped, the others of its request being written; `max_body`
     is in bytes; `empty` False refuses a write of nothing as version 2.0 does. A field keeps the type that
-    it was first written with.
+    it was first written with; `refusals` is how it says of what another type is. `partial_status` is
+    that of other partial writes. `gzip_refusal` is the status for a body in gzip, 0 to take it; `packed`
+    counts those taken.
     """
 
     def __init__(self, org: str = ORG, bucket: str = BUCKET, token: str = TOKEN, tls: Any = None) -> None:
@@ -77,12 +102,20 @@ class InfluxDB:
         self.refuse_line: Callable[[Point], str | None] = lambda _: None
         self.max_body = 50_000_000
         self.empty = True
+        self.gzip_refusal = 0
+        self.packed = 0
+        self.refusals = Refusals.LATE_2
+        self.partial_status = 422
         self._types: dict[tuple[str, str], type] = {}
         self._tls = tls
         self._held: asyncio.Event | None = None
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self._runner: web.AppRunner | None = None
+
+    def forget_types(self) -> None:
+        """Fields may have any type again."""
+        self._types.clear()
 
     @property
     def url(self) -> str:
@@ -167,9 +200,7 @@ class InfluxDB:
                 raise _Refused(413, "request too large", "unable to read data: points batch is too large")
             self._write(taken)
         except _Refused as refused:
-            return web.json_response(
-                {"code": refused.code, "message": refused.message}, status=refused.status
-            )
+            return web.json_response(refused.body, status=refused.status)
         return web.Response(status=204)
 
     def _check(self, request: Request) -> None:
@@ -192,7 +223,9 @@ class InfluxDB:
         if request.headers.get("Content-Type", "").partition(";")[0] != "text/plain":
             raise _Refused(400, "invalid", "the body must be text/plain")
         if "Content-Encoding" in request.headers:
-            raise _Refused(400, "invalid", "unexpected Content-Encoding")
+            if self.gzip_refusal or request.headers["Content-Encoding"] != "gzip":
+                raise _Refused(self.gzip_refusal or 400, "invalid", "unexpected Content-Encoding")
+            self.packed += 1
 
     def _write(self, request: Request) -> None:
         if not request.lines and not self.empty:
@@ -200,26 +233,61 @@ class InfluxDB:
         scale = _NS[request.query["precision"]]
         # One line that cannot be parsed refuses them all; a point that cannot be stored only itself.
         points = [_parsed(line, scale) for line in request.lines]
-        complaints = []
-        for point in points:
-            why = self.refuse_line(point) or self._conflict(point)
-            if why:
+        conflicts: list[_Conflict] = []
+        complaints: list[str] = []
+        for number, point in enumerate(points):
+            conflict, why = self._conflict(number, point), self.refuse_line(point)
+            if conflict:
+                conflicts.append(conflict)
+            elif why:
                 complaints.append(why)
             else:
                 self.points.append(point)
+        if conflicts:
+            raise _conflicting(self.refusals, conflicts)
         if complaints:
             message = f"failure writing points to database: partial write: {complaints[0]}"
-            raise _Refused(422, "unprocessable entity", f"{message} dropped={len(complaints)}")
+            dropped = f"{message} dropped={len(complaints)}"
+            raise _Refused(self.partial_status, "unprocessable entity", dropped)
 
-    def _conflict(self, point: Point) -> str | None:
+    def _conflict(self, number: int, point: Point) -> _Conflict | None:
         for field, value in point.fields.items():
             known = self._types.setdefault((point.measurement, field), type(value))
             if type(value) is not known:
-                return (
-                    f'field type conflict: input field "{field}" on measurement "{point.measurement}" is '
-                    f"type {type(value).__name__}, already exists as type {known.__name__}"
-                )
+                return _Conflict(number, point.measurement, field, _TYPES[type(value)], _TYPES[known])
         return None
+
+
+def _conflicting(refusals: Refusals, conflicts: list[_Conflict]) -> _Refused:
+    """As the version words it; the older ones tell of the first and count the others."""
+    _, measurement, field, kind, known = conflicts[0]
+    message = (
+        f'partial write: field type conflict: input field "{field}" on measurement "{measurement}" is type '
+        f"{kind}, already exists as type {known} dropped={len(conflicts)}"
+    )
+    match refusals:
+        case Refusals.ONE:
+            return _Refused(400, "", "", {"error": message})
+        case Refusals.EARLY_2:
+            return _Refused(500, "internal error", f"unexpected error writing points to database: {message}")
+        case Refusals.LATE_2:
+            return _Refused(422, "unprocessable entity", f"failure writing points to database: {message}")
+        case Refusals.THREE:
+            data = [
+                {
+                    "original_line": "cut",
+                    "line_number": each.number + 1,
+                    "error_message": f"invalid column type for column '{each.field}', expected "
+                    f"iox::column_type::field::{each.known}, got iox::column_type::field::{each.kind}",
+                }
+                for each in conflicts
+            ]
+            return _Refused(400, "", "", {"error": "partial write of line protocol occurred", "data": data})
+    words = (
+        f"failed to parse line protocol: error writing line {conflicts[0].number + 1}: Unable to insert type "
+        f"iox::column_type::field::{kind} type into column {field} with type iox::column_type::field::{known}"
+    )
+    return _Refused(201, "", "", {"code": "invalid", "line": conflicts[0].number + 1, "message": words})
 
 
 def _parsed(line: bytes, scale: int) -> Point:

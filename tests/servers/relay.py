@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -41,15 +42,19 @@ class Way:
 class Relay:
     """From a free port of 127.0.0.1 to `target`, another one. Runs on the loop that entered it.
 
-    `requests` is the way to the server, `answers` the way back. `accepted` counts connections so far.
+    `requests` is the way to the server, `answers` the way back. `accepted` counts connections so far. While
+    `portal` is set, it is the answer to whatever is said, and the connection ends. It takes what comes as
+    fast as it comes, some MB ahead, unless `buffer` says how many bytes it may hold.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, buffer: int | None = None) -> None:
         self.port = free_port()
         self.target = target
+        self._buffer = buffer
         self.requests = Way()
         self.answers = Way()
         self.accepted = 0
+        self.portal: bytes | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -84,7 +89,11 @@ class Relay:
 
     async def admit(self) -> None:
         """Let connect again."""
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+        listening = socket.create_server(("127.0.0.1", self.port))
+        if self._buffer is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
+        limit = self._buffer or _CHUNK
+        self._server = await asyncio.start_server(self._accepted, sock=listening, limit=limit)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -92,6 +101,10 @@ class Relay:
         self._tasks.add(task)
         self.accepted += 1
         try:
+            if self.portal is not None:
+                await reader.read(_CHUNK)
+                writer.write(self.portal)
+                return
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
             try:
                 await self._between(reader, back, there, writer)

@@ -31,7 +31,7 @@ class Device:
         found: list[Drift] = []
         for _ in range(times):
             self.now += every
-            found += self.watch.observe(self.batch(values))
+            found += self.watch.observe(self.batch(values), self.now)
         self.found += found
         return found
 

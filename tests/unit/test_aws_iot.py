@@ -9,7 +9,7 @@ from actors.publish.destinations.aws_iot import check, target
 from actors.publish.destinations.broker import Broker, tls_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.masks import masked
-from actors.publish.topics import Target
+from actors.publish.topics import Target, fill
 from actors.system.failure import Refusal
 
 AUTHORITY = Authority()
@@ -80,10 +80,10 @@ def test_the_target_is_the_subscriptions_topic_or_the_template() -> None:
     assert target(own, "plant/a", IDENTITY) == Target("plant/a")
     assert target(templated, "plant/a", IDENTITY) == Target("plant/a")
     assert target(templated, None, IDENTITY) == Target(
-        "devices/press-4/messages/events/{endpoint}", template=True
+        "devices/press-4/messages/events/{endpoint}", template=True, max_bytes=256
     )
     assert target(anonymous, None, IDENTITY) == Target(
-        f"devices/{UUID}/messages/events/{{endpoint}}", template=True
+        f"devices/{UUID}/messages/events/{{endpoint}}", template=True, max_bytes=256
     )
     with pytest.raises(Refusal, match=r"route_json\.topic is required for external destinations") as refused:
         target(own, None, IDENTITY)
@@ -94,3 +94,47 @@ def test_the_private_key_is_masked() -> None:
     shown = repr(masked(config_json(), find("aws").secrets))
     assert "PRIVATE KEY" not in shown
     assert "CERTIFICATE" in shown
+
+
+# Topics
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["a" * 256, "1/2/3/4/5/6/7/8", f"$aws/rules/plant/{'a' * 256}", "$aws/rules/r/1/2/3/4/5/6/7/8"],
+)
+def test_a_topic_that_the_service_takes_is_taken(topic: str) -> None:
+    assert target(check(config_json()), topic, IDENTITY) == Target(topic)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "a" * 257,
+        "é" * 129,
+        "1/2/3/4/5/6/7/8/9",
+        f"$aws/rules/r/{'a' * 257}",
+        "$aws/rules/r/1/2/3/4/5/6/7/8/9",
+    ],
+)
+def test_a_topic_that_the_service_disconnects_over_is_refused(topic: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        target(check(config_json()), topic, IDENTITY)
+    assert refused.value.field == "route_json.topic"
+    with pytest.raises(Refusal) as refused:
+        check(config_json(topicTemplate=topic))
+    assert refused.value.field == "config_json.topicTemplate"
+
+
+def test_a_template_may_not_come_to_too_many_levels_with_what_it_holds() -> None:
+    config = check(config_json(topicTemplate="a/b/c/d/e/f/{topic}"))
+    with pytest.raises(Refusal) as refused:
+        target(config, None, IDENTITY)
+    assert refused.value.field == "route_json.topic"
+
+
+def test_names_are_shortened_to_what_the_service_takes() -> None:
+    found = target(check(config_json(topicTemplate="{deviceId}/{name}/{device}")), None, IDENTITY)
+    topics = {fill(found, "modbus", "press " * 60 + end, "d" * 300) for end in "abc"}
+    assert len(topics) == 3
+    assert all(len(topic.encode()) <= 256 and topic.count("/") == 2 for topic in topics)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, quote_plus
 
 import pytest
 
-from actors.publish.destinations import azure_iot, find, sas
+from actors.publish.destinations import find, sas, token_clock
 from actors.publish.destinations.azure_iot import address, check, login, target
 from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Identity
@@ -49,7 +49,7 @@ def test_a_token_is_that_of_openssl() -> None:
 def test_the_login_is_the_devices_with_a_token_that_verifies(
     monkeypatch: pytest.MonkeyPatch, device_id: str
 ) -> None:
-    monkeypatch.setattr(azure_iot, "_clock", lambda: 1_700_000_000.25)
+    monkeypatch.setattr(token_clock, "unix_ms", lambda: 1_700_000_000_250)
     made = login(check(config_json(deviceId=device_id)))
 
     assert made.client_id == device_id
@@ -75,9 +75,9 @@ def test_a_token_is_renewed_at_four_fifths_of_its_life() -> None:
 
 def test_every_login_has_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     config = check(config_json())
-    monkeypatch.setattr(azure_iot, "_clock", lambda: 1_700_000_000.0)
+    monkeypatch.setattr(token_clock, "unix_ms", lambda: 1_700_000_000_000)
     first = login(config)
-    monkeypatch.setattr(azure_iot, "_clock", lambda: 1_600_000_000.0)
+    monkeypatch.setattr(token_clock, "unix_ms", lambda: 1_600_000_000_000)
     second = login(config)
     assert first.password != second.password
     assert first.renew_after == second.renew_after
@@ -181,14 +181,14 @@ def test_a_bad_value_is_refused_by_its_name(changes: dict[str, Any], field: str)
 def test_a_payload_goes_to_the_hubs_topic_with_its_name_and_content_type(
     topic: str, payload: bytes, expected: str
 ) -> None:
-    assert address(check(config_json()), topic, payload) == expected
+    assert address(check(config_json()), IDENTITY, topic, payload) == expected
 
 
 def test_the_target_is_the_subscriptions_topic_or_the_template() -> None:
     plain, templated = check(config_json()), check(config_json(topicTemplate="{deviceId}/{endpoint}"))
     assert target(plain, "plant/a", IDENTITY) == Target("plant/a")
     assert target(templated, "plant/a", IDENTITY) == Target("plant/a")
-    assert target(templated, None, IDENTITY) == Target("press-4/{endpoint}", template=True)
+    assert target(templated, None, IDENTITY) == Target("press-4/{endpoint}", template=True, max_bytes=21_000)
     with pytest.raises(Refusal, match=r"route_json\.topic is required for external destinations") as refused:
         target(plain, None, IDENTITY)
     assert refused.value.field == "route_json.topic"

@@ -16,7 +16,8 @@ from actors.publish.messages import Cloud
         ("0123456789abc", "0123456789abc"),
         ("00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeeff"),
         ("tenant-1", "tenant-1"),
-        ("", ""),
+        ("", "_"),
+        ("a/b+\n", "a_b__"),
     ],
 )
 def test_ids_are_short_in_topics(id: str, short: str) -> None:

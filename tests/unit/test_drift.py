@@ -399,9 +399,9 @@ def test_there_is_something_to_store_only_when_more_than_counts_has_changed() ->
 class Plodder(Watch):
     """Looks at every batch."""
 
-    def observe(self, batch: Batch) -> Any:
+    def observe(self, batch: Batch, now: int) -> Any:
         self._until = 0
-        return super().observe(batch)
+        return super().observe(batch, now)
 
 
 class Counter(Watch):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from actors.connections.connection import Permanent
-from actors.publish.destinations import find, gcp_iot
+from actors.publish.destinations import find, token_clock
 from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.gcp_iot import check, login, target
@@ -76,7 +76,7 @@ def claims(token: str | None, algorithm: str) -> dict[str, Any]:
 def test_a_private_key_signs_a_token_that_verifies(
     monkeypatch: pytest.MonkeyPatch, algorithm: str, key: Any, named: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(gcp_iot, "_clock", lambda: 1_700_000_000.75)
+    monkeypatch.setattr(token_clock, "unix_ms", lambda: 1_700_000_000_750)
     made = login(check(config_json({"privateKey": pem(key), "tokenTtlSeconds": 600, **named})))
     assert (made.client_id, made.username) == (CLIENT_ID, "unused")
     assert claims(made.password, algorithm) == {
@@ -90,7 +90,7 @@ def test_a_private_key_signs_a_token_that_verifies(
 def test_every_login_has_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     config = check(config_json())
     for now in (1_700_000_000, 1_600_000_000):
-        monkeypatch.setattr(gcp_iot, "_clock", lambda now=now: float(now))
+        monkeypatch.setattr(token_clock, "unix_ms", lambda now=now: 1000 * now)
         made = login(config)
         assert claims(made.password, "RS256")["iat"] == now
         assert made.renew_after == 2880
@@ -204,7 +204,7 @@ def test_tokens_and_keys_are_masked() -> None:
 def test_configuring_without_a_key_imports_no_library() -> None:
     code = """
 import sys
-from actors.publish.destinations import find
+from actors.publish.destinations import find, token_clock
 find("gcp-iot").check({"clientId": "press-4", "auth": {"jwt": "a.b.c"}})
 find("azure-iot").check({"hostName": "h", "deviceId": "d", "auth": {"sharedAccessKey": "a2V5"}})
 find("aws-iot"), find("iotistica")

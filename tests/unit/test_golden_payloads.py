@@ -17,12 +17,15 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import msgspec
+import pysparkplug
 import pytest
 from line_protocol_parser import parse_line
+from pysparkplug._protobuf import Payload
 from receiver import receive
 
-from actors.publish.formats import NAMES, MessageIds, encode
+from actors.publish.formats import JSON_NAMES, MessageIds, encode
 from actors.publish.formats.compression import COMPRESSIONS, THRESHOLD
+from actors.publish.sparkplug.node import Node
 from actors.readings.batch import Batch, Insight, Point, Source
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -171,7 +174,7 @@ EXPECTED: dict[str, Callable[[list[Reading]], dict[str, Any]]] = {"custom": cust
 
 every_golden = pytest.mark.parametrize(
     ("format_name", "compression", "case"),
-    [(name, compression, case) for name in NAMES for compression in COMPRESSIONS for case in CASES],
+    [(name, compression, case) for name in JSON_NAMES for compression in COMPRESSIONS for case in CASES],
 )
 
 
@@ -220,10 +223,70 @@ def test_the_internal_format_is_golden_as_it_is() -> None:
     assert point["fields"]["oil_temp"] == 61.4
 
 
+# Sparkplug: what waits in an outbox, and what a node makes of it
+
+SPARKPLUG = GOLDEN / "sparkplug-mixed"
+
+
+def sparkplug_messages() -> dict[str, bytes]:
+    """What a node publishes of the mixed readings, by verb."""
+    with mock.patch("secrets.randbelow", return_value=6):
+        node = Node("plant", "gateway-1", THRESHOLD)
+    node.will(PUBLISHED)
+    told = [node.birth(PUBLISHED)]
+    told += node.data(1, made("sparkplug", "json", "mixed"), PUBLISHED, PUBLISHED).messages
+    told.append(node.death(PUBLISHED))
+    return {message.topic.split("/")[2]: message.payload for message in told}
+
+
+def test_the_format_of_sparkplug_is_golden_and_not_compressed() -> None:
+    expected = SPARKPLUG.with_suffix(".json").read_bytes()
+    assert {made("sparkplug", compression, "mixed") for compression in COMPRESSIONS} == {expected}
+    assert json.loads(expected) == {
+        "sparkplug": 1,
+        "device": "press-4-1a2b3c4d-1a2b3c4d",
+        "names": [name for name, *_ in MIXED],
+        "units": [unit for _, unit, *_ in MIXED],
+        "timestamp": POLLED,
+        "values": [_sayable(value) for _, _, value, *_ in MIXED],
+        "codes": [code for _, _, _, code, *_ in MIXED],
+    }
+
+
+def test_the_messages_of_a_node_are_golden() -> None:
+    told = sparkplug_messages()
+    assert told.keys() == {"NBIRTH", "DBIRTH", "DDATA", "NDEATH"}
+    for verb, payload in told.items():
+        assert payload == SPARKPLUG.with_suffix(f".{verb}").read_bytes()
+
+
+def test_another_library_finds_the_readings_in_what_is_golden() -> None:
+    birth, data = (SPARKPLUG.with_suffix(f".{verb}").read_bytes() for verb in ("DBIRTH", "DDATA"))
+    born = pysparkplug.DBirth.decode(birth)
+    told = pysparkplug.DData.decode(data, birth=born)
+    for metrics in (born.metrics, told.metrics):
+        assert [metric.name for metric in metrics] == [name for name, *_ in MIXED]
+        assert _as_text([metric.value for metric in metrics]) == _as_text(
+            [_sayable(value) for _, _, value, *_ in MIXED]
+        )
+        assert {metric.timestamp for metric in metrics} == {POLLED}
+        assert [metric.is_null for metric in metrics] == [
+            _sayable(value) is None for _, _, value, *_ in MIXED
+        ]
+    qualities = {"GOOD": 192, "BAD": 0, "UNCERTAIN": 500}
+    raw = Payload.FromString(birth)
+    assert [metric.properties.values[0].int_value for metric in raw.metrics] == [
+        qualities[quality] for *_, quality, _ in MIXED
+    ]
+
+
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for name in NAMES:
+    for name in JSON_NAMES:
         for case in CASES:
             for compression in COMPRESSIONS:
                 golden(name, compression, case).write_bytes(made(name, compression, case))
     (GOLDEN / "line-protocol-mixed").write_bytes(made("line-protocol", "json", "mixed"))
+    SPARKPLUG.with_suffix(".json").write_bytes(made("sparkplug", "json", "mixed"))
+    for verb, payload in sparkplug_messages().items():
+        SPARKPLUG.with_suffix(f".{verb}").write_bytes(payload)

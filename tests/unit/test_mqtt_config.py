@@ -205,7 +205,8 @@ def test_a_broker_is_verified_unless_told_otherwise() -> None:
 def test_checking_a_configuration_does_not_import_the_mqtt_library() -> None:
     script = (
         "import sys; from actors.publish.destinations import find;"
-        "find('mqtt').check({'host': 'a'}); sys.exit(not sys.modules.keys().isdisjoint({'gmqtt', 'aiohttp'}))"
+        "node = {'groupId': 'g', 'edgeNodeId': 'n'}; find('mqtt').check({'host': 'a', 'sparkplug': node});"
+        "sys.exit(not sys.modules.keys().isdisjoint({'gmqtt', 'aiohttp', 'google.protobuf'}))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
@@ -226,13 +227,13 @@ def test_an_unknown_type_is_refused(name: Any) -> None:
     assert (refused.value.field, refused.value.kind) == ("type", "invalid")
 
 
-@pytest.mark.parametrize("given", ["plant/line 1", "plant/{endpoint}", "$share/x"])
+@pytest.mark.parametrize("given", ["plant/line 1", "plant/{endpoint}", "/sys/$x//"])
 def test_the_topic_of_a_route_is_taken_as_it_is(given: str) -> None:
     config = check({"host": "b", "topicTemplate": "other/{topic}"})
     assert topics.fill(target(config, given, IDENTITY), "modbus") == given
 
 
-@pytest.mark.parametrize("given", ["plant/#", "a\0b", "a\nb", "a\x9fb", "a\uffff", "t" * 65_536])
+@pytest.mark.parametrize("given", ["plant/#", "$share/x", "a\0b", "a\nb", "a\x9fb", "a\uffff", "t" * 65_536])
 def test_a_topic_that_cannot_be_published_to_is_refused(given: str) -> None:
     with pytest.raises(Refusal) as refused:
         target(check({"host": "b"}), given, IDENTITY)

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.publish import outbox as module
-from actors.publish.outbox import CLOCK_SET, HARD_BOUND, Commit, Entry, Limits, Outbox
+from actors.publish.outbox import HARD_BOUND, Commit, Entry, Limits, Outbox
 from storage.dead_letters import DeadLetter
-from storage.outbox import OutboxRow, OutboxSummary
+from storage.outbox import Committed, OutboxRow, OutboxSummary
 
 HOLD = 0.1
-NOW_MS = CLOCK_SET + 1_000_000
+NOW_MS = 1_700_000_000_000
 LARGEST = 120
 
 
@@ -41,7 +41,9 @@ class Disk:
         self.rows: dict[int, OutboxRow] = {}
         self.dead: dict[tuple[int, int], DeadLetter] = {}
 
-    def commit(self, rows: Sequence[OutboxRow], done: Sequence[int], dead: Sequence[DeadLetter] = ()) -> None:
+    def commit(
+        self, rows: Sequence[OutboxRow], done: Sequence[int], dead: Sequence[DeadLetter] = ()
+    ) -> Committed:
         for seq in done:
             self.rows.pop(seq, None)
         for row in rows:
@@ -49,6 +51,7 @@ class Disk:
                 self.rows.setdefault(row.seq, row)
         for letter in dead:
             self.dead.setdefault((letter.rejected_at, letter.seq), letter)
+        return Committed(len(self.rows), sum(len(row.payload) for row in self.rows.values()), len(self.dead))
 
     def load(self, after: int, max_rows: int, max_bytes: int) -> list[OutboxRow]:
         found: list[OutboxRow] = []
@@ -217,6 +220,21 @@ def test_what_is_rejected_becomes_a_dead_letter_and_leaves_the_outbox() -> None:
         DeadLetter(2, "t", payload_of(2), "not a number", NOW_MS, NOW_MS + 5)
     ]
     assert desk.disk.numbers == [1, 3]
+    assert desk.outbox.memory == desk.outbox.bytes
+
+
+def test_a_rejected_part_becomes_a_dead_letter_and_the_rest_stays_in_flight() -> None:
+    desk = Desk()
+    desk.add(2)
+    desk.take()
+    assert desk.outbox.rejected_part(2, b"a part", "not a number", NOW_MS + 5)
+    assert not desk.outbox.rejected_part(3, b"a part", "not a number", NOW_MS + 5)
+    assert (desk.outbox.rows, desk.outbox.in_flight) == (2, 2)
+    desk.outbox.delivered([2])
+    desk.commit()
+    assert list(desk.disk.dead.values()) == [
+        DeadLetter(2, "t", b"a part", "not a number", NOW_MS, NOW_MS + 5)
+    ]
     assert desk.outbox.memory == desk.outbox.bytes
 
 
@@ -430,7 +448,7 @@ def test_oldest_is_when_the_oldest_held_was_created_wherever_it_is() -> None:
 def test_rows_over_quota_are_dropped_oldest_first_and_counted() -> None:
     desk = Desk(max_rows=10)
     desk.add(13)
-    assert desk.outbox.enforce(NOW_MS) == 3
+    assert desk.outbox.enforce(desk.now) == 3
     assert desk.outbox.drops.quota == 3
     assert desk.deliver_everything() == list(range(4, 14))
 
@@ -438,7 +456,7 @@ def test_rows_over_quota_are_dropped_oldest_first_and_counted() -> None:
 def test_bytes_over_quota_are_dropped_oldest_first_and_counted() -> None:
     desk = Desk(max_bytes=100)
     desk.add(6, size=30)
-    assert desk.outbox.enforce(NOW_MS) == 3
+    assert desk.outbox.enforce(desk.now) == 3
     assert desk.outbox.bytes == 90
     assert desk.deliver_everything() == [4, 5, 6]
 
@@ -450,10 +468,10 @@ def test_quota_reaches_what_is_only_on_disk() -> None:
         desk.add()
         while desk.commit():
             pass
-        dropped += desk.outbox.enforce(NOW_MS)
+        dropped += desk.outbox.enforce(desk.now)
         while desk.outbox.rows > 20:
             assert desk.read(connected=False)
-            dropped += desk.outbox.enforce(NOW_MS)
+            dropped += desk.outbox.enforce(desk.now)
     assert (dropped, desk.outbox.drops.quota) == (40, 40)
     assert desk.deliver_everything() == list(range(41, 61))
     assert desk.disk.rows == {}
@@ -463,25 +481,47 @@ def test_what_is_in_flight_is_not_dropped() -> None:
     desk = Desk(max_rows=2, ttl_ms=1000)
     desk.add(4)
     desk.take()
-    assert desk.outbox.enforce(NOW_MS + 5000) == 0
+    assert desk.outbox.enforce(0.02) == 0
+    assert desk.outbox.enforce(5.0) == 0
     desk.outbox.disconnected()
-    assert desk.outbox.enforce(NOW_MS + 5000) == 4
+    assert desk.outbox.enforce(5.0) == 4
 
 
 def test_what_is_past_its_time_to_live_is_dropped_and_counted_as_expired() -> None:
     desk = Desk(ttl_ms=1000)
-    desk.add(3, created_at=NOW_MS)
-    desk.add(2, created_at=NOW_MS + 900)
-    assert desk.outbox.enforce(NOW_MS + 1000) == 0
-    assert desk.outbox.enforce(NOW_MS + 1001) == 3
+    desk.add(3)
+    assert desk.outbox.enforce(0.02) == 0
+    desk.add(2)
+    assert desk.outbox.enforce(0.92) == 0
+    assert desk.outbox.enforce(1.02) == 0
+    assert desk.outbox.enforce(1.021) == 3
     assert (desk.outbox.drops.expired, desk.outbox.drops.quota) == (3, 0)
     assert desk.deliver_everything() == [4, 5]
 
 
-def test_rows_stamped_by_a_clock_that_was_not_set_do_not_expire() -> None:
+@pytest.mark.parametrize("stamp", [0, 50_000, NOW_MS - 10**12, NOW_MS + 10**12])
+def test_what_the_clock_said_does_not_make_a_payload_expire_or_live_for_ever(stamp: int) -> None:
     desk = Desk(ttl_ms=1000)
-    desk.add(2, created_at=50_000)
-    assert desk.outbox.enforce(NOW_MS) == 0
+    desk.add(2, created_at=stamp)
+    desk.commit()
+    desk.crash()
+    assert desk.outbox.enforce(0.0) == 0
+    desk.read()
+    assert desk.outbox.enforce(0.9) == 0
+    assert desk.outbox.enforce(1.1) == 2
+
+
+def test_the_age_of_the_oldest_is_right_though_the_clock_is_set() -> None:
+    desk = Desk()
+    desk.add(created_at=NOW_MS)
+    desk.outbox.clock_set(-3_600_000)
+    assert desk.outbox.oldest == NOW_MS - 3_600_000
+    desk.add(created_at=NOW_MS - 3_590_000)
+    desk.outbox.clock_set(0)
+    assert desk.outbox.oldest == NOW_MS
+    desk.take(1)
+    desk.acknowledge_all()
+    assert desk.outbox.oldest == NOW_MS + 10_000
 
 
 def test_while_the_disk_fails_nothing_is_given_up_within_the_hard_bound() -> None:
@@ -543,7 +583,10 @@ class Asked:
         self.executed = False
         self.failed = False
         self.given_up = False
-        self.result: list[OutboxRow] = []
+        self.result: list[OutboxRow] | Committed | None = None
+
+
+TOPICS = ("a", "b", "c")
 
 
 class World:
@@ -559,6 +602,7 @@ class World:
         *("commit",) * 6,
         *("read",) * 5,
         *("send",) * 6,
+        *("send_other",) * 2,
         *("execute",) * 5,
         *("answer",) * 5,
         *("acknowledge",) * 5,
@@ -583,7 +627,7 @@ class World:
         self.rejected: set[int] = set()
         self.lost: set[int] = set()
         self.rejections = 0
-        self.first_sent = 0
+        self.first_sent = dict.fromkeys(TOPICS, 0)
         self.sent: list[int] = []
         self.connected = False
 
@@ -599,7 +643,8 @@ class World:
             return
         self.added += 1
         self.size_of[self.added] = size
-        self.outbox.add("t", payload_of(self.added, size), NOW_MS, self.now)
+        topic = TOPICS[self.added % 7 % len(TOPICS)]
+        self.outbox.add(topic, payload_of(self.added, size), NOW_MS, self.now)
 
     def pass_time(self, number: int) -> None:
         self.now += (number % 4) * HOLD / 2
@@ -619,15 +664,25 @@ class World:
             for entry in self.outbox.take(1 + number % 8 - self.outbox.in_flight):
                 self._sent(entry)
 
+    def send_other(self, number: int) -> None:
+        if self.connected and not self.outbox.in_flight:
+            entry = self.outbox.take_other(TOPICS[: number % len(TOPICS)], None)
+            if entry is not None:
+                self._sent(entry)
+
     def _sent(self, entry: Entry) -> None:
         number = number_of(entry.payload)
         assert len(entry.payload) == self.size_of[number]
         assert number not in self.acknowledged
-        assert not self.sent or number > self.sent[-1], "sent out of order, or twice on one connection"
-        if number > self.first_sent:
-            overtaken = set(range(self.first_sent + 1, number)) - self.lost
-            assert not overtaken
-            self.first_sent = number
+        assert number not in self.sent, "sent twice on one connection"
+        topic = TOPICS[number % 7 % len(TOPICS)]
+        assert entry.topic == topic
+        of_topic = {other for other in range(1, self.added + 1) if TOPICS[other % 7 % len(TOPICS)] == topic}
+        assert not [other for other in self.sent if other > number and other in of_topic], "out of order"
+        if number > self.first_sent[topic]:
+            before = set(range(self.first_sent[topic] + 1, number)) & of_topic
+            assert not before - self.lost, "overtaken"
+            self.first_sent[topic] = number
         if self.limits.strict:
             assert entry.seq in self.disk.rows
         self.sent.append(number)
@@ -678,7 +733,7 @@ class World:
         if asked.failed:
             return
         if isinstance(asked.request, Commit):
-            self.disk.commit(asked.rows, asked.request.done, asked.request.dead)
+            asked.result = self.disk.commit(asked.rows, asked.request.done, asked.request.dead)
         else:
             asked.result = self.disk.load(*asked.request)
 
@@ -689,7 +744,7 @@ class World:
         if asked.given_up:
             return
         if isinstance(asked.request, Commit):
-            self.outbox.committed(not asked.failed)
+            self.outbox.committed(not asked.failed, asked.result)
         else:
             assert self.outbox.was_read(None if asked.failed else asked.result, self.now) == 0
 
@@ -714,6 +769,7 @@ class World:
         assert not self.outbox._unsaved
         assert self.outbox.memory <= 2 * self.limits.memory_bytes + 2 * LARGEST
         assert set(self.disk.numbers) == self.held
+        assert self.outbox.bytes == sum(self.size_of[number] for number in self.held)
 
     # The end of the process
 
@@ -746,13 +802,13 @@ class World:
     def check_counters(self) -> None:
         outbox, held = self.outbox, self.held
         assert outbox.rows == len(held)
-        assert outbox.bytes == sum(self.size_of[number] for number in held)
+        assert outbox.bytes > 0 if held else outbox.bytes == 0
         memory = [*outbox._inflight.values(), *outbox._ready, *outbox._tail]
         dead = outbox._dead + (outbox._committing.dead if outbox._committing else [])
         assert outbox.memory == sum(len(held.payload) for held in [*memory, *dead])
         assert outbox._inflight_bytes == sum(len(entry.payload) for entry in outbox._inflight.values())
         numbers = [number_of(entry.payload) for entry in memory]
-        assert numbers == sorted(set(numbers))
+        assert len(numbers) == len(set(numbers))
         assert set(numbers) <= held
         assert outbox._on_disk == len(held) - len(numbers)
 
@@ -777,6 +833,23 @@ class World:
 def live(world: World, steps: Iterable[tuple[str, int]]) -> None:
     for name, number in steps:
         world.step(name, number)
+    world.end()
+
+
+def test_what_was_sent_before_its_turn_is_not_read_back_from_disk() -> None:
+    world = World(150, strict=False)
+    live_steps = ["add"] * 30 + [
+        "catch_up",
+        "connect",
+        "read",
+        "catch_up",
+        "send_other",
+        "leave_to_disk",
+        "read",
+    ]
+    for name in [*live_steps, "catch_up"]:
+        world.step(name, 1)
+    assert world.outbox.in_flight == 1
     world.end()
 
 
@@ -834,7 +907,7 @@ def test_whatever_is_dropped_is_counted_and_was_older_than_what_is_kept(
                 desk.commit()
             case "read":
                 desk.read()
-        desk.outbox.enforce(NOW_MS)
+        desk.outbox.enforce(desk.now)
         desk.outbox.shed()
         assert desk.outbox.memory <= HARD_BOUND * memory + desk.outbox._inflight_bytes
     desk.outbox.disconnected()
@@ -875,3 +948,68 @@ def test_a_crash_costs_nothing_older_than_a_commit_interval(
             desk.acknowledge_all()
         missing = added_at.keys() - acknowledged - set(desk.disk.numbers)
         assert all(desk.now - added_at[number] < 2 * HOLD + 1e-9 for number in missing)
+
+
+# What is on disk is not as large as it is in memory
+
+
+def test_bytes_are_those_on_disk_as_the_store_says() -> None:
+    desk = Desk(memory_bytes=100)
+    desk.add(5)
+    assert desk.outbox.bytes == 100
+    commit = desk.outbox.commit(0.0, force=True)
+    assert commit is not None
+    desk.disk.commit(commit.rows(), commit.done)
+    desk.add(1)
+    desk.outbox.committed(True, Committed(rows=5, bytes=30, dead_letters=0))
+    assert desk.outbox.bytes == 30 + 20
+    desk.take(2)
+    desk.acknowledge_all()
+    assert desk.outbox.bytes == 18 + 20, "each of them has an equal part"
+
+
+def test_nothing_is_counted_of_what_is_still_to_be_removed_from_the_disk() -> None:
+    desk = Desk()
+    desk.add(2)
+    commit = desk.outbox.commit(0.0, force=True)
+    desk.take()
+    desk.acknowledge_all()
+    assert commit is not None
+    desk.outbox.committed(True, Committed(rows=2, bytes=30, dead_letters=0))
+    assert (desk.outbox.rows, desk.outbox.bytes) == (0, 0)
+
+
+def test_oldest_give_way_to_the_share_of_the_disk_when_it_is_smaller_than_the_quota() -> None:
+    desk = Desk(max_bytes=1000)
+    desk.add(5)
+    commit = desk.outbox.commit(0.0, force=True)
+    assert commit is not None
+    desk.disk.commit(commit.rows(), commit.done)
+    desk.outbox.committed(True, Committed(rows=5, bytes=50, dead_letters=0, room=35))
+    assert desk.outbox.short_of_disk
+    assert desk.outbox.enforce(0.0) == 2
+    assert desk.outbox.drops.quota == 2
+    assert desk.take() == [3, 4, 5]
+    assert desk.outbox.commit(0.0, force=True) is not None
+    desk.outbox.committed(True, Committed(rows=3, bytes=30, dead_letters=0, room=5000))
+    assert not desk.outbox.short_of_disk
+
+
+def test_damaged_rows_are_not_waited_for() -> None:
+    desk = Desk()
+    desk.add(50)
+    while desk.commit():
+        pass
+    on_disk = desk.outbox._on_disk
+    desk.take()
+    desk.acknowledge_all()
+    wanted = desk.outbox.read(True)
+    assert wanted is not None
+    found = desk.disk.load(*wanted)
+    for lost in found[:2]:
+        del desk.disk.rows[lost.seq]
+    assert desk.outbox.was_read(found[2:], 0.0, damaged=2) == 2
+    assert desk.outbox._on_disk == on_disk - len(found)
+    delivered = desk.deliver_everything()
+    assert len(delivered) == on_disk - 2
+    assert desk.outbox.bytes == 0

@@ -54,3 +54,10 @@ def test_what_was_lost_together_is_not_tried_again_together(
 
 def test_a_request_to_be_left_alone_is_honoured_within_an_hour() -> None:
     assert [honoured(asked) for asked in (0.0, 120.0, 1e9)] == [0.0, 120.0, 3600.0]
+
+
+@pytest.mark.parametrize("per_minute", [1, 6, 60])
+@pytest.mark.parametrize("away", [0.0, 60.0, 86_400.0])
+def test_attempts_can_be_limited(per_minute: int, away: float) -> None:
+    delays = [ByAbsence(per_minute).delay(0, away, permanent=False) for _ in range(100)]
+    assert min(delays) >= 60 / per_minute

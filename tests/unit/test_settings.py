@@ -29,6 +29,7 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("SQLITE_BUSY_TIMEOUT_MS", "0", 0),
     ("CALLBOARD_DURABILITY", "strict", "strict"),
     ("CALLBOARD_COMPRESSION", "msgpack+deflate", "msgpack+deflate"),
+    ("CALLBOARD_MAX_DISK_PERCENT", "20", 20),
     ("AZURE_IOTHUB_CONNECTION_STRING", "HostName=a", "HostName=a"),
     ("AZURE_SAS_TOKEN_TTL_SECONDS", "600", 600),
     ("AWS_IOT_ENDPOINT", "aws.example", "aws.example"),

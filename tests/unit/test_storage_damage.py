@@ -49,7 +49,7 @@ def marker(path: Path) -> Path:
 
 
 def read_all(database: Database) -> int:
-    return len(outbox.load(database, 1, 0, 1000, 10_000_000))
+    return len(outbox.load(database, 1, 0, 1000, 10_000_000).rows)
 
 
 def read_dead(database: Database) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from msgspec import UNSET
+from wall_clock import YEAR, WallClock
 
 from storage import drift, endpoints, target_state
 from storage.database import Database, open_database
@@ -65,6 +66,15 @@ def test_baselines_of_devices_that_are_long_gone_are_dropped(database: Database)
         "UPDATE drift_baselines SET updated_at = '2020-01-01T00:00:00.000Z' WHERE device_uuid <> 'moved'"
     )
     assert bodies(database) == {device.uuid: b"1", "moved": b"1"}
+
+
+@pytest.mark.parametrize("jump", [10 * YEAR, -10 * YEAR])
+def test_a_clock_that_was_set_makes_no_baseline_old(
+    database: Database, wall_clock: WallClock, jump: float
+) -> None:
+    drift.save(database, "modbus", [StoredBaseline("moved", "press", b"1")])
+    wall_clock.jump(jump)
+    assert bodies(database) == {"moved": b"1"}
 
 
 # Events

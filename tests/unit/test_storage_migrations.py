@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import storage.copies
-from storage import dead_letters, devices, identity, migrations, outbox, target_state
+from storage import dead_letters, devices, identity, migrations, outbox, outbox_marks, target_state
 from storage.database import Database, open_database
 from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
+from storage.outbox_marks import Mark
 
 STORED = Path(__file__).with_name("stored_databases")
 KEY = bytes(range(32))
@@ -63,7 +64,7 @@ def test_version_1_keeps_its_rows(tmp_path: Path) -> None:
     assert subscription.parent_id == destination.id
     assert identity.load_or_create(database, None, None, None).name == "press-hall"
     assert [device.identifier for device in devices.load(database)] == ["17"]
-    assert outbox.load(database, destination.id, 0, 10, 1000) == [
+    assert outbox.load(database, destination.id, 0, 10, 1000).rows == [
         OutboxRow(41, "plant/line-1", b"\x00\xff\x80{}", 1767225600000),
         OutboxRow(42, "plant/line-1", b"{}", 1767225601000),
     ]
@@ -91,7 +92,35 @@ def test_version_3_keeps_its_counts(tmp_path: Path) -> None:
     database = open_database(restored(tmp_path, "0003_outbox_counts"))
     assert outbox.summaries(database) == {2: OutboxSummary(2, 4, 1767225601000, 44, dead_letters=1)}
     outbox.append(database, 2, [outbox.Payload("t", b"new", 5)], 100, 100)
-    assert [row.seq for row in outbox.load(database, 2, 0, 10, 1000)] == [42, 43, 45]
+    assert [row.seq for row in outbox.load(database, 2, 0, 10, 1000).rows] == [42, 43, 45]
+    database.close()
+
+
+def test_version_5_keeps_its_groups(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0005_outbox_groups"))
+    found = outbox.summary(database, 2)
+    assert found is not None
+    assert (found.rows, found.oldest, found.last_seq, found.dead_letters) == (4, 1767225601000, 47, 1)
+    assert outbox.load(database, 2, 0, 10, 1000).rows == [
+        OutboxRow(42, "plant/line-1", b"{}", 1767225601000),
+        OutboxRow(45, "plant/line-1", b"{}", 1767225605000),
+        OutboxRow(46, "plant/line-2", b"\x00\xff\x80{}", 1767225606000, qos=0, retain=True),
+        OutboxRow(47, "plant/line-1", b"{}", 1767225607000, retain=True),
+    ]
+    database.close()
+
+
+def test_version_4_keeps_its_marks(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0004_outbox_marks"))
+    found = outbox_marks.found(database, 2)
+    assert found.marks == [Mark(0, 41), Mark(3_600_000, 43)]
+    assert found.summary == outbox.summary(database, 2) is not None
+    outbox_marks.save(database, 2, [Mark(7_200_000, 44)])
+    outbox_marks.save(database, 77, [Mark(0, 1)])
+    assert outbox_marks.found(database, 2).marks == [Mark(7_200_000, 44)]
+    assert outbox_marks.found(database, 77) == outbox_marks.Found(None, [])
+    target_state.delete(database, [2])
+    assert outbox_marks.found(database, 2).marks == []
     database.close()
 
 
@@ -178,10 +207,8 @@ def test_upgrade_goes_on_when_the_copy_cannot_be_made(
 
 
 def test_only_the_newest_copies_are_kept(tmp_path: Path) -> None:
-    for number, name in enumerate(("0001_a", "0002_b", "0009_c")):
-        old = tmp_path / f"agent.sqlite.before-{name}"
-        old.write_text(name)
-        os.utime(old, (number, number))
+    for name in ("0001_a", "0009_c", "0002_b"):
+        (tmp_path / f"agent.sqlite.before-{name}").write_text(name)
     open_database(restored(tmp_path, "0002_dead_letters_and_drift")).close()
     assert copies(tmp_path) == ["agent.sqlite.before-0003_outbox_counts", "agent.sqlite.before-0009_c"]
 
@@ -199,7 +226,7 @@ def test_database_without_any_migration_upgrades(tmp_path: Path) -> None:
 def test_copy_just_made_stays_though_the_clock_was_set_back(tmp_path: Path) -> None:
     path = restored(tmp_path, "0002_dead_letters_and_drift")
     of_tomorrow = time.time() + 86_400
-    for days, name in enumerate(("0008_b", "0009_c")):
+    for days, name in enumerate(("0009_c", "0008_b")):
         old = tmp_path / f"agent.sqlite.before-{name}"
         old.touch()
         os.utime(old, (of_tomorrow + days, of_tomorrow + days))

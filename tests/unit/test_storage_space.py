@@ -80,7 +80,7 @@ def test_what_still_waits_is_moved_and_kept(writer: Writer, path: Path) -> None:
 
     wait_for(lambda: sum(sizes(path)) < 6 * MB, lambda: sizes(path))
 
-    rows = writer.submit(outbox.load, destination, 0, 1000, 100 * MB).result(SECONDS)
+    rows = writer.submit(outbox.load, destination, 0, 1000, 100 * MB).result(SECONDS).rows
     assert [row.seq for row in rows] == list(seqs[-400:])
     assert {row.payload for row in rows} == {bytes(3900)}
 
@@ -238,7 +238,8 @@ def old_style(path: Path, megabytes: int) -> None:
     connection.execute("INSERT INTO target_state VALUES (1, 'destination', 'u', 'broker', NULL, x'', '', '')")
     connection.execute("BEGIN")
     connection.executemany(
-        "INSERT INTO outbox VALUES (1, ?, 0, 't', zeroblob(3900))",
+        "INSERT INTO outbox (destination_id, seq, created_at, topic, payload)"
+        " VALUES (1, ?, 0, 't', zeroblob(3900))",
         [(seq,) for seq in range(1, megabytes * 250)],
     )
     connection.execute("COMMIT")
@@ -257,7 +258,7 @@ def test_older_database_is_rebuilt_when_it_holds_little(path: Path) -> None:
     database = open_database(path)
 
     assert setting(database.db.conn, "auto_vacuum") == INCREMENTAL
-    assert len(outbox.load(database, 1, 0, 100, MB)) == 10
+    assert len(outbox.load(database, 1, 0, 100, MB).rows) == 10
     database.close()
     assert path.stat().st_size < MB
 

@@ -277,7 +277,10 @@ def test_topic_that_is_no_text_any_more_does_not_hold_up_the_outbox(
 ) -> None:
     outbox.commit(database, destination, [row(1), row(2)], [])
     database.db.execute("UPDATE outbox SET topic = CAST(x'ff' AS TEXT) WHERE seq = 1")
-    assert [one.topic for one in outbox.load(database, destination, 0, 10, 1000)] == ["\ufffd", "topic/2"]
+    assert [one.topic for one in outbox.load(database, destination, 0, 10, 1000).rows] == [
+        "\ufffd",
+        "topic/2",
+    ]
 
 
 def test_unreadable_row_keeps_its_name_until_it_is_deleted(path: Path) -> None:
@@ -428,26 +431,26 @@ def test_outbox_rows_come_back_in_order_with_any_bytes(database: Database, desti
 
     outbox.commit(database, destination, rows, [])
 
-    assert outbox.load(database, destination, 0, 100, 1000) == [rows[1], rows[2], rows[0]]
+    assert outbox.load(database, destination, 0, 100, 1000).rows == [rows[1], rows[2], rows[0]]
 
 
 def test_commit_removes_what_was_delivered_and_may_be_repeated(database: Database, destination: int) -> None:
     outbox.commit(database, destination, [row(1), row(2)], [])
     for _ in range(2):
         outbox.commit(database, destination, [row(2), row(3), row(4)], [1, 3, 77])
-    assert [one.seq for one in outbox.load(database, destination, 0, 100, 1000)] == [2, 4]
+    assert [one.seq for one in outbox.load(database, destination, 0, 100, 1000).rows] == [2, 4]
 
 
 def test_row_delivered_before_it_was_written_is_not_written(database: Database, destination: int) -> None:
     outbox.commit(database, destination, [row(1), row(2)], [1])
-    assert [one.seq for one in outbox.load(database, destination, 0, 100, 1000)] == [2]
+    assert [one.seq for one in outbox.load(database, destination, 0, 100, 1000).rows] == [2]
 
 
 def test_load_stops_at_either_limit_but_gives_at_least_one(database: Database, destination: int) -> None:
     outbox.commit(database, destination, [row(seq, size=100) for seq in range(1, 11)], [])
 
     def seqs(after: int, max_rows: int, max_bytes: int) -> list[int]:
-        return [one.seq for one in outbox.load(database, destination, after, max_rows, max_bytes)]
+        return [one.seq for one in outbox.load(database, destination, after, max_rows, max_bytes).rows]
 
     assert seqs(0, 3, 10_000) == [1, 2, 3]
     assert seqs(4, 100, 250) == [5, 6]
@@ -461,7 +464,7 @@ def test_destinations_do_not_see_each_other(database: Database, destination: int
     outbox.commit(database, destination, [row(1), row(2)], [])
     outbox.commit(database, other, [row(1, size=7)], [2])
 
-    assert [one.seq for one in outbox.load(database, destination, 0, 100, 1000)] == [1, 2]
+    assert [one.seq for one in outbox.load(database, destination, 0, 100, 1000).rows] == [1, 2]
     assert outbox.summaries(database) == {
         destination: OutboxSummary(rows=2, bytes=20, oldest=1_700_000_000_001, last_seq=2),
         other: OutboxSummary(rows=1, bytes=7, oldest=1_700_000_000_001, last_seq=2),

@@ -261,7 +261,7 @@ def test_what_is_in_a_database_that_was_replaced_can_still_be_read(
     destination = writer.submit(target_state.insert, "destination", "broker", {}).result(SECONDS).id
     writer.submit(outbox.commit, destination, [OutboxRow(1, "t", b"payload", 0)], []).result(SECONDS)
     restore_by_renaming(backup, path)
-    rows = writer.submit(outbox.load, destination, 0, 10, 1000).result(SECONDS)
+    rows = writer.submit(outbox.load, destination, 0, 10, 1000).result(SECONDS).rows
     assert [row.payload for row in rows] == [b"payload"]
     with pytest.raises(StorageError):
         writer.submit(outbox.commit, destination, [], [1]).result(SECONDS)

@@ -340,7 +340,7 @@ def test_killed_process_keeps_every_row_whose_future_was_resolved(path: Path) ->
     database = open_database(path)
 
     assert database.set_aside is None
-    rows = outbox.load(database, 1, 0, 1_000_000, 1_000_000_000)
+    rows = outbox.load(database, 1, 0, 1_000_000, 1_000_000_000).rows
     assert [row.seq for row in rows][: len(acknowledged)] == acknowledged
     assert all(row.payload == row.seq.to_bytes(4, "big") * 700 for row in rows)
     database.close()

@@ -12,7 +12,7 @@ from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import DestinationTested
 from actors.system.failure import Refusal
 
-TYPES = ("iotistica", "mqtt", "influxdb", "azure-iot", "aws-iot", "gcp-iot")
+TYPES = ("iotistica", "mqtt", "influxdb", "webhook", "azure-iot", "aws-iot", "gcp-iot")
 ALIASES = {"azure": "azure-iot", "aws": "aws-iot", "gcp": "gcp-iot"}
 
 TEST_SECONDS = 9.0
@@ -53,7 +53,7 @@ async def test(
     except Refusal:
         return DestinationTested(False, error=f'Connection test not supported for type "{type_name}"')
     try:
-        found.refuse_unknown(config_json)
+        found.refuse_slips(config_json)
         own = unmasked(config_json or {}, {}, found.secrets)
         checked = found.check(effective(found, own, fallbacks))
     except Refusal as refusal:

@@ -1,5 +1,6 @@
 """Destination `aws-iot`: AWS IoT Core over MQTT with mutual TLS (spec 02 section 8.5)."""
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,7 +10,7 @@ from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import Target
+from actors.publish.topics import AMPLE, Room, Target
 from actors.system.checking import checked
 from conf.annotations import reads
 from conf.fields import Host, Pem, one_line, trimmed
@@ -18,6 +19,10 @@ SECRETS = ("key",)
 MAX_PAYLOAD = 131_072
 MAX_CLIENT_ID = 128
 
+MAX_TOPIC = 256
+MAX_SLASHES = 7
+
+_BASIC_INGEST = re.compile(r"\$aws/rules/[^/]+/", re.IGNORECASE)
 _HTTPS_PORT = 443
 _ALPN = "x-amzn-mqtt-ca"
 
@@ -54,7 +59,7 @@ def check(config_json: dict[str, Any]) -> Config:
     """Validate `config_json`; raises `Refusal`."""
     config = checked(config_json, Config, ROOT)
     check_pems(config.broker, f"{ROOT}.auth")
-    return config.with_template()
+    return config.with_template(room)
 
 
 def _device_id(config: Config, identity: Identity) -> str:
@@ -62,7 +67,16 @@ def _device_id(config: Config, identity: Identity) -> str:
 
 
 def target(config: Config, topic: str | None, identity: Identity) -> Target:
-    return external.target(topic, config.topic_template, _device_id(config, identity), identity)
+    return external.target(topic, config.topic_template, _device_id(config, identity), identity, room)
+
+
+def room(topic: str) -> Room:
+    """What the service takes of a topic: 256 bytes and 7 slashes, without the head of a Basic Ingest topic.
+    Its other reserved topics have limits of their own."""
+    ingest = _BASIC_INGEST.match(topic)
+    if ingest is None:
+        return AMPLE if topic.lower().startswith("$aws/") else Room(MAX_TOPIC, MAX_SLASHES)
+    return Room(MAX_TOPIC + len(ingest[0].encode()), MAX_SLASHES + ingest[0].count("/"))
 
 
 def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
@@ -84,5 +98,13 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
 
 
 DESTINATION = DestinationType(
-    name="aws-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Config
+    name="aws-iot",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Config,
+    mqtt_topics=True,
+    max_payload=lambda _: MAX_PAYLOAD,
 )

@@ -1,8 +1,8 @@
 """Destination `azure-iot`: Azure IoT Hub over MQTT with SAS tokens (spec 02 section 8.4)."""
 
 import math
-import time
 from base64 import b64decode
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -13,8 +13,10 @@ from actors.publish.destinations import external, sas
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.mqtt_session import Addressed
+from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import Target
+from actors.publish.topics import Room, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
@@ -23,6 +25,7 @@ from conf.fields import NUMERAL, Flag, Host, Pem, Text, trimmed
 SECRETS = ("sharedAccessKey", "connectionString")
 API_VERSION = "2021-04-12"
 MAX_PAYLOAD = 262_144
+MAX_TOPIC = 21_000
 RENEW_AT = 0.8
 """The share of a token's life after which there is a new one."""
 
@@ -94,17 +97,19 @@ def _decoded(key: str) -> bytes:
 
 def login(config: Config) -> Login:
     """With a token that is good from now on."""
+    clock = token_clock(config.broker.host, config.device_id)
     resource = f"{config.broker.host}/devices/{config.device_id}"
-    expires = math.ceil(_clock()) + config.token_seconds
+    expires = math.ceil(clock.unix_ms() / 1000) + config.token_seconds
     return Login(
         client_id=config.device_id,
         username=f"{config.broker.host}/{config.device_id}/?api-version={API_VERSION}",
         password=sas.signature(resource, config.key, expires),
         renew_after=config.token_seconds * RENEW_AT,
+        accepted=clock.accepted,
     )
 
 
-def address(config: Config, topic: str, payload: bytes) -> str:
+def address(config: Config, _identity: Identity, topic: str, payload: bytes) -> str:
     """The topic of the hub's own: the given one and the content type are properties in it."""
     name = quote(topic, safe="", errors="replace")
     properties = _JSON if payload.startswith(b"{") else _BINARY
@@ -112,7 +117,12 @@ def address(config: Config, topic: str, payload: bytes) -> str:
 
 
 def target(config: Config, topic: str | None, identity: Identity) -> Target:
-    return external.target(topic, config.topic_template, config.device_id, identity)
+    return external.target(topic, config.topic_template, config.device_id, identity, _room)
+
+
+def _room(_topic: str) -> Room:
+    """Quoted, each byte takes up to three, and the rest of the topic on the wire is short."""
+    return Room(MAX_TOPIC)
 
 
 def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
@@ -122,7 +132,7 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         config.broker,
         lambda: login(config),
         listener,
-        address=lambda topic, payload: address(config, topic, payload),
+        session=Addressed(partial(address, config, identity)),
         max_payload=MAX_PAYLOAD,
     )
 
@@ -136,8 +146,15 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
     return await try_connect(config.broker, lambda: login(config), success)
 
 
-_clock = time.time
-
 DESTINATION = DestinationType(
-    name="azure-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="azure-iot",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Given,
+    mqtt_topics=True,
+    max_payload=lambda _: MAX_PAYLOAD,
+    address=address,
 )

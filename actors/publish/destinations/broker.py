@@ -1,6 +1,7 @@
 """Where an MQTT broker is and how to log in; what every destination that speaks MQTT configures."""
 
 import ssl
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,7 +14,7 @@ MAX_PAYLOAD = 268_435_455 - MAX_TEXT - 4
 
 class Broker(msgspec.Struct, frozen=True):
     """`ca`, `cert` and `key` are PEM texts, `keepalive` is in seconds, `path` that of the websocket;
-    `alpn` is the protocol to ask for where a port serves several."""
+    `alpn` is the protocol to ask for where a port serves several; `version` is as on the wire: 4 or 5."""
 
     host: str
     port: int
@@ -26,15 +27,18 @@ class Broker(msgspec.Struct, frozen=True):
     reject_unauthorized: bool = True
     keepalive: int = 60
     alpn: str | None = None
+    version: int = 4
 
 
 class Login(msgspec.Struct, frozen=True):
-    """What a connection is opened with; it should be renewed `renew_after` seconds later, if given."""
+    """What a connection is opened with; it should be renewed `renew_after` seconds later, if given.
+    `accepted` is to be called when it was."""
 
     client_id: str
     username: str | None = None
     password: str | None = None
     renew_after: float | None = None
+    accepted: Callable[[], None] = lambda: None
 
 
 def check_pems(broker: Broker, path: str = "config_json") -> None:

@@ -1,12 +1,13 @@
 """What a file under `destinations/` exports: one `DestinationType` named `DESTINATION`."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from actors.connections.connection import Connection, NoConnection
+from actors.publish.destinations import topic_templates
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import Target
@@ -23,6 +24,10 @@ class Listener(Protocol):
     def rejected(self, seqs: list[int], reason: str) -> None:
         """The destination will never take these payloads, whoever sends them; the others it may."""
 
+    def rejected_part(self, seq: int, payload: bytes, reason: str) -> None:
+        """The destination will never take this part of a payload, itself a payload; what becomes of the rest
+        is told afterwards."""
+
     def lost(self, error: NoConnection) -> None:
         """An established connection has ended by itself; once per connection."""
 
@@ -37,14 +42,16 @@ class Nobody(Listener):
 
     def rejected(self, seqs: list[int], reason: str) -> None: ...
 
+    def rejected_part(self, seq: int, payload: bytes, reason: str) -> None: ...
+
     def lost(self, error: NoConnection) -> None: ...
 
     def expiring(self) -> None: ...
 
 
 class Outgoing(Protocol):
-    """A payload to be sent. `seq` is the sender's own number, rising; `created_at` is Unix ms. `qos` (0 or 1)
-    and `retain` are MQTT's; other destinations disregard them."""
+    """A payload to be sent. `seq` is the sender's own number, rising; `age_ms` is how old it is, whatever the
+    clock says. `qos` (0 or 1) and `retain` are MQTT's; other destinations disregard them."""
 
     @property
     def seq(self) -> int: ...
@@ -53,7 +60,7 @@ class Outgoing(Protocol):
     @property
     def payload(self) -> bytes: ...
     @property
-    def created_at(self) -> int: ...
+    def age_ms(self) -> int: ...
     @property
     def qos(self) -> int: ...
     @property
@@ -72,9 +79,6 @@ class Driver(Connection):
     window: int | None = None
     """How many payloads it makes use of at a time, where that is not the configured window."""
 
-    refuses_by_closing = False
-    """Whether the destination has no other way to refuse a payload than to end the connection."""
-
     @abstractmethod
     def send(self, message: Outgoing) -> None:
         """Hand one payload to the connection; only between `connect` and `lost`.
@@ -92,6 +96,16 @@ class Identity(msgspec.Struct, frozen=True):
     cloud: Cloud | None = None
 
 
+def unlimited(_config: Any) -> int | None:
+    """Payloads may be of any size."""
+    return None
+
+
+def unchanged(_config: Any, _identity: Identity, topic: str, _payload: bytes) -> str:
+    """Topics are sent as they are."""
+    return topic
+
+
 class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of destination.
 
@@ -105,6 +119,10 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     nothing behind and never raises. `secrets` are the keys of
     `config_json`, at any depth, whose values are never shown. `payload_format` is the one that this type
     takes whatever a subscription asks for (it is not compressed then); None: what the subscription says.
+    `targets` are, by name, the payload formats with topics of their own that it takes, each with the `target`
+    that takes the place of the other for them; what it refuses may also be `payload_format`.
+    `mqtt_topics` says that clients choose topics of MQTT. `max_payload` is how many bytes of a payload the
+    destination takes at most, `address` the topic on the wire for a filled one and its payload.
     """
 
     name: str
@@ -114,11 +132,18 @@ class DestinationType(msgspec.Struct, frozen=True, kw_only=True):
     test: Callable[[Any, Identity], Awaitable[DestinationTested]]
     secrets: tuple[str, ...]
     payload_format: str | None = None
+    targets: Mapping[str, Callable[[Any, str | None, Identity], Target]] = {}
     schema: type[msgspec.Struct] = Nothing
+    mqtt_topics: bool = False
+    max_payload: Callable[[Any], int | None] = unlimited
+    address: Callable[[Any, Identity, str, bytes], str] = unchanged
 
-    def refuse_unknown(self, config_json: dict[str, Any] | None) -> None:
-        """Raises `Refusal` for a key of what a client sends that is not known."""
+    def refuse_slips(self, config_json: dict[str, Any] | None) -> None:
+        """Raises `Refusal` for a key of what a client sends that is not known, or a template that is hardly
+        meant."""
         refuse_unknown(config_json, self.schema, ROOT)
+        if self.mqtt_topics:
+            topic_templates.refuse_slips(config_json)
 
     def tell_unknown(self, row: str, config_json: dict[str, Any] | None) -> None:
         """Log the keys of a stored row that are not known."""

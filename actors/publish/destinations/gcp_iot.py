@@ -4,7 +4,6 @@ Google's own service has ended; there are compatible ones.
 """
 
 import re
-import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,12 +14,14 @@ from actors.publish.destinations import external, signed_jwt
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT, Limited
+from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import reads
 from conf.fields import NUMERAL, Host, Pem, trimmed
+from storage.timestamps import iso
 
 SECRETS = ("jwt", "privateKey")
 RENEW_AT = 0.8
@@ -100,18 +101,23 @@ def _signing(auth: Auth, private_key: str, client_id: str) -> Signing:
 
 def login(config: Config) -> Login:
     """With a token that is good now. Raises `Permanent` when the configured one is not any more."""
-    now = _clock()
     auth = config.auth
+    clock = token_clock(config.broker.host, config.client_id)
+    now = clock.unix_ms()
     if isinstance(auth, str):
         expires = signed_jwt.expiry(auth)
-        if expires is not None and expires <= now:
-            raise Permanent("the configured jwt has expired; configure a new one, or a privateKey instead")
-        return Login(config.client_id, config.username, auth)
-    issued = int(now)
+        if expires is not None and 1000 * expires <= now:
+            raise Permanent(
+                "the configured jwt has expired; configure a new one, or a privateKey instead"
+                f" (the clock here says {iso(now)})"
+            )
+        return Login(config.client_id, config.username, auth, accepted=clock.accepted)
+    issued = now // 1000
     token = signed_jwt.sign(
         auth.private_key, auth.algorithm, auth.project_id, issued, issued + auth.token_seconds
     )
-    return Login(config.client_id, config.username, token, renew_after=auth.token_seconds * RENEW_AT)
+    renew_after = auth.token_seconds * RENEW_AT
+    return Login(config.client_id, config.username, token, renew_after, clock.accepted)
 
 
 def device_id(client_id: str) -> str:
@@ -139,8 +145,13 @@ async def test(config: Config, identity: Identity) -> DestinationTested:
     return await try_connect(config.broker, lambda: login(config), success)
 
 
-_clock = time.time
-
 DESTINATION = DestinationType(
-    name="gcp-iot", check=check, target=target, driver=driver, test=test, secrets=SECRETS, schema=Given
+    name="gcp-iot",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=SECRETS,
+    schema=Given,
+    mqtt_topics=True,
 )

@@ -1,6 +1,7 @@
 """Destination `iotistica`: the cloud's own broker, which provisioning says (spec 02 sections 8.1 and 9)."""
 
 import secrets
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,14 +10,20 @@ from actors.connections.connection import Permanent
 from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
-from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.fields import ROOT, limited
+from actors.publish.destinations.mqtt_session import Addressed
 from actors.publish.messages import Cloud, DestinationTested
-from actors.publish.topics import Target
+from actors.publish.topics import MAX_BYTES, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
-from conf.fields import Unused
+from conf.fields import Unused, one_line
 
-TARGET = Target("endpoints/{protocol}", template=True, events_by_name=True)
+TARGET = Target(
+    "endpoints/{protocol}",
+    template=True,
+    events_by_name=True,
+    max_bytes=MAX_BYTES - cloud_topics.MAX_ROOT - 1,
+)
 NOT_PROVISIONED = (
     "not provisioned: which broker to publish to is agreed with the Iotistica cloud, by POST /v1/provision"
 )
@@ -50,6 +57,11 @@ def target(_config: None, _topic: str | None, _identity: Identity) -> Target:
     return TARGET
 
 
+def address(_config: None, identity: Identity, topic: str, _payload: bytes) -> str:
+    """Below the agent's root, once that is known."""
+    return topic if identity.cloud is None else f"{cloud_topics.root(identity.cloud)}/{topic}"
+
+
 def driver(_config: None, identity: Identity, listener: Listener) -> Driver:
     """Raises `Refusal` when what provisioning said is unusable."""
     if identity.cloud is None:
@@ -57,8 +69,8 @@ def driver(_config: None, identity: Identity, listener: Listener) -> Driver:
     from actors.publish.destinations.mqtt_driver import MqttDriver
 
     broker, login = _connection(identity.cloud)
-    root = cloud_topics.root(identity.cloud)
-    return MqttDriver(broker, lambda: login, listener, address=lambda topic, _: f"{root}/{topic}")
+    session = Addressed(partial(address, None, identity))
+    return MqttDriver(broker, lambda: login, listener, session=session)
 
 
 async def test(_config: None, identity: Identity) -> DestinationTested:
@@ -87,10 +99,27 @@ def _connection(cloud: Cloud) -> tuple[Broker, Login]:
         keepalive=cloud.keepalive,
     )
     check_pems(broker, "cloud")
+    for name in ("client_id", "username"):
+        _check_line(getattr(cloud, name), f"cloud.{name}")
     login = Login(cloud.client_id, cloud.username or found.username, cloud.password or found.password)
     return broker, login
 
 
+def _check_line(text: str | None, field: str) -> None:
+    """Raises `Refusal` for what brokers end the connection over."""
+    try:
+        limited(one_line(text))
+    except ValueError as error:
+        raise Refusal(f"{field} {error}", field) from error
+
+
 DESTINATION = DestinationType(
-    name="iotistica", check=check, target=target, driver=driver, test=test, secrets=(), schema=Given
+    name="iotistica",
+    check=check,
+    target=target,
+    driver=driver,
+    test=test,
+    secrets=(),
+    schema=Given,
+    address=address,
 )

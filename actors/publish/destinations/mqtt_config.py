@@ -13,9 +13,32 @@ from actors.publish.destinations.topic_templates import check_template
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import also, reads, spelled
-from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, kept, trimmed
+from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, kept, one_line, trimmed
 
 SECRETS = ("password", "key")
+NAME_LENGTH = 200
+
+
+def name(value: Any) -> Any:
+    """A name in the topics of Sparkplug; raises `ValueError`."""
+    if isinstance(value, str):
+        found = next((each for each in "/+#{}" if each in value), None)
+        if found is not None:
+            raise ValueError(f"must not hold {found}")
+        if len(value) > NAME_LENGTH:
+            raise ValueError(f"is longer than {NAME_LENGTH} characters")
+    return value
+
+
+Name = Annotated[str, reads(trimmed, one_line, name)]
+
+
+class Sparkplug(msgspec.Struct, frozen=True, rename="camel"):
+    """The node that the destination is to Sparkplug hosts; at a broker there is no other one of both
+    names."""
+
+    group_id: Name
+    edge_node_id: Name
 
 
 class Given(msgspec.Struct, frozen=True, rename="camel"):
@@ -35,6 +58,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     keepalive: Annotated[int, Meta(ge=1, le=65_535), NUMERAL] = 60
     topic_template: Annotated[Text, also("publishTopicTemplate")] | None = None
     max_payload_bytes: Annotated[int, Meta(ge=1, le=MAX_PAYLOAD), NUMERAL] = MAX_PAYLOAD
+    sparkplug: Sparkplug | None = None
     topic_prefix: Unused = None  # forms of the original's clients store it, and nothing ever read it
 
 
@@ -47,6 +71,7 @@ class Config(msgspec.Struct, frozen=True):
     client_id: str | None = None
     topic_template: str | None = None
     max_payload: int = MAX_PAYLOAD
+    sparkplug: Sparkplug | None = None
 
 
 def check(config_json: dict[str, Any]) -> Config:
@@ -67,6 +92,7 @@ def check(config_json: dict[str, Any]) -> Config:
         client_id=given.client_id,
         topic_template=given.topic_template,
         max_payload=given.max_payload_bytes,
+        sparkplug=given.sparkplug,
     )
     _check_together(config)
     return config

@@ -1,68 +1,44 @@
-"""The connection of every destination that speaks MQTT, on gmqtt 0.8."""
+"""The connection of every destination that speaks MQTT."""
 
 import asyncio
-import logging
-import re
-import secrets
-import ssl
 import time
+from bisect import insort
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any
 
-from gmqtt.mqtt.constants import MQTTv311
-from gmqtt.mqtt.handler import MQTTConnectError
-
-from actors.connections import os_errors
-from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login, tls_context
+from actors.connections.connection import NoConnection, Transient
+from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login
 from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
-from actors.publish.destinations.fields import MAX_TEXT
-from actors.publish.destinations.gmqtt_client import Client, Sent, abort, hang_up, transport_of, unsent
+from actors.publish.destinations.mqtt_client_id import ClientId
+from actors.publish.destinations.mqtt_link import Link, TooLarge
+from actors.publish.destinations.mqtt_packets import V5, Answer
+from actors.publish.destinations.mqtt_reasons import PATIENT, REFUSED, UNSAID, words
+from actors.publish.destinations.mqtt_session import Message, Session
+from actors.publish.destinations.mqtt_silence import Line, Silence
+from actors.publish.destinations.mqtt_way import Way
 from actors.publish.messages import DestinationTested
+from actors.publish.topics import unpublishable
 from actors.system.failure import Refusal
 
 CONNECT_SECONDS = 10.0
 ACKNOWLEDGE_SECONDS = 20.0
 TEST_SECONDS = 5.0
 
-QUICK_SECONDS = 3.0
-QUICK_LOSSES = 3
-
-_BROKER_UNAVAILABLE = 3
-_REFUSALS = {
-    1: "the broker does not speak MQTT 3.1.1",
-    2: "client id rejected",
-    _BROKER_UNAVAILABLE: "broker unavailable",
-    4: "bad user name or password",
-    5: "not authorised, check user name and password",
-}
-
-# Nothing, a wildcard, NUL, or a surrogate, which is not a character by itself.
-_NO_TOPIC = re.compile(rb"\A\Z|[+#\0]|\xed[\xa0-\xbf]")
-
-# OpenSSL's X509_V_ERR_ for a certificate that is self-signed or whose issuer is not known.
-_UNKNOWN_AUTHORITY = (18, 19, 20, 21)
-
-# gmqtt logs every packet, and every lost connection with a traceback. Its owner hears of what matters
-# from the driver; exceptions inside gmqtt are what is left worth a line.
-logging.getLogger("gmqtt").setLevel(logging.ERROR)
-_log = logging.getLogger(f"{__name__}.gmqtt")
-_log.setLevel(logging.ERROR)
-_log.addFilter(lambda record: bool(record.exc_info))
+AGAIN_SECONDS = 5.0
+"""After which a payload is offered again to a broker that cannot take it now."""
+UNSAID_TIMES = 10
+"""How often it is offered to one that does not say why it does not take it."""
 
 
 class MqttDriver(Driver):
-    """Publishes at QoS 1; PUBACK is delivery. A new gmqtt client per connection, so that nothing of an
-    old one, packet identifiers above all, is carried over.
+    """Delivered is what is acknowledged (PUBACK), at QoS 0 what the broker is known to have read. A new link
+    per connection, so that nothing of an old one, packet identifiers above all, is carried over.
 
-    `login` is asked at each connect and may raise `Transient` or `Permanent`. `address` makes the topic
-    on the wire from the topic and payload handed to `send`. Payloads larger than `max_payload` bytes are
-    rejected. With `may_rename`, a client id whose connection has ended within 3 s three times in a row
-    gets a suffix: somebody else is using it (spec 02 section 8.2). Where the changed one fares no better, or
-    cannot log in, its own comes back: a broker may know its clients by their ids.
+    `login` is asked at each connect and may raise `Transient` or `Permanent`. `session` says what is spoken
+    besides. Payloads larger than `max_payload` bytes are rejected. With `may_rename` the client id changes
+    where somebody else seems to use it; see `ClientId`. `properties` are the user properties of each payload,
+    for MQTT 5.
     """
-
-    refuses_by_closing = True
 
     def __init__(
         self,
@@ -70,167 +46,184 @@ class MqttDriver(Driver):
         login: Callable[[], Login],
         listener: Listener,
         *,
-        address: Callable[[str, bytes], str] | None = None,
+        session: Session | None = None,
         max_payload: int = MAX_PAYLOAD,
         may_rename: bool = False,
+        properties: tuple[tuple[str, str], ...] = (),
         connect_seconds: float = CONNECT_SECONDS,
         acknowledge_seconds: float = ACKNOWLEDGE_SECONDS,
     ) -> None:
         self._broker = broker
         self._login = login
         self._listener = listener
-        self._address = address
+        self._session = session or Session()
         self._max_payload = max_payload
-        self._name = _Name(may_rename)
+        self._properties = properties
         self._connect_seconds = connect_seconds
         self._acknowledge_seconds = acknowledge_seconds
-        self._client: Client | None = None
-        self._sent = Sent(self._acknowledged)
-        self._progress: Progress | None = None
+        self._way = Way(broker)
+        self._client_id = ClientId(may_rename)
+        self._line = Line()
+        self._link: Link | None = None
+        self._silence: Silence | None = None
+        self._keepalive: float | None = None
+        self._waiting: list[Outgoing] = []
+        self._offered: dict[int, int] = {}
         self._acknowledgements: list[int] = []
+        self._acknowledged_any = False
         self._rejections: list[tuple[int, str]] = []
         self._watch: asyncio.TimerHandle | None = None
+        self._again: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._ending: asyncio.Handle | None = None
-        self._tls: ssl.SSLContext | None = None
 
     async def connect(self) -> None:
         # Signing takes milliseconds, and importing what signs the first token takes tens of them.
         login = await asyncio.to_thread(self._login)
-        self._sent = Sent(self._acknowledged)
-        client = self._new_client(login)
+        link = Link(self._broker.version, self)
+        will, filters = self._session.will(), self._session.subscriptions
+        client_id = self._client_id.of(login.client_id)
         try:
-            await self._establish(client)
+            await self._way.open(link, client_id, login, will, filters, self._connect_seconds)
+            if link.outflow is None:
+                raise Transient(f"{self._way.where} closed the connection")
         except BaseException:
-            abort(client)
-            self._name.failed()
+            link.abort()
+            self._client_id.failed()
             raise
-        self._client = client
-        self._progress = Progress(self._sent, client)
-        self._name.connected()
-        self._schedule_watch()
+        login.accepted()
+        self._begin(link)
         if login.renew_after is not None:
             loop = asyncio.get_running_loop()
             self._renewal = loop.call_later(login.renew_after, self._listener.expiring)
 
+    def _begin(self, link: Link) -> None:
+        self._link = link
+        self._acknowledged_any = False
+        self._client_id.connected(_now())
+        asked = link.limits.server_keep_alive
+        keepalive = self._keepalive = self._broker.keepalive if asked is None else asked
+        patience = self._acknowledge_seconds
+        self._silence = Silence(link, self._line, patience, 2.0 * keepalive if keepalive else patience)
+        self._schedule_watch()
+        self._session.opened(self.publish)
+
     def send(self, message: Outgoing) -> None:
-        if self._client is None:
+        link = self._link
+        if link is None:
             # The connection has ended and `lost` comes later in this turn of the loop.
             return
-        seq, topic, payload = message.seq, message.topic, message.payload
-        if self._address is not None:
-            topic = self._address(topic, payload)
-        octets = topic.encode(errors="surrogatepass")
-        reason = self._unsendable(octets, payload)
-        if reason is not None:
-            self._reject(seq, reason)
-            return
-        self._sent.sending = seq
-        self._client.publish(octets, payload, qos=1)
+        if self._waiting or not link.has_room:
+            insort(self._waiting, message, key=_seq)
+        else:
+            self._write(link, message)
+
+    def publish(self, message: Message) -> None:
+        """What the session says of its own accord; it is not held up by payloads that wait."""
+        if self._link is not None:
+            self._link.publish(message.topic.encode(), message.payload, message.qos, message.retain)
 
     async def close(self) -> None:
-        client = self._release()
+        link = self._release()
         if self._ending is not None:
             self._ending.cancel()
-        if client is not None:
-            await hang_up(client)
+        if link is not None:
+            for message in self._session.farewell():
+                link.publish(message.topic.encode(), message.payload, message.qos, message.retain)
+            await link.hang_up()
         self._acknowledgements.clear()
         self._rejections.clear()
 
-    def _new_client(self, login: Login) -> Client:
-        # Bytes: gmqtt counts the characters of a str where MQTT wants its bytes.
-        client_id = self._name.of(login.client_id).encode()
-        client = Client(client_id, clean_session=True, persistent_storage=self._sent, logger=_log)
-        client.websocket = self._broker if self._broker.websocket else None
-        if login.username is not None:
-            client.set_auth_credentials(login.username, login.password)
-        client.on_disconnect = self._disconnected
-        return client
+    # Sending
 
-    async def _establish(self, client: Client) -> None:
-        """Connect and log in; gmqtt itself waits forever for a broker that does not answer."""
-        broker = self._broker
-        if broker.tls and self._tls is None:
-            self._tls = await _prepared(broker)
-        attempt = asyncio.ensure_future(
-            client.connect(
-                broker.host,
-                broker.port,
-                ssl=self._tls or False,
-                keepalive=broker.keepalive,
-                # With version 5 the broker's Receive Maximum (mosquitto's is 20) would be the window;
-                # 3.1.1 has none, and the caller's own window applies.
-                version=MQTTv311,
-            )
-        )
+    def _write(self, link: Link, message: Outgoing) -> None:
         try:
-            ended = asyncio.ensure_future(client.ended.wait())
-            try:
-                async with asyncio.timeout(self._connect_seconds):
-                    await asyncio.wait({attempt, ended}, return_when=asyncio.FIRST_COMPLETED)
-                    # A refusing broker closes the connection right behind its reason.
-                    await asyncio.wait({attempt}, timeout=0.5)
-            finally:
-                ended.cancel()
-            if not attempt.done():
-                raise Transient(f"{self._where} closed the connection instead of logging in")
-            attempt.result()
-        except TimeoutError as error:
-            raise Transient(self._timed_out(client)) from error
-        except MQTTConnectError as error:
-            self._refused(error)
-        except ssl.SSLCertVerificationError as error:
-            raise Permanent(self._untrusted(error)) from error
-        except OSError as error:
-            raise Transient(f"{os_errors.reason(error)} ({self._where})") from error
-        finally:
-            attempt.cancel()
-        if client.ended.is_set():
-            raise Transient(f"{self._where} closed the connection")
+            told = self._session.outgoing(message)
+            if told is None:
+                link.prove(message)
+                return
+            topic, payload = told
+            reason = self._unsendable(topic, payload)
+            if reason is None:
+                properties = self._properties_of(message) if self._broker.version == V5 else None
+                link.publish(topic.encode(), payload, message.qos, message.retain, message, properties)
+        except (Refusal, TooLarge) as error:
+            reason = str(error)
+        if reason is not None:
+            self._reject(message.seq, reason)
 
-    @property
-    def _where(self) -> str:
-        return f"{self._broker.host}:{self._broker.port}"
+    def _unsendable(self, topic: str, payload: bytes) -> str | None:
+        """Why no broker takes this; most of them end the connection over it. Another version may have stored
+        the topic."""
+        if len(payload) > self._max_payload:
+            return f"The payload has {len(payload)} bytes; {self._max_payload} is the most allowed"
+        why = unpublishable(topic)
+        return None if why is None else f"Not a topic that can be published to: {why}"
 
-    def _timed_out(self, client: Client) -> str:
-        if not client.reached and transport_of(client) is None:
-            return "TCP connection timed out"
-        return f"{self._where} did not answer the MQTT login within {self._connect_seconds:g} s"
+    def _properties_of(self, message: Outgoing) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        if self._properties:
+            properties["user_property"] = self._properties
+        return properties
 
-    def _refused(self, error: MQTTConnectError) -> NoReturn:
-        code = error._code
-        kind = Permanent if code in _REFUSALS and code != _BROKER_UNAVAILABLE else Transient
-        raise kind(f"Connection refused: {_REFUSALS.get(code, error.message)}") from error
+    def _pump(self) -> None:
+        """Write what has waited, once the broker takes more."""
+        link = self._link
+        while link is not None and self._waiting and self._again is None and link.has_room:
+            self._write(link, self._waiting.pop(0))
 
-    def _untrusted(self, error: ssl.SSLCertVerificationError) -> str:
-        text = f"The certificate of {self._where} is not trusted: {error.verify_message}"
-        if error.verify_code not in _UNKNOWN_AUTHORITY:
-            return text
-        hint = "is the configured ca the authority that signed it?" if self._broker.ca else "configure its ca"
-        return f"{text}; {hint}"
+    def _offer_again(self) -> None:
+        self._again = None
+        self._pump()
 
-    def _acknowledged(self, seq: int) -> None:
+    # What the broker says, as the owner of its link
+
+    def answered(self, messages: tuple[Outgoing, ...], answer: Answer) -> None:
+        for message in messages:
+            if answer.code < REFUSED:
+                self._acknowledge(message.seq)
+            elif self._may_offer_again(message.seq, answer.code):
+                insort(self._waiting, message, key=_seq)
+                if self._again is None:
+                    self._again = asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._offer_again)
+            else:
+                self._offered.pop(message.seq, None)
+                self._reject(message.seq, f"The broker refuses it: {words(answer)}")
+        self._pump()
+
+    def _may_offer_again(self, seq: int, code: int) -> bool:
+        if code in PATIENT:
+            return True
+        times = self._offered[seq] = self._offered.get(seq, 0) + 1
+        return code in UNSAID and times < UNSAID_TIMES
+
+    def _acknowledge(self, seq: int) -> None:
         if not self._acknowledgements:
             # One read from the socket brings many PUBACKs; they are told together.
             asyncio.get_running_loop().call_soon(self._tell_delivered)
         self._acknowledgements.append(seq)
+        self._acknowledged_any = True
+        if self._offered:
+            self._offered.pop(seq, None)
+
+    def received(self, topic: str, payload: bytes) -> None:
+        self._session.received(topic, payload)
+
+    def ended(self, link: Link, reason: str | None, code: int, idle: bool) -> None:
+        if link is self._link:
+            mine = self._client_id
+            mine.lost(_now(), idle or self._acknowledged_any, code)
+            said = f": {reason}" if reason else ""
+            self._end(f"{self._way.where} closed the connection{said}{mine.doubt}", mine.pause)
+
+    # Telling the listener
 
     def _tell_delivered(self) -> None:
         if self._acknowledgements:
             seqs, self._acknowledgements = self._acknowledgements, []
-            if self._progress is not None:
-                self._progress.acknowledged(_now())
+            if self._silence is not None:
+                self._silence.look(_now())
             self._listener.delivered(seqs)
-
-    def _unsendable(self, topic: bytes, payload: bytes) -> str | None:
-        """Why no broker takes this; most of them end the connection over it."""
-        if len(payload) > self._max_payload:
-            return f"The payload has {len(payload)} bytes; {self._max_payload} is the most allowed"
-        if len(topic) > MAX_TEXT:
-            return f"The topic is longer than MQTT's {MAX_TEXT} bytes"
-        if _NO_TOPIC.search(topic):
-            return f"Not a topic that can be published to: {topic.decode(errors='replace')}"
-        return None
 
     def _reject(self, seq: int, reason: str) -> None:
         if not self._rejections:
@@ -242,49 +235,49 @@ class MqttDriver(Driver):
         for seq, reason in rejections:
             self._listener.rejected([seq], reason)
 
-    def _disconnected(self, client: Client, _packet: object) -> None:
-        client.ended.set()
-        if client is self._client:
-            self._end(f"{self._where} closed the connection")
-
-    def _end(self, reason: str) -> None:
-        client = self._release()
-        if client is not None:
-            self._name.lost()
-            abort(client)
-            self._ending = asyncio.get_running_loop().call_soon(self._tell_lost, Transient(reason))
+    def _end(self, reason: str, pause: float = 0.0) -> None:
+        link = self._release()
+        if link is not None:
+            link.abort()
+            lost = Transient(reason, retry_after=pause)
+            self._ending = asyncio.get_running_loop().call_soon(self._tell_lost, lost)
 
     def _tell_lost(self, error: Transient) -> None:
+        self._ending = None
         self._tell_delivered()
         self._tell_rejected()
         self._listener.lost(error)
 
-    def _release(self) -> Client | None:
-        client, self._client = self._client, None
-        for timer in (self._watch, self._renewal):
+    def _release(self) -> Link | None:
+        link, self._link = self._link, None
+        for timer in (self._watch, self._again, self._renewal):
             if timer is not None:
                 timer.cancel()
-        self._watch = self._renewal = None
-        return client
+        self._watch = self._again = self._renewal = self._silence = None
+        self._waiting.clear()
+        return link
+
+    # Watching
 
     def _schedule_watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self._acknowledge_seconds / 4, self._check_silence)
+        waits = [self._acknowledge_seconds, *([self._keepalive] if self._keepalive else [])]
+        self._watch = asyncio.get_running_loop().call_later(min(waits) / 4, self._look)
 
-    def _check_silence(self) -> None:
+    def _look(self) -> None:
         """A broker that is gone without a word (power, cable) leaves TCP retrying for a quarter of an
-        hour; keepalive notices only what is idle. One at the end of a slow line is not gone."""
-        if self._progress is not None and self._progress.none_for(_now()) >= self._acknowledge_seconds:
-            self._end(f"no acknowledgement for {self._acknowledge_seconds:g} s")
-        else:
-            self._schedule_watch()
-
-
-async def _prepared(broker: Broker) -> ssl.SSLContext:
-    try:
-        return await asyncio.to_thread(tls_context, broker)
-    except Refusal as refusal:
-        raise Permanent(refusal.message) from refusal
+        hour."""
+        link, silence = self._link, self._silence
+        assert link is not None
+        assert silence is not None
+        now = _now()
+        silent = silence.too_long(now)
+        if silent is not None:
+            self._client_id.lost(now, well=False)
+            self._end(f"no acknowledgement for {silent:g} s")
+            return
+        if self._keepalive and now - link.written_at >= self._keepalive / 2:
+            link.ping()
+        self._schedule_watch()
 
 
 async def try_connect(broker: Broker, login: Callable[[], Login], message: str) -> DestinationTested:
@@ -298,56 +291,8 @@ async def try_connect(broker: Broker, login: Callable[[], Login], message: str) 
     return DestinationTested(True, message=message)
 
 
-class Progress:
-    """Whether a connection gets anywhere with what is in flight on it."""
-
-    def __init__(self, sent: Sent, client: Client) -> None:
-        self._sent = sent
-        self._client = client
-        self._oldest: float | None = None
-        self._unsent = 0
-        self._moved_at = 0.0
-
-    def acknowledged(self, now: float) -> None:
-        """Something was; of what is in flight only the oldest tells, for brokers acknowledge in order."""
-        oldest = self._sent.oldest()
-        if oldest != self._oldest:
-            self._oldest, self._moved_at = oldest, now
-
-    def none_for(self, now: float) -> float:
-        """For how many seconds nothing was acknowledged, nor taken of what is still to be written."""
-        oldest = self._sent.oldest()
-        before, self._unsent = self._unsent, unsent(self._client)
-        if self._unsent < before:
-            self._moved_at = now
-        return 0.0 if oldest is None else now - max(oldest, self._moved_at)
-
-
-class _Name:
-    """The client id over the connections of a driver."""
-
-    def __init__(self, may_change: bool) -> None:
-        self._may_change = may_change
-        self._suffix = ""
-        self._quick = 0
-        self._connected_at = 0.0
-
-    def of(self, client_id: str) -> str:
-        if self._may_change and self._quick >= QUICK_LOSSES:
-            self._suffix = "" if self._suffix else f"-{secrets.token_hex(4)}"
-            self._quick = 0
-        name = client_id + self._suffix
-        return name if len(name.encode()) <= MAX_TEXT else client_id
-
-    def connected(self) -> None:
-        self._connected_at = _now()
-
-    def lost(self) -> None:
-        self._quick = self._quick + 1 if _now() - self._connected_at < QUICK_SECONDS else 0
-
-    def failed(self) -> None:
-        """It could not log in; brokers that know their clients by their ids need not say why."""
-        self._suffix, self._quick = "", 0
+def _seq(message: Outgoing) -> int:
+    return message.seq
 
 
 _now = time.monotonic

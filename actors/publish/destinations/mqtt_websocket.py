@@ -4,6 +4,8 @@ As with a TCP transport, what the peer has not yet taken is kept: its owner boun
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -13,37 +15,46 @@ from typing import Any, NoReturn
 import aiohttp
 from yarl import URL
 
+from actors.connections import dialing
 from actors.connections.connection import Permanent, Transient
+from actors.connections.http_names import Names
 from actors.publish.destinations.broker import Broker
-from actors.publish.destinations.transports import sever
+from actors.publish.destinations.transports import forget, lowest, sever
 
-_FRAME_BYTES = 65_536  # at least so many of the waiting bytes go out as one frame
+_FRAME_BYTES = 65_536  # so many of the waiting bytes go out as one frame, or not quite twice as many
 _GOODBYE_SECONDS = 1.0
 _TRY_AGAIN = (408, 425, 429)
 
 
 async def open_websocket(
-    broker: Broker, tls: ssl.SSLContext | None, protocol: asyncio.Protocol, reached: Callable[[], None]
-) -> "WebSocketTransport":
-    """Connect `protocol` to the broker; `reached` is called once TCP and TLS are there.
+    broker: Broker,
+    tls: ssl.SSLContext | None,
+    protocol: asyncio.Protocol,
+    reached: Callable[[dialing.Address], None],
+    avoid: dialing.Address | None = None,
+) -> None:
+    """Connect `protocol` to the broker; of its addresses `avoid` is tried last, and `reached` is called with
+    the one that TCP and TLS have reached.
 
     Raises `OSError` as `loop.create_connection` does, and `Transient` or `Permanent` when something else
     answers than a websocket.
     """
     opening = _Opening(reached)
     session = aiohttp.ClientSession(
+        connector=opening.connector(avoid),
         timeout=aiohttp.ClientTimeout(total=None),
         trace_configs=[opening.traced()],
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )
     try:
-        socket = await _handshake(session, broker, tls)
+        opened = await _handshake(session, broker, tls)
     except BaseException:
+        opening.note()  # TLS may not have got anywhere
         await session.close()
         raise
     assert opening.response is not None
-    return WebSocketTransport(session, socket, opening.response, protocol)
+    WebSocketTransport(session, opened, opening.response, protocol)
 
 
 async def _handshake(
@@ -82,9 +93,24 @@ class _Opening:
     """What aiohttp tells of a handshake under way; `response` is the answer to it, which owns the
     connection below the websocket."""
 
-    def __init__(self, reached: Callable[[], None]) -> None:
+    def __init__(self, reached: Callable[[dialing.Address], None]) -> None:
         self.response: aiohttp.ClientResponse | None = None
         self._reached = reached
+        self._sockets: list[socket.socket] = []
+
+    def connector(self, avoid: dialing.Address | None) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(
+            resolver=Names(avoid),
+            use_dns_cache=False,
+            happy_eyeballs_delay=dialing.NEXT_ADDRESS,
+            socket_factory=self._socket,
+            force_close=True,
+        )
+
+    def _socket(self, address: Any) -> socket.socket:
+        """As `dialing.Found`."""
+        self._sockets.append(socket.socket(*address[:3]))
+        return self._sockets[-1]
 
     def traced(self) -> aiohttp.TraceConfig:
         trace = aiohttp.TraceConfig()
@@ -94,7 +120,14 @@ class _Opening:
         return trace
 
     async def _connected(self, *_: Any) -> None:
-        self._reached()
+        self.note()
+
+    def note(self) -> None:
+        """Say which address TCP has reached."""
+        for each in self._sockets:
+            with contextlib.suppress(OSError):  # one that has lost the race
+                self._reached(each.getpeername())
+        self._sockets.clear()
 
     async def _redirected(
         self, _session: Any, _context: SimpleNamespace, answer: aiohttp.TraceRequestRedirectParams
@@ -111,7 +144,7 @@ class _Opening:
 
 
 class WebSocketTransport(asyncio.Transport):
-    """What gmqtt uses of a transport. `connection_lost` comes once, later, as from any transport."""
+    """What a link uses of a transport. `connection_lost` comes once, later, as from any transport."""
 
     def __init__(
         self,
@@ -127,9 +160,10 @@ class WebSocketTransport(asyncio.Transport):
         assert response.connection is not None
         assert response.connection.transport is not None
         self._below = response.connection.transport
+        self._lowest = lowest(self._below)
         self._protocol = protocol
         self._closing = False
-        self._waiting: deque[bytes | bytearray | memoryview] = deque()
+        self._waiting: deque[memoryview] = deque()
         self._to_write = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -141,7 +175,9 @@ class WebSocketTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._closing:
-            self._waiting.append(data)
+            # Servers have a limit for frames, too.
+            pieces = memoryview(data)
+            self._waiting.extend(pieces[at : at + _FRAME_BYTES] for at in range(0, len(data), _FRAME_BYTES))
             self._to_write.set()
 
     def get_write_buffer_size(self) -> int:
@@ -184,6 +220,10 @@ class WebSocketTransport(asyncio.Transport):
             await asyncio.wait({reading, writing})
             self._response.close()
             await self._session.close()
+            forget(self._lowest)
+            kept = self._socket.exception()
+            if kept is not None:
+                kept.__traceback__ = kept.__context__ = None  # which leads back to the socket
             self._protocol.connection_lost(None)
 
     async def _read(self) -> None:

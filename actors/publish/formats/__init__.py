@@ -5,19 +5,22 @@ from typing import Any
 
 import msgspec
 
-from actors.publish.formats import custom, ecp, line_protocol, tags
+from actors.publish.formats import custom, ecp, line_protocol, sparkplug, tags
 from actors.publish.formats.compression import compress
 from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.message_ids import MessageIds
 
-__all__ = ["NAMES", "MessageIds", "Piece", "encode", "encode_event", "find"]
+__all__ = ["JSON_NAMES", "NAMES", "MessageIds", "Piece", "encode", "encode_event", "find"]
 
 _FORMATS: dict[str, Format] = {
-    known.name: known for known in (custom.FORMAT, tags.FORMAT, ecp.FORMAT, line_protocol.FORMAT)
+    known.name: known
+    for known in (custom.FORMAT, tags.FORMAT, ecp.FORMAT, sparkplug.FORMAT, line_protocol.FORMAT)
 }
 
 NAMES = tuple(name for name, known in _FORMATS.items() if not known.internal)
 """The formats that a subscription can ask for."""
+JSON_NAMES = tuple(name for name in NAMES if _FORMATS[name].json)
+"""Those of them that can be compressed, and beside which events can be told."""
 
 
 def find(format_name: str) -> Format:
@@ -32,7 +35,7 @@ def encode(format_name: str, compression: str, pieces: Sequence[Piece], ids: Mes
     every subscription of equal format, compression and points; its JSON also by other compressions.
     """
     chosen = _FORMATS[format_name]
-    if chosen.internal:
+    if not chosen.json:
         compression = "json"
     if len(pieces) > 1:
         payload = chosen.payload(pieces, ids)

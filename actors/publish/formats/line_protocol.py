@@ -85,4 +85,4 @@ def _prepare(source: Source, points: Points) -> tuple[bytes, list[bytes]]:
 
 _prepared = PerSource(_prepare)
 
-FORMAT = Format("line-protocol", True, _payload, internal=True)
+FORMAT = Format("line-protocol", True, _payload, internal=True, json=False)

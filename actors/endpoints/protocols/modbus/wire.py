@@ -12,10 +12,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from aiohappyeyeballs import start_connection
 from pymodbus.transport import CommParams, CommType, ModbusProtocol
 
-from actors.connections import os_errors
+from actors.connections import dialing, os_errors
 from actors.connections.connection import Permanent, Transient
 from actors.connections.tls import client_context
 from conf.hosts import is_address
@@ -25,8 +24,6 @@ from .connection import Connection, Tls
 from .frames import Ascii, Framing, Mbap, Rtu
 
 _MIN_USER_TIMEOUT = 10.0
-_NEXT_ADDRESS = 0.25
-"""Seconds after which the next address of a host is tried beside the one before (RFC 8305)."""
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _STREAMS = ("tcp", "rtu-over-tcp", "tls")
 _TYPES = {"tcp": CommType.TCP, "rtu-over-tcp": CommType.TCP, "tls": CommType.TLS, "udp": CommType.UDP}
@@ -136,8 +133,7 @@ async def _create(connection: Connection, wire: Wire) -> tuple[asyncio.BaseTrans
         created: tuple[asyncio.BaseTransport, Any] = await wire.call_create()
         return created
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
-    reached = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1)
+    reached = await dialing.dial(connection.host, connection.port)
     name = connection.host if connection.transport == "tls" else None
     return await loop.create_connection(
         wire.handle_new_connection, sock=reached, ssl=wire.comm_params.sslctx, server_hostname=name

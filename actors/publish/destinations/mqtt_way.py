@@ -1,0 +1,116 @@
+"""How a link to a broker is opened: the host, TLS, a websocket, the login."""
+
+import asyncio
+import ssl
+from typing import Any
+
+from actors.connections import dialing, os_errors
+from actors.connections.certificates import untrusted
+from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.publish.destinations.broker import Broker, Login, tls_context
+from actors.publish.destinations.mqtt_link import Link
+from actors.publish.destinations.mqtt_packets import V5, Answer
+from actors.publish.destinations.mqtt_reasons import REFUSED, login_refused, words
+from actors.system.failure import Refusal
+
+# OpenSSL's X509_V_ERR_ for a certificate that is self-signed or whose issuer is not known.
+_UNKNOWN_AUTHORITY = (18, 19, 20, 21)
+
+
+class Way:
+    """To one broker, over all connections: an address behind which nobody has answered is the last to be
+    tried the next time."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._tls: ssl.SSLContext | None = None
+        self._reached: dialing.Address | None = None
+        self._avoid: dialing.Address | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self._broker.host}:{self._broker.port}"
+
+    async def open(
+        self, link: Link, client_id: str, login: Login, will: Any, filters: tuple[str, ...], seconds: float
+    ) -> None:
+        """Connect, log in, subscribe. Raises `Transient` or `Permanent`; then, or cancelled, `link` is still
+        to be aborted."""
+        self._reached = None
+        try:
+            async with asyncio.timeout(seconds):
+                await self._connect(link)
+                await self._log_in(link, client_id, login, will)
+                await self._subscribe(link, filters)
+        except TimeoutError as error:
+            self._avoid = self._reached
+            raise Transient(self._timed_out(seconds)) from error
+        except NoConnection:
+            self._avoid = self._reached
+            raise
+        except ssl.SSLCertVerificationError as error:
+            raise untrusted(self.where, error, self._hint(error)) from error
+        except OSError as error:
+            self._avoid = self._reached
+            raise Transient(f"{os_errors.reason(error)} ({self.where})") from error
+        self._avoid = None
+
+    async def _connect(self, link: Link) -> None:
+        broker = self._broker
+        if broker.tls and self._tls is None:
+            self._tls = await _prepared(broker)
+        if broker.websocket:
+            from actors.publish.destinations.mqtt_websocket import open_websocket
+
+            await open_websocket(broker, self._tls, link, self._was_reached, self._avoid)
+            return
+        connected = await dialing.dial(broker.host, broker.port, self._avoid)
+        self._was_reached(connected.getpeername())
+        await asyncio.get_running_loop().create_connection(
+            lambda: link, sock=connected, ssl=self._tls, server_hostname=broker.host if self._tls else None
+        )
+
+    def _was_reached(self, address: dialing.Address) -> None:
+        self._reached = address
+
+    async def _log_in(self, link: Link, client_id: str, login: Login, will: Any) -> None:
+        broker = self._broker
+        # Bytes: gmqtt counts the characters of a str where MQTT wants its bytes.
+        link.log_in(client_id.encode(), login.username, login.password, broker.keepalive, will)
+        answer = await self._answer(link.connack, "logging in")
+        if answer.code:
+            raise login_refused(broker.version, answer)
+
+    async def _subscribe(self, link: Link, filters: tuple[str, ...]) -> None:
+        if filters:
+            link.subscribe(filters)
+            answer = await self._answer(link.suback, "subscribing")
+            if answer.code >= REFUSED:
+                raise Permanent(f"The broker refuses a subscription to {', '.join(filters)}: {words(answer)}")
+
+    async def _answer(self, answer: "asyncio.Future[Answer | None]", instead_of: str) -> Answer:
+        found = await answer
+        if found is None:
+            doubt = (
+                "; does it speak MQTT 5?" if self._broker.version == V5 and instead_of == "logging in" else ""
+            )
+            raise Transient(f"{self.where} closed the connection instead of {instead_of}{doubt}")
+        return found
+
+    def _timed_out(self, seconds: float) -> str:
+        if self._reached is None:
+            return "TCP connection timed out"
+        return f"{self.where} did not answer the MQTT login within {seconds:g} s"
+
+    def _hint(self, error: ssl.SSLCertVerificationError) -> str:
+        if error.verify_code not in _UNKNOWN_AUTHORITY:
+            return ""
+        own = "is the configured ca the authority that signed it?"
+        return f"; {own if self._broker.ca else 'configure its ca'}"
+
+
+async def _prepared(broker: Broker) -> ssl.SSLContext:
+    try:
+        return await asyncio.to_thread(tls_context, broker)
+    except Refusal as refusal:
+        raise Permanent(refusal.message) from refusal

@@ -1,0 +1,238 @@
+"""HTTP requests with a body to one server, one at a time, and what it answers; on aiohttp."""
+
+import asyncio
+import io
+import math
+import re
+import socket
+import ssl
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from actors.connections import os_errors, retry_after
+from actors.connections.certificates import untrusted
+from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.connections.dialing import addresses
+from actors.connections.outflow import acknowledged
+
+T = TypeVar("T")
+
+TIMED_OUT = "Connection timed out"
+LONGEST = 3600.0
+"""Seconds after which a request ends although its bytes move."""
+STALE = 1.0
+"""Seconds without a request after which a server may be just closing the connection."""
+
+_READ = 65_536
+_SHOWN = 120
+_LOOK = 1.0  # seconds between two looks at whether bytes move
+_MARKUP = re.compile(
+    r"[\ufeff\s]*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script|meta)\b", re.I | re.S
+)
+_HTML = ("text/html", "application/xhtml+xml")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`body` is the beginning of it, without the secrets that may be in there; `media_type` is in lower case
+    and without parameters, empty where there is none."""
+
+    status: int
+    body: str
+    media_type: str = ""
+    retry_after: float = 0.0
+
+    @property
+    def is_page(self) -> bool:
+        """Something for people to read, such as a login: whatever its status, not from whom was asked."""
+        return self.media_type in _HTML or _MARKUP.match(self.body) is not None
+
+    @property
+    def text(self) -> str:
+        return f"HTTP {self.status}: {shown(self.body)}"
+
+
+def shown(text: str) -> str:
+    """The beginning of what a server says, on one line."""
+    return " ".join(text.split())[:_SHOWN]
+
+
+Requesting = Callable[[bytes, Mapping[str, str], str], Awaitable[aiohttp.ClientResponse]]
+"""Makes one request of a body, further headers and a method; it does not follow redirects."""
+
+
+class Site(msgspec.Struct, frozen=True):
+    """Who is asked, and how. `where` is the server in words; `secrets` are never repeated in an answer.
+    `requesting` says who makes the requests over a session, if a library of the server's own does."""
+
+    where: str
+    url: str
+    context: ssl.SSLContext
+    headers: dict[str, str]
+    params: dict[str, str] = {}
+    method: str = "POST"
+    secrets: tuple[str, ...] = ()
+    requesting: Callable[[aiohttp.ClientSession], Requesting] | None = None
+
+
+class Posting:
+    """One session, over one connection at a time; to be made, and closed, on the loop.
+
+    Nothing but the URL itself gets what is sent: redirects are not followed, and a proxy of the environment
+    is not used.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=1,
+                ssl=site.context,
+                resolver=_Resolver(),
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity", **site.headers},
+            trust_env=False,
+        )
+        self._request = self._plain if site.requesting is None else site.requesting(self._session)
+        self._answered_at = math.inf
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def ask(
+        self, body: bytes, silence: float, headers: Mapping[str, str] | None = None, method: str = ""
+    ) -> Answer:
+        """The answer to whatever was asked. Raises `Transient` or `Permanent` when there is none: after
+        `silence` seconds in which no byte has moved, or after `LONGEST` in all."""
+        where = self._site.where
+        try:
+            answer = await self._answered(body, silence, headers or {}, method or self._site.method)
+        except TimeoutError as error:
+            raise Transient(TIMED_OUT) from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise self._untrusted(error) from error
+        except aiohttp.ClientConnectorError as error:
+            raise Transient(f"{os_errors.reason(error.os_error)} ({where})") from error
+        except OSError as error:
+            raise Transient(f"{os_errors.reason(error)} ({where})") from error
+        except aiohttp.ServerDisconnectedError as error:
+            raise Transient(f"{where} closed the connection") from error
+        except aiohttp.ClientError as error:
+            raise Transient(f"{where} does not speak HTTP: {type(error).__name__}") from error
+        self._answered_at = _clock()
+        return answer
+
+    async def _answered(self, body: bytes, silence: float, headers: Mapping[str, str], method: str) -> Answer:
+        idle = _clock() - self._answered_at > STALE
+        try:
+            return await self._watched(self._exchange(body, headers, method), silence)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
+            if not idle or isinstance(error, aiohttp.ClientConnectorError):
+                raise
+        # It had closed the connection before it was asked.
+        return await self._watched(self._exchange(body, headers, method), silence)
+
+    async def _exchange(self, body: bytes, headers: Mapping[str, str], method: str) -> Answer:
+        async with await self._request(body, headers, method) as response:
+            begun = await _beginning(response)
+        text = begun.decode(errors="replace")
+        for secret in self._site.secrets:
+            text = text.replace(secret, "***")
+        return Answer(
+            response.status,
+            text or response.reason or "",
+            response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+            retry_after.seconds(response.headers),
+        )
+
+    async def _plain(self, body: bytes, headers: Mapping[str, str], method: str) -> aiohttp.ClientResponse:
+        site = self._site
+        return await self._session.request(
+            method,
+            site.url,
+            params=site.params,
+            # A stream, which aiohttp writes piece by piece.
+            data=io.BytesIO(body),
+            headers=headers,
+            allow_redirects=False,
+        )
+
+    async def _watched(self, call: Coroutine[Any, Any, T], silence: float) -> T:
+        """Raises `TimeoutError` when nothing has moved for that long; while the loop stands still nobody
+        counts."""
+        task = asyncio.ensure_future(call)
+        look = min(silence / 4, _LOOK)
+        quiet, looked = 0.0, _clock()
+        taken, ends = self._taken(), looked + LONGEST
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=look)
+                now = _clock()
+                quiet += min(now - looked, 2 * look)
+                looked = now
+                if (latest := self._taken()) != taken:
+                    quiet, taken = 0.0, latest
+                if not task.done() and (quiet >= silence or now > ends):
+                    raise TimeoutError
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        return made
+
+    def _taken(self) -> int:
+        """Bytes that the server's TCP has acknowledged, over all connections there are."""
+        return sum(acknowledged(each) for each in self._sockets)
+
+    def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> NoConnection:
+        cause = error.certificate_error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return untrusted(self._site.where, cause)
+        return Permanent(f"The certificate of {self._site.where} is not trusted: {cause}")
+
+
+class _Resolver(AbstractResolver):
+    """Names are resolved as for other connections."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=address[1],
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, address in await addresses(host, port)
+        ]
+
+    async def close(self) -> None: ...
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    while len(body) < _READ and (more := await response.content.read(_READ - len(body))):
+        body += more
+    return body
