@@ -1,6 +1,7 @@
 """What tests of the MQTT driver share: its owner."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from actors.publish.destinations import mqtt
 from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import Listener
 from actors.publish.destinations.mqtt_driver import MqttDriver
-from storage.outbox import OutboxRow
+from actors.publish.outbox import Entry
 
 
 class Owner(Listener):
@@ -32,7 +33,7 @@ class Owner(Listener):
         )
 
     def send(self, seq: int, topic: str, payload: bytes, **options: Any) -> None:
-        self.driver.send(OutboxRow(seq, topic, payload, 0, **options))
+        self.driver.send(Entry(seq, topic, payload, 0, time.monotonic(), **options))
 
     def delivered(self, seqs: list[int]) -> None:
         self.told.append(("delivered", seqs))

@@ -50,7 +50,8 @@ class Nobody(Listener):
 
 
 class Outgoing(Protocol):
-    """A payload to be sent. `seq` is the sender's own number, rising; `created_at` is Unix ms. `qos` (0 or 1)
+    """A payload to be sent. `seq` is the sender's own number, rising; `created_at` is Unix ms, `added`
+    monotonic seconds: when it came, or came back from disk. `qos` (0 or 1)
     and `retain` are MQTT's; other destinations disregard them."""
 
     @property
@@ -61,6 +62,8 @@ class Outgoing(Protocol):
     def payload(self) -> bytes: ...
     @property
     def created_at(self) -> int: ...
+    @property
+    def added(self) -> float: ...
     @property
     def qos(self) -> int: ...
     @property
@@ -89,11 +92,13 @@ class Driver(Connection):
 
 class Identity(msgspec.Struct, frozen=True):
     """Who connects. `connection` is the name that the connection goes by unless the configuration has
-    one; it is unique among the agent's connections. `cloud` is None while not provisioned."""
+    one; it is unique among the agent's connections. `cloud` is None while not provisioned. `ttl_ms` is how
+    long payloads are of use, None: for ever."""
 
     agent_uuid: str
     connection: str
     cloud: Cloud | None = None
+    ttl_ms: int | None = None
 
 
 def unlimited(_config: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Destination `mqtt`: publishes with QoS 1, over TCP, TLS or a websocket.
+"""Destination `mqtt`: publishes over TCP, TLS or a websocket.
 
 The library is imported by `mqtt_driver` alone, so that configuring costs no memory.
 """
@@ -9,6 +9,7 @@ from actors.publish.destinations import external
 from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.mqtt_config import SECRETS, Config, Given, check
+from actors.publish.destinations.mqtt_presence import Presence
 from actors.publish.destinations.mqtt_session import Session
 from actors.publish.formats import sparkplug
 from actors.publish.messages import DestinationTested
@@ -43,6 +44,8 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         lambda: login,
         listener,
         session=_session(config),
+        properties=config.user_properties,
+        ttl_ms=identity.ttl_ms,
         max_payload=config.max_payload,
         may_rename=True,
     )
@@ -50,7 +53,7 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
 
 def _session(config: Config) -> Session:
     if config.sparkplug is None:
-        return Session()
+        return Presence(config.will, config.birth)
     from actors.publish.destinations.mqtt_sparkplug import SparkplugSession
 
     return SparkplugSession(config.sparkplug, config.max_payload)
