@@ -1,19 +1,18 @@
 """What tests of the MQTT driver share: its owner."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
 import gmqtt
 from gmqtt.mqtt.constants import MQTTv311
+from outgoing import Handed
 
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt
 from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import Listener
 from actors.publish.destinations.mqtt_driver import MqttDriver
-from actors.publish.outbox import Entry
 
 
 class Owner(Listener):
@@ -33,7 +32,7 @@ class Owner(Listener):
         )
 
     def send(self, seq: int, topic: str, payload: bytes, **options: Any) -> None:
-        self.driver.send(Entry(seq, topic, payload, 0, time.monotonic(), **options))
+        self.driver.send(Handed(seq, topic, payload, **options))
 
     def delivered(self, seqs: list[int]) -> None:
         self.told.append(("delivered", seqs))

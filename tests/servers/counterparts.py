@@ -28,6 +28,7 @@ from servers.influxdb import InfluxDB, Point
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto
 from servers.relay import Relay
+from servers.webhook import WebhookReceiver
 
 Reading = tuple[str, int]
 """Endpoint, and the value of its metric `seq`."""
@@ -158,7 +159,10 @@ class Listener(Subscriber):
 
 def reading_in(payload: bytes) -> Reading:
     """That in a payload of format `tags`, or in one that becomes a Sparkplug node's."""
-    decoded = msgspec.json.decode(payload)
+    return reading_of(msgspec.json.decode(payload))
+
+
+def reading_of(decoded: dict[str, Any]) -> Reading:
     if "names" in decoded:
         return decoded["device"], decoded["values"][decoded["names"].index("seq")]
     found = {tag["name"]: tag["value"] for tag in decoded["tags"]}
@@ -395,6 +399,44 @@ class InfluxCounterpart(Counterpart):
         await asyncio.to_thread(self.server.start)
 
 
+class WebhookCounterpart(Counterpart):
+    type = "webhook"
+    spoilt_text = "this server takes no texts"
+    rejection = "no texts here"
+    poison_text = "this server fails over it"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.server = WebhookReceiver(batched=True)
+        self.server.refuse = self._refused
+
+    def _refused(self, document: dict[str, Any]) -> str | None:
+        text = {tag["name"]: tag.get("value") for tag in document["tags"]}.get("text")
+        if text == self.poison_text:
+            raise RuntimeError(self.poison_text)
+        return None if text is None else "no texts here"
+
+    def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{relay.port}/hooks/press%204?site=7"
+        return self.server.config_json(
+            url=url, **({} if right else {"headers": {"Authorization": "Bearer wrong"}})
+        )
+
+    @property
+    def received(self) -> list[Reading]:
+        return [reading_of(document) for document in self.server.documents]
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        await stack.enter_async_context(self.server)
+        return self.server.port
+
+    async def stop(self) -> None:
+        await self.server.stop()
+
+    async def start(self) -> None:
+        await self.server.start()
+
+
 COUNTERPARTS: dict[str, type[Counterpart]] = {
     each.name or each.type: each
     for each in (
@@ -402,6 +444,7 @@ COUNTERPARTS: dict[str, type[Counterpart]] = {
         MqttBroker,
         SparkplugHost,
         InfluxCounterpart,
+        WebhookCounterpart,
         AzureIotHub,
         AwsIotCore,
         GcpBroker,

@@ -35,7 +35,7 @@ def test_one_that_comes_back_every_five_seconds_is_recognised_and_left_alone_for
     assert life.doubts == [False] * 5 + [True] * 8
     assert life.pauses[:5] == [0.0] * 5
     assert life.pauses[5:] == sorted(life.pauses[5:])
-    assert (life.pauses[5], life.pauses[-1]) == (10.0, 300.0)
+    assert (life.pauses[5], life.pauses[-1]) == (10.0, 30.0)
     assert set(life.names) == {"agent-1"}
 
 
@@ -54,6 +54,12 @@ def test_a_broker_that_says_so_is_believed_at_once_however_long_it_lasted() -> N
     life = Life().lives(5.0, 3600.0, code=SESSION_TAKEN_OVER)
     assert life.doubts == [True, True]
     assert life.pauses == [10.0, 10.0]
+
+
+def test_a_link_that_breaks_often_within_moments_is_nobody_elses_doing() -> None:
+    life = Life().lives(*[0.3] * 60)
+    assert life.doubts == [False] * 60
+    assert life.pauses == [0.0] * 60
 
 
 def test_ends_that_something_sent_may_be_the_reason_of_are_nobody_elses_doing() -> None:

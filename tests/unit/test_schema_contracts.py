@@ -30,6 +30,13 @@ DESTINATIONS: dict[str, dict[str, Any]] = {
         "sparkplug": {"groupId": "g", "edgeNodeId": "n"},
     },
     "influxdb": {"url": "https://h", "org": "o", "bucket": "b", "token": "t"},
+    "webhook": {
+        "url": "https://h/hook",
+        "headers": {"Authorization": "Bearer t"},
+        "hmac": {"secret": "s"},
+        "cert": CERTIFICATE,
+        "key": KEY,
+    },
     "azure-iot": {"hostName": "h", "deviceId": "d", "auth": {"sharedAccessKey": "a2V5"}},
     "aws-iot": {"endpoint": "h", "auth": {"cert": CERTIFICATE, "key": KEY}},
     "gcp-iot": {"clientId": "projects/p/x", "auth": {"jwt": "a.b.c"}},
@@ -165,8 +172,10 @@ def wrong(annotation: Any) -> list[Any]:
         return ["a\0b"]
     if section(annotation) is not None:
         return [5, "x", True, [], [{}]]
-    found: list[Any] = [{}, {"a": 1}, object()]
     kinds = {get_origin(kind) or kind for kind, _ in members(annotation)}
+    if kinds == {dict}:
+        return [5, "x", True, [], [{}], object()]
+    found: list[Any] = [{}, {"a": 1}, object()]
     if not kinds & {list, tuple}:
         found += [[], ["x"]]
     if kinds <= {str, Literal}:

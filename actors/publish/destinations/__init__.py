@@ -12,7 +12,7 @@ from actors.publish.destinations.masks import unmasked
 from actors.publish.messages import DestinationTested
 from actors.system.failure import Refusal
 
-TYPES = ("iotistica", "mqtt", "influxdb", "azure-iot", "aws-iot", "gcp-iot")
+TYPES = ("iotistica", "mqtt", "influxdb", "webhook", "azure-iot", "aws-iot", "gcp-iot")
 ALIASES = {"azure": "azure-iot", "aws": "aws-iot", "gcp": "gcp-iot"}
 
 TEST_SECONDS = 9.0

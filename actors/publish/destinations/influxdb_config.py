@@ -1,58 +1,29 @@
 """The `config_json` of an InfluxDB destination (spec 02 section 8.3)."""
 
-import re
 import ssl
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from actors.connections.tls import client_context
+from actors.publish.destinations import http_url
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.fields import ROOT
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
-from conf.annotations import missing, reads
-from conf.fields import NUMERAL, Flag, Line, Pem, trimmed
-from conf.hosts import host_name
+from conf.annotations import allowed, missing, reads
+from conf.fields import NUMERAL, Flag, Line, Pem, filled, trimmed
+from conf.texts import has_controls
 
 SECRETS = ("token",)
+MAX_FIELD_TYPES = 1000
+MAX_FIELD_NAME = 1000
 MAX_MEASUREMENT = 1000
 """Bytes; a measurement and its tags together may have 65,535."""
 
 _TOPIC = "route_json.topic"
-
-
-def _url(value: Any) -> Any:
-    """Without a slash at its end. Errors do not repeat it: it may hold a password."""
-    if not isinstance(value, str):
-        return value
-    try:
-        parts = urlsplit(value)
-        usable = parts.port != 0 and not re.search(r"[\s\x00-\x1f\x7f\\]", value)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("is not a valid URL") from None
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("must begin with http:// or https://")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password; the token says who writes")
-    if parts.query or parts.fragment:
-        raise ValueError("must not have a query or fragment")
-    return f"{parts.scheme}://{_location(parts)}{parts.path.rstrip('/')}"
-
-
-def _location(parts: SplitResult) -> str:
-    """Host and port. Raises `ValueError` for a host that is none."""
-    try:
-        host = host_name(parts.hostname or "")
-    except ValueError as error:
-        raise ValueError(f"is not valid: its host {error}") from None
-    host = f"[{host}]" if ":" in host else host
-    return host if parts.port is None else f"{host}:{parts.port}"
 
 
 def _header(value: Any) -> Any:
@@ -64,7 +35,7 @@ def _header(value: Any) -> Any:
 class Given(msgspec.Struct, frozen=True, rename="camel"):
     """What clients send; times are in ms."""
 
-    url: Annotated[str, reads(trimmed, _url), missing("URL is required")]
+    url: Annotated[str, reads(trimmed, http_url.read_base), missing("URL is required")]
     token: Annotated[str, reads(trimmed, _header), missing("Token is required")]
     org: Annotated[Line, missing("Org is required")]
     bucket: Annotated[Line, missing("Bucket is required")]
@@ -74,6 +45,12 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     timeout: Annotated[int, Meta(ge=1, le=600_000), NUMERAL] = 10_000
     ca: Pem | None = None
     reject_unauthorized: Flag = True
+    gzip: Flag = False
+    field_types: Annotated[
+        dict[str, Literal["float", "integer", "string", "boolean"]],
+        reads(filled),
+        allowed("an object of float, integer, string or boolean by field"),
+    ] = {}
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -89,16 +66,12 @@ class Config(msgspec.Struct, frozen=True):
     timeout: float = 10.0
     ca: str | None = None
     reject_unauthorized: bool = True
-
-    @property
-    def where(self) -> str:
-        """The server's host and port."""
-        parts = urlsplit(self.url)
-        return parts.netloc if parts.port else f"{parts.netloc}:{443 if self.tls else 80}"
+    gzip: bool = False
+    field_types: dict[str, str] = {}
 
     @property
     def tls(self) -> bool:
-        return self.url.startswith("https:")
+        return http_url.is_tls(self.url)
 
 
 def check(config_json: dict[str, Any]) -> Config:
@@ -106,11 +79,22 @@ def check(config_json: dict[str, Any]) -> Config:
     given = checked(config_json, Given, ROOT)
     seconds = {"flush_interval": given.flush_interval / 1000, "timeout": given.timeout / 1000}
     config = Config(**{**msgspec.structs.asdict(given), **seconds})
+    _check_field_types(config.field_types)
     if config.ca is not None:
         if not config.tls:
             raise Refusal("ca has no effect without TLS; use an https:// URL", f"{ROOT}.ca")
         client_context(ca=config.ca)
     return config
+
+
+def _check_field_types(declared: dict[str, str]) -> None:
+    field = f"{ROOT}.fieldTypes"
+    if len(declared) > MAX_FIELD_TYPES:
+        raise Refusal(f"fieldTypes may name {MAX_FIELD_TYPES} fields", field)
+    for name in declared:
+        if not name.strip() or has_controls(name) or len(name) > MAX_FIELD_NAME:
+            what = f"1 to {MAX_FIELD_NAME} characters, no control characters"
+            raise Refusal(f"fieldTypes must name fields ({what})", field)
 
 
 def tls_context(config: Config) -> ssl.SSLContext:

@@ -8,21 +8,23 @@ from actors.system.failure import Refusal
 MASK = "********"
 
 # user:password@ in front of a host, with or without a scheme; a password may hold an @.
-_URL = re.compile(r"((?:[a-z][a-z0-9+.-]*://)?[^/:@]*:)([^/]*)(@.*)", re.IGNORECASE | re.DOTALL)
+_USER = re.compile(r"((?:[a-z][a-z0-9+.-]*://)?[^/:@]*:)([^/]*)(@.*)", re.IGNORECASE | re.DOTALL)
+_QUERY = re.compile(r"([^?]*\?)(.*)()", re.DOTALL)
 
 
 def masked(config: dict[str, Any], secrets: tuple[str, ...]) -> dict[str, Any]:
-    """A copy to show: every non-empty secret, and the password inside a URL, is `********`."""
+    """A copy to show: every non-empty secret, all that an object under a secret's key holds, and the password
+    and the query inside a URL are `********`."""
     return {key: _masked(key, value, secrets) for key, value in config.items()}
 
 
 def _masked(key: str, value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
-        return masked(value, secrets)
+        return masked(value, (*secrets, *value) if key in secrets else secrets)
     if key in secrets:
         return MASK if value not in (None, "") else value
-    password = _url_password(key, value)
-    return f"{password[1]}{MASK}{password[3]}" if password and password[2] else value
+    hidden = _in_url(key, value)
+    return f"{hidden[1]}{MASK}{hidden[3]}" if hidden and hidden[2] else value
 
 
 def unmasked(
@@ -39,24 +41,26 @@ def unmasked(
 
 def _unmasked(value: Any, stored: Any, key: str, secrets: tuple[str, ...], path: str) -> Any:
     if isinstance(value, dict):
-        return unmasked(value, stored if isinstance(stored, dict) else {}, secrets, path)
+        inside = (*secrets, *value) if key in secrets else secrets
+        return unmasked(value, stored if isinstance(stored, dict) else {}, inside, path)
     if key in secrets:
         if value != MASK:
             return value
         if stored in (None, "", MASK):
             raise Refusal(f"{path} is masked; send the secret itself", path)
         return stored
-    password = _url_password(key, value)
-    if not password or password[2] != MASK:
+    hidden = _in_url(key, value)
+    if not hidden or hidden[2] != MASK:
         return value
-    known = _url_password(key, stored)
-    if not known:
-        raise Refusal(f"The password in {path} is masked; send the password itself", path)
-    return f"{password[1]}{known[2]}{password[3]}"
+    known = _in_url(key, stored)
+    if not known or not known[2]:
+        what = "password" if hidden[3] else "query"
+        raise Refusal(f"The {what} in {path} is masked; send the {what} itself", path)
+    return f"{hidden[1]}{known[2]}{hidden[3]}"
 
 
-def _url_password(key: str, value: Any) -> re.Match[str] | None:
-    """Groups: up to the password, the password, from the @ on."""
+def _in_url(key: str, value: Any) -> re.Match[str] | None:
+    """What a URL holds of secrets; groups: what is in front, the secret, what is behind."""
     if not isinstance(value, str) or not key.lower().endswith("url"):
         return None
-    return _URL.fullmatch(value)
+    return _USER.fullmatch(value) or _QUERY.fullmatch(value)

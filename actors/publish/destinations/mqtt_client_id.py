@@ -11,9 +11,11 @@ QUICK_LOSSES = 3
 """So many ends in a row so soon are somebody else's doing (spec 02 section 8.2)."""
 SHORT_SECONDS = 60.0
 SHORT_LOSSES = 6
-"""And so many of connections that had been well are, too: the other one comes back after each of ours."""
+SHORT_SPAN = 20.0
+"""And so many of connections that had been well are, too, over so many seconds: the other one comes back
+after each of ours. A link that breaks a few times within moments is no such thing."""
 PAUSE = 10.0
-LONGEST_PAUSE = 300.0
+LONGEST_PAUSE = 30.0
 
 
 class ClientId:
@@ -26,6 +28,7 @@ class ClientId:
         self._suffix = ""
         self._quick = 0
         self._short = 0
+        self._short_since = self._short_for = 0.0
         self._told = False
         self._fights = 0
         self._in_vain = False
@@ -51,7 +54,7 @@ class ClientId:
     @property
     def is_shared(self) -> bool:
         """Whether somebody else seems to use it, too."""
-        return self._told or self._short >= SHORT_LOSSES
+        return self._told or (self._short >= SHORT_LOSSES and self._short_for >= SHORT_SPAN)
 
     @property
     def doubt(self) -> str:
@@ -81,6 +84,9 @@ class ClientId:
             self._told = True
         elif well and lived < SHORT_SECONDS:
             self._short += 1
+        if self._short <= 1:
+            self._short_since = now
+        self._short_for = now - self._short_since
         self._fights = self._fights + 1 if self.is_shared else 0
 
     def failed(self) -> None:

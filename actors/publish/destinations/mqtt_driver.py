@@ -182,9 +182,9 @@ class MqttDriver(Driver):
         if self._properties:
             properties["user_property"] = self._properties
         if self._ttl_ms is not None:
-            # Not by the clock of its stamp, which may be wrong: what expires too early is lost.
-            left = self._ttl_ms / 1000 - (_now() - message.added)
-            properties["message_expiry_interval"] = min(max(math.ceil(left), 1), _LONGEST_EXPIRY)
+            # What should have expired and did not is of an unknown age: what expires too early is lost.
+            left = self._ttl_ms - message.age_ms if message.age_ms < self._ttl_ms else self._ttl_ms
+            properties["message_expiry_interval"] = min(math.ceil(left / 1000), _LONGEST_EXPIRY)
         return properties
 
     def _pump(self) -> None:

@@ -8,22 +8,21 @@ import socket
 import ssl
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 
-from actors.connections import os_errors
-from actors.connections.connection import Permanent, Transient
+from actors.connections import os_errors, retry_after
+from actors.connections.certificates import untrusted
+from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.connections.dialing import addresses
 from actors.connections.outflow import acknowledged
 
 T = TypeVar("T")
 
 TIMED_OUT = "Connection timed out"
-MAX_RETRY_AFTER = 3600.0
-"""Seconds; a wrong clock, here or there, must not stop publishing for years."""
 LONGEST = 3600.0
 """Seconds after which a request ends although its bytes move."""
 STALE = 1.0
@@ -91,7 +90,13 @@ class Posting:
         self._site = site
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, ssl=site.context, socket_factory=self._socket),
+            connector=aiohttp.TCPConnector(
+                limit=1,
+                ssl=site.context,
+                resolver=_Resolver(),
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", **site.headers},
@@ -114,7 +119,7 @@ class Posting:
         except TimeoutError as error:
             raise Transient(TIMED_OUT) from error
         except aiohttp.ClientConnectorCertificateError as error:
-            raise Permanent(self._untrusted(error)) from error
+            raise self._untrusted(error) from error
         except aiohttp.ClientConnectorError as error:
             raise Transient(f"{os_errors.reason(error.os_error)} ({where})") from error
         except OSError as error:
@@ -146,7 +151,7 @@ class Posting:
             response.status,
             text or response.reason or "",
             response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-            _retry_after(response.headers.get("Retry-After")),
+            retry_after.seconds(response.headers),
         )
 
     async def _plain(self, body: bytes, headers: Mapping[str, str], method: str) -> aiohttp.ClientResponse:
@@ -194,10 +199,32 @@ class Posting:
         """Bytes that the server's TCP has acknowledged, over all connections there are."""
         return sum(acknowledged(each) for each in self._sockets)
 
-    def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> str:
+    def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> NoConnection:
         cause = error.certificate_error
-        why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
-        return f"The certificate of {self._site.where} is not trusted: {why}"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return untrusted(self._site.where, cause)
+        return Permanent(f"The certificate of {self._site.where} is not trusted: {cause}")
+
+
+class _Resolver(AbstractResolver):
+    """Names are resolved as for other connections."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=address[1],
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, address in await addresses(host, port)
+        ]
+
+    async def close(self) -> None: ...
 
 
 def _clock() -> float:
@@ -209,17 +236,3 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     while len(body) < _READ and (more := await response.content.read(_READ - len(body))):
         body += more
     return body
-
-
-def _retry_after(header: str | None) -> float:
-    """Seconds from now; the header has seconds or a date (RFC 9110 section 10.2.3)."""
-    if header is None:
-        return 0.0
-    if header.isascii() and header.isdigit():
-        return min(float(header), MAX_RETRY_AFTER)
-    try:
-        until = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)

@@ -24,7 +24,7 @@ class Format(msgspec.Struct, frozen=True):
     An `internal` format is a destination type's own: no subscription can ask for it. What is no `json` is
     never compressed and cannot tell events. A format with `addresses` has topics of its own: only
     destination types that say where its payloads go take it (`DestinationType.targets`). `device` is what
-    it calls the device of a source in topics.
+    it calls the device of a source in topics, `ended` what to publish when a source is no more, if anything.
     """
 
     name: str
@@ -34,3 +34,4 @@ class Format(msgspec.Struct, frozen=True):
     json: bool = True
     addresses: bool = False
     device: Callable[[Source], str] = own_name
+    ended: Callable[[Source], bytes] | None = None
