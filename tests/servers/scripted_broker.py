@@ -9,6 +9,7 @@ from servers.mosquitto import free_port
 
 _CONNECT = 0x10
 _PUBLISH = 0x30
+_SUBSCRIBE = 0x82
 _PINGREQ = 0xC0
 _BUFFER = 65_536
 _SLOW_BUFFER = 16_384
@@ -19,7 +20,8 @@ class ScriptedBroker:
     until `acknowledge()`. `reads` False also stops reading after CONNECT, as a dead peer does.
     With `slow` it takes some 300 kB a second. With `properties` it speaks MQTT 5, and these are in its
     answer to CONNECT. `client_ids` are those of the CONNECTs, `published` the packet identifiers of
-    messages, `unacknowledged` how many came without one, `pings` how many PINGREQs."""
+    messages, `unacknowledged` how many came without one, `pings` how many PINGREQs. `granted` is the answer
+    to a subscription, if any."""
 
     def __init__(
         self, code: int | None = 0, reads: bool = True, slow: bool = False, properties: bytes | None = None
@@ -30,6 +32,7 @@ class ScriptedBroker:
         self.published: list[int] = []
         self.unacknowledged = 0
         self.pings = 0
+        self.granted: int | None = None
         self.code = code
         self._properties = properties
         self._reads = reads
@@ -113,6 +116,8 @@ class ScriptedBroker:
                     return
                 if not self._reads:
                     await asyncio.Event().wait()
+            elif kind == _SUBSCRIBE and self.granted is not None:
+                writer.write(b"\x90\x03" + body[:2] + bytes([self.granted]))
             elif kind == _PINGREQ:
                 self.pings += 1
             elif kind & 0xF6 == _PUBLISH:
