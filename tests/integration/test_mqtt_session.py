@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from mqtt_owner import Owner, subscriber, to_port, until
 from servers.mosquitto import Mosquitto
+from servers.scripted_broker import ScriptedBroker
 
-from actors.connections.connection import Transient
+from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations.driver import Outgoing
 from actors.publish.destinations.mqtt_session import Message, Publish, Session
 from actors.system.failure import Refusal
@@ -109,7 +110,17 @@ async def test_what_a_session_can_make_nothing_of_is_rejected(broker: Mosquitto)
     await owner.driver.close()
 
 
-async def test_a_broker_that_refuses_a_subscription_is_not_connected_to(broker: Mosquitto):
+async def test_a_broker_that_refuses_a_subscription_is_not_connected_to():
+    async with ScriptedBroker() as broker:
+        broker.granted = 0x80
+        with pytest.raises(Permanent, match="The broker refuses a subscription to commands/#"):
+            await Owner(to_port(broker.port), session=Talking()).driver.connect()
+        broker.granted = None
+        with pytest.raises(Transient, match="did not answer"):
+            await Owner(to_port(broker.port), session=Talking(), connect_seconds=0.1).driver.connect()
+
+
+async def test_a_broker_that_hangs_up_over_a_subscription_is_said_to(broker: Mosquitto):
     session = Talking()
     session.subscriptions = ("commands/#/no-filter",)
     with pytest.raises(Transient, match="closed the connection instead of subscribing"):
