@@ -27,7 +27,7 @@ DESTINATIONS: dict[str, dict[str, Any]] = {
     "mqtt": {
         "brokerUrl": "ws://broker",
         "username": "u",
-        "sparkplug": {"groupId": "g", "edgeNodeId": "n"},
+        "sparkplug": {"groupId": "g", "edgeNodeId": "n", "primaryHostId": "h"},
     },
     "influxdb": {"url": "https://h", "org": "o", "bucket": "b", "token": "t"},
     "webhook": {

@@ -35,10 +35,11 @@ Name = Annotated[str, reads(trimmed, one_line, name)]
 
 class Sparkplug(msgspec.Struct, frozen=True, rename="camel"):
     """The node that the destination is to Sparkplug hosts; at a broker there is no other one of both
-    names."""
+    names. While the primary host is not online, readings wait."""
 
     group_id: Name
     edge_node_id: Name
+    primary_host_id: Name | None = None
 
 
 class Given(msgspec.Struct, frozen=True, rename="camel"):
