@@ -16,8 +16,7 @@ from wall_clock import YEAR, WallClock
 
 from actors.connections import deadlines, retry
 from actors.connections.connection import Permanent, Transient
-from actors.publish import ages, retiring, subscribing
-from actors.publish import destination as destination_module
+from actors.publish import ages, keeping, retiring, subscribing
 from actors.publish.destination import Destination
 from actors.publish.messages import (
     DestinationRemoved,
@@ -969,7 +968,7 @@ async def test_until_the_outbox_is_known_only_so_much_is_held_and_drops_are_coun
     rig.poll(99)
     await rig.until(lambda: sites["a"].payloads)
     room = 5.5 * len(sites["a"].payloads[0])
-    monkeypatch.setattr(destination_module, "HARD_BOUND", room / rig.limits.memory_bytes)
+    monkeypatch.setattr(keeping, "HARD_BOUND", room / rig.limits.memory_bytes)
     with rig.busy_store():
         rig.base.tell(rig.destination(id), Boom())
         await rig.until(lambda: rig.health(id) == "connected" and rig.node(id).restarts == 1)  # type: ignore[union-attr]

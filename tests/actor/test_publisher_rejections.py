@@ -9,7 +9,7 @@ from publishing_system import numbers_of
 
 from actors.connections import retry
 from actors.publish import pace, quarantine, suspicion
-from actors.publish.destination import ForgetDeadLetters
+from actors.publish.keeping import ForgetDeadLetters
 from actors.publish.messages import (
     Cloud,
     DeadLettersListed,

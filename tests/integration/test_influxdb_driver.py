@@ -684,16 +684,26 @@ def test_all_of_it_works_on_uvloop(secure: tuple[InfluxDB, Authority]) -> None:
         runner.run(scenario())
 
 
+@pytest.mark.parametrize("gzip", [False, True])
 @pytest.mark.parametrize(("precision", "granularity"), [("ms", 1), ("s", 1000), ("us", 1), ("ns", 1)])
 async def test_another_database_understands_the_points(
-    tmp_path: Path, precision: str, granularity: int
+    tmp_path: Path, precision: str, granularity: int, gzip: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("actors.publish.destinations.gzip_bodies.SMALLEST", 1)
     points = (DataPoint("oil temp"), DataPoint("running"), DataPoint("bad"), DataPoint("a,b=c"))
     source = Source("e", "line 1,a=b", "modbus", "d", r"press\4 °C", points, ())
     times = [MS, MS + 1500, MS + 3001]
     with VictoriaMetrics(tmp_path) as database:
         owner = InfluxOwner(
-            {"url": database.url, "org": "o", "bucket": "b", "token": "t", "precision": precision, **SOON}
+            {
+                "url": database.url,
+                "org": "o",
+                "bucket": "b",
+                "token": "t",
+                "precision": precision,
+                "gzip": gzip,
+                **SOON,
+            }
         )
         await owner.driver.connect()
         for seq, ms in enumerate(times):
@@ -711,3 +721,117 @@ async def test_another_database_understands_the_points(
         "hall 1_running": (labels, [1, 1, 1], told),
         "hall 1_a,b=c": (labels, [0, 1, 2], told),
     }
+
+
+# Types of fields
+
+
+async def test_fields_have_the_types_declared_and_what_does_not_fit_is_left_out(server: InfluxDB) -> None:
+    types = {"parts": "integer", "is_*": "boolean", "code": "string", "temp": "float"}
+    owner = await connected(server, fieldTypes=types)
+    owner.send_fields(1, b'parts=412,is_on=1,code=7,temp=61,other="x"')
+    owner.send_fields(2, b'parts=412.5,is_on=true,code="A",temp=61.5')
+    owner.send_fields(3, b"parts=413.5,is_on=0")
+    owner.send_fields(4, b"parts=414.5")
+    owner.send_fields(5, b"parts=415.0")
+    await until(lambda: owner.done == [1, 2, 3, 5] and owner.dead == [4])
+    assert [point.fields for point in server.points] == [
+        {"parts": 412, "is_on": True, "code": "7", "temp": 61.0, "other": "x"},
+        {"is_on": True, "code": "A", "temp": 61.5},
+        {"is_on": False},
+        {"parts": 415},
+    ]
+    assert {type(point.fields.get("parts")) for point in server.points} == {int, type(None)}
+    assert owner.parts == [(2, b"device=press parts=412.5 %d" % (MS + 2), WHY)]
+    assert owner.refused == [([4], WHY)]
+    await owner.driver.close()
+
+
+WHY = "parts is declared integer and does not fit"
+
+
+async def test_a_declared_type_that_the_server_has_otherwise_is_a_conflict_like_any(server: InfluxDB) -> None:
+    owner = await connected(server)
+    owner.send_fields(1, b"parts=1,n=1")
+    await until(lambda: owner.done == [1])
+    await owner.driver.close()
+    owner = await connected(server, fieldTypes={"parts": "integer"})
+    for seq in (2, 3):
+        owner.send_fields(seq, b"parts=2,n=2")
+        await until(lambda seq=seq: seq in owner.done)
+    assert [point.fields for point in server.points][1:] == [{"n": 2}] * 2
+    [(seq, part, reason)] = owner.parts
+    assert (seq, part) == (2, b"device=press parts=2i %d" % (MS + 2))
+    assert "field type conflict" in reason
+    await owner.driver.close()
+
+
+# Gzip
+
+
+async def test_bodies_are_packed_on_demand(server: InfluxDB) -> None:
+    owner = await connected(server, gzip=True)
+    owner.send(*range(500))
+    await until(lambda: len(owner.done) == 500)
+    assert numbers(server.points) == list(range(500))
+    assert server.packed == 1
+    owner.send(500)
+    await until(lambda: len(owner.done) == 501)
+    assert server.packed == 1, "a small one is not worth it"
+    await owner.driver.close()
+    owner = await connected(server)
+    owner.send(*range(500))
+    await until(lambda: len(owner.done) == 500)
+    assert server.packed == 1
+    await owner.driver.close()
+
+
+@pytest.mark.parametrize("status", [400, 415, 422, 501])
+async def test_a_server_that_refuses_gzip_gets_points_as_they_are(
+    server: InfluxDB, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.gzip_refusal = status
+    owner = await connected(server, gzip=True)
+    for first in range(0, 500, 100):
+        owner.send(*range(first, first + 100))
+        await until(lambda first=first: len(owner.done) == first + 100)
+    assert len(server.writes) == 5 + 1
+    assert numbers(server.points) == list(range(500))
+    assert caplog.text.count("does not take gzip") == 1
+    assert owner.losses == owner.refused == []
+    await owner.driver.close()
+
+
+async def test_a_refused_point_does_not_end_gzip(server: InfluxDB) -> None:
+    owner = await connected(server, gzip=True)
+    server.refuse_line = lambda point: "too old" if point.fields["n"] == 7 else None
+    owner.send(*range(200))
+    await until(lambda: len(owner.done) == 199)
+    assert owner.dead == [7]
+    packed = server.packed
+    owner.send(*range(200, 300))
+    await until(lambda: len(owner.done) == 299)
+    assert server.packed == packed + 1
+    await owner.driver.close()
+
+
+async def test_a_server_in_trouble_is_not_one_that_refuses_gzip(server: InfluxDB) -> None:
+    owner = await connected(server, gzip=True)
+    for status in (500, 503):
+        server.script = [Reply(status)]
+        owner.send(*range(100))
+        losses = len(owner.losses)
+        await until(lambda seen=losses: len(owner.losses) > seen)
+        await owner.driver.connect()
+    owner.send(*range(100))
+    await until(lambda: len(owner.done) == 100)
+    assert all("Content-Encoding" in request.headers for request in server.writes)
+    await owner.driver.close()
+
+
+async def test_a_large_body_is_packed_off_the_loop(server: InfluxDB) -> None:
+    owner = await connected(server, gzip=True, batchSize=5000)
+    owner.send(*range(5000))
+    await until(lambda: len(owner.done) == 5000)
+    assert numbers(server.points) == list(range(5000))
+    await owner.driver.close()

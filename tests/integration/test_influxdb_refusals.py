@@ -275,8 +275,9 @@ async def test_a_refused_series_holds_the_others_up_once(server: InfluxDB) -> No
 # A real one
 
 
-async def test_a_real_server_gets_all_that_it_can_take(real: InfluxDB1) -> None:
-    owner = InfluxOwner(real.config_json(**SOON))
+@pytest.mark.parametrize("gzip", [False, True])
+async def test_a_real_server_gets_all_that_it_can_take(real: InfluxDB1, gzip: bool) -> None:
+    owner = InfluxOwner(real.config_json(gzip=gzip, **SOON))
     await owner.driver.connect()
     owner.send_fields(0, b"a=1,b=2,c=3")
     await until(lambda: owner.done == [0])
@@ -299,6 +300,20 @@ async def test_a_real_server_gets_all_that_it_can_take(real: InfluxDB1) -> None:
         owner.send_fields(seq, b'a=1,b="x",c=3', device=f"d{seq % 5}")
     await until(lambda: len(owner.done) + len(owner.dead) == 80)
     assert real.requests - before <= 4
+    await owner.driver.close()
+
+
+async def test_a_real_server_keeps_integers(real: InfluxDB1) -> None:
+    owner = InfluxOwner(real.config_json(fieldTypes={"parts": "integer", "on": "boolean"}, **SOON))
+    await owner.driver.connect()
+    owner.send_fields(0, b"parts=9007199254740993,on=1,temp=5")
+    await until(lambda: owner.done == [0])
+    assert sorted(await real.query("SHOW FIELD KEYS")) == [
+        ["on", "boolean"],
+        ["parts", "integer"],
+        ["temp", "float"],
+    ]
+    assert await real.query("SELECT parts, temp FROM line1") == [[MS, 9007199254740993, 5]]
     await owner.driver.close()
 
 

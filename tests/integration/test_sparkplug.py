@@ -14,6 +14,7 @@ from servers.mosquitto import Mosquitto
 from servers.relay import Relay
 from servers.sparkplug_host import GROUP, NODE, Host, Listening
 
+from actors.publish.ages import Ages
 from actors.publish.destinations import mqtt_config, mqtt_driver, mqtt_sparkplug
 from actors.publish.destinations.broker import Broker, Login
 from actors.publish.destinations.mqtt_driver import MqttDriver
@@ -28,7 +29,6 @@ from actors.publish.messages import (
 from actors.publish.sparkplug.node import LATE_MS
 from actors.readings.batch import Batch
 from actors.readings.messages import ForgetSource
-from storage import timestamps
 
 OFFLINE = "DEVICE_OFFLINE"
 LINES = ("line-1", "line-2", "line-3")
@@ -152,7 +152,7 @@ async def test_an_outage_leaves_a_history_and_devices_as_they_are(
     rig.poll_lines(*range(1, 40))
     rig.read("pump", speed=7)
     await rig.until(lambda: len(rig.stored_payloads(id)) == 3 * 39 + 1)
-    monkeypatch.setattr(mqtt_sparkplug, "unix_ms", lambda: timestamps.unix_ms() + 2 * LATE_MS)
+    monkeypatch.setattr(Ages, "age_ms", lambda *_: 2 * LATE_MS)
     await rig.relay.admit()
     await rig.until(lambda: rig.host.data("pump", "speed"))
     assert {one.historical for one in rig.host.seen if not one.birth and one.value not in (0, 40)} == {True}
@@ -373,8 +373,8 @@ def state(rig: Rig, online: bool, timestamp: int) -> None:
 
 async def test_readings_wait_while_the_primary_host_is_offline(rig: Rig) -> None:
     """https://github.com/thomassorensen2650/node-red-contrib-mqtt-sparkplug-plus/issues/65,
-    https://github.com/thomassorensen2650/node-red-contrib-mqtt-sparkplug-plus/issues/61 (what came while the host
-    was away is lost, but for one)"""
+    https://github.com/thomassorensen2650/node-red-contrib-mqtt-sparkplug-plus/issues/61 (what came while the
+    host was away is lost, but for one)"""
     id = await rig.add(sparkplug=PRIMARY)
     rig.poll_lines(*range(10))
     await rig.until(lambda: len(rig.stored_payloads(id)) == 30)

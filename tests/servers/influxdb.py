@@ -87,7 +87,8 @@ class InfluxDB:
     `refuse_line` says why a line is to be dropped, the others of its request being written; `max_body`
     is in bytes; `empty` False refuses a write of nothing as version 2.0 does. A field keeps the type that
     it was first written with; `refusals` is how it says of what another type is. `partial_status` is
-    that of other partial writes.
+    that of other partial writes. `gzip_refusal` is the status for a body in gzip, 0 to take it; `packed`
+    counts those taken.
     """
 
     def __init__(self, org: str = ORG, bucket: str = BUCKET, token: str = TOKEN, tls: Any = None) -> None:
@@ -101,6 +102,8 @@ class InfluxDB:
         self.refuse_line: Callable[[Point], str | None] = lambda _: None
         self.max_body = 50_000_000
         self.empty = True
+        self.gzip_refusal = 0
+        self.packed = 0
         self.refusals = Refusals.LATE_2
         self.partial_status = 422
         self._types: dict[tuple[str, str], type] = {}
@@ -220,7 +223,9 @@ class InfluxDB:
         if request.headers.get("Content-Type", "").partition(";")[0] != "text/plain":
             raise _Refused(400, "invalid", "the body must be text/plain")
         if "Content-Encoding" in request.headers:
-            raise _Refused(400, "invalid", "unexpected Content-Encoding")
+            if self.gzip_refusal or request.headers["Content-Encoding"] != "gzip":
+                raise _Refused(self.gzip_refusal or 400, "invalid", "unexpected Content-Encoding")
+            self.packed += 1
 
     def _write(self, request: Request) -> None:
         if not request.lines and not self.empty:

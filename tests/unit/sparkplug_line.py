@@ -61,7 +61,7 @@ class Line:
     ) -> Sending:
         self.seq += 1
         sending = self.node.data(
-            self.seq if seq is None else seq, self.payload(device, readings, at), NOW - age, NOW
+            self.seq if seq is None else seq, self.payload(device, readings, at), age, NOW
         )
         self.tell(*sending.messages)
         return sending

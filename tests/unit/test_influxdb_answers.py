@@ -74,6 +74,7 @@ def test_what_is_not_understood_names_nothing(body: str) -> None:
         (403, {"message": "insufficient permissions for write"}, False),
         (500, {"error": "partial write"}, False),
         (500, {"error": "unexpected error writing points to database: timeout"}, False),
+        (401, {"error": "unable to parse authentication credentials"}, False),
         (429, {"message": "limit exceeded"}, False),
         (415, "no gzip here", False),
     ],

@@ -32,10 +32,23 @@ def test_everything_can_be_given() -> None:
             "timeout": 2500,
             "rejectUnauthorized": False,
             "ca": ca.replace("\n", "\\n"),
+            "gzip": True,
+            "fieldTypes": {"parts": "integer", "is_*": "boolean"},
         }
     )
     assert config == Config(
-        "https://influx.example/db", "plant", "raw", "s3cret", "ns", 200, 1.0, 2.5, ca, False
+        url="https://influx.example/db",
+        org="plant",
+        bucket="raw",
+        token="s3cret",
+        precision="ns",
+        batch_size=200,
+        flush_interval=1.0,
+        timeout=2.5,
+        ca=ca,
+        reject_unauthorized=False,
+        gzip=True,
+        field_types={"parts": "integer", "is_*": "boolean"},
     )
 
 
@@ -92,12 +105,20 @@ def test_what_is_missing_is_named_in_order(config_json: dict[str, Any], message:
         ("timeout", 0),
         ("rejectUnauthorized", "no"),
         ("ca", "secret"),
+        ("gzip", "yes"),
+        ("fieldTypes", ["integer"]),
+        ("fieldTypes", {"": "integer"}),
+        ("fieldTypes", {"a\nb": "integer"}),
+        ("fieldTypes", {"s" * 1001: "integer"}),
+        ("fieldTypes", {f"{number}": "float" for number in range(1001)}),
+        ("fieldTypes", {"a": "int"}),
+        ("fieldTypes", {"a": None}),
     ],
 )
 def test_a_refusal_names_the_field_and_no_secret(key: str, value: Any) -> None:
     with pytest.raises(Refusal) as refused:
         check({**GIVEN, "url": "https://h", key: value})
-    assert refused.value.field == f"config_json.{key}"
+    assert refused.value.field.partition("[")[0] == f"config_json.{key}"
     assert "sec" not in refused.value.message
 
 

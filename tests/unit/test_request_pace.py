@@ -24,7 +24,7 @@ def test_what_failed_is_halved_down_to_a_single_payload() -> None:
     sizes = []
     for _ in range(12):
         sizes.append(pace.count)
-        pace.failed(pace.count, 0.0, silent=True)
+        pace.failed(pace.count, 0.0, silent=100)
     assert sizes == [1000, 500, 250, 125, 62, 31, 15, 7, 3, 1, 1, 1]
 
 
@@ -67,12 +67,13 @@ def test_small_requests_say_nothing_of_large_ones() -> None:
     assert pace.count == 500
 
 
-def test_a_single_payload_gets_more_and_more_time_and_then_less_again() -> None:
+def test_a_single_large_payload_gets_more_and_more_time_and_then_less_again() -> None:
     pace = RequestPace(1, 10)
     for _ in range(10):
-        pace.failed(1, 0.0, silent=True)
+        pace.failed(1, 0.0, silent=1_000_000)
     assert pace.silence == 600
     pace.failed(1, 0.0)
+    pace.failed(1, 0.0, silent=0)
     assert pace.silence == 600
     for _ in range(30):
         pace.succeeded(1, 100.0, 0.0)
@@ -82,7 +83,13 @@ def test_a_single_payload_gets_more_and_more_time_and_then_less_again() -> None:
     assert pace.silence == 10
 
 
-def test_a_time_limit_beyond_the_longest_is_kept() -> None:
-    pace = RequestPace(1, 700)
-    pace.failed(1, 0.0, silent=True)
-    assert pace.silence == 700
+@pytest.mark.parametrize(
+    ("timeout", "size", "most"), [(0.001, 0, 10), (10, 200, 10), (700, 10**9, 700), (1, 5000, 20)]
+)
+def test_a_server_that_hangs_is_not_waited_for_longer_than_sizes_call_for(
+    timeout: float, size: int, most: float
+) -> None:
+    pace = RequestPace(1, timeout)
+    for _ in range(30):
+        pace.failed(1, 0.0, silent=size)
+    assert pace.silence == most

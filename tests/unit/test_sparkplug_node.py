@@ -248,7 +248,7 @@ def test_units_are_told_at_births(line: Line) -> None:
     batch = Batch(source, POLLED, [1.0, 2], None, {})
     payload = encode("sparkplug", "json", [(batch, None)], MessageIds("agent"))
     assert payload is not None
-    birth, data = line.node.data(1, payload, NOW, NOW).messages
+    birth, data = line.node.data(1, payload, 0, NOW).messages
     line.tell(birth, data)
     first, second = Payload.FromString(birth.payload).metrics
     units = dict(zip(first.properties.keys, first.properties.values, strict=True))
@@ -472,7 +472,7 @@ def test_the_data_of_a_device_whose_birth_is_too_large_is_refused_and_no_other_s
     ],
 )
 def test_what_is_no_payload_of_this_format_is_refused(line: Line, payload: bytes) -> None:
-    sending = line.node.data(1, payload, NOW, NOW)
+    sending = line.node.data(1, payload, 0, NOW)
     assert sending.messages == []
     assert sending.refused is not None
 

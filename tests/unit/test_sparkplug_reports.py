@@ -83,7 +83,7 @@ def test_history_from_before_a_birth_goes_by_the_aliases_of_that_birth(line: Lin
     line.poll(parts=9)
     line.be_born()
     for seq, payload in enumerate(stored, 2):
-        line.tell(*line.node.data(seq, payload, NOW - LATE_MS - 1, NOW).messages)
+        line.tell(*line.node.data(seq, payload, LATE_MS + 1, NOW).messages)
     assert line.host.data("press", "old") == [0, 1, 2]
     assert line.host.data("press", "parts") == [9, 0, 1, 2]
 

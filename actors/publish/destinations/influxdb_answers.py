@@ -11,6 +11,8 @@ import msgspec
 from actors.publish.destinations.posting import Answer, shown
 
 _ABOUT_CONTENT = (400, 413, 422)
+# Of these the sentence is about something else: 1.x cannot "parse authentication credentials".
+_NEVER_ABOUT_CONTENT = (401, 404, 407, 408, 429)
 _CONTENT = re.compile(
     r"\bdropped=\d|field type conflict|unable to parse|failed to parse line protocol|invalid column type"
     r"|partial write of line protocol|unable to insert type|(beyond|outside)\b.{0,40}\bretention"
@@ -71,7 +73,7 @@ def refuses_content(answer: Answer) -> bool:
     """It is about what was to be written, not about the access or the server."""
     if answer.status == 413:
         return True
-    if answer.is_page:
+    if answer.is_page or answer.status in _NEVER_ABOUT_CONTENT:
         return False
     if answer.status == 201:
         return bool(_error(answer).message)

@@ -13,10 +13,13 @@ from actors.publish.destinations.fields import ROOT
 from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
-from conf.annotations import missing, reads
-from conf.fields import NUMERAL, Flag, Line, Pem, trimmed
+from conf.annotations import allowed, missing, reads
+from conf.fields import NUMERAL, Flag, Line, Pem, filled, trimmed
+from conf.texts import has_controls
 
 SECRETS = ("token",)
+MAX_FIELD_TYPES = 1000
+MAX_FIELD_NAME = 1000
 MAX_MEASUREMENT = 1000
 """Bytes; a measurement and its tags together may have 65,535."""
 
@@ -42,6 +45,12 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     timeout: Annotated[int, Meta(ge=1, le=600_000), NUMERAL] = 10_000
     ca: Pem | None = None
     reject_unauthorized: Flag = True
+    gzip: Flag = False
+    field_types: Annotated[
+        dict[str, Literal["float", "integer", "string", "boolean"]],
+        reads(filled),
+        allowed("an object of float, integer, string or boolean by field"),
+    ] = {}
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -57,6 +66,8 @@ class Config(msgspec.Struct, frozen=True):
     timeout: float = 10.0
     ca: str | None = None
     reject_unauthorized: bool = True
+    gzip: bool = False
+    field_types: dict[str, str] = {}
 
     @property
     def tls(self) -> bool:
@@ -68,11 +79,22 @@ def check(config_json: dict[str, Any]) -> Config:
     given = checked(config_json, Given, ROOT)
     seconds = {"flush_interval": given.flush_interval / 1000, "timeout": given.timeout / 1000}
     config = Config(**{**msgspec.structs.asdict(given), **seconds})
+    _check_field_types(config.field_types)
     if config.ca is not None:
         if not config.tls:
             raise Refusal("ca has no effect without TLS; use an https:// URL", f"{ROOT}.ca")
         client_context(ca=config.ca)
     return config
+
+
+def _check_field_types(declared: dict[str, str]) -> None:
+    field = f"{ROOT}.fieldTypes"
+    if len(declared) > MAX_FIELD_TYPES:
+        raise Refusal(f"fieldTypes may name {MAX_FIELD_TYPES} fields", field)
+    for name in declared:
+        if not name.strip() or has_controls(name) or len(name) > MAX_FIELD_NAME:
+            what = f"1 to {MAX_FIELD_NAME} characters, no control characters"
+            raise Refusal(f"fieldTypes must name fields ({what})", field)
 
 
 def tls_context(config: Config) -> ssl.SSLContext:

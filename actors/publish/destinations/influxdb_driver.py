@@ -10,13 +10,15 @@ import msgspec
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import influxdb_answers as answers
 from actors.publish.destinations.driver import Listener, Outgoing
+from actors.publish.destinations.field_types import FieldTypes, fitted
+from actors.publish.destinations.gzip_bodies import Gzip
 from actors.publish.destinations.http_url import where
 from actors.publish.destinations.influxdb_config import Config, tls_context
 from actors.publish.destinations.influxdb_requests import requesting
 from actors.publish.destinations.line_fields import kind_of, name_of, series_of, take_apart
 from actors.publish.destinations.posting import Answer, Posting, Site
 from actors.publish.destinations.posting_driver import PostingDriver, halves
-from actors.publish.destinations.refused_fields import Key, RefusedFields
+from actors.publish.destinations.refused_fields import Key, Out, RefusedFields
 from actors.publish.destinations.request_pace import RequestPace
 from actors.publish.formats.line_protocol import measurement
 
@@ -33,7 +35,7 @@ class Line(msgspec.Struct, gc=False):
     seq: int
     measurement: str
     payload: bytes
-    out: dict[bytes, bytes] = {}
+    out: dict[bytes, Out] = {}
     tried: list[Key] = []
 
 
@@ -52,6 +54,8 @@ class InfluxDriver(PostingDriver[Line]):
         self._config = config
         self._refused = RefusedFields(self._back)
         self._suspects: dict[bytes, None] = {}
+        self._types = FieldTypes(config.field_types)
+        self._gzip = Gzip(config.gzip)
         self._accessible = False
 
     async def check_access(self, posting: Posting) -> None:
@@ -80,26 +84,50 @@ class InfluxDriver(PostingDriver[Line]):
             self.listener.rejected([message.seq], "The payload is not line protocol")
             return None
         line = Line(message.seq, message.topic, message.payload)
-        return line if not self._refused or self._sifted(line, now) else None
+        return line if not (self._types or self._refused) or self._sifted(line, now) else None
 
     def _sifted(self, line: Line, now: float) -> bool:
-        """Leave out what is known to be refused; False when nothing is left, which is told."""
+        """Give fields their types, and leave out what does not fit or is known to be refused; False when
+        nothing is left, which is told."""
         taken = take_apart(line.payload)
         if taken is None:
             return True
-        kept, line.out, line.tried = self._refused.sift(line.measurement, taken.fields, now)
+        typed = self._typed(line, taken.fields, now) if self._types else taken.fields
+        kept, out, line.tried = self._refused.sift(line.measurement, typed, now)
+        line.out |= out
         if not kept:
-            self.listener.rejected(
-                [line.seq], self._refused.reason(_key(line, *next(iter(line.out.items()))))
-            )
+            [first, *_] = line.out.values()
+            self.listener.rejected([line.seq], self._refused.reason(first.key))
             return False
-        if line.out:
+        if kept is not taken.fields:
             line.payload = taken.payload(kept)
         return True
 
+    def _typed(self, line: Line, fields: dict[bytes, bytes], now: float) -> dict[bytes, bytes]:
+        """The fields in the types declared; those that have another are left out."""
+        typed = {}
+        for name, value in fields.items():
+            kind = self._types.of(name)
+            fitting = value if kind is None else fitted(value, kind)
+            if fitting is None:
+                key = line.measurement, name, f"no {kind}"
+                self._refused.refuse(key, f"{name_of(name)} is declared {kind} and does not fit", now)
+                line.out[name] = Out(value, key)
+            else:
+                typed[name] = fitting
+        return typed
+
     async def post(self, posting: Posting, part: list[Line]) -> Answer:
         body = b"\n".join([self._complete(line) for line in part])
-        return await self.ask(posting, body, len(part), {})
+        packed = await self._gzip.packed(body)
+        if packed is not None:
+            answer = await self.ask(posting, packed, len(part), {"Content-Encoding": "gzip"})
+            if not self._gzip.refused(answer.status, answers.written(answer)):
+                return answer
+        answer = await self.ask(posting, body, len(part), {})
+        if packed is not None and self._gzip.plain(answers.written(answer)):
+            _log.warning("%s does not take gzip; it gets points as they are", self._site.where)
+        return answer
 
     def _complete(self, line: Line) -> bytes:
         point, _, ms = line.payload.rpartition(b" ")
@@ -142,8 +170,8 @@ class InfluxDriver(PostingDriver[Line]):
 
     def _tell(self, line: Line) -> None:
         """Of what was left out, unless somebody has been told of such before."""
-        reasons = {name: self._refused.leave_out(_key(line, name, value)) for name, value in line.out.items()}
-        told = {name: line.out[name] for name, reason in reasons.items() if reason is not None}
+        reasons = {name: self._refused.leave_out(out.key) for name, out in line.out.items()}
+        told = {name: line.out[name].value for name, reason in reasons.items() if reason is not None}
         taken = take_apart(line.payload)
         if told and taken is not None:
             reason = next(reason for reason in reasons.values() if reason is not None)
@@ -164,14 +192,13 @@ class InfluxDriver(PostingDriver[Line]):
         if taken is None:
             return False
         out = {
-            name: value
+            name: Out(value, (line.measurement, name, conflict.kind))
             for name, value in taken.fields.items()
             if name_of(name) == conflict.field and kind_of(value) == conflict.kind
         }
-        for name, value in out.items():
-            key = _key(line, name, value)
-            self._refused.refuse(key, reason, monotonic())
-            line.tried = [each for each in line.tried if each != key]
+        for each in out.values():
+            self._refused.refuse(each.key, reason, monotonic())
+            line.tried = [key for key in line.tried if key != each.key]
         line.out = line.out | out
         line.payload = taken.payload({name: v for name, v in taken.fields.items() if name not in out})
         return bool(out)
@@ -197,10 +224,6 @@ class InfluxDriver(PostingDriver[Line]):
             measured,
             left_out,
         )
-
-
-def _key(line: Line, name: bytes, value: bytes) -> Key:
-    return line.measurement, name, kind_of(value)
 
 
 def site_of(config: Config) -> Site:

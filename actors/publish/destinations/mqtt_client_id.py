@@ -12,8 +12,8 @@ QUICK_LOSSES = 3
 SHORT_SECONDS = 60.0
 SHORT_LOSSES = 6
 SHORT_SPAN = 20.0
-"""And so many of connections that had been well are, too, over so many seconds: the other one comes back after
-each of ours. A link that breaks a few times within moments is no such thing."""
+"""And so many of connections that had been well are, too, over so many seconds: the other one comes back
+after each of ours. A link that breaks a few times within moments is no such thing."""
 PAUSE = 10.0
 LONGEST_PAUSE = 30.0
 

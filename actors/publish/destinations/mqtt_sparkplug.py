@@ -89,7 +89,7 @@ class SparkplugSession(Session):
     def outgoing(self, message: Outgoing) -> tuple[str, bytes] | None:
         if not sparkplug.is_stored(message.payload):
             return message.topic, message.payload
-        sending = self._node.data(message.seq, message.payload, message.created_at, unix_ms())
+        sending = self._node.data(message.seq, message.payload, message.age_ms, unix_ms())
         refused = self._tell(sending.messages) or sending.refused
         self._go_on()
         if refused is not None:

@@ -77,20 +77,22 @@ class PostingDriver(Driver, Generic[P]):
 
     async def ask(self, posting: Posting, body: bytes, count: int, headers: dict[str, str]) -> Answer:
         """Send a body that holds so many payloads; how that goes says how large the next may be."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = _clock()
         try:
             answer = await posting.ask(body, self.pace.silence, headers)
         except Transient:
-            now = clock()
-            self.pace.failed(count, now, silent=now - began >= self.pace.silence)
+            self._failed(began, count, len(body))
             raise
-        now = clock()
+        now = _clock()
         if answer.status == 413:
             self.pace.failed(count, now)
         else:
             self.pace.succeeded(count, now - began, now)
         return answer
+
+    def _failed(self, began: float, count: int, size: int) -> None:
+        now = _clock()
+        self.pace.failed(count, now, silent=size if now - began >= self.pace.silence else None)
 
     # The connection
 
@@ -112,18 +114,16 @@ class PostingDriver(Driver, Generic[P]):
             self._running = asyncio.create_task(self._run(posting, session.pop_all()))
 
     async def _reach(self, posting: Posting) -> None:
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = _clock()
         try:
             await self.check_access(posting)
         except Transient:
-            now = clock()
-            self.pace.failed(1, now, silent=now - began >= self.pace.silence)
+            self._failed(began, 1, 0)
             raise
 
     def send(self, message: Outgoing) -> None:
         if not self._waiting:
-            self._first_at = asyncio.get_running_loop().time()
+            self._first_at = _clock()
             self._some.set()
         self._waiting.append(message)
         if len(self._waiting) >= self.pace.count:
@@ -187,8 +187,12 @@ class PostingDriver(Driver, Generic[P]):
                 left.extend(reversed(await self.judge(posting, part, answer)))
             except Transient:
                 # It may have been too much for what lies in between.
-                self.pace.failed(len(part), asyncio.get_running_loop().time())
+                self.pace.failed(len(part), _clock())
                 raise
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def halves(part: list[P]) -> list[list[P]]:

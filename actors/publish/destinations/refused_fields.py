@@ -19,6 +19,13 @@ Key = tuple[str, bytes, str]
 """Measurement, name of the field as it is on the wire, and type."""
 
 
+class Out(msgspec.Struct, frozen=True, gc=False):
+    """A value that is left out, and as what."""
+
+    value: bytes
+    key: Key
+
+
 class Refused(msgspec.Struct):
     """`reason` is the server's; `told`: somebody has been told of a value. `left_out` counts values."""
 
@@ -51,10 +58,10 @@ class RefusedFields:
 
     def sift(
         self, measurement: str, fields: dict[bytes, bytes], now: float
-    ) -> tuple[dict[bytes, bytes], dict[bytes, bytes], list[Key]]:
+    ) -> tuple[dict[bytes, bytes], dict[bytes, Out], list[Key]]:
         """Of these fields the ones to send, the ones to leave out, which of the former are tried again."""
         kept: dict[bytes, bytes] = {}
-        out: dict[bytes, bytes] = {}
+        out: dict[bytes, Out] = {}
         tried: list[Key] = []
         for name, value in fields.items():
             key = measurement, name, kind_of(value)
@@ -66,7 +73,7 @@ class RefusedFields:
                 kept[name] = value
                 tried.append(key)
             else:
-                out[name] = value
+                out[name] = Out(value, key)
         return kept, out, tried
 
     def reason(self, key: Key) -> str:

@@ -5,7 +5,10 @@ Outlives connections: what proved too much is not tried again by the next one. N
 
 REST = 60.0
 """For so long nothing is tried that comes near to what failed; then twice as much, and so on."""
-MOST_SILENCE = 600.0
+LEAST_SPEED = 250.0
+"""Bytes a second; nothing is waited for longer than its size would take over such a line."""
+LEAST_ROOM, MOST_ROOM = 10.0, 600.0
+"""Seconds that anything may be given, whatever its size."""
 
 
 class RequestPace:
@@ -27,14 +30,16 @@ class RequestPace:
         self.silence = timeout
         """How long nothing may move before it is given up."""
 
-    def failed(self, count: int, now: float, *, silent: bool = False) -> None:
-        """A request of `count` payloads was not answered, or was too much; `silent`: nothing moved."""
+    def failed(self, count: int, now: float, *, silent: int | None = None) -> None:
+        """A request of `count` payloads was not answered, or was too much; `silent`: nothing moved of so many
+        bytes."""
         if count > 1:
             self.count = min(self.count, count // 2)
             self._ceiling = max(self.count, 3 * count // 4)
             self._ceiling_until = self._slow_until = now + REST
-        elif silent:
-            self.silence = min(2 * self.silence, max(MOST_SILENCE, self._timeout))
+        elif silent is not None:
+            room = max(self._timeout, LEAST_ROOM, min(silent / LEAST_SPEED, MOST_ROOM))
+            self.silence = max(self.silence, min(2 * self.silence, room))
 
     def succeeded(self, count: int, took: float, now: float) -> None:
         """A request of `count` payloads was answered after `took`."""

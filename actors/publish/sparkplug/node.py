@@ -128,9 +128,9 @@ class Node:
         device.born = False
         self._owed[device.id] = device
 
-    def data(self, seq: int, payload: bytes, created_at: int, now: int) -> Sending:
-        """What a payload of format `sparkplug` becomes; `seq` is its number in the outbox, where it is since
-        `created_at`."""
+    def data(self, seq: int, payload: bytes, age_ms: int, now: int) -> Sending:
+        """What a payload of format `sparkplug` becomes; `seq` is its number in the outbox, where it has been
+        for `age_ms`."""
         try:
             stored = sparkplug.read(payload)
         except msgspec.DecodeError as error:
@@ -140,7 +140,7 @@ class Node:
         device = self._devices.get(stored.device)
         if device is None:
             device = self._devices[stored.device] = Device(stored.device)
-        self._late = now - created_at > (TIMELY_MS if self._late else LATE_MS)
+        self._late = age_ms > (TIMELY_MS if self._late else LATE_MS)
         historical = self._late or seq < device.seq
         was_dead = device.dead
         self._alias = device.take(seq, stored, self._alias)
