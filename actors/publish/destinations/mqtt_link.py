@@ -14,7 +14,9 @@ from gmqtt.subscription import Subscription
 
 from actors.connections.outflow import Outflow
 from actors.publish.destinations import mqtt_packets, mqtt_reasons
-from actors.publish.destinations.mqtt_packets import V5, Answer, Malformed
+from actors.publish.destinations.broker import V5
+from actors.publish.destinations.mqtt_packets import Answer, Malformed
+from actors.publish.destinations.mqtt_session import TooLarge
 from actors.publish.destinations.transports import forget, lowest, sever
 
 MAX_RECEIVED = 1_048_576
@@ -42,10 +44,6 @@ class Flight(NamedTuple):
     messages: tuple[Any, ...]
     written_at: float
     end: int
-
-
-class TooLarge(Exception):
-    """The broker takes no packet of this size."""
 
 
 class Owner(Protocol):
@@ -265,6 +263,8 @@ class Link(asyncio.Protocol):
         if answer.code == 0:
             said = {name: answer.properties[name] for name in _LIMITS if name in answer.properties}
             self.limits = Limits(**said)
+            if self.limits.receive_maximum < 1:
+                raise Malformed("a receive maximum of 0")
         _settle(self.connack, answer)
 
     def _acknowledged(self, mid: int, answer: Answer) -> None:

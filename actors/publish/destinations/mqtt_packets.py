@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 from gmqtt.mqtt.property import Property
 from gmqtt.mqtt.utils import unpack_variable_byte_integer
 
-V311 = 4
-V5 = 5
+from actors.publish.destinations.broker import V5
 
 _REASON_TEXT = 200
 

@@ -21,6 +21,10 @@ Publish = Callable[[Message], None]
 `TooLarge` for one that this broker does not take."""
 
 
+class TooLarge(Exception):
+    """The broker takes no packet of this size."""
+
+
 class Session:
     """Given to a driver, it is asked at each connection, from the event loop, in this order: `will`; once the
     broker has taken the login and the `subscriptions`, `ready` and `opened`; then `outgoing` for each payload
@@ -43,7 +47,8 @@ class Session:
 
     def opened(self, publish: Publish) -> None:
         """Called before any payload is sent: what is published in here comes first. `publish` may be kept and
-        called later, also from within the others but `will` and `farewell`."""
+        called later, also from within the others but `will` and `farewell`. Raises `TooLarge` when this
+        broker is not one to be connected to."""
 
     def outgoing(self, message: Outgoing) -> tuple[str, bytes] | None:
         """Topic and payload on the wire; what is published in here comes before it. None: what was published

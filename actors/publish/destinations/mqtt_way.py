@@ -7,9 +7,9 @@ from typing import Any
 from actors.connections import dialing, os_errors
 from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.publish.destinations.broker import Broker, Login, tls_context
+from actors.publish.destinations.broker import V5, Broker, Login, tls_context
 from actors.publish.destinations.mqtt_link import Link
-from actors.publish.destinations.mqtt_packets import V5, Answer
+from actors.publish.destinations.mqtt_packets import Answer
 from actors.publish.destinations.mqtt_reasons import REFUSED, login_refused, words
 from actors.system.failure import Refusal
 
