@@ -10,7 +10,7 @@ import cbor2
 import msgpack
 import pytest
 import uvloop
-from posting_owner import Owner, until
+from posting_owner import WebhookOwner, document, until
 from servers.certificates import Authority
 from servers.mosquitto import free_port
 from servers.slow_reader import SlowReader
@@ -19,8 +19,6 @@ from servers.webhook import SECRET, TOKEN, Reply, WebhookReceiver
 from actors.connections.connection import Permanent, Transient
 from actors.publish import destinations
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.webhook_config import check
-from actors.publish.destinations.webhook_driver import WebhookDriver
 from actors.publish.messages import DestinationTested
 
 IDENTITY = Identity("agent", "connection")
@@ -30,19 +28,6 @@ IDENTITY = Identity("agent", "connection")
 async def server() -> AsyncIterator[WebhookReceiver]:
     async with WebhookReceiver() as running:
         yield running
-
-
-class WebhookOwner(Owner):
-    def __init__(self, config_json: dict[str, Any]) -> None:
-        super().__init__(lambda listener: WebhookDriver(check(config_json), listener))
-
-    def send(self, *seqs: int, topic: str = "plant", size: int = 0) -> None:
-        for seq in seqs:
-            self.send_payload(seq, topic, payload(seq, size))
-
-
-def payload(seq: int, size: int = 0) -> bytes:
-    return json.dumps({"seq": seq, "text": "x" * size}).encode()
 
 
 def seqs(server: WebhookReceiver) -> list[int]:
@@ -71,7 +56,7 @@ async def test_a_payload_arrives_as_it_is_with_all_that_is_said_of_it(
         "hall 1/\u00e9",
         "application/json",
     )
-    assert (request.body, request.encoding) == (payload(1), "")
+    assert (request.body, request.encoding) == (document(1), "")
     await owner.driver.close()
 
 
@@ -102,7 +87,7 @@ async def test_several_payloads_of_a_topic_go_in_one_request() -> None:
         owner.send(*range(30))
         owner.send(*range(30, 60), topic="other")
         owner.send_payload(60, "other", msgpack.packb({"seq": 60}))
-        owner.send_payload(61, "other", zlib.compress(payload(61, 5000)))
+        owner.send_payload(61, "other", zlib.compress(document(61, 5000)))
         owner.send(62, 63, topic="other")
         await until(lambda: len(owner.done) == 64)
         assert seqs(server) == owner.done == list(range(64))

@@ -102,7 +102,7 @@ class Posting:
             headers={"Accept-Encoding": "identity", **site.headers},
             trust_env=False,
         )
-        self._request = self._plain if site.requesting is None else site.requesting(self._session)
+        self._library = None if site.requesting is None else site.requesting(self._session)
         self._answered_at = math.inf
 
     async def aclose(self) -> None:
@@ -113,23 +113,27 @@ class Posting:
     ) -> Answer:
         """The answer to whatever was asked. Raises `Transient` or `Permanent` when there is none: after
         `silence` seconds in which no byte has moved, or after `LONGEST` in all."""
-        where = self._site.where
         try:
             answer = await self._answered(body, silence, headers or {}, method or self._site.method)
-        except TimeoutError as error:
-            raise Transient(TIMED_OUT) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise Permanent(self._untrusted(error)) from error
-        except aiohttp.ClientConnectorError as error:
-            raise Transient(f"{os_errors.reason(error.os_error)} ({where})") from error
-        except OSError as error:
-            raise Transient(f"{os_errors.reason(error)} ({where})") from error
-        except aiohttp.ServerDisconnectedError as error:
-            raise Transient(f"{where} closed the connection") from error
-        except aiohttp.ClientError as error:
-            raise Transient(f"{where} does not speak HTTP: {type(error).__name__}") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._trouble(error) from _without_frames(error)
         self._answered_at = _clock()
         return answer
+
+    def _trouble(self, error: Exception) -> Transient | Permanent:
+        where = self._site.where
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                return Permanent(self._untrusted(error))
+            case aiohttp.ClientConnectorError():
+                return Transient(f"{os_errors.reason(error.os_error)} ({where})")
+            case TimeoutError():
+                return Transient(TIMED_OUT)
+            case OSError():
+                return Transient(f"{os_errors.reason(error)} ({where})")
+            case aiohttp.ServerDisconnectedError():
+                return Transient(f"{where} closed the connection")
+        return Transient(f"{where} does not speak HTTP: {type(error).__name__}")
 
     async def _answered(self, body: bytes, silence: float, headers: Mapping[str, str], method: str) -> Answer:
         idle = _clock() - self._answered_at > STALE
@@ -142,7 +146,8 @@ class Posting:
         return await self._watched(self._exchange(body, headers, method), silence)
 
     async def _exchange(self, body: bytes, headers: Mapping[str, str], method: str) -> Answer:
-        async with await self._request(body, headers, method) as response:
+        request = self._library or self._plain
+        async with await request(body, headers, method) as response:
             begun = await _beginning(response)
         text = begun.decode(errors="replace")
         for secret in self._site.secrets:
@@ -203,6 +208,15 @@ class Posting:
         cause = error.certificate_error
         why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
         return f"The certificate of {self._site.where} is not trusted: {why}"
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """Frames hold the session, and some of them the error: only the collector would let go of it."""
+    chain: BaseException | None = error
+    while chain is not None:
+        chain.__traceback__ = None
+        chain = chain.__cause__ or chain.__context__
+    return error
 
 
 class _Resolver(AbstractResolver):
