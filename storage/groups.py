@@ -4,8 +4,10 @@ A group holds consecutive rows of one destination. Which of them are left is a b
 taking rows out rewrites some bytes and not the piece. Groups of a destination do not overlap.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,8 +18,11 @@ from storage.zstd import ZstdDecompressor, ZstdError
 SPAN: Final = 16_384
 """Sequence numbers from the first to the last row of a group, at most: an eighth of it is its bitmap."""
 
-_Packed = tuple[int, str, bytes, int, int, bool]
-_rows = msgspec.msgpack.Decoder(list[_Packed])
+# Payloads are not copied: of a large group perhaps a few are wanted.
+_Packed = tuple[int, str, memoryview, int, int, bool]
+_decoder = msgspec.msgpack.Decoder(list[_Packed])
+_HEAD = Struct(">BI")
+_ARRAY = 0xDD
 
 
 class OutboxRow(msgspec.Struct, frozen=True, gc=False):
@@ -60,12 +65,38 @@ class Group(NamedTuple):
         return seq >= self.first_seq and bool(self.live >> (seq - self.first_seq) & 1)
 
 
-def encode(rows: Sequence[OutboxRow]) -> bytes:
-    """What is compressed to be a group's `data`."""
-    return msgspec.msgpack.encode([msgspec.structs.astuple(row) for row in rows])
+class Content:
+    """Rows that are to be a group, in order; compressed, they are its `data`: an array in MessagePack, whose
+    length is only known in the end. `size` is what it is before. In pieces, for one of the whole would leave
+    a hole in the process's memory."""
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.created_at = 0
+        self.size = _HEAD.size
+        self._pieces: deque[bytes] = deque()
+
+    def add(self, row: OutboxRow) -> None:
+        self.created_at = self.created_at if self.seqs else row.created_at
+        self.seqs.append(row.seq)
+        piece = msgspec.msgpack.encode(msgspec.structs.astuple(row))
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """All of it, in blocks of about this size; each is let go of."""
+        block = bytearray(_HEAD.pack(_ARRAY, len(self.seqs)))
+        while self._pieces:
+            piece = self._pieces.popleft()
+            for start in range(0, len(piece), size):
+                block += piece[start : start + size]
+                if len(block) >= size:
+                    yield bytes(block)
+                    block.clear()
+        yield bytes(block)
 
 
-def decode(data: bytes, size: int) -> list[OutboxRow]:
+def decode(data: bytes, size: int) -> list[_Packed]:
     """The rows of a group, whatever is left of them. Never takes more memory than `size`, what they were
     before compression, calls for. Raises `Damaged`."""
     try:
@@ -73,7 +104,7 @@ def decode(data: bytes, size: int) -> list[OutboxRow]:
         content = decompressor.decompress(data, size + 1)
         if len(content) != size or not decompressor.eof:
             raise Damaged(f"{len(content)} of {size} bytes")
-        return [OutboxRow(*values) for values in _rows.decode(content)]
+        return _decoder.decode(content)
     except (ZstdError, msgspec.DecodeError, EOFError) as error:
         raise Damaged(str(error)) from error
 
@@ -108,37 +139,31 @@ def last_seq(database: Database, destination_id: int) -> int:
     return 0 if found is None else int(found[0])
 
 
-def rows(database: Database, group: Group) -> list[OutboxRow]:
-    """What is left of it, in order. Raises `Damaged`."""
+def rows(database: Database, group: Group) -> Iterator[OutboxRow]:
+    """What is left of it, in order. Raises `Damaged`, before the first row."""
     found = database.db.execute("SELECT data FROM outbox_group_data WHERE group_id = ?", [group.id])
     data = found.fetchone()
     if data is None:
         raise Damaged("its content is gone")
-    packed = decode(data[0], group.size)
-    left = [row for row in packed if group.has(row.seq)]
+    left = [one for one in decode(data[0], group.size) if group.has(one[0])]
     if len(left) != group.left:
         raise Damaged(f"it holds {len(left)} of {group.left} rows")
-    return left
+    return (
+        OutboxRow(seq, topic, bytes(payload), created_at, qos, retain)
+        for seq, topic, payload, created_at, qos, retain in left
+    )
 
 
-def insert(
-    database: Database,
-    destination_id: int,
-    seqs: Sequence[int],
-    created_at: int,
-    live: int,
-    size: int,
-    data: bytes,
-) -> None:
-    """A group of the rows `seqs`, of which `live` are left, the first one of `created_at`; `data` is their
-    `encode`, `size` bytes, compressed."""
-    values = (destination_id, seqs[0], seqs[-1], created_at, len(seqs), live.bit_count())
+def insert(database: Database, destination_id: int, content: Content, live: int, data: bytes) -> None:
+    """A group of what `data` is compressed from; `live` is a bitmap of the rows that are left."""
+    seqs = content.seqs
+    values = (destination_id, seqs[0], seqs[-1], content.created_at, len(seqs), live.bit_count())
     connection = database.db.conn
     cursor = connection.execute(
         "INSERT INTO outbox_groups"
         " (destination_id, first_seq, last_seq, created_at, packed, rows, live, size, bytes)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*values, _bits(live), size, len(data)),
+        (*values, _bits(live), content.size, len(data)),
     )
     connection.execute("INSERT INTO outbox_group_data VALUES (?, ?)", (cursor.lastrowid, data))
 
@@ -221,7 +246,7 @@ def first_created(database: Database, destination_id: int) -> int | None:
     for group in reaching(database, destination_id, 0):
         if not group.live & 1:
             try:
-                return rows(database, group)[0].created_at
+                return next(rows(database, group)).created_at
             except Damaged:
                 pass
         query = "SELECT created_at FROM outbox_groups WHERE id = ?"

@@ -5,12 +5,11 @@ import logging
 import os
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Final, NamedTuple
 
-from storage import rescue
+from storage import rescue, timestamps
 from storage.connection import connect
 from storage.errors import StorageError
 from storage.files import Files, Folder, Found
@@ -235,7 +234,7 @@ class Guard:
 
     def _note(self, what: str) -> None:
         logger.error("%s", what)
-        self.written_anew = f"{what} ({datetime.now(UTC):%Y-%m-%d %H:%M} UTC)"
+        self.written_anew = f"{what} ({timestamps.now()})"
 
     def _tell(self, trouble: Trouble | None) -> None:
         before, self.trouble = self.trouble, trouble

@@ -14,17 +14,17 @@ from typing import Final
 from storage import groups
 from storage.chores import AFTER_ERROR, Chore
 from storage.database import Database
-from storage.groups import OutboxRow
+from storage.groups import Content
 from storage.outbox import plain
 from storage.zstd import CompressionParameter, Strategy, ZstdCompressor
 
-GROUP_BYTES: Final = 2 * 1024 * 1024
+GROUP_BYTES: Final = 1024 * 1024
 """Payload bytes of a group; a row that has more by itself is one."""
 
 GROUP_ROWS: Final = 4096
 """Rows of a group, at most."""
 
-BACKLOG: Final = 4
+BACKLOG: Final = 8
 """Groups that wait to be packed from which on it is done fast rather than well."""
 
 BLOCK: Final = 32 * 1024
@@ -36,53 +36,50 @@ STEP: Final = 0.002
 REST: Final = 6
 """How many times as long as a step took nothing is packed after it."""
 
+KEPT: Final = 60.0
+"""Seconds that a compressor is kept for the next group: to make one anew each time leaves holes in memory."""
+
 _Parameter = CompressionParameter
-_WINDOW: dict[int, int] = {_Parameter.window_log: 21, _Parameter.checksum_flag: 1}
+_WINDOW: dict[int, int] = {_Parameter.window_log: 20, _Parameter.checksum_flag: 1}
 WELL: Final = _WINDOW | {
     _Parameter.strategy: Strategy.btopt,
-    _Parameter.chain_log: 18,
-    _Parameter.hash_log: 17,
-    _Parameter.search_log: 4,
+    _Parameter.chain_log: 17,
+    _Parameter.hash_log: 16,
+    _Parameter.search_log: 5,
     _Parameter.min_match: 4,
     _Parameter.target_length: 48,
 }
-"""10 MB/s here, in 4 MB of memory: what level 16 does with a seventh of its tables."""
+"""10 MB/s here: what level 16 does with a tenth of its tables, which is as good for rows that are alike."""
 FAST: Final = _WINDOW | {
     _Parameter.strategy: Strategy.dfast,
-    _Parameter.chain_log: 17,
-    _Parameter.hash_log: 18,
+    _Parameter.chain_log: 15,
+    _Parameter.hash_log: 16,
     _Parameter.search_log: 1,
     _Parameter.min_match: 5,
     _Parameter.target_length: 1,
 }
-"""500 MB/s; takes half as much space again."""
+"""400 MB/s and more; takes a quarter more space."""
 
 
 class _Work:
     """Rows on their way into a group."""
 
-    def __init__(self, destination_id: int, rows: list[OutboxRow], fast: bool) -> None:
+    def __init__(self, destination_id: int, content: Content, compressor: ZstdCompressor) -> None:
         self.destination_id = destination_id
-        self.seqs = [row.seq for row in rows]
-        self.created_at = rows[0].created_at
-        self._content = groups.encode(rows)
-        self.size = len(self._content)
-        self._at = 0
-        self._compressor = ZstdCompressor(options=FAST if fast else WELL)
-        self._compressor.set_pledged_input_size(self.size)
+        self.content = content
+        self._blocks = content.blocks(BLOCK)
+        self._compressor = compressor
+        compressor.set_pledged_input_size(content.size)
         self._parts: list[bytes] = []
 
     def go_on(self) -> bytes | None:
         """Compress for `STEP` seconds; the whole once that is done."""
         until = monotonic() + STEP
-        content = memoryview(self._content)
-        while self._at < self.size:
+        for block in self._blocks:
+            # Flushed, for it would gather 128 KB to compress them at once.
+            self._parts.append(self._compressor.compress(block, ZstdCompressor.FLUSH_BLOCK))
             if monotonic() > until:
                 return None
-            end = min(self._at + BLOCK, self.size)
-            # Flushed, for it would gather 128 KB to compress them at once.
-            self._parts.append(self._compressor.compress(content[self._at : end], ZstdCompressor.FLUSH_BLOCK))
-            self._at = end
         self._parts.append(self._compressor.flush())
         return b"".join(self._parts)
 
@@ -95,9 +92,16 @@ class Packing(Chore):
     def __init__(self, database: Database, damaged: Callable[[str], None]) -> None:
         super().__init__(database, damaged)
         self._work: _Work | None = None
+        self._fast = False
+        self._compressor: ZstdCompressor | None = None
+        self._used_at = 0.0
 
     def wanted(self) -> bool:
-        return self._work is not None or self._most() is not None
+        if self._work is not None or self._most() is not None:
+            return True
+        if monotonic() - self._used_at > KEPT:
+            self._compressor = None
+        return False
 
     def work(self) -> None:
         began = monotonic()
@@ -127,34 +131,46 @@ class Packing(Chore):
         if found is None:
             return None
         destination_id, waiting = found
-        rows = self._oldest(destination_id)
-        return _Work(destination_id, rows, fast=waiting >= BACKLOG * GROUP_BYTES) if rows else None
+        content = self._oldest(destination_id)
+        if not content.seqs:
+            return None
+        return _Work(destination_id, content, self._ready(fast=waiting >= BACKLOG * GROUP_BYTES))
 
-    def _oldest(self, destination_id: int) -> list[OutboxRow]:
-        """As many as make a group."""
-        taken: list[OutboxRow] = []
+    def _ready(self, fast: bool) -> ZstdCompressor:
+        """One that is at its beginning."""
+        self._used_at = monotonic()
+        kept = self._compressor
+        if kept is None or fast != self._fast or kept.last_mode != ZstdCompressor.FLUSH_FRAME:
+            self._fast = fast
+            self._compressor = kept = None  # before there is another one
+            self._compressor = kept = ZstdCompressor(options=FAST if fast else WELL)
+        return kept
+
+    def _oldest(self, destination_id: int) -> Content:
+        """As many rows as make a group."""
+        content = Content()
         size = 0
         after = groups.last_seq(self.database, destination_id)
         with closing(plain(self.database, destination_id, after, GROUP_ROWS)) as rows:
             for row in rows:
                 large = size + len(row.payload) > 2 * GROUP_BYTES
-                if taken and (large or size >= GROUP_BYTES or row.seq - taken[0].seq >= groups.SPAN):
+                far = content.seqs and row.seq - content.seqs[0] >= groups.SPAN
+                if content.seqs and (large or far or size >= GROUP_BYTES):
                     break
-                taken.append(row)
+                content.add(row)
                 size += len(row.payload)
-        return taken
+        return content
 
     def _store(self, work: _Work, data: bytes) -> None:
         """The group in the place of its rows, as far as they are still there."""
+        seqs = work.content.seqs
         where = "FROM outbox WHERE destination_id = ? AND seq BETWEEN ? AND ?"
-        span = (work.destination_id, work.seqs[0], work.seqs[-1])
+        span = (work.destination_id, seqs[0], seqs[-1])
         with self.unsynced(), self.database.db.atomic():
             left = {seq for (seq,) in self.connection.execute(f"SELECT seq {where}", span)}
-            if not left or left.difference(work.seqs):
+            if not left or left.difference(seqs):
                 return
             # Removed first: on a full disk the group fits where the rows were.
             self.connection.execute(f"DELETE {where}", span)
-            live = sum(1 << (seq - work.seqs[0]) for seq in left)
-            groups.insert(
-                self.database, work.destination_id, work.seqs, work.created_at, live, work.size, data
-            )
+            live = sum(1 << (seq - seqs[0]) for seq in left)
+            groups.insert(self.database, work.destination_id, work.content, live, data)

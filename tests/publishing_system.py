@@ -45,6 +45,7 @@ from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Failed
 from actors.system.messages import ActorNode
+from storage import groups
 from storage.database import Database
 
 UUID = "7d0f2c5e-0000-4000-8000-000000000001"
@@ -212,7 +213,23 @@ class PublishingSystem:
     def stored_payloads(self, id: int | None = None) -> list[bytes]:
         with closing(sqlite3.connect(self.path)) as connection:
             rows = connection.execute("SELECT destination_id, payload FROM outbox ORDER BY seq").fetchall()
-        return [payload for owner, payload in rows if id in (None, owner)]
+            query = (
+                "SELECT destination_id, first_seq, live, size, data FROM outbox_groups"
+                " JOIN outbox_group_data ON group_id = id ORDER BY first_seq"
+            )
+            packed = connection.execute(query).fetchall()
+        left = [
+            (owner, bytes(payload))
+            for owner, first, live, size, data in packed
+            for seq, _, payload, *_ in groups.decode(data, size)
+            if int.from_bytes(live, "little") >> (seq - first) & 1
+        ]
+        return [payload for owner, payload in left + rows if id in (None, owner)]
+
+    def groups(self) -> int:
+        with closing(sqlite3.connect(self.path)) as connection:
+            found: int = connection.execute("SELECT count(*) FROM outbox_groups").fetchone()[0]
+        return found
 
     async def until(self, happened: Callable[[], Any]) -> None:
         async with asyncio.timeout(PATIENCE):

@@ -14,6 +14,8 @@ STEPS = 64
 """A payload may live longer than its time to live by the so-manieth part of it."""
 SAVE_INTERVAL = 60.0
 """Seconds. By so much, at most, a payload does not age when the agent is killed."""
+LEFT_MS = 10**12
+"""The age of what an earlier run has left: nobody knows it, and it is history."""
 FRAMES = 100
 """So many changes of the clock are known; what was stamped before them is taken as it is."""
 
@@ -37,7 +39,7 @@ class Ages:
 
     def note(self, seq: int, now: float) -> None:
         """All payloads up to `seq` have come."""
-        marks, seen_ms = self._marks, int(self._began_ms + 1000 * now)
+        marks, seen_ms = self._marks, self._seen_ms(now)
         if seen_ms - marks[-1].seen_ms < min(self._step_ms, 1000 * SAVE_INTERVAL):
             return
         if len(marks) > 1 and seen_ms - marks[-2].seen_ms <= self._step_ms:
@@ -56,7 +58,15 @@ class Ages:
         if now < self._save_at:
             return None
         self._save_at = now + SAVE_INTERVAL
-        return list(self._marks)
+        return self.last(now)
+
+    def last(self, now: float) -> list[Mark]:
+        """What is to be stored when the run ends."""
+        latest, seen_ms = self._marks[-1], self._seen_ms(now)
+        return [*self._marks, Mark(seen_ms, latest.seq)] if seen_ms > latest.seen_ms else list(self._marks)
+
+    def _seen_ms(self, now: float) -> int:
+        return int(self._began_ms + 1000 * now)
 
     # Stamps
 
@@ -64,6 +74,12 @@ class Ages:
         """From this number on stamps are by a clock that was set by so many ms in all since the run began."""
         if shift != self._frames[-1][1]:
             self._frames.append((seq, shift))
+
+    def age_ms(self, seq: int, stamp: int, now_ms: int) -> int:
+        """Since a payload came, `now_ms` being what the clock says."""
+        if seq < self._frames[0][0]:
+            return LEFT_MS
+        return max(0, now_ms - self.current(seq, stamp))
 
     def current(self, seq: int, stamp: int) -> int:
         """A payload's stamp as the clock would have made it if it had been then what it is now. What an

@@ -40,8 +40,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, gc=False):
-    """A payload on its way. `added` is monotonic seconds, `created_at` Unix ms. `written`: it was in a
-    commit, so it may be on disk; `saved`: it is."""
+    """A payload on its way. `added` is monotonic seconds, `created_at` Unix ms, `age_ms` how old it was when
+    it was last sent. `written`: it was in a commit, so it may be on disk; `saved`: it is."""
 
     seq: int
     topic: str
@@ -53,6 +53,7 @@ class Entry(msgspec.Struct, gc=False):
     written: bool = False
     saved: bool = False
     live: bool = True
+    age_ms: int = 0
 
 
 class Commit(msgspec.Struct, frozen=True):

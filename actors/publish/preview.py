@@ -86,12 +86,12 @@ async def make(plan: Plan, latest: Sequence[Batch]) -> SubscriptionPreviewed:
 
 
 def _select(plan: Plan, latest: Iterable[Batch]) -> list[Selected]:
-    found = []
+    found, own = [], formats.find(plan.start.route.payload_format)
     for batch in sorted(latest, key=lambda batch: batch.source.endpoint):
         source = batch.source
         points = select(plan.start.route.interest, source)
         if points != ():
-            topic = topics.fill(plan.start.target, source.protocol, source.endpoint, source.device)
+            topic = topics.fill(plan.start.target, source.protocol, source.endpoint, own.device(source))
             found.append(Selected(batch, points, topic))
     return found
 

@@ -106,12 +106,12 @@ def _of_names(found: Found) -> Iterator[PreviewWarning]:
 
 
 def _of_topics(plan: Plan, found: Found) -> Iterator[PreviewWarning]:
-    target = plan.start.target
+    target, own = plan.start.target, formats.find(plan.start.route.payload_format)
     sources = [one.source for one in found.selected]
     long = [
         source.endpoint
         for source in sources
-        if shortens(target, source.protocol, source.endpoint, source.device)
+        if shortens(target, source.protocol, source.endpoint, own.device(source))
     ]
     if long:
         examples = [f"{name[:40]!r}" for name in long[:NAMED]]

@@ -11,8 +11,9 @@ from thespian.actors import ActorAddress, ChildActorExited
 from actors.connections.connecting import numbers
 from actors.publish import destinations, preview, starts
 from actors.publish.catalogue import Catalogue
-from actors.publish.destination import Destination, DestinationStarted, ForgetDeadLetters, Reported
+from actors.publish.destination import Destination, DestinationStarted, Reported
 from actors.publish.destinations.masks import unmasked
+from actors.publish.keeping import ForgetDeadLetters
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,

@@ -20,6 +20,9 @@ class Reporting:
         self._last_success: int | None = None
         self._latest_error: tuple[str, int] | None = None
         self._dropped_at = -math.inf
+        self._rejected = 0
+        self._rejected_for = ""
+        self._rejected_at = -math.inf
         self._reported: OutboxReport | None = None
         self._due_at = 0.0
 
@@ -36,6 +39,19 @@ class Reporting:
         begins = now - self._dropped_at > EPISODE
         self._dropped_at = now
         return begins
+
+    def rejected(self, count: int, reason: str, now: float) -> int:
+        """So many payloads were rejected. Returns how many to log now: once a minute those of one reason."""
+        self._rejected += count
+        if not self._rejected:
+            return 0
+        if reason == self._rejected_for and now - self._rejected_at < EPISODE:
+            self._latest_error = f"rejected: {reason}", unix_ms()
+            return 0
+        told, self._rejected = self._rejected, 0
+        self._rejected_for, self._rejected_at = reason, now
+        self.note(f"rejected: {reason}")
+        return told
 
     def count_dead_letters(self, count: int) -> None:
         self.dead_letters = count

@@ -6,6 +6,7 @@ import msgspec
 from thespian.actors import ActorAddress, ChildActorExited
 
 from actors.connections.connecting import numbers
+from actors.publish import formats
 from actors.publish.subscription import Flush, Flushed, RunSubscription, Subscription
 from actors.readings.messages import Observe, ReportRouting, RoutingReported, Unobserve
 from actors.system.actor import Actor
@@ -55,7 +56,8 @@ class Subscribing(Actor):
             elif known:
                 continue
             interest, events = start.route.interest, start.route.events
-            self.send(router, Observe(address, interest, events, delivers=True))
+            endings = formats.find(start.route.payload_format).ended is not None
+            self.send(router, Observe(address, interest, events, delivers=True, endings=endings))
 
     def _let_leave(self, ids: Collection[int]) -> None:
         """They take no more readings, and go when they have published those on their way to them."""
@@ -85,7 +87,7 @@ class Subscribing(Actor):
         if self.withdrawn and message.number == self.flush:
             last |= self.flushing
         for id in last:
-            self.send(self._subscription(id), Flush(message.number))
+            self.send(self._subscription(id), Flush(message.number, leaving=id in self.leaving))
 
     def receiveMsg_Flushed(self, message: Flushed, sender: ActorAddress) -> None:
         if self.leaving.get(message.id) == message.number:

@@ -11,7 +11,7 @@ from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
 from actors.readings.interest import Points, select
-from actors.readings.messages import EventRaised
+from actors.readings.messages import EventRaised, SourceEnded
 from actors.system.actor import Actor
 from actors.system.supervision import Restart
 
@@ -35,9 +35,11 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
 
 
 class Flush(msgspec.Struct, frozen=True):
-    """To the subscription: publish what waits for its batch now; answered by `Flushed`."""
+    """To the subscription: publish what waits for its batch now, and, if it is `leaving`, that no more will
+    come; answered by `Flushed`."""
 
     number: int
+    leaving: bool = False
 
 
 class Flushed(msgspec.Struct, frozen=True):
@@ -77,9 +79,11 @@ class Subscription(Actor):
     def __init__(self) -> None:
         self.buffers: dict[str, Buffer] = {}
         self.number = 0
+        self.plans: BySource[Plan] = BySource(self._plan)
 
     def receiveMsg_RunSubscription(self, message: RunSubscription, sender: ActorAddress) -> None:
         self._publish_all()
+        self._end_all()
         self.destination = sender
         self.id = message.id
         self.route = message.route
@@ -95,7 +99,7 @@ class Subscription(Actor):
         interval = self.route.min_interval_ms
         return Plan(
             select(self.route.interest, source),
-            topics.fill(self.target, source.protocol, source.endpoint, source.device),
+            topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
             Throttle(interval) if interval else None,
         )
 
@@ -115,14 +119,32 @@ class Subscription(Actor):
             if payload is not None:
                 payloads.append(payload)
         if payloads:
-            self.send(self.destination, Publish(plan.topic, payloads))
+            self._hand_on(plan.topic, payloads)
+
+    def _hand_on(self, topic: str, payloads: list[bytes]) -> None:
+        self.send(self.destination, Publish(topic, payloads, self.route.qos, self.route.retain))
+
+    def receiveMsg_SourceEnded(self, message: SourceEnded, sender: ActorAddress) -> None:
+        if message.source.endpoint_uuid in self.buffers:
+            self._publish_buffer(message.source.endpoint_uuid)
+        self._end(message.source)
+
+    def _end_all(self) -> None:
+        """As if all sources were no more: they are no more as they were."""
+        for source in self.plans.sources():
+            self._end(source)
+
+    def _end(self, source: Source) -> None:
+        plan = self.plans.get(source)
+        if self.format.ended is not None and plan.points != ():
+            self.send(self.destination, Publish(plan.topic, [self.format.ended(source)]))
 
     # Events
 
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
         if self.format.json:
             payload = formats.encode_event(self.compression, message.body, self.ids)
-            self.send(self.destination, Publish(self._event_topic(message.topic), [payload]))
+            self._hand_on(self._event_topic(message.topic), [payload])
 
     def _event_topic(self, topic: str) -> str:
         return topic if self.target.events_by_name else topics.fill(self.target, topic.rpartition("/")[2])
@@ -151,6 +173,8 @@ class Subscription(Actor):
 
     def receiveMsg_Flush(self, message: Flush, sender: ActorAddress) -> None:
         self._publish_all()
+        if message.leaving:
+            self._end_all()
         self.send(sender, Flushed(self.id, message.number))
 
     def _publish_all(self) -> None:

@@ -12,7 +12,7 @@ from actors.readings.interest import Interest
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import missing
-from conf.fields import Strings, Text
+from conf.fields import Flag, Strings, Text
 
 EVENTS = "events/"
 QUALITIES = ("GOOD", "BAD", "UNCERTAIN")
@@ -25,6 +25,7 @@ class SubscriptionRoute(msgspec.Struct, frozen=True):
     `buffer_size` polls of one endpoint are published together, or fewer once the first has waited
     `buffer_time_ms` (0: no limit).
     `max_points_per_message` and `min_interval_ms` are off at 0; an empty tuple filters nothing.
+    `qos` (0 or 1) and `retain` are for MQTT.
     `compression` None is the agent's own default.
     """
 
@@ -41,6 +42,8 @@ class SubscriptionRoute(msgspec.Struct, frozen=True):
     max_points_per_message: int = 0
     buffer_size: int = 1
     buffer_time_ms: int = 60_000
+    qos: int = 1
+    retain: bool = False
 
     @property
     def interest(self) -> Interest:
@@ -72,6 +75,8 @@ class RouteJson(msgspec.Struct, frozen=True, rename="camel"):
     max_points_per_message: Annotated[int, Meta(ge=0, le=1000)] = 0
     buffer_size: Annotated[int, Meta(ge=1, le=10_000)] = 1
     buffer_time_ms: Annotated[int, Meta(ge=0, le=60_000)] = 60_000
+    qos: Annotated[int, Meta(ge=0, le=1)] = 1
+    retain: Flag = False
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -93,8 +98,11 @@ def check_subscription(
         if quality not in QUALITIES:
             field = f"route_json.qualities[{index}]"
             raise Refusal(f"{field} must be one of {', '.join(QUALITIES)}", field)
-    if not formats.find(payload_format).json:
+    chosen = formats.find(payload_format)
+    if not chosen.json:
         _refuse_events(given.topics, payload_format)
+    if chosen.addresses:
+        _refuse_delivery(given.route_json, payload_format)
     return SubscriptionRoute(
         topics=tuple(
             spelled(check_filter(one, f"topics[{index}]")) for index, one in enumerate(given.topics)
@@ -113,6 +121,12 @@ def _compression(compression: Any, payload_format: str) -> str | None:
         raise Refusal(f"payload_format {payload_format} is not compressed", "compression")
     found: str | None = compression
     return found
+
+
+def _refuse_delivery(given: RouteJson, payload_format: str) -> None:
+    for key, value, own in (("qos", given.qos, 1), ("retain", given.retain, False)):
+        if value != own:
+            raise Refusal(f"route_json.{key} is not for payload_format {payload_format}", f"route_json.{key}")
 
 
 def _refuse_events(filters: Strings, payload_format: str) -> None:

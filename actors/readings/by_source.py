@@ -22,6 +22,10 @@ class BySource(Generic[T]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def sources(self) -> list[Source]:
+        """Those of which something is remembered."""
+        return [source for gone, _ in self._kept.values() if (source := gone()) is not None]
+
     def get(self, source: Source) -> T:
         key = id(source)
         kept = self._kept.get(key)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.readings.batch import Batch
+from actors.readings.batch import Batch, Source
 from actors.readings.interest import Interest
 
 
@@ -14,13 +14,14 @@ class Observe(msgspec.Struct, frozen=True):
     topic filters `events` selects, until it is no more or `Unobserve`. A second one takes the first one's
     place.
 
-    Batches that nobody `delivers` are counted as unrouted.
+    Batches that nobody `delivers` are counted as unrouted. With `endings` it gets `SourceEnded`, too.
     """
 
     observer: ActorAddress
     interest: Interest = Interest()
     events: tuple[str, ...] = ()
     delivers: bool = False
+    endings: bool = False
 
 
 class Unobserve(msgspec.Struct, frozen=True):
@@ -40,6 +41,12 @@ class ForgetSource(msgspec.Struct, frozen=True):
     """To the router: that endpoint is no more."""
 
     endpoint_uuid: str
+
+
+class SourceEnded(msgspec.Struct, frozen=True):
+    """To an observer, behind the source's last batch: it is no more, or not as it was."""
+
+    source: Source
 
 
 class ReportLatest(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from actors.readings.messages import (
     ReportLatest,
     ReportRouting,
     RoutingReported,
+    SourceEnded,
     Unobserve,
 )
 from actors.subsystems.descriptor import SubsystemActor
@@ -159,7 +160,11 @@ class Router(SubsystemActor):
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.latest.pop(message.endpoint_uuid, None)
-        self.plans.pop(message.endpoint_uuid, None)
+        plan = self.plans.pop(message.endpoint_uuid, None)
+        if plan is not None:
+            for key, observer in plan.observers.items():
+                if self.observers[key].endings:
+                    self.send(observer, SourceEnded(plan.source))
 
     def stopped(self) -> None:
         """An endpoint may be polled once a day. Without observers it may not have read its own note yet."""

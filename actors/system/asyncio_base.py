@@ -8,7 +8,6 @@ import asyncio
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from thespian.system.timing import timePeriodSeconds
 from actors.system.mailboxes import Asker, Collector, External
 from actors.system.restarting import Restarting
 from actors.system.status import SystemAddress
+from storage.timestamps import unix_ms
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class AsyncioSystemBase(Restarting):
             {
                 "Python Version": tuple(sys.version_info),
                 "Thespian Generation": ThespianGeneration,
-                "Thespian Version": str(int(time.time() * 1000)),
+                "Thespian Version": str(unix_ms()),
                 "Thespian ActorSystem Name": "asyncio",
                 "Thespian ActorSystem Version": 1,
                 "Thespian Watch Supported": True,

@@ -19,6 +19,7 @@ from api.cli.refusals import error_text
 from api.cli.terminal import discard_rest
 from api.printable import one_line
 from api.readings import LatestReadings, Reading, ReadingsEvent
+from storage.timestamps import unix_ms
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 35.0  # the agent says something every 15 s
@@ -250,7 +251,7 @@ def _local(timestamp: str) -> str:
     """The time of day here; before it the date, if that is not today's."""
     moment = datetime.fromisoformat(timestamp).astimezone()
     clock = moment.isoformat(sep=" ", timespec="milliseconds")[:23]
-    return clock[11:] if moment.date() == datetime.now().date() else clock
+    return clock[11:] if moment.date() == datetime.fromtimestamp(unix_ms() / 1000).date() else clock
 
 
 def _shown(value: Any) -> str:

@@ -36,6 +36,7 @@ class Site:
         self.closes_over: set[int] = set()
         """Sequence numbers at which it ends the connection."""
         self.drivers: list[SiteDriver] = []
+        """Those that have tried to connect; others may have been built in vain."""
         self.attempts = 0
         self.received: list[tuple[str, bytes]] = []
 
@@ -80,7 +81,6 @@ class SiteDriver(Driver):
         self.listener = listener
         self.is_open = False
         self.unacknowledged: list[int] = []
-        site.drivers.append(self)
 
     @property
     def patience(self) -> float:
@@ -89,6 +89,8 @@ class SiteDriver(Driver):
     async def connect(self) -> None:
         assert not self.is_open, "connected twice"
         site = self.site
+        if self not in site.drivers:
+            site.drivers.append(self)
         site.attempts += 1
         await site.hang("connect")
         if site.gate is not None:

@@ -247,6 +247,20 @@ async def test_a_permanent_error_is_bad_and_tried_again_after_the_longest_wait(s
     assert (await health(stage, address)).last_error == "the certificate has expired"
 
 
+async def test_a_device_whose_certificate_only_the_clock_was_against_is_tried_when_that_is_set(
+    stage, device, wall_clock
+):
+    device.fault = Permanent("the certificate is not yet valid")
+    run(stage, reconnect_min_ms=60_000, reconnect_max_ms=60_000)
+    await until(lambda: len(stage.batches) >= 3)
+    device.fault = None
+    wall_clock.jump(56 * 31_557_600.0)
+    stage.base.clock.look()
+    batch = await stage.batch(lambda batch: batch.qualities is None)
+    assert batch.timestamp > 1000 * wall_clock.right
+    assert device.connects == 2
+
+
 async def test_a_configuration_that_cannot_be_checked_any_more_is_said_and_does_not_crash(stage, caplog):
     address = run(stage, protocol="gone")
     report = await health(stage, address)

@@ -10,6 +10,7 @@ import pytest
 from outputs_rig import CREATED, LEARNING, START, OutputsRig
 from puppets import until
 from shelf import Gate, fill_disk
+from wall_clock import YEAR, WallClock
 
 from actors.outputs import detector as detector_module
 from actors.outputs.messages import (
@@ -24,7 +25,7 @@ from actors.outputs.messages import (
 from actors.outputs.outputs import PROTOCOLS
 from actors.state.messages import Transact
 from actors.system.failure import Failed
-from storage.timestamps import iso
+from storage.timestamps import iso, unix_ms
 
 
 @pytest.fixture
@@ -466,3 +467,22 @@ async def test_baselines_that_cannot_be_loaded_are_asked_for_again(
         await until(lambda: rig.detector().health == "degraded: no room")
     await until(lambda: rig.detector().loaded)
     assert set(await rig.baselines()) == {"press"}
+
+
+@pytest.mark.parametrize("jump", [10 * YEAR, -10 * YEAR, 7200.0, -7200.0])
+async def test_a_clock_that_is_set_neither_brings_an_alert_forward_nor_puts_it_off(
+    rig: OutputsRig, wall_clock: WallClock, jump: float
+) -> None:
+    """https://github.com/influxdata/telegraf/issues/13403"""
+    rig.now = unix_ms()
+    await rig.learn()
+    await rig.change(windowMs=3_600_000)
+    await rig.poll(2, load=1)
+    wall_clock.jump(jump)
+    rig.now += round(1000 * jump)
+    await rig.poll(5, load=1)
+    assert await rig.events() == []
+    rig.now += 3_600_000
+    await rig.poll(1, load=1)
+    [event] = await rig.events()
+    assert (event.drift_type, event.detected_at) == ("missing-field", iso(rig.now))

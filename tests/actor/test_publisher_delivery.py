@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import msgspec
 import pytest
 from publishing_rig import Rig, Sites
 from publishing_system import limits, numbers_of
+from wall_clock import YEAR, WallClock
 
 from actors.connections import deadlines, retry
 from actors.connections.connection import Permanent, Transient
-from actors.publish import destination as destination_module
-from actors.publish import retiring, subscribing
+from actors.publish import ages, keeping, retiring, subscribing
 from actors.publish.destination import Destination
 from actors.publish.messages import (
     DestinationRemoved,
@@ -52,6 +54,37 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("boom")
 
     monkeypatch.setattr(Destination, "receiveMsg_Boom", explode, raising=False)
+
+
+# Time to live
+
+
+async def test_what_waits_expires_by_the_time_that_the_agent_runs_over_restarts_whatever_the_clock_says(
+    tmp_path: Path, sites: Sites, wall_clock: WallClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """https://github.com/Tr3kkR/Yuzu/issues/2361"""
+    monkeypatch.setattr(ages, "SAVE_INTERVAL", 0.02)
+    rig = Rig(tmp_path, sites)
+    rig.limits = limits(ttl_ms=1500)
+
+    def seen() -> int:
+        with closing(sqlite3.connect(rig.path)) as connection:
+            found: int = connection.execute("SELECT max(seen_ms) FROM outbox_marks").fetchone()[0] or 0
+            return found
+
+    async with rig:
+        id = await rig.begin()
+        sites["a"].leave()
+        rig.poll(1, 2, 3)
+        await rig.until(lambda: len(rig.stored(id)) == 3 and seen() >= 500)
+        await rig.stop()
+        wall_clock.jump(10 * YEAR)
+        await rig.start()
+        rig.poll(4)
+        began = seen()
+        await rig.until(lambda: rig.stored(id) == [4])
+        assert seen() - began < 1500, "the time before the restart counts"
+        assert (await rig.report(id)).dropped_expired == 3
 
 
 # A destination that is there
@@ -935,7 +968,7 @@ async def test_until_the_outbox_is_known_only_so_much_is_held_and_drops_are_coun
     rig.poll(99)
     await rig.until(lambda: sites["a"].payloads)
     room = 5.5 * len(sites["a"].payloads[0])
-    monkeypatch.setattr(destination_module, "HARD_BOUND", room / rig.limits.memory_bytes)
+    monkeypatch.setattr(keeping, "HARD_BOUND", room / rig.limits.memory_bytes)
     with rig.busy_store():
         rig.base.tell(rig.destination(id), Boom())
         await rig.until(lambda: rig.health(id) == "connected" and rig.node(id).restarts == 1)  # type: ignore[union-attr]

@@ -133,6 +133,15 @@ async def test_a_destination_without_topics_shows_what_it_gets(rig: Rig) -> None
     assert "seq=0" in (found.text or "")
 
 
+async def test_the_topic_of_a_node_is_that_of_its_device(rig: Rig) -> None:
+    await rig.begin(sparkplug={"groupId": "plant", "edgeNodeId": "edge"})
+    rig.read("press/4")
+    found = (await rig.preview(payload_format="sparkplug", route_json={})).payload
+    assert found is not None
+    device = msgspec.json.decode(found.text or "")["device"]
+    assert found.topic == f"spBv1.0/plant/DDATA/edge/{device}"
+
+
 async def test_the_topic_is_that_on_the_wire(rig: Rig) -> None:
     await rig.begin("azure-iot", hostName="hub.example", deviceId="d", auth={"sharedAccessKey": "aGk="})
     rig.read("press-4")

@@ -23,6 +23,7 @@ OUTAGES = ("outage", "outage-w3")
 RUNS = (*LOADS, "w2x5", *OUTAGES)
 TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
 SHARED = ("second", "sharing tags", "sharing custom")
+RECONNECTS = tuple(f"reconnects {scheme}" for scheme in ("mqtt", "mqtts", "ws", "wss"))
 FORMATS = ("custom", "tags", "ecp", "sparkplug", "line-protocol")
 SLOW = ("waiting sine registers", "waiting walk registers")
 WAITING = (
@@ -59,6 +60,9 @@ TARGETS = {
     **{(run, "RSS growth MB"): Target(15) for run in OUTAGES},
     **{(run, "second / first"): Target(0.33) for run in SHARED},
     **{(f"format {format}", "second / first"): Target(0.33) for format in FORMATS},
+    **{(run, "RSS growth MB"): Target(3) for run in RECONNECTS},
+    **{(run, "descriptors left"): Target(0) for run in RECONNECTS},
+    **{(run, "tasks left"): Target(0) for run in RECONNECTS},
     ("outage", "CPU % of a core"): Target(20),
     **{(run, "B/point"): Target(3.7) for run in SLOW},
     **{(run, "GiB a day"): Target(1.5) for run in SLOW},

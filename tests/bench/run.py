@@ -21,7 +21,14 @@ from many import measure_many
 from outage import measure_outage
 from processes import in_own_group
 from rig import LOADS, ONE, WARM_UP_S, start_agent
-from scripts import measure_actors, measure_formats, measure_polls, measure_sharing, measure_waiting
+from scripts import (
+    measure_actors,
+    measure_formats,
+    measure_polls,
+    measure_reconnects,
+    measure_sharing,
+    measure_waiting,
+)
 from start import measure_start
 from subscriptions import measure_five, measure_second
 
@@ -52,6 +59,7 @@ def benchmarks(
         "formats": measure_formats,
         "sharing": measure_sharing,
         "polls": measure_polls,
+        "reconnects": measure_reconnects,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
         "floor": measure_floor,
@@ -85,8 +93,8 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,actors,formats,sharing,polls,idle,"
-        "start,floor",
+        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,actors,formats,sharing,polls,"
+        "reconnects,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

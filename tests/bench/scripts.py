@@ -11,6 +11,7 @@ from figures import Figure
 from formats_bench import Encoding
 from polls_bench import Polls
 from processes import Process, python
+from reconnects_bench import Left
 from sharing_bench import Costs
 from waiting_bench import PER_S, Waiting
 
@@ -67,6 +68,20 @@ def measure_polls() -> list[Figure]:
         Figure("polls", "CPU us/poll", polls.cpu_us),
         Figure("polls", "messages/poll", polls.messages),
     ]
+
+
+def measure_reconnects() -> list[Figure]:
+    figures = []
+    # mosquitto takes a tenth of a second or two to answer over a websocket.
+    for scheme, connections in (("mqtt", 1_000), ("mqtts", 1_000), ("ws", 300), ("wss", 300)):
+        left = ask(Left, "reconnects_bench.py", "--scheme", scheme, "--connections", connections)
+        run = f"reconnects {scheme}"
+        figures += [
+            Figure(run, "RSS growth MB", left.mb),
+            Figure(run, "descriptors left", left.descriptors),
+            Figure(run, "tasks left", left.tasks),
+        ]
+    return figures
 
 
 def measure_sharing() -> list[Figure]:

@@ -6,13 +6,13 @@ from typing import Any
 
 import gmqtt
 from gmqtt.mqtt.constants import MQTTv311
+from outgoing import Handed
 
 from actors.connections.connection import Permanent, Transient
 from actors.publish.destinations import mqtt
 from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import Listener
 from actors.publish.destinations.mqtt_driver import MqttDriver
-from storage.outbox import OutboxRow
 
 
 class Owner(Listener):
@@ -22,6 +22,7 @@ class Owner(Listener):
         self, config_json: dict[str, Any], login: Callable[[], Login] | None = None, **options: Any
     ) -> None:
         self.told: list[tuple[str, Any]] = []
+        self.pauses: list[float] = []
         config = mqtt.check(config_json)
         self.driver = MqttDriver(
             config.broker,
@@ -31,7 +32,7 @@ class Owner(Listener):
         )
 
     def send(self, seq: int, topic: str, payload: bytes, **options: Any) -> None:
-        self.driver.send(OutboxRow(seq, topic, payload, 0, **options))
+        self.driver.send(Handed(seq, topic, payload, **options))
 
     def delivered(self, seqs: list[int]) -> None:
         self.told.append(("delivered", seqs))
@@ -41,6 +42,7 @@ class Owner(Listener):
 
     def lost(self, error: Transient | Permanent) -> None:
         assert isinstance(error, Transient)
+        self.pauses.append(error.retry_after)
         self.told.append(("lost", str(error)))
 
     def expiring(self) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from outgoing import Handed
 from servers.influxdb import InfluxDB, Point
 
 from actors.connections.connection import Permanent, Transient
@@ -12,7 +13,6 @@ from actors.publish.destinations import influxdb_config, webhook_config
 from actors.publish.destinations.driver import Driver, Listener
 from actors.publish.destinations.influxdb_driver import InfluxDriver
 from actors.publish.destinations.webhook_driver import WebhookDriver
-from storage.outbox import OutboxRow
 
 MS = 1741083325004
 SOON = {"flushInterval": 5}
@@ -54,7 +54,7 @@ class Owner:
         return [seq for seqs, _ in self.refused for seq in seqs]
 
     def send_payload(self, seq: int, topic: str, payload: bytes) -> None:
-        self.driver.send(OutboxRow(seq, topic, payload, 0))
+        self.driver.send(Handed(seq, topic, payload))
 
 
 class InfluxOwner(Owner):

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from gmqtt.mqtt.constants import MQTTv311
 from mqtt_owner import until
+from outgoing import Handed
 from servers.certificates import Authority
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto, free_port
@@ -29,7 +30,6 @@ from actors.publish.destinations import azure_iot, find, gcp_iot, token_clock
 from actors.publish.destinations.broker import tls_context
 from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.messages import Cloud
-from storage.outbox import OutboxRow
 
 UUID = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
 IDENTITY = Identity(UUID, "agent-1")
@@ -50,7 +50,7 @@ class Owner(Listener):
         self.driver: Driver = find(type_name).driver(config, identity, self)
 
     def send(self, seq: int, topic: str, payload: bytes) -> None:
-        self.driver.send(OutboxRow(seq, topic, payload, 0))
+        self.driver.send(Handed(seq, topic, payload))
 
     def delivered(self, seqs: list[int]) -> None:
         self.seqs += seqs

@@ -15,7 +15,7 @@ from servers.scripted_broker import ScriptedBroker
 
 from actors.connections import tls
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations import mqtt_driver, mqtt_way
+from actors.publish.destinations import mqtt_client_id, mqtt_driver, mqtt_way
 from actors.publish.destinations.broker import Broker, Login, tls_context
 from actors.publish.destinations.driver import Outgoing
 from actors.publish.destinations.mqtt_session import Session
@@ -566,6 +566,24 @@ async def test_a_changed_client_id_that_is_refused_is_given_up() -> None:
         assert broker.client_ids[3] != "agent-1"
         assert broker.client_ids[4] == "agent-1"
         await owner.driver.close()
+
+
+async def test_another_client_with_the_same_id_is_recognised_and_given_time(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_client_id, "SHORT_SPAN", 0.0)
+    owner, other = Owner(to_port(broker.port)), Owner(to_port(broker.port))
+    for number in range(8):
+        await owner.driver.connect()
+        owner.send(number, "plant", b"x")
+        await until(lambda number=number: number in owner.seqs)
+        await other.driver.connect()
+        await until(lambda number=number: len(owner.losses) == number + 1)
+    closed = f"127.0.0.1:{broker.port} closed the connection"
+    question = f"{closed}; is another client using this client id (agent-1)?"
+    assert owner.losses == [closed] * 5 + [question] * 3
+    assert owner.pauses == [0.0] * 5 + [10.0, 20.0, 30.0]
+    await other.driver.close()
 
 
 async def test_logins_and_tls_contexts_are_made_off_the_loop(

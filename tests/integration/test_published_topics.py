@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from mqtt_owner import subscriber, until
+from mqtt_owner import Owner, subscriber, to_port, until
 from publishing_system import PublishingSystem, source_of
 from servers.mosquitto import Mosquitto
 
 from actors.readings.batch import Batch, Source
+from actors.readings.source_topics import level
 
 LONG = "n" * 70_000
 
@@ -57,10 +58,26 @@ async def test_whatever_an_endpoint_is_called_mosquitto_takes_its_topic(
         log = (tmp_path / "broker" / f"mosquitto-{broker.port}.log").read_text()
     assert "malformed" not in log
     by_number = {_number(payload): topic for topic, payload, _ in received}
-    for number, level in enumerate(LEVELS.values()):
-        assert by_number[number] == _filled(template, level)
+    for number, spelled in enumerate(LEVELS.values()):
+        assert by_number[number] == _filled(template, spelled)
     assert len(by_number[len(LEVELS)].encode()) <= 65_535
     assert "n~" in by_number[len(LEVELS)]
+
+
+async def test_a_name_of_any_characters_is_a_level_that_mosquitto_takes(tmp_path: Path) -> None:
+    """All that there are, at either end of a name and within."""
+    names = ["".join(map(chr, range(first, first + 256))) for first in range(0, 0x110000, 256)]
+    names += [chr(code) for code in range(0x3100)]
+    with Mosquitto(tmp_path / "broker") as broker:
+        owner = Owner(to_port(broker.port))
+        await owner.driver.connect()
+        for first in range(0, len(names), 500):
+            for seq in range(first, min(first + 500, len(names))):
+                owner.send(seq, f"plant/{level(names[seq])}", b"x")
+            await until(lambda sent=seq: (owner.seqs and owner.seqs[-1] == sent) or owner.losses)
+        assert owner.seqs == list(range(len(names)))
+        assert (owner.losses, owner.all("rejected")) == ([], [])
+        await owner.driver.close()
 
 
 def _named(name: str, number: int) -> Source:

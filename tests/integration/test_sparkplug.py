@@ -13,14 +13,21 @@ from servers.mosquitto import Mosquitto
 from servers.relay import Relay
 from servers.sparkplug_host import GROUP, NODE, Host, Listening
 
+from actors.publish.ages import Ages
 from actors.publish.destinations import mqtt_config, mqtt_sparkplug
 from actors.publish.destinations.broker import Broker, Login
 from actors.publish.destinations.mqtt_driver import MqttDriver
 from actors.publish.formats import MessageIds, encode
-from actors.publish.messages import DeadLettersListed, ListDeadLetters
+from actors.publish.messages import (
+    ChangeDestination,
+    DeadLettersListed,
+    ListDeadLetters,
+    RemoveSubscription,
+    SubscriptionRemoved,
+)
 from actors.publish.sparkplug.node import LATE_MS
 from actors.readings.batch import Batch
-from storage import timestamps
+from actors.readings.messages import ForgetSource
 
 OFFLINE = "DEVICE_OFFLINE"
 LINES = ("line-1", "line-2", "line-3")
@@ -143,7 +150,7 @@ async def test_an_outage_leaves_a_history_and_devices_as_they_are(
     rig.poll_lines(*range(1, 40))
     rig.read("pump", speed=7)
     await rig.until(lambda: len(rig.stored_payloads(id)) == 3 * 39 + 1)
-    monkeypatch.setattr(mqtt_sparkplug, "unix_ms", lambda: timestamps.unix_ms() + 2 * LATE_MS)
+    monkeypatch.setattr(Ages, "age_ms", lambda *_: 2 * LATE_MS)
     await rig.relay.admit()
     await rig.until(lambda: rig.host.data("pump", "speed"))
     assert {one.historical for one in rig.host.seen if not one.birth and one.value not in (0, 40)} == {True}
@@ -243,6 +250,38 @@ async def test_a_device_that_is_offline_dies_and_its_readings_are_off_the_disk(r
     await rig.reported(id, lambda report: report.delivered == 7)
 
 
+async def test_a_device_whose_endpoint_goes_dies(rig: Rig) -> None:
+    id = await rig.begin()
+    await rig.add_subscription(id, payload_format="tags", route_json={"topic": "plant"})
+    await rig.routed()
+    rig.poll_lines(0)
+    await rig.told(0)
+    rig.base.tell(rig.router, ForgetSource("uuid-of-line-2"))
+    await rig.until(lambda: rig.host.verbs[-1] == "DDEATH line-2")
+    rig.sources.pop("line-2")
+    rig.poll_lines(1)
+    await rig.told(1)
+    await rig.settle(id)
+    assert rig.host.verbs.count("DBIRTH line-2") == 2
+    assert rig.host.verbs.count("DDEATH line-2") == 1
+
+
+async def test_devices_of_a_subscription_that_changes_or_goes_die(rig: Rig) -> None:
+    id = await rig.begin()
+    rig.read("pump", speed=7, parts=1)
+    rig.poll_lines(0)
+    await rig.told(0)
+    (subscription,) = rig.instance(id).subscriptions
+    await rig.change_subscription(subscription, route_json={"excludeMetrics": ["parts"]})
+    await rig.until(lambda: not any(device.online for device in rig.host.devices.values()))
+    rig.read("pump", speed=8, parts=2)
+    await rig.until(lambda: rig.host.data("pump", "speed") == [7, 8])
+    assert [metric.name for metric in rig.host.devices["pump"].birth.metrics] == ["speed"]
+    await rig.ask(RemoveSubscription(subscription), SubscriptionRemoved)
+    await rig.until(lambda: not rig.host.devices["pump"].online)
+    await rig.settle(id)
+
+
 async def test_a_payload_that_is_too_large_is_a_dead_letter_and_leaves_no_gap(rig: Rig) -> None:
     id = await rig.begin(maxPayloadBytes=500)
     rig.read("pump", note="x" * 600)
@@ -287,6 +326,39 @@ async def test_commands_for_devices_and_others_change_nothing(rig: Rig) -> None:
     rig.poll_lines(1)
     await rig.told(1)
     assert rig.host.verbs == [*before, *(f"DDATA {line}" for line in LINES)]
+
+
+async def test_a_command_that_the_broker_keeps_does_not_confuse_anybody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_sparkplug, "REBIRTH_SECONDS", 0.1)
+    rig.listening.publish(rig.host.commands, rig.host.rebirth(), retain=True)
+    await rig.begin()
+    rig.poll_lines(0)
+    await rig.told(0)
+    await rig.relay.cut()
+    rig.poll_lines(1)
+    await rig.told(1)
+    assert rig.host.verbs.count("NBIRTH") <= 4, "once more for each connection"
+
+
+async def test_what_a_node_leaves_behind_is_not_told_by_what_is_none(rig: Rig, broker: Mosquitto) -> None:
+    received: list[tuple[str, bytes, int]] = []
+    client = await subscriber(broker.port, received)
+    id = await rig.begin()
+    (subscription,) = rig.instance(id).subscriptions
+    refused = await rig.refused(ChangeDestination(id, config_json={"host": "127.0.0.1"}))
+    assert refused.field == "payload_format"
+    await rig.relay.refuse()
+    await rig.until(lambda: not rig.instance(id).connected)
+    rig.poll_lines(0)
+    await rig.until(lambda: len(rig.stored_payloads(id)) == 3)
+    await rig.ask(RemoveSubscription(subscription), SubscriptionRemoved)
+    received.clear()
+    await rig.change_destination(id, config_json={"host": "127.0.0.1", "port": broker.port})
+    await rig.reported(id, lambda report: report.rejected == 3 and report.rows == 0)
+    assert received == []
+    await client.disconnect()
 
 
 async def test_a_message_that_only_the_broker_finds_too_large_leaves_no_gap_for_long(tmp_path: Path) -> None:

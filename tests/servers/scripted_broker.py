@@ -9,6 +9,7 @@ from servers.mosquitto import free_port
 
 _CONNECT = 0x10
 _PUBLISH = 0x30
+_PINGREQ = 0xC0
 _BUFFER = 65_536
 _SLOW_BUFFER = 16_384
 
@@ -16,13 +17,16 @@ _SLOW_BUFFER = 16_384
 class ScriptedBroker:
     """Answers CONNECT with `code` (None: not at all), and then is silent: it acknowledges nothing
     until `acknowledge()`. `reads` False also stops reading after CONNECT, as a dead peer does.
-    With `slow` it takes some 300 kB a second. `client_ids` are those of the CONNECTs."""
+    With `slow` it takes some 300 kB a second. `client_ids` are those of the CONNECTs, `published` the packet
+    identifiers of messages, `unacknowledged` how many came without one, `pings` how many PINGREQs."""
 
     def __init__(self, code: int | None = 0, reads: bool = True, slow: bool = False) -> None:
         self.port = free_port()
         self.connections = 0
         self.client_ids: list[str] = []
         self.published: list[int] = []
+        self.unacknowledged = 0
+        self.pings = 0
         self.code = code
         self._reads = reads
         self._slow = slow
@@ -53,6 +57,9 @@ class ScriptedBroker:
         packets = b"".join(b"\x40\x02" + mid.to_bytes(2, "big") for mid in self.published[:most])
         del self.published[:most]
         self._writers[-1].write(packets)
+
+    def answer_ping(self) -> None:
+        self._writers[-1].write(b"\xd0\x00")
 
     def hang_up(self) -> None:
         self._writers[-1].close()
@@ -86,6 +93,10 @@ class ScriptedBroker:
                     return
                 if not self._reads:
                     await asyncio.Event().wait()
+            elif kind == _PINGREQ:
+                self.pings += 1
+            elif kind & 0xF6 == _PUBLISH:
+                self.unacknowledged += 1
             elif kind & 0xF0 == _PUBLISH:
                 topic = int.from_bytes(body[:2], "big")
                 self.published.append(int.from_bytes(body[2 + topic : 4 + topic], "big"))

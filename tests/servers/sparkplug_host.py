@@ -147,13 +147,15 @@ class Host:
         if device is None or not device.online or not self.online:
             self._fault(f"DDATA of {id}, which was not born")
             return
-        known = {metric.alias for metric in device.birth.metrics}
+        known = {metric.alias: metric.datatype for metric in device.birth.metrics}
         for told in raw.metrics:
-            if told.HasField("name") or told.HasField("datatype"):
-                self._fault(f"DDATA {id}: names or datatypes beside aliases")
+            if told.HasField("name"):
+                self._fault(f"DDATA {id}: names beside aliases")
             if told.alias not in known:
                 self._fault(f"DDATA {id}: alias {told.alias} is not known")
                 return
+            if told.datatype != known[told.alias]:
+                self._fault(f"DDATA {id}: another datatype than at birth")
         decoded = pysparkplug.DData.decode(payload, birth=device.birth)
         for metric, told in zip(decoded.metrics, raw.metrics, strict=True):
             self._see(device, id, metric, told, birth=False)
@@ -254,8 +256,8 @@ class Listening:
     def ask_for_birth(self) -> None:
         self.publish(self.host.commands, self.host.rebirth())
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        self._client.publish(topic, payload)
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        self._client.publish(topic, payload, retain=retain)
 
     def _take(
         self, _client: object, topic: str, payload: bytes, qos: int, properties: dict[str, Any]

@@ -5,6 +5,7 @@ from typing import Any
 from publishing_system import source_of
 from servers.sparkplug_host import GROUP, NODE, Host
 
+from actors.publish import formats
 from actors.publish.formats import MessageIds, encode
 from actors.publish.sparkplug.node import Node, Sending
 from actors.readings.batch import Batch, Source
@@ -60,10 +61,17 @@ class Line:
     ) -> Sending:
         self.seq += 1
         sending = self.node.data(
-            self.seq if seq is None else seq, self.payload(device, readings, at), NOW - age, NOW
+            self.seq if seq is None else seq, self.payload(device, readings, at), age, NOW
         )
         self.tell(*sending.messages)
         return sending
+
+    def end(self, device: str = "press", age: int = 0) -> None:
+        """The endpoint is no more."""
+        self.seq += 1
+        ended = formats.find("sparkplug").ended
+        assert ended is not None
+        self.tell(*self.node.data(self.seq, ended(source_of(device)), NOW - age, NOW).messages)
 
     def verbs(self) -> list[str]:
         """Since this was last asked."""

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from actors.publish.ages import SAVE_INTERVAL, STEPS, Ages
+from actors.publish.ages import LEFT_MS, SAVE_INTERVAL, STEPS, Ages
 from storage.outbox_marks import Mark
 
 DAY = 86_400.0
@@ -96,8 +96,16 @@ def test_a_short_time_to_live_is_kept(ttl_ms: int) -> None:
 def test_marks_are_due_once_a_minute() -> None:
     ages = Ages(TTL_MS, now=100.0)
     assert ages.due(100.0 + SAVE_INTERVAL - 1) is None
-    assert ages.due(100.0 + SAVE_INTERVAL) == [Mark(0, 0)]
+    assert ages.due(100.0 + SAVE_INTERVAL) == [Mark(0, 0), Mark(60_000, 0)]
     assert ages.due(101.0 + SAVE_INTERVAL) is None
+    assert ages.last(110.0 + SAVE_INTERVAL) == [Mark(0, 0), Mark(70_000, 0)]
+
+
+def test_a_payload_is_as_old_as_it_is_whatever_the_clock_says_and_one_of_an_earlier_run_is_old() -> None:
+    ages = Ages(TTL_MS, last_seq=10)
+    assert [ages.age_ms(seq, 5000, 7000) for seq in (10, 11)] == [LEFT_MS, 2000]
+    ages.shifted(12, -10_000)
+    assert [ages.age_ms(seq, 5000, -3000) for seq in (11, 12)] == [2000, 0]
 
 
 def test_a_stamp_is_shown_as_the_clock_would_have_it_now() -> None:

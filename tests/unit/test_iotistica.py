@@ -9,7 +9,7 @@ from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.destinations.iotistica import check, target
 from actors.publish.destinations.iotistica import test as try_out
 from actors.publish.messages import Cloud
-from actors.publish.topics import fill
+from actors.publish.topics import fill, unpublishable
 from actors.system.failure import Refusal
 
 AGENT = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
@@ -68,3 +68,22 @@ async def test_a_broker_that_cannot_be_one_is_refused() -> None:
     assert not tested.ok
     assert tested.error is not None
     assert tested.error.startswith("Invalid scheme: http")
+
+
+@pytest.mark.parametrize("text", ["device\t1", "device\ud800", "d" * 65_536])
+@pytest.mark.parametrize("field", ["client_id", "username"])
+def test_a_login_that_brokers_close_the_connection_over_is_refused(field: str, text: str) -> None:
+    cloud = msgspec.structs.replace(CLOUD, **{field: text})
+    with pytest.raises(Refusal) as refused:
+        driver(Identity(AGENT, "agent-1", cloud))
+    assert refused.value.field == f"cloud.{field}"
+
+
+def test_ids_of_any_kind_make_a_topic_that_brokers_take() -> None:
+    cloud = msgspec.structs.replace(CLOUD, tenant="a/b\n+", agent="x" * 70_000)
+    found = find("iotistica")
+    filled = fill(found.target(None, None, PROVISIONED), "p" * 70_000)
+    topic = found.address(None, Identity(AGENT, "agent-1", cloud), filled, b"")
+    assert unpublishable(topic) is None
+    assert topic.startswith("i/a_b__/a/xxx")
+    assert topic.count("/") == 5

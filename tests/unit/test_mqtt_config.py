@@ -205,7 +205,8 @@ def test_a_broker_is_verified_unless_told_otherwise() -> None:
 def test_checking_a_configuration_does_not_import_the_mqtt_library() -> None:
     script = (
         "import sys; from actors.publish.destinations import find;"
-        "find('mqtt').check({'host': 'a'}); sys.exit(not sys.modules.keys().isdisjoint({'gmqtt', 'aiohttp'}))"
+        "node = {'groupId': 'g', 'edgeNodeId': 'n'}; find('mqtt').check({'host': 'a', 'sparkplug': node});"
+        "sys.exit(not sys.modules.keys().isdisjoint({'gmqtt', 'aiohttp', 'google.protobuf'}))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 

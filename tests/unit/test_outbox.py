@@ -948,3 +948,68 @@ def test_a_crash_costs_nothing_older_than_a_commit_interval(
             desk.acknowledge_all()
         missing = added_at.keys() - acknowledged - set(desk.disk.numbers)
         assert all(desk.now - added_at[number] < 2 * HOLD + 1e-9 for number in missing)
+
+
+# What is on disk is not as large as it is in memory
+
+
+def test_bytes_are_those_on_disk_as_the_store_says() -> None:
+    desk = Desk(memory_bytes=100)
+    desk.add(5)
+    assert desk.outbox.bytes == 100
+    commit = desk.outbox.commit(0.0, force=True)
+    assert commit is not None
+    desk.disk.commit(commit.rows(), commit.done)
+    desk.add(1)
+    desk.outbox.committed(True, Committed(rows=5, bytes=30, dead_letters=0))
+    assert desk.outbox.bytes == 30 + 20
+    desk.take(2)
+    desk.acknowledge_all()
+    assert desk.outbox.bytes == 18 + 20, "each of them has an equal part"
+
+
+def test_nothing_is_counted_of_what_is_still_to_be_removed_from_the_disk() -> None:
+    desk = Desk()
+    desk.add(2)
+    commit = desk.outbox.commit(0.0, force=True)
+    desk.take()
+    desk.acknowledge_all()
+    assert commit is not None
+    desk.outbox.committed(True, Committed(rows=2, bytes=30, dead_letters=0))
+    assert (desk.outbox.rows, desk.outbox.bytes) == (0, 0)
+
+
+def test_oldest_give_way_to_the_share_of_the_disk_when_it_is_smaller_than_the_quota() -> None:
+    desk = Desk(max_bytes=1000)
+    desk.add(5)
+    commit = desk.outbox.commit(0.0, force=True)
+    assert commit is not None
+    desk.disk.commit(commit.rows(), commit.done)
+    desk.outbox.committed(True, Committed(rows=5, bytes=50, dead_letters=0, room=35))
+    assert desk.outbox.short_of_disk
+    assert desk.outbox.enforce(0.0) == 2
+    assert desk.outbox.drops.quota == 2
+    assert desk.take() == [3, 4, 5]
+    assert desk.outbox.commit(0.0, force=True) is not None
+    desk.outbox.committed(True, Committed(rows=3, bytes=30, dead_letters=0, room=5000))
+    assert not desk.outbox.short_of_disk
+
+
+def test_damaged_rows_are_not_waited_for() -> None:
+    desk = Desk()
+    desk.add(50)
+    while desk.commit():
+        pass
+    on_disk = desk.outbox._on_disk
+    desk.take()
+    desk.acknowledge_all()
+    wanted = desk.outbox.read(True)
+    assert wanted is not None
+    found = desk.disk.load(*wanted)
+    for lost in found[:2]:
+        del desk.disk.rows[lost.seq]
+    assert desk.outbox.was_read(found[2:], 0.0, damaged=2) == 2
+    assert desk.outbox._on_disk == on_disk - len(found)
+    delivered = desk.deliver_everything()
+    assert len(delivered) == on_disk - 2
+    assert desk.outbox.bytes == 0

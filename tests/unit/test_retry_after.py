@@ -1,6 +1,8 @@
+"""For how long a server asks to be left alone."""
+
 import pytest
 
-from actors.publish.destinations.retry_after import retry_after
+from actors.connections import retry_after
 
 SERVER_NOW = "Tue, 04 Mar 1997 10:15:25 GMT"
 
@@ -20,4 +22,6 @@ SERVER_NOW = "Tue, 04 Mar 1997 10:15:25 GMT"
 def test_a_date_is_compared_with_that_of_the_server(
     header: str | None, date: str | None, seconds: float
 ) -> None:
-    assert retry_after(header, date) == seconds
+    sent = {"Retry-After": header, "Date": date}
+    headers = {name: value for name, value in sent.items() if value is not None}
+    assert retry_after.seconds(headers) == seconds

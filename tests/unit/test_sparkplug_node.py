@@ -248,7 +248,7 @@ def test_units_are_told_at_births(line: Line) -> None:
     batch = Batch(source, POLLED, [1.0, 2], None, {})
     payload = encode("sparkplug", "json", [(batch, None)], MessageIds("agent"))
     assert payload is not None
-    birth, data = line.node.data(1, payload, NOW, NOW).messages
+    birth, data = line.node.data(1, payload, 0, NOW).messages
     line.tell(birth, data)
     first, second = Payload.FromString(birth.payload).metrics
     units = dict(zip(first.properties.keys, first.properties.values, strict=True))
@@ -324,6 +324,44 @@ def test_who_is_dead_is_not_born_again_on_command(line: Line) -> None:
     assert line.verbs() == ["NBIRTH", "DBIRTH mixer"]
 
 
+def test_a_device_that_is_no_more_dies_and_is_forgotten(line: Line) -> None:
+    line.poll(oil_temp=1.0, speed=2)
+    line.poll("mixer", speed=1)
+    line.verbs()
+    line.end()
+    line.end()
+    line.end("unknown")
+    assert line.verbs() == ["DDEATH press"]
+    line.be_born()
+    line.more()
+    assert line.verbs() == ["NBIRTH", "DBIRTH mixer"]
+    line.poll(parts=3)
+    assert line.verbs() == ["DBIRTH press", "DDATA press"]
+    assert [metric.name for metric in line.host.devices["press"].birth.metrics] == ["parts"]
+
+
+def test_a_device_that_was_dead_when_it_ended_does_not_die_twice(line: Line) -> None:
+    line.poll(oil_temp=(None, OFFLINE))
+    line.verbs()
+    line.end()
+    assert line.verbs() == []
+
+
+def test_history_may_end_with_a_device(line: Line) -> None:
+    line.poll(age=LATE_MS + 1, oil_temp=1.0)
+    line.end(age=LATE_MS + 1)
+    line.poll("mixer", speed=1)
+    line.more()
+    assert line.verbs() == [
+        "NBIRTH",
+        "DBIRTH press",
+        "DDATA press",
+        "DDEATH press",
+        "DBIRTH mixer",
+        "DDATA mixer",
+    ]
+
+
 # History
 
 
@@ -397,7 +435,7 @@ def test_a_payload_that_is_too_large_is_refused_and_the_numbers_have_no_gap() ->
     line = Line(max_payload=400)
     line.poll(oil_temp=1.0)
     refused = line.poll("large", text="x" * 400).refused
-    assert refused == "The DDATA has 465 bytes; 400 is the most allowed"
+    assert refused == "The DDATA has 467 bytes; 400 is the most allowed"
     refused = line.poll(oil_temp=2.0, note="x" * 400).refused
     assert refused is not None
     line.poll("mixer", speed=1)
@@ -430,10 +468,11 @@ def test_the_data_of_a_device_whose_birth_is_too_large_is_refused_and_no_other_s
         b'{"sparkplug":1,',
         b'{"timestamp":1,"node":"press"}',
         b'{"sparkplug":1,"device":"a","names":["b"],"units":[null],"timestamp":1,"values":[]}',
+        b'{"sparkplug":2,"device":"a","names":["b"],"units":[null],"timestamp":1,"values":[1]}',
     ],
 )
 def test_what_is_no_payload_of_this_format_is_refused(line: Line, payload: bytes) -> None:
-    sending = line.node.data(1, payload, NOW, NOW)
+    sending = line.node.data(1, payload, 0, NOW)
     assert sending.messages == []
     assert sending.refused is not None
 
@@ -459,7 +498,7 @@ POLL = some.tuples(
     some.dictionaries(some.sampled_from(["m", "n", "o"]), READING, min_size=1),
     some.sampled_from([0, 0, 0, 500, 5_000, LATE_MS + 1]),
 )
-STEP = some.one_of(POLL, some.sampled_from(["lose", "rebirth", "more", "again"]))
+STEP = some.one_of(POLL, some.sampled_from(["lose", "rebirth", "more", "again", "end"]))
 
 
 @given(some.lists(STEP, max_size=60), some.sampled_from([150, 300, 10**6, 10**6]))
@@ -474,6 +513,8 @@ def test_no_course_of_things_confuses_a_host(steps: list[Any], max_payload: int)
             line.be_born()
         elif step == "more":
             line.tell(*line.node.more(NOW))
+        elif step == "end":
+            line.end("a")
         elif step == "again" and last is not None:
             line.poll(last[0], age=last[2], seq=line.seq, **last[1])
         elif isinstance(step, tuple):

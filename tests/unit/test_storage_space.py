@@ -65,7 +65,7 @@ def test_space_of_what_was_delivered_goes_back_by_itself(writer: Writer, path: P
     assert sum(sizes(path)) > 20 * MB
     deliver(writer, destination, seqs)
 
-    wait_for(lambda: sum(sizes(path)) < 6 * MB, lambda: sizes(path))
+    wait_for(lambda: sum(sizes(path)) < 4 * MB, lambda: sizes(path))
 
     assert writer.submit(outbox.summary, destination).result(SECONDS).rows == 0  # type: ignore[union-attr]
     writer.close()
@@ -95,7 +95,7 @@ def test_jobs_go_first_and_are_as_safe_as_ever(writer: Writer, path: Path) -> No
         nonlocal jobs
         assert writer.submit(_settings).result(SECONDS) == (2, 1000, 50)
         jobs += 1
-        return sum(sizes(path)) < 6 * MB
+        return sum(sizes(path)) < 4 * MB
 
     wait_for(shrunk, lambda: sizes(path))
     assert jobs > 5, "it took several steps, and jobs came between them"
@@ -118,7 +118,7 @@ def test_writer_with_nothing_to_give_back_sleeps(writer: Writer, monkeypatch: py
         return asked[-1]
 
     monkeypatch.setattr(space.Space, "pause", pause)
-    destination, seqs = fill(writer, 8)
+    destination, seqs = fill(writer, 4)
     deliver(writer, destination, seqs)
     quiet.clear()
     writer.submit(target_state.load).result(SECONDS)
@@ -170,7 +170,7 @@ def test_reader_of_the_database_holds_up_no_job(path: Path, monkeypatch: pytest.
 
     reader.execute("COMMIT")
     reader.close()
-    wait_for(lambda: sum(sizes(path)) < 6 * MB, lambda: sizes(path))
+    wait_for(lambda: sum(sizes(path)) < 4 * MB, lambda: sizes(path))
     writer.close()
 
 
@@ -198,7 +198,7 @@ def test_program_that_writes_the_database_puts_the_giving_back_off(
     assert setting(database.db.conn, "busy_timeout") == 60_000
     while keeping_small.pause() is not None:
         keeping_small.step()
-    assert sum(sizes(path)) < 6 * MB
+    assert sum(sizes(path)) < 4 * MB
     database.close()
 
 

@@ -47,6 +47,8 @@ def test_every_option_is_kept() -> None:
         maxPointsPerMessage=1000,
         bufferSize=12,
         bufferTimeMs=0,
+        qos=0,
+        retain=True,
         somethingElse={"of": "the UI"},
     )
     assert route == SubscriptionRoute(
@@ -63,6 +65,8 @@ def test_every_option_is_kept() -> None:
         max_points_per_message=1000,
         buffer_size=12,
         buffer_time_ms=0,
+        qos=0,
+        retain=True,
     )
 
 
@@ -148,6 +152,7 @@ def test_an_unknown_quality_is_refused_by_its_position() -> None:
         ("maxPointsPerMessage", 0, 1000),
         ("bufferSize", 1, 10_000),
         ("bufferTimeMs", 0, 60_000),
+        ("qos", 0, 1),
     ],
 )
 def test_numbers_of_a_route_have_limits(key: str, lowest: int, highest: int) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from uuid import UUID
 
 from actors.publish.destinations.driver import Identity
@@ -26,13 +27,18 @@ def short_id(id: str) -> str:
 
 def root(cloud: Cloud) -> str:
     """What all topics of this agent begin with, without a slash at the end."""
-    return f"i/{short_id(cloud.tenant)}/a/{short_id(cloud.agent)}"
+    return _root(cloud.tenant, cloud.agent)
+
+
+@lru_cache(1)
+def _root(tenant: str, agent: str) -> str:
+    return f"i/{short_id(tenant)}/a/{short_id(agent)}"
 
 
 def readings(identity: Identity) -> str:
     """The agent's own topic for readings, a template with `{protocol}` for `topics.fill`."""
     if identity.cloud is None:
-        return f"local/{identity.agent_uuid}/{{protocol}}"
+        return f"local/{short_level(identity.agent_uuid, MAX_ID)}/{{protocol}}"
     return f"{root(identity.cloud)}/endpoints/{{protocol}}"
 
 

@@ -50,8 +50,8 @@ class Nobody(Listener):
 
 
 class Outgoing(Protocol):
-    """A payload to be sent. `seq` is the sender's own number, rising; `created_at` is Unix ms. `qos` (0 or 1)
-    and `retain` are MQTT's; other destinations disregard them."""
+    """A payload to be sent. `seq` is the sender's own number, rising; `age_ms` is how old it is, whatever the
+    clock says. `qos` (0 or 1) and `retain` are MQTT's; other destinations disregard them."""
 
     @property
     def seq(self) -> int: ...
@@ -60,7 +60,7 @@ class Outgoing(Protocol):
     @property
     def payload(self) -> bytes: ...
     @property
-    def created_at(self) -> int: ...
+    def age_ms(self) -> int: ...
     @property
     def qos(self) -> int: ...
     @property

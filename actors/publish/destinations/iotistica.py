@@ -10,13 +10,13 @@ from actors.connections.connection import Permanent
 from actors.publish.destinations import cloud_topics, mqtt_config
 from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
-from actors.publish.destinations.fields import ROOT
+from actors.publish.destinations.fields import ROOT, limited
 from actors.publish.destinations.mqtt_session import Addressed
 from actors.publish.messages import Cloud, DestinationTested
 from actors.publish.topics import MAX_BYTES, Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
-from conf.fields import Unused
+from conf.fields import Unused, one_line
 
 TARGET = Target(
     "endpoints/{protocol}",
@@ -99,8 +99,18 @@ def _connection(cloud: Cloud) -> tuple[Broker, Login]:
         keepalive=cloud.keepalive,
     )
     check_pems(broker, "cloud")
+    for name in ("client_id", "username"):
+        _check_line(getattr(cloud, name), f"cloud.{name}")
     login = Login(cloud.client_id, cloud.username or found.username, cloud.password or found.password)
     return broker, login
+
+
+def _check_line(text: str | None, field: str) -> None:
+    """Raises `Refusal` for what brokers end the connection over."""
+    try:
+        limited(one_line(text))
+    except ValueError as error:
+        raise Refusal(f"{field} {error}", field) from error
 
 
 DESTINATION = DestinationType(

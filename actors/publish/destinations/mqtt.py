@@ -7,7 +7,7 @@ import secrets
 
 from actors.publish.destinations import external
 from actors.publish.destinations.broker import Login
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.mqtt_config import SECRETS, Config, Given, check
 from actors.publish.destinations.mqtt_session import Session
 from actors.publish.formats import sparkplug
@@ -48,9 +48,21 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
     )
 
 
+class Plain(Session):
+    """For what a node that the destination was before has left in the outbox there is nobody who knows the
+    numbers."""
+
+    def outgoing(self, message: Outgoing) -> tuple[str, bytes] | None:
+        if not sparkplug.is_stored(message.payload):
+            return super().outgoing(message)
+        if sparkplug.is_ending(message.payload):
+            return None
+        raise Refusal("The destination is no Sparkplug node any more")
+
+
 def _session(config: Config) -> Session:
     if config.sparkplug is None:
-        return Session()
+        return Plain()
     from actors.publish.destinations.mqtt_sparkplug import SparkplugSession
 
     return SparkplugSession(config.sparkplug, config.max_payload)

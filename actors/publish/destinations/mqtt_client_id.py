@@ -11,9 +11,11 @@ QUICK_LOSSES = 3
 """So many ends in a row so soon are somebody else's doing (spec 02 section 8.2)."""
 SHORT_SECONDS = 60.0
 SHORT_LOSSES = 6
-"""And so many of connections that had been well are, too: the other one comes back after each of ours."""
-_PAUSE = 10.0
-_LONGEST_PAUSE = 300.0
+SHORT_SPAN = 20.0
+"""And so many of connections that had been well are, too, over so many seconds: the other one comes back
+after each of ours. A link that breaks a few times within moments is no such thing."""
+PAUSE = 10.0
+LONGEST_PAUSE = 30.0
 
 
 class ClientId:
@@ -26,7 +28,9 @@ class ClientId:
         self._suffix = ""
         self._quick = 0
         self._short = 0
+        self._short_since = self._short_for = 0.0
         self._told = False
+        self._fights = 0
         self._in_vain = False
         self._connected_at = 0.0
 
@@ -50,7 +54,7 @@ class ClientId:
     @property
     def is_shared(self) -> bool:
         """Whether somebody else seems to use it, too."""
-        return self._told or self._short >= SHORT_LOSSES
+        return self._told or (self._short >= SHORT_LOSSES and self._short_for >= SHORT_SPAN)
 
     @property
     def doubt(self) -> str:
@@ -63,7 +67,7 @@ class ClientId:
         where the next one goes by another name."""
         if not self.is_shared or self._changes:
             return 0.0
-        return min(_PAUSE * 2.0 ** min(self._short - 1, 8), _LONGEST_PAUSE)
+        return min(PAUSE * 2.0 ** min(self._fights - 1, 8), LONGEST_PAUSE)
 
     def connected(self, now: float) -> None:
         self._connected_at = now
@@ -74,11 +78,16 @@ class ClientId:
         lived = now - self._connected_at
         self._quick = self._quick + 1 if lived < QUICK_SECONDS else 0
         if lived >= SHORT_SECONDS:
-            self._short, self._told, self._in_vain = 0, False, False
+            self._short = self._fights = 0
+            self._told = self._in_vain = False
         if code == SESSION_TAKEN_OVER:
-            self._short, self._told = self._short + 1, True
+            self._told = True
         elif well and lived < SHORT_SECONDS:
             self._short += 1
+        if self._short <= 1:
+            self._short_since = now
+        self._short_for = now - self._short_since
+        self._fights = self._fights + 1 if self.is_shared else 0
 
     def failed(self) -> None:
         """It could not log in; brokers that know their clients by their ids need not say why."""

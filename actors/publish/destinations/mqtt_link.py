@@ -15,7 +15,7 @@ from gmqtt.subscription import Subscription
 from actors.connections.outflow import Outflow
 from actors.publish.destinations import mqtt_packets, mqtt_reasons
 from actors.publish.destinations.mqtt_packets import V5, Answer, Malformed
-from actors.publish.destinations.transports import sever
+from actors.publish.destinations.transports import forget, lowest, sever
 
 MAX_RECEIVED = 1_048_576
 """Bytes of a packet that is taken from a broker."""
@@ -85,6 +85,7 @@ class Link(asyncio.Protocol):
         self.ping_in_flight: Flight | None = None
         self._owner: Owner | None = owner
         self._transport: asyncio.Transport | None = None
+        self._lowest: asyncio.BaseTransport | None = None
         self._packets: list[bytes | bytearray] = []
         self._buffer = bytearray()
         self._flights: dict[int, Flight] = {}
@@ -225,6 +226,7 @@ class Link(asyncio.Protocol):
             sever(stream)
             return
         self._transport = stream
+        self._lowest = lowest(stream)
         self.outflow = Outflow(stream)
 
     def data_received(self, data: bytes) -> None:
@@ -293,6 +295,8 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         _settle(self.gone, None)
+        forget(self._lowest)
+        self._lowest = None
         self._end(None, 0)
 
     def _end(self, reason: str | None, code: int) -> None:

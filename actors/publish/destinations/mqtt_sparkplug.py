@@ -32,6 +32,7 @@ class SparkplugSession(Session):
 
     def will(self) -> Message:
         self._rest()
+        self._publish = None
         return Message(*self._node.will(unix_ms()), qos=1)
 
     def opened(self, publish: Publish) -> None:
@@ -41,7 +42,7 @@ class SparkplugSession(Session):
     def outgoing(self, message: Outgoing) -> tuple[str, bytes] | None:
         if not sparkplug.is_stored(message.payload):
             return message.topic, message.payload
-        sending = self._node.data(message.seq, message.payload, message.created_at, unix_ms())
+        sending = self._node.data(message.seq, message.payload, message.age_ms, unix_ms())
         refused = self._tell(sending.messages) or sending.refused
         self._go_on()
         if refused is not None:
@@ -49,7 +50,8 @@ class SparkplugSession(Session):
         return None
 
     def received(self, topic: str, payload: bytes) -> None:
-        if self._node.wants_rebirth(topic, payload):
+        # A command that the broker has kept may come before the birth that is to come anyway.
+        if self._publish is not None and self._node.wants_rebirth(topic, payload):
             self._be_born_in(self._born_at + REBIRTH_SECONDS - time.monotonic())
 
     def farewell(self) -> Iterable[Message]:

@@ -19,7 +19,7 @@ from actors.connections import dialing
 from actors.connections.connection import Permanent, Transient
 from actors.connections.http_names import Names
 from actors.publish.destinations.broker import Broker
-from actors.publish.destinations.transports import sever
+from actors.publish.destinations.transports import forget, lowest, sever
 
 _FRAME_BYTES = 65_536  # so many of the waiting bytes go out as one frame, or not quite twice as many
 _GOODBYE_SECONDS = 1.0
@@ -50,6 +50,7 @@ async def open_websocket(
     try:
         opened = await _handshake(session, broker, tls)
     except BaseException:
+        opening.note()  # TLS may not have got anywhere
         await session.close()
         raise
     assert opening.response is not None
@@ -119,6 +120,10 @@ class _Opening:
         return trace
 
     async def _connected(self, *_: Any) -> None:
+        self.note()
+
+    def note(self) -> None:
+        """Say which address TCP has reached."""
         for each in self._sockets:
             with contextlib.suppress(OSError):  # one that has lost the race
                 self._reached(each.getpeername())
@@ -155,6 +160,7 @@ class WebSocketTransport(asyncio.Transport):
         assert response.connection is not None
         assert response.connection.transport is not None
         self._below = response.connection.transport
+        self._lowest = lowest(self._below)
         self._protocol = protocol
         self._closing = False
         self._waiting: deque[memoryview] = deque()
@@ -214,6 +220,10 @@ class WebSocketTransport(asyncio.Transport):
             await asyncio.wait({reading, writing})
             self._response.close()
             await self._session.close()
+            forget(self._lowest)
+            kept = self._socket.exception()
+            if kept is not None:
+                kept.__traceback__ = kept.__context__ = None  # which leads back to the socket
             self._protocol.connection_lost(None)
 
     async def _read(self) -> None:

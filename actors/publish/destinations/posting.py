@@ -14,11 +14,11 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from actors.connections import os_errors
-from actors.connections.connection import Permanent, Transient
+from actors.connections import os_errors, retry_after
+from actors.connections.certificates import untrusted
+from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.connections.dialing import addresses
 from actors.connections.outflow import acknowledged
-from actors.publish.destinations.retry_after import retry_after
 
 T = TypeVar("T")
 
@@ -120,11 +120,11 @@ class Posting:
         self._answered_at = _clock()
         return answer
 
-    def _trouble(self, error: Exception) -> Transient | Permanent:
+    def _trouble(self, error: Exception) -> NoConnection:
         where = self._site.where
         match error:
             case aiohttp.ClientConnectorCertificateError():
-                return Permanent(self._untrusted(error))
+                return self._untrusted(error)
             case aiohttp.ClientConnectorError():
                 return Transient(f"{os_errors.reason(error.os_error)} ({where})")
             case TimeoutError():
@@ -156,7 +156,7 @@ class Posting:
             response.status,
             text or response.reason or "",
             response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-            retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
+            retry_after.seconds(response.headers),
         )
 
     async def _plain(self, body: bytes, headers: Mapping[str, str], method: str) -> aiohttp.ClientResponse:
@@ -204,10 +204,11 @@ class Posting:
         """Bytes that the server's TCP has acknowledged, over all connections there are."""
         return sum(acknowledged(each) for each in self._sockets)
 
-    def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> str:
+    def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> NoConnection:
         cause = error.certificate_error
-        why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
-        return f"The certificate of {self._site.where} is not trusted: {why}"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return untrusted(self._site.where, cause)
+        return Permanent(f"The certificate of {self._site.where} is not trusted: {cause}")
 
 
 def _without_frames(error: BaseException) -> BaseException:

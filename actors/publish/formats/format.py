@@ -5,11 +5,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from actors.publish.formats.message_ids import MessageIds
-from actors.readings.batch import Batch
+from actors.readings.batch import Batch, Source
 from actors.readings.interest import Points
 
 Piece = tuple[Batch, Points]
 """The part of a poll that goes into a message: its batch and at least one of its points."""
+
+
+def own_name(source: Source) -> str:
+    """The device's."""
+    return source.device
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -18,7 +23,8 @@ class Format(msgspec.Struct, frozen=True):
 
     An `internal` format is a destination type's own: no subscription can ask for it. What is no `json` is
     never compressed and cannot tell events. A format with `addresses` has topics of its own: only
-    destination types that say where its payloads go take it (`DestinationType.targets`).
+    destination types that say where its payloads go take it (`DestinationType.targets`). `device` is what
+    it calls the device of a source in topics, `ended` what to publish when a source is no more, if anything.
     """
 
     name: str
@@ -27,3 +33,5 @@ class Format(msgspec.Struct, frozen=True):
     internal: bool = False
     json: bool = True
     addresses: bool = False
+    device: Callable[[Source], str] = own_name
+    ended: Callable[[Source], bytes] | None = None

@@ -6,7 +6,9 @@ show as it is::
 
     {"sparkplug":1,"device":"press-4","names":["oil_temp"],"units":["degC"],"timestamp":1741083325004,"values":[61.4]}
 
-`codes`, a quality code or null for each value, follow when any is not GOOD.
+`codes`, a quality code or null for each value, follow when any is not GOOD. When a device is no more::
+
+    {"sparkplug":1,"device":"press-4","ended":true}
 """
 
 from collections.abc import Sequence
@@ -22,29 +24,41 @@ from actors.readings.interest import Points, indices
 from actors.readings.source_topics import level
 
 NAME = "sparkplug"
-_HEAD = b'{"sparkplug":1,'
+_MARK = b'{"sparkplug":'
+_VERSION = 1
+_HEAD = b"%b%d," % (_MARK, _VERSION)
+_ENDING = b',"ended":true}'
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """A payload as it is read back. `units` and `values` belong to `names`, which are all different; so do
-    `codes`, None when every value is GOOD."""
+    `codes`, None when every value is GOOD. Of a device that has `ended` there is nothing else."""
 
+    sparkplug: int
     device: str
-    names: list[str]
-    units: list[str | None]
-    timestamp: int
-    values: list[Any]
+    names: list[str] = []
+    units: list[str | None] = []
+    timestamp: int = 0
+    values: list[Any] = []
     codes: list[str | None] | None = None
+    ended: bool = False
 
 
 def is_stored(payload: bytes) -> bool:
     """Whether this format made it; no other format's payloads begin like that."""
-    return payload.startswith(_HEAD)
+    return payload.startswith(_MARK)
+
+
+def is_ending(payload: bytes) -> bool:
+    """Whether such a payload says that a device is no more, and nothing else."""
+    return payload.endswith(_ENDING)
 
 
 def read(payload: bytes) -> Stored:
     """Raises `msgspec.DecodeError` for what is none."""
     stored = _decoder.decode(payload)
+    if stored.sparkplug != _VERSION:
+        raise msgspec.DecodeError(f"it is of version {stored.sparkplug}, which is not known")
     lists = [stored.units, stored.values, *([] if stored.codes is None else [stored.codes])]
     if any(len(one) != len(stored.names) for one in lists):
         raise msgspec.DecodeError("names, units, values and codes do not belong together")
@@ -63,6 +77,10 @@ class _Prepared(msgspec.Struct, frozen=True):
 
     head: bytes
     points: Points
+
+
+def _ended(source: Source) -> bytes:
+    return b'%b"device":%b%b' % (_HEAD, _encode(device_id(source)), _ENDING)
 
 
 def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes:
@@ -95,4 +113,4 @@ _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Stored)
 _prepared = PerSource(_prepare)
 
-FORMAT = Format(NAME, True, _payload, json=False, addresses=True)
+FORMAT = Format(NAME, True, _payload, json=False, addresses=True, device=device_id, ended=_ended)

@@ -103,7 +103,9 @@ class Device:
             metric.marked = quality != GOOD
 
     def write_data(self, payload: Any, stored: Stored, historical: bool) -> None:
-        """The readings, by aliases. Who was told that a metric is not GOOD is told that it is again."""
+        """The readings, by aliases. Who was told that a metric is not GOOD is told that it is again. Hosts
+        should know datatypes from births, but some do not, and take -1 for a large number, or nothing for a
+        value."""
         add = payload.metrics.add
         timestamp = stored.timestamp
         for name, value, code in zip(stored.names, stored.values, _codes(stored), strict=True):
@@ -111,6 +113,7 @@ class Device:
             told = add()
             told.alias = metric.alias
             told.timestamp = timestamp
+            told.datatype = metric.datatype
             put(told, value, metric.datatype)
             if historical:
                 told.is_historical = True

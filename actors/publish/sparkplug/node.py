@@ -16,8 +16,9 @@ BD_SEQ = "bdSeq"
 LATE_MS = 10_000
 """How old a payload is when it is sent from which on hosts are to take it, and those behind it, for
 history."""
-TIMELY_MS = 1_000
-"""How old at most the first one is that is news again. Far from the other: a change costs births."""
+TIMELY_MS = 5_000
+"""How old at most the first one is that is news again. Apart from the other, for a change costs births, and
+not so little that a slow link, over which there is always something waiting, has nothing but history."""
 
 TURN = 2_000
 """How many metrics births have about that are made at once: a few ms."""
@@ -57,7 +58,7 @@ class Node:
     def __init__(self, group: str, node: str, max_payload: int) -> None:
         self._group = group
         self._node = node
-        self._max_payload = max_payload
+        self._max_payload = self._most = max_payload
         self._payload = payload_class()
         self._bd_seq = secrets.randbelow(_ROUND)
         self._seq = 0
@@ -78,8 +79,8 @@ class Node:
         return self._topic("NCMD")
 
     def limit(self, max_payload: int) -> None:
-        """Larger payloads are refused from now on."""
-        self._max_payload = min(self._max_payload, max_payload)
+        """Larger payloads are refused for the rest of this connection."""
+        self._most = min(self._most, max_payload)
 
     def will(self, now: int) -> Message:
         """What the broker is to publish when the connection ends, which is about to begin. All that was told
@@ -89,6 +90,7 @@ class Node:
             known.clear()
         self._alias = 1
         self._late = False
+        self._most = self._max_payload
         return self.death(now)
 
     def death(self, now: int) -> Message:
@@ -126,17 +128,19 @@ class Node:
         device.born = False
         self._owed[device.id] = device
 
-    def data(self, seq: int, payload: bytes, created_at: int, now: int) -> Sending:
-        """What a payload of format `sparkplug` becomes; `seq` is its number in the outbox, where it is since
-        `created_at`."""
+    def data(self, seq: int, payload: bytes, age_ms: int, now: int) -> Sending:
+        """What a payload of format `sparkplug` becomes; `seq` is its number in the outbox, where it has been
+        for `age_ms`."""
         try:
             stored = sparkplug.read(payload)
         except msgspec.DecodeError as error:
             return Sending([], f"Not a payload of format {sparkplug.NAME}: {error}")
+        if stored.ended:
+            return Sending(self._forget(stored.device, now))
         device = self._devices.get(stored.device)
         if device is None:
             device = self._devices[stored.device] = Device(stored.device)
-        self._late = now - created_at > (TIMELY_MS if self._late else LATE_MS)
+        self._late = age_ms > (TIMELY_MS if self._late else LATE_MS)
         historical = self._late or seq < device.seq
         was_dead = device.dead
         self._alias = device.take(seq, stored, self._alias)
@@ -154,6 +158,15 @@ class Node:
         if device.offline and not self._late:
             self._tell_death(device, now, messages)
         return Sending(messages, refused)
+
+    def _forget(self, id: str, now: int) -> list[Message]:
+        messages: list[Message] = []
+        device = self._devices.pop(id, None)
+        if device is not None:
+            self._behind.pop(id, None)
+            self._owed.pop(id, None)
+            self._tell_death(device, now, messages)
+        return messages
 
     def wants_rebirth(self, topic: str, payload: bytes) -> bool:
         """Whether a message that came is the command to be born again."""
@@ -197,8 +210,8 @@ class Node:
 
     def _tell(self, verb: str, device: Device, payload: Any, messages: list[Message]) -> str | None:
         octets = payload.SerializeToString()
-        if len(octets) > self._max_payload:
-            return f"The {verb} has {len(octets)} bytes; {self._max_payload} is the most allowed"
+        if len(octets) > self._most:
+            return f"The {verb} has {len(octets)} bytes; {self._most} is the most allowed"
         self._seq = payload.seq
         messages.append(Message(f"{self._topic(verb)}/{device.id}", octets))
         return None
