@@ -14,7 +14,7 @@ from posting_owner import WebhookOwner, document, until
 from servers.certificates import Authority
 from servers.mosquitto import free_port
 from servers.slow_reader import SlowReader
-from servers.webhook import SECRET, TOKEN, Reply, WebhookReceiver
+from servers.webhook import PATH, SECRET, TOKEN, Reply, WebhookReceiver
 
 from actors.connections.connection import Permanent, Transient
 from actors.publish import destinations
@@ -122,7 +122,7 @@ NOT_DELIVERED = [
     Reply(203, "transformed"),
     Reply(206, ""),
     Reply(302, "", {"Location": "/login"}),
-    Reply(307, "", {"Location": "/hooks/press%204?site=7"}),
+    Reply(307, "", {"Location": "{PATH}"}),
     Reply(304, ""),
     Reply(500, ""),
     Reply(503, ""),
@@ -351,7 +351,7 @@ async def test_it_identifies_itself_and_verifies_the_server(tmp_path: Path) -> N
 
 async def test_a_payload_of_which_bytes_move_is_not_given_up(server: WebhookReceiver) -> None:
     async with SlowReader(server.port, rate=60_000) as line:
-        url = f"http://127.0.0.1:{line.port}/hooks/press%204?site=7"
+        url = f"http://127.0.0.1:{line.port}{PATH}"
         owner = await connected(server, url=url, timeout=250)
         owner.send(1, size=100_000)
         await until(lambda: owner.done or owner.losses)

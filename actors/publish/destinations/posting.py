@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from actors.connections import os_errors, retry_after
 from actors.connections.certificates import untrusted
@@ -73,7 +74,6 @@ class Site(msgspec.Struct, frozen=True):
     url: str
     context: ssl.SSLContext
     headers: dict[str, str]
-    params: dict[str, str] = {}
     method: str = "POST"
     secrets: tuple[str, ...] = ()
     requesting: Callable[[aiohttp.ClientSession], Requesting] | None = None
@@ -163,8 +163,8 @@ class Posting:
         site = self._site
         return await self._session.request(
             method,
-            site.url,
-            params=site.params,
+            # As it was given: a library that tidies it up may spoil a signature.
+            URL(site.url, encoded=True),
             # A stream, which aiohttp writes piece by piece.
             data=io.BytesIO(body),
             headers=headers,
