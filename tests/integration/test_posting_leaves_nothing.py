@@ -89,8 +89,8 @@ async def test_a_connection_that_is_lost_again_and_again_leaves_nothing(
     made: list[weakref.ref[Any]] = []
     init = posting.Posting.__init__
 
-    def remembered(self: posting.Posting, site: posting.Site) -> None:
-        init(self, site)
+    def remembered(self: posting.Posting, *args: Any) -> None:
+        init(self, *args)
         made.extend(map(weakref.ref, (self, self._session, self._session.connector)))
 
     monkeypatch.setattr(posting.Posting, "__init__", remembered)

@@ -11,8 +11,10 @@ import msgpack
 import pytest
 import uvloop
 from posting_owner import WebhookOwner, document, until
+from servers.black_hole import black_hole
 from servers.certificates import Authority
 from servers.mosquitto import free_port
+from servers.names import named
 from servers.slow_reader import SlowReader
 from servers.webhook import PATH, SECRET, TOKEN, Reply, WebhookReceiver
 
@@ -394,3 +396,41 @@ def test_all_of_it_works_on_uvloop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
+
+
+async def test_an_address_that_leads_nowhere_does_not_hide_the_one_that_works(
+    server: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(monkeypatch, {"plant": ["::1", "127.0.0.1"]})
+    url = f"http://plant:{server.port}{PATH}"
+    with black_hole("::1", server.port):
+        async with asyncio.timeout(3):
+            owner = await connected(server, url=url)
+            owner.send(1)
+            await until(lambda: owner.done == [1])
+    await owner.driver.close()
+
+
+@pytest.mark.parametrize("rude", [False, True])
+async def test_an_address_at_which_nobody_answers_is_tried_last_from_then_on(
+    server: WebhookReceiver, rude: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(monkeypatch, {"plant": ["127.0.0.2", "127.0.0.1"]})
+    silent: list[asyncio.StreamWriter] = []
+
+    def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+        if rude:
+            writer.close()
+
+    nobody = await asyncio.start_server(accepted, "127.0.0.2", server.port)
+    async with nobody:
+        owner = WebhookOwner(server.config_json(url=f"http://plant:{server.port}{PATH}", timeout=200))
+        with pytest.raises(Transient, match="closed|reset" if rude else "timed out"):
+            await owner.driver.connect()
+        await owner.driver.connect()
+        owner.send(1)
+        await until(lambda: owner.done == [1])
+        await owner.driver.close()
+        for writer in silent:
+            writer.close()

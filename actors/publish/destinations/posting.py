@@ -1,6 +1,7 @@
 """HTTP requests with a body to one server, one at a time, and what it answers; on aiohttp."""
 
 import asyncio
+import contextlib
 import io
 import math
 import re
@@ -18,7 +19,7 @@ from yarl import URL
 from actors.connections import os_errors, retry_after
 from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.connections.dialing import addresses
+from actors.connections.dialing import Address, addresses
 from actors.connections.outflow import acknowledged
 
 T = TypeVar("T")
@@ -86,14 +87,17 @@ class Posting:
     is not used.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, avoid: Address | None = None) -> None:
+        """`avoid` is an address of the server's that was of no use: it is tried last."""
+        self.peer: Address | None = None
+        """The address of the server that was reached, or tried as the last."""
         self._site = site
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=1,
                 ssl=site.context,
-                resolver=_Resolver(),
+                resolver=_Resolver(avoid),
                 use_dns_cache=False,
                 socket_factory=self._socket,
             ),
@@ -195,13 +199,16 @@ class Posting:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, *_ = address
+        family, kind, protocol, _, self.peer = address
         made = socket.socket(family, kind, protocol)
         self._sockets.add(made)
         return made
 
     def _taken(self) -> int:
         """Bytes that the server's TCP has acknowledged, over all connections there are."""
+        for each in self._sockets:
+            with contextlib.suppress(OSError):  # it is not connected
+                self.peer = each.getpeername()
         return sum(acknowledged(each) for each in self._sockets)
 
     def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> NoConnection:
@@ -223,6 +230,9 @@ def _without_frames(error: BaseException) -> BaseException:
 class _Resolver(AbstractResolver):
     """Names are resolved as for other connections."""
 
+    def __init__(self, avoid: Address | None) -> None:
+        self._avoid = avoid
+
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
@@ -235,7 +245,7 @@ class _Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for found, _, protocol, _, address in await addresses(host, port)
+            for found, _, protocol, _, address in await addresses(host, port, self._avoid)
         ]
 
     async def close(self) -> None: ...
