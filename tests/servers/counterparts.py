@@ -28,7 +28,7 @@ from servers.influxdb import InfluxDB, Point
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto
 from servers.relay import Relay
-from servers.webhook import WebhookReceiver
+from servers.webhook import PATH, WebhookReceiver
 
 Reading = tuple[str, int]
 """Endpoint, and the value of its metric `seq`."""
@@ -420,7 +420,7 @@ class WebhookCounterpart(Counterpart):
         return None if text is None else "no texts here"
 
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{relay.port}/hooks/press%204?site=7"
+        url = f"http://127.0.0.1:{relay.port}{PATH}"
         patience = {"timeout": 1000} if self.impatient else {}
         refused = {} if right else {"headers": {"Authorization": "Bearer wrong"}}
         return self.server.config_json(url=url, **refused, **patience)
