@@ -187,6 +187,10 @@ class Connection(asyncio.Protocol):
     def _may_be_silent(self) -> float:
         return NEXT_REQUEST if self._asked else FIRST_REQUEST
 
+    def close(self) -> None:
+        """Let the client know that there will be no more requests over it."""
+        self.handler.force_close()
+
     def abort(self) -> None:
         """Close it whatever is on the way."""
         self._aborted = True

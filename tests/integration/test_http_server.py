@@ -17,7 +17,7 @@ from servers.agent import AgentProcess
 from servers.field import field
 
 from actors.endpoints.messages import AddEndpoint
-from api import connection, connections, listener
+from api import connection, connections, listener, readings_hub
 from api.app import build_app
 from api.connections import Limits, peer_of
 from api.context import Context
@@ -405,6 +405,21 @@ async def test_an_answer_that_is_taken_slowly_arrives(impatient, monkeypatch):
                     await asyncio.sleep(0.02)
 
 
+async def test_a_stream_that_nobody_takes_ends(impatient, monkeypatch):
+    monkeypatch.setattr(readings_hub, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(readings_hub, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(readings_hub, "STILL_HERE", b":" * 1_000_000 + b"\n\n")
+    async with listening() as there:
+        with ExitStack() as stack:
+            one = stack.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", there.port))
+            one.sendall(b"GET /v1/readings/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await until(lambda: there.unread > 0)
+            await until(lambda: there.open == 0)
+            await there.served()
+
+
 async def test_answers_that_nobody_takes_are_bounded(monkeypatch):
     monkeypatch.setattr(connections, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(connections, "MAX_UNREAD", LARGE)
@@ -434,7 +449,7 @@ async def test_who_sends_no_more_still_gets_the_answer():
 
 async def test_who_sends_no_more_in_the_middle_of_a_request_is_closed():
     async with listening() as there:
-        for sent in (HALF, POST + b"Content-Length: 1000\r\n\r\n{"):
+        for sent in (b"", HALF, POST + b"Content-Length: 1000\r\n\r\n{"):
             one = await there.connect()
             one.send(sent)
             one.writer.write_eof()
