@@ -181,6 +181,18 @@ async def test_who_is_being_answered_does_not_give_way(at_once):
         assert await (await there.connect()).ping()
 
 
+async def test_who_has_left_without_the_answer_gives_way(at_once):
+    gate = Gate()
+    async with listening(max_connections=3, ask=gate) as there:
+        for count in range(1, 6):
+            one = await there.connect()
+            one.send(DEVICE)
+            await gate.wait_for(count)
+            one.writer.close()
+        await there.served()
+        gate.open()
+
+
 async def test_one_peer_leaves_room_for_others(monkeypatch):
     monkeypatch.setattr(connections, "peer_of", lambda address: address)
     monkeypatch.setattr(connections, "GRACE", 60.0)
@@ -580,6 +592,21 @@ def test_the_reserve_is_a_part_of_what_there_is(monkeypatch):
     for limit, first in ((1024, 896), (256, 192), (1 << 20, (1 << 20) - 128)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         assert first_reserved() == first
+
+
+def test_the_agent_takes_as_many_descriptors_as_it_may(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        agent = AgentProcess(tmp_path / "data")
+        agent.launch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        agent.wait_until_running()
+        assert resource.prlimit(agent.pid, resource.RLIMIT_NOFILE) == (min(hard, 65_536), hard)
+    finally:
+        agent.kill()
 
 
 # The end
