@@ -567,6 +567,14 @@ def test_what_is_committed_in_the_moment_of_a_deletion_is_in_the_new_file(
     assert found_by_the_next(as_after_a_kill(path, tmp_path / "killed")) == ["one", "two", "three"]
 
 
+def test_a_copy_that_was_not_finished_is_removed_by_the_next_start(path: Path) -> None:
+    path.parent.mkdir()
+    for file in with_suffixes(path, ".rescued.part", "-wal.part"):
+        file.write_bytes(b"half")
+    assert found_by_the_next(path) == []
+    assert not list(path.parent.glob("*.part"))
+
+
 @pytest.mark.parametrize("at", ["storage.rescue._clear_log", "storage.rescue._put"])
 def test_a_kill_while_a_new_file_is_written_loses_nothing_once_it_is_whole(path: Path, at: str) -> None:
     script = (
