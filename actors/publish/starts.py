@@ -55,7 +55,7 @@ def owner(id: int, body: DestinationBody, terms: Terms) -> Owner:
 
 def identity(terms: Terms, connection: str) -> Identity:
     """Who connects under that name."""
-    return Identity(terms.agent_uuid, connection, terms.cloud)
+    return Identity(terms.agent_uuid, connection, terms.cloud, terms.limits.ttl_ms)
 
 
 def destination(

@@ -1,4 +1,4 @@
-"""An MQTT 3.1.1 broker that misbehaves on purpose, called a fake: what no real broker does on demand."""
+"""An MQTT broker that misbehaves on purpose, called a fake: what no real broker does on demand."""
 
 import asyncio
 import socket
@@ -9,6 +9,7 @@ from servers.mosquitto import free_port
 
 _CONNECT = 0x10
 _PUBLISH = 0x30
+_SUBSCRIBE = 0x82
 _PINGREQ = 0xC0
 _BUFFER = 65_536
 _SLOW_BUFFER = 16_384
@@ -17,17 +18,23 @@ _SLOW_BUFFER = 16_384
 class ScriptedBroker:
     """Answers CONNECT with `code` (None: not at all), and then is silent: it acknowledges nothing
     until `acknowledge()`. `reads` False also stops reading after CONNECT, as a dead peer does.
-    With `slow` it takes some 300 kB a second. `client_ids` are those of the CONNECTs, `published` the packet
-    identifiers of messages, `unacknowledged` how many came without one, `pings` how many PINGREQs."""
+    With `slow` it takes some 300 kB a second. With `properties` it speaks MQTT 5, and these are in its
+    answer to CONNECT. `client_ids` are those of the CONNECTs, `published` the packet identifiers of
+    messages, `unacknowledged` how many came without one, `pings` how many PINGREQs. `granted` is the answer
+    to a subscription, if any."""
 
-    def __init__(self, code: int | None = 0, reads: bool = True, slow: bool = False) -> None:
+    def __init__(
+        self, code: int | None = 0, reads: bool = True, slow: bool = False, properties: bytes | None = None
+    ) -> None:
         self.port = free_port()
         self.connections = 0
         self.client_ids: list[str] = []
         self.published: list[int] = []
         self.unacknowledged = 0
         self.pings = 0
+        self.granted: int | None = None
         self.code = code
+        self._properties = properties
         self._reads = reads
         self._slow = slow
         self._writers: list[asyncio.StreamWriter] = []
@@ -58,6 +65,18 @@ class ScriptedBroker:
         del self.published[:most]
         self._writers[-1].write(packets)
 
+    def refuse(self, code: int, reason: str = "", most: int | None = None) -> None:
+        """As `acknowledge` does, with a reason code of MQTT 5."""
+        said = b"\x1f" + len(reason).to_bytes(2, "big") + reason.encode() if reason else b""
+        for mid in self.published[:most]:
+            body = mid.to_bytes(2, "big") + bytes([code, len(said)]) + said
+            self._writers[-1].write(bytes([0x40, len(body)]) + body)
+        del self.published[:most]
+
+    def say_goodbye(self, code: int) -> None:
+        """DISCONNECT of MQTT 5."""
+        self._writers[-1].write(bytes([0xE0, 1, code]))
+
     def answer_ping(self) -> None:
         self._writers[-1].write(b"\xd0\x00")
 
@@ -83,16 +102,22 @@ class ScriptedBroker:
             kind = (await reader.readexactly(1))[0]
             body = await self._body(reader, await _length(reader))
             if kind == _CONNECT:
-                self.client_ids.append(body[12 : 12 + int.from_bytes(body[10:12], "big")].decode())
+                at = 10 if body[6] < 5 else 11 + body[10]  # the properties are short
+                self.client_ids.append(
+                    body[at + 2 : at + 2 + int.from_bytes(body[at : at + 2], "big")].decode()
+                )
                 if self.code is None:
                     continue
-                writer.write(bytes([0x20, 2, 0, self.code]))
+                own = b"" if self._properties is None else bytes([len(self._properties)]) + self._properties
+                writer.write(bytes([0x20, 2 + len(own), 0, self.code]) + own)
                 if self.code:
                     await writer.drain()
                     writer.close()
                     return
                 if not self._reads:
                     await asyncio.Event().wait()
+            elif kind == _SUBSCRIBE and self.granted is not None:
+                writer.write(b"\x90\x03" + body[:2] + bytes([self.granted]))
             elif kind == _PINGREQ:
                 self.pings += 1
             elif kind & 0xF6 == _PUBLISH:

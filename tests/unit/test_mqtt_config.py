@@ -18,6 +18,7 @@ from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, tls_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.mqtt import target
 from actors.publish.destinations.mqtt_config import SECRETS, Config, check
+from actors.publish.destinations.mqtt_session import Message
 from actors.publish.messages import Cloud
 from actors.system.failure import Refusal
 
@@ -280,3 +281,64 @@ def test_an_unknown_placeholder_is_refused_with_the_known_ones() -> None:
 def test_the_mqtt_type_hides_its_password_and_key() -> None:
     found = find("mqtt")
     assert (found.name, found.secrets) == ("mqtt", SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("given", "version"),
+    [(None, 4), ("", 4), (4, 4), ("4", 4), ("3.1.1", 4), (5, 5), (" 5 ", 5), ("5.0", 5)],
+)
+def test_the_version_of_mqtt_has_several_spellings(given: Any, version: int) -> None:
+    assert check({"host": "broker", "protocolVersion": given}).broker.version == version
+
+
+@pytest.mark.parametrize("given", [3, "3.1", 6, True, [5], {"a": 5}, 5.5, "five"])
+def test_other_versions_are_refused(given: Any) -> None:
+    field = "config_json.protocolVersion"
+    assert refusal(host="broker", protocolVersion=given) == ("protocolVersion must be 3.1.1 or 5", field)
+
+
+def test_a_will_and_a_birth_message_are_checked_as_topics_are() -> None:
+    will = {"topic": " plant/state ", "payload": "", "retain": True, "qos": 0}
+    config = check({"host": "broker", "will": will, "birth": {"topic": "plant/state", "payload": "é"}})
+    assert config.will == Message("plant/state", b"", qos=0, retain=True)
+    assert config.birth == Message("plant/state", "é".encode(), qos=1, retain=False)
+
+
+@pytest.mark.parametrize("key", ["will", "birth"])
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"payload": "x"}, ".topic"),
+        ({"topic": "plant"}, ".payload"),
+        ({"topic": "plant", "payload": 1}, ".payload"),
+        ({"topic": "plant", "payload": "x" * 65_536}, ".payload"),
+        ({"topic": "plant/+", "payload": "x"}, ".topic"),
+        ({"topic": "plant//a", "payload": "x"}, ".topic"),
+        ({"topic": "plant\t1", "payload": "x"}, ".topic"),
+        ({"topic": "$SYS/a", "payload": "x"}, ".topic"),
+        ({"topic": "plant", "payload": "x", "qos": 2}, ".qos"),
+        ({"topic": "plant", "payload": "x", "retain": "yes"}, ".retain"),
+        ("plant", ""),
+    ],
+)
+def test_a_will_or_birth_message_that_cannot_be_is_refused(key: str, said: Any, field: str) -> None:
+    assert refusal(host="broker", **{key: said})[1] == f"config_json.{key}{field}"
+
+
+def test_a_sparkplug_node_has_its_own_will() -> None:
+    node = {"groupId": "plant", "edgeNodeId": "press"}
+    said = {"topic": "a", "payload": "x"}
+    assert refusal(host="broker", sparkplug=node, will=said)[1] == "config_json.will"
+    assert refusal(host="broker", sparkplug=node, birth=said)[1] == "config_json.birth"
+
+
+def test_user_properties_are_for_mqtt_5() -> None:
+    given = {"site": "hall 1", "é": ""}
+    config = check({"host": "broker", "protocolVersion": 5, "userProperties": given})
+    assert config.user_properties == (("site", "hall 1"), ("é", ""))
+    field = "config_json.userProperties"
+    assert refusal(host="broker", userProperties=given) == ("userProperties need protocolVersion 5", field)
+    for bad in ({"a": "x\n"}, {"a\0": "x"}, {"a": "x" * 65_536}):
+        assert refusal(host="broker", protocolVersion=5, userProperties=bad)[1] == field
+    for bad in ({"a": 1}, ["a"], "a"):
+        assert (refusal(host="broker", protocolVersion=5, userProperties=bad)[1] or "").startswith(field)

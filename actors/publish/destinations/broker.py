@@ -12,9 +12,14 @@ MAX_PAYLOAD = 268_435_455 - MAX_TEXT - 4
 """Bytes that certainly fit into an MQTT packet beside the longest topic."""
 
 
+V311 = 4
+V5 = 5
+"""MQTT's versions, as on the wire."""
+
+
 class Broker(msgspec.Struct, frozen=True):
     """`ca`, `cert` and `key` are PEM texts, `keepalive` is in seconds, `path` that of the websocket;
-    `alpn` is the protocol to ask for where a port serves several; `version` is as on the wire: 4 or 5."""
+    `alpn` is the protocol to ask for where a port serves several; `version` is `V311` or `V5`."""
 
     host: str
     port: int
@@ -27,7 +32,7 @@ class Broker(msgspec.Struct, frozen=True):
     reject_unauthorized: bool = True
     keepalive: int = 60
     alpn: str | None = None
-    version: int = 4
+    version: int = V311
 
 
 class Login(msgspec.Struct, frozen=True):

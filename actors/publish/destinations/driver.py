@@ -89,11 +89,13 @@ class Driver(Connection):
 
 class Identity(msgspec.Struct, frozen=True):
     """Who connects. `connection` is the name that the connection goes by unless the configuration has
-    one; it is unique among the agent's connections. `cloud` is None while not provisioned."""
+    one; it is unique among the agent's connections. `cloud` is None while not provisioned. `ttl_ms` is how
+    long payloads are of use, None: for ever."""
 
     agent_uuid: str
     connection: str
     cloud: Cloud | None = None
+    ttl_ms: int | None = None
 
 
 def unlimited(_config: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Destination `mqtt`: publishes with QoS 1, over TCP, TLS or a websocket.
+"""Destination `mqtt`: publishes over TCP, TLS or a websocket.
 
 The library is imported by `mqtt_driver` alone, so that configuring costs no memory.
 """
@@ -9,6 +9,7 @@ from actors.publish.destinations import external
 from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.mqtt_config import SECRETS, Config, Given, check
+from actors.publish.destinations.mqtt_presence import Presence
 from actors.publish.destinations.mqtt_session import Session
 from actors.publish.formats import sparkplug
 from actors.publish.messages import DestinationTested
@@ -43,12 +44,14 @@ def driver(config: Config, identity: Identity, listener: Listener) -> Driver:
         lambda: login,
         listener,
         session=_session(config),
+        properties=config.user_properties,
+        ttl_ms=identity.ttl_ms,
         max_payload=config.max_payload,
         may_rename=True,
     )
 
 
-class Plain(Session):
+class Plain(Presence):
     """For what a node that the destination was before has left in the outbox there is nobody who knows the
     numbers."""
 
@@ -62,7 +65,7 @@ class Plain(Session):
 
 def _session(config: Config) -> Session:
     if config.sparkplug is None:
-        return Plain()
+        return Plain(config.will, config.birth)
     from actors.publish.destinations.mqtt_sparkplug import SparkplugSession
 
     return SparkplugSession(config.sparkplug, config.max_payload)

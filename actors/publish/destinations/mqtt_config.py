@@ -6,16 +6,20 @@ import msgspec
 from msgspec import Meta
 
 from actors.publish.destinations import broker_url
-from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, check_pems
+from actors.publish.destinations.broker import MAX_PAYLOAD, V5, V311, Broker, check_pems
 from actors.publish.destinations.broker_url import websocket_path
-from actors.publish.destinations.fields import ROOT, Limited, Port, limited
+from actors.publish.destinations.fields import MAX_TEXT, ROOT, Limited, Port, limited
+from actors.publish.destinations.mqtt_presence import Said, message
+from actors.publish.destinations.mqtt_session import Message
 from actors.publish.destinations.topic_templates import check_template
 from actors.system.checking import checked
 from actors.system.failure import Refusal
-from conf.annotations import also, reads, spelled
-from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, kept, one_line, trimmed
+from conf.annotations import allowed, also, reads, spelled
+from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, filled, kept, one_line, trimmed
+from conf.texts import has_controls
 
 SECRETS = ("password", "key")
+
 NAME_LENGTH = 200
 
 
@@ -35,10 +39,19 @@ Name = Annotated[str, reads(trimmed, one_line, name)]
 
 class Sparkplug(msgspec.Struct, frozen=True, rename="camel"):
     """The node that the destination is to Sparkplug hosts; at a broker there is no other one of both
-    names."""
+    names. While the primary host is not online, readings wait."""
 
     group_id: Name
     edge_node_id: Name
+    primary_host_id: Name | None = None
+
+
+def version(value: Any) -> Any:
+    """MQTT's version as on the wire. Raises `ValueError`."""
+    known = {4: V311, "4": V311, "3.1.1": V311, 5: V5, "5": V5, "5.0": V5, None: None}
+    if not isinstance(value, int | str | None) or isinstance(value, bool) or value not in known:
+        raise ValueError
+    return known[value]
 
 
 class Given(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,12 +71,17 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     keepalive: Annotated[int, Meta(ge=1, le=65_535), NUMERAL] = 60
     topic_template: Annotated[Text, also("publishTopicTemplate")] | None = None
     max_payload_bytes: Annotated[int, Meta(ge=1, le=MAX_PAYLOAD), NUMERAL] = MAX_PAYLOAD
+    protocol_version: Annotated[int, reads(trimmed, version), allowed("3.1.1 or 5")] = V311
+    user_properties: Annotated[dict[str, str], reads(filled), allowed("an object of texts")] = {}
+    will: Said | None = None
+    birth: Said | None = None
     sparkplug: Sparkplug | None = None
     topic_prefix: Unused = None  # forms of the original's clients store it, and nothing ever read it
 
 
 class Config(msgspec.Struct, frozen=True):
-    """`topic_template` may hold placeholders in braces; `max_payload` is in bytes."""
+    """`topic_template` may hold placeholders in braces; `max_payload` is in bytes. `user_properties` go with
+    each payload."""
 
     broker: Broker
     username: str | None = None
@@ -71,6 +89,9 @@ class Config(msgspec.Struct, frozen=True):
     client_id: str | None = None
     topic_template: str | None = None
     max_payload: int = MAX_PAYLOAD
+    user_properties: tuple[tuple[str, str], ...] = ()
+    will: Message | None = None
+    birth: Message | None = None
     sparkplug: Sparkplug | None = None
 
 
@@ -92,6 +113,9 @@ def check(config_json: dict[str, Any]) -> Config:
         client_id=given.client_id,
         topic_template=given.topic_template,
         max_payload=given.max_payload_bytes,
+        user_properties=tuple(given.user_properties.items()),
+        will=message(given.will, f"{ROOT}.will"),
+        birth=message(given.birth, f"{ROOT}.birth"),
         sparkplug=given.sparkplug,
     )
     _check_together(config)
@@ -111,11 +135,26 @@ def _broker(found: Broker, given: Given) -> Broker:
         key=given.key,
         reject_unauthorized=given.reject_unauthorized,
         keepalive=given.keepalive,
+        version=given.protocol_version,
     )
+
+
+def _check_user_properties(config: Config) -> None:
+    field = f"{ROOT}.userProperties"
+    if config.user_properties and config.broker.version != V5:
+        raise Refusal("userProperties need protocolVersion 5", field)
+    for text in (each for pair in config.user_properties for each in pair):
+        if has_controls(text) or len(text.encode()) > MAX_TEXT:
+            message = f"userProperties must have at most {MAX_TEXT} bytes each, without control characters"
+            raise Refusal(message, field)
 
 
 def _check_together(config: Config) -> None:
     broker = config.broker
+    _check_user_properties(config)
+    if config.sparkplug is not None and (config.will or config.birth):
+        key = "will" if config.will else "birth"
+        raise Refusal(f"{key} is not for a Sparkplug node, which has its own", f"{ROOT}.{key}")
     if config.password and not config.username:
         raise Refusal("A password needs a username", f"{ROOT}.username")
     if (broker.cert is None) != (broker.key is None):

@@ -1,19 +1,21 @@
 """The connection of every destination that speaks MQTT."""
 
 import asyncio
+import contextlib
+import math
 import time
 from bisect import insort
 from collections.abc import Callable
 from typing import Any
 
-from actors.connections.connection import NoConnection, Transient
-from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, Login
+from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.publish.destinations.broker import MAX_PAYLOAD, V5, Broker, Login
 from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
 from actors.publish.destinations.mqtt_client_id import ClientId
-from actors.publish.destinations.mqtt_link import Link, TooLarge
-from actors.publish.destinations.mqtt_packets import V5, Answer
+from actors.publish.destinations.mqtt_link import Link
+from actors.publish.destinations.mqtt_packets import Answer
 from actors.publish.destinations.mqtt_reasons import PATIENT, REFUSED, UNSAID, words
-from actors.publish.destinations.mqtt_session import Message, Session
+from actors.publish.destinations.mqtt_session import Message, Session, TooLarge
 from actors.publish.destinations.mqtt_silence import Line, Silence
 from actors.publish.destinations.mqtt_way import Way
 from actors.publish.messages import DestinationTested
@@ -22,6 +24,7 @@ from actors.system.failure import Refusal
 
 CONNECT_SECONDS = 10.0
 ACKNOWLEDGE_SECONDS = 20.0
+READY_SECONDS = 30.0
 TEST_SECONDS = 5.0
 
 AGAIN_SECONDS = 5.0
@@ -30,14 +33,17 @@ UNSAID_TIMES = 10
 """How often it is offered to one that does not say why it does not take it."""
 
 
+_LONGEST_EXPIRY = 0xFFFF_FFFF
+
+
 class MqttDriver(Driver):
     """Delivered is what is acknowledged (PUBACK), at QoS 0 what the broker is known to have read. A new link
     per connection, so that nothing of an old one, packet identifiers above all, is carried over.
 
     `login` is asked at each connect and may raise `Transient` or `Permanent`. `session` says what is spoken
     besides. Payloads larger than `max_payload` bytes are rejected. With `may_rename` the client id changes
-    where somebody else seems to use it; see `ClientId`. `properties` are the user properties of each payload,
-    for MQTT 5.
+    where somebody else seems to use it; see `ClientId`. To brokers of MQTT 5 each payload goes with the user
+    properties `properties` and with what is left of `ttl_ms`.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class MqttDriver(Driver):
         max_payload: int = MAX_PAYLOAD,
         may_rename: bool = False,
         properties: tuple[tuple[str, str], ...] = (),
+        ttl_ms: int | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         acknowledge_seconds: float = ACKNOWLEDGE_SECONDS,
     ) -> None:
@@ -59,6 +66,7 @@ class MqttDriver(Driver):
         self._session = session or Session()
         self._max_payload = max_payload
         self._properties = properties
+        self._ttl_ms = ttl_ms
         self._connect_seconds = connect_seconds
         self._acknowledge_seconds = acknowledge_seconds
         self._way = Way(broker)
@@ -85,6 +93,7 @@ class MqttDriver(Driver):
         client_id = self._client_id.of(login.client_id)
         try:
             await self._way.open(link, client_id, login, will, filters, self._connect_seconds)
+            await self._ready(link)
             if link.outflow is None:
                 raise Transient(f"{self._way.where} closed the connection")
         except BaseException:
@@ -92,10 +101,26 @@ class MqttDriver(Driver):
             self._client_id.failed()
             raise
         login.accepted()
-        self._begin(link)
+        try:
+            self._begin(link)
+        except TooLarge as error:
+            self._release()
+            link.abort()
+            raise Permanent(str(error)) from error
         if login.renew_after is not None:
             loop = asyncio.get_running_loop()
             self._renewal = loop.call_later(login.renew_after, self._listener.expiring)
+
+    async def _ready(self, link: Link) -> None:
+        """Nobody pings meanwhile."""
+        within = min(READY_SECONDS, self._broker.keepalive)
+        waiting = asyncio.ensure_future(self._session.ready(within))
+        try:
+            await asyncio.wait({waiting, link.gone}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
 
     def _begin(self, link: Link) -> None:
         self._link = link
@@ -121,7 +146,11 @@ class MqttDriver(Driver):
     def publish(self, message: Message) -> None:
         """What the session says of its own accord; it is not held up by payloads that wait."""
         if self._link is not None:
-            self._link.publish(message.topic.encode(), message.payload, message.qos, message.retain)
+            self._say(self._link, message)
+
+    @staticmethod
+    def _say(link: Link, message: Message) -> None:
+        link.publish(message.topic.encode(), message.payload, message.qos, message.retain)
 
     async def close(self) -> None:
         link = self._release()
@@ -129,7 +158,8 @@ class MqttDriver(Driver):
             self._ending.cancel()
         if link is not None:
             for message in self._session.farewell():
-                link.publish(message.topic.encode(), message.payload, message.qos, message.retain)
+                with contextlib.suppress(TooLarge):
+                    self._say(link, message)
             await link.hang_up()
         self._acknowledgements.clear()
         self._rejections.clear()
@@ -164,6 +194,10 @@ class MqttDriver(Driver):
         properties: dict[str, Any] = {}
         if self._properties:
             properties["user_property"] = self._properties
+        if self._ttl_ms is not None:
+            # What should have expired and did not is of an unknown age: what expires too early is lost.
+            left = self._ttl_ms - message.age_ms if message.age_ms < self._ttl_ms else self._ttl_ms
+            properties["message_expiry_interval"] = min(math.ceil(left / 1000), _LONGEST_EXPIRY)
         return properties
 
     def _pump(self) -> None:
@@ -207,7 +241,10 @@ class MqttDriver(Driver):
             self._offered.pop(seq, None)
 
     def received(self, topic: str, payload: bytes) -> None:
-        self._session.received(topic, payload)
+        try:
+            self._session.received(topic, payload)
+        except Transient as error:
+            self._end(str(error))
 
     def ended(self, link: Link, reason: str | None, code: int, idle: bool) -> None:
         if link is self._link:

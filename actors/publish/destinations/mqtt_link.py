@@ -14,12 +14,15 @@ from gmqtt.subscription import Subscription
 
 from actors.connections.outflow import Outflow
 from actors.publish.destinations import mqtt_packets, mqtt_reasons
-from actors.publish.destinations.mqtt_packets import V5, Answer, Malformed
+from actors.publish.destinations.broker import V5
+from actors.publish.destinations.mqtt_packets import Answer, Malformed
+from actors.publish.destinations.mqtt_session import TooLarge
 from actors.publish.destinations.transports import forget, lowest, sever
 
 MAX_RECEIVED = 1_048_576
 """Bytes of a packet that is taken from a broker."""
 _IDS = 65_536
+_PUBACK = int(MQTTCommands.PUBACK)
 
 logging.getLogger("gmqtt").setLevel(logging.ERROR)  # it would log every packet
 
@@ -42,10 +45,6 @@ class Flight(NamedTuple):
     messages: tuple[Any, ...]
     written_at: float
     end: int
-
-
-class TooLarge(Exception):
-    """The broker takes no packet of this size."""
 
 
 class Owner(Protocol):
@@ -135,21 +134,25 @@ class Link(asyncio.Protocol):
         properties: dict[str, Any] | None = None,
     ) -> None:
         """What the broker does not offer is done without: QoS 1, keeping the message. Raises `TooLarge`."""
-        qos = min(qos, self.limits.max_qos)
-        properties = dict(properties or {}) if self.proto_ver == V5 else {}
-        alias = self._alias(topic, properties)
-        contents = Contents(b"" if alias else topic, payload, qos, retain and self.limits.retain_available)
-        contents.properties = properties
-        mid, packet = package.PublishPacket.build_package(contents, self)
-        if len(packet) > self.limits.maximum_packet_size:
+        limits = self.limits
+        qos = min(qos, limits.max_qos)
+        spelled, encoded = topic, b""
+        if self.proto_ver == V5:
+            spelled = b"" if topic in self._aliases else topic
+            retain = retain and limits.retain_available == 1
+            properties = {**(properties or {}), **self._alias(topic)}
+            encoded = bytes(package.PackageFactory._build_properties_data(properties, V5))
+        mid = self.id_generator.next_id() if qos else None
+        packet = mqtt_packets.encode_publish(spelled, payload, retain, mid, encoded)
+        if len(packet) > limits.maximum_packet_size:
             self.id_generator.free_id(mid)
-            most = self.limits.maximum_packet_size
+            most = limits.maximum_packet_size
             raise TooLarge(f"The packet has {len(packet)} bytes; the broker takes {most} at most")
-        if "topic_alias" in properties:
+        if properties and "topic_alias" in properties:
             self._aliases[topic] = properties["topic_alias"]
         self._write(packet)
         messages = () if message is None else (message,)
-        if qos:
+        if mid is not None:
             self._flights[mid] = Flight(messages, self.written_at, self.written)
         else:
             self._unproved += messages
@@ -192,14 +195,13 @@ class Link(asyncio.Protocol):
             sever(transport)
         self._let_go()
 
-    def _alias(self, topic: bytes, properties: dict[str, Any]) -> int | None:
-        """The number that stands for the topic from now on; None while the broker does not know it."""
+    def _alias(self, topic: bytes) -> dict[str, int]:
+        """The number that stands for the topic, or shall from now on; nothing when the broker knows as many
+        as it wants to."""
         alias = self._aliases.get(topic)
-        if alias is not None:
-            properties["topic_alias"] = alias
-        elif len(self._aliases) < self.limits.topic_alias_maximum and self.proto_ver == V5:
-            properties["topic_alias"] = len(self._aliases) + 1
-        return alias
+        if alias is None and len(self._aliases) < self.limits.topic_alias_maximum:
+            alias = len(self._aliases) + 1
+        return {} if alias is None else {"topic_alias": alias}
 
     def _write(self, packet: bytes | bytearray) -> None:
         if not self._packets:
@@ -246,9 +248,11 @@ class Link(asyncio.Protocol):
 
     def _take(self, first: int, body: bytes) -> None:
         version = self.proto_ver
-        match first & 0xF0:
-            case MQTTCommands.PUBACK:
-                self._acknowledged(*mqtt_packets.puback(version, body))
+        kind = first & 0xF0
+        if kind == _PUBACK:
+            self._acknowledged(*mqtt_packets.puback(version, body))
+            return
+        match kind:
             case MQTTCommands.PINGRESP:
                 self._pinged()
             case MQTTCommands.CONNACK:
@@ -265,6 +269,8 @@ class Link(asyncio.Protocol):
         if answer.code == 0:
             said = {name: answer.properties[name] for name in _LIMITS if name in answer.properties}
             self.limits = Limits(**said)
+            if self.limits.receive_maximum < 1:
+                raise Malformed("a receive maximum of 0")
         _settle(self.connack, answer)
 
     def _acknowledged(self, mid: int, answer: Answer) -> None:
@@ -276,7 +282,7 @@ class Link(asyncio.Protocol):
     def _pinged(self) -> None:
         flight, self.ping_in_flight = self.ping_in_flight, None
         if flight is not None:
-            self._answered(flight, _YES)
+            self._answered(flight, mqtt_packets.YES)
             if self._unproved:
                 self.ping()
 
@@ -322,5 +328,4 @@ def _settle(future: "asyncio.Future[Any]", answer: Answer | None) -> None:
         future.set_result(answer)
 
 
-_YES = Answer(0, {})
 _LIMITS = Limits.__struct_fields__

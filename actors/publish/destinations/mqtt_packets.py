@@ -1,4 +1,5 @@
-"""What brokers send, read by gmqtt's tables. Raises `Malformed` for what is no MQTT."""
+"""Packets as bytes: what brokers send, read by gmqtt's tables, and the one that is sent most. Raises
+`Malformed` for what is no MQTT."""
 
 import struct
 from typing import Any, NamedTuple
@@ -6,8 +7,7 @@ from typing import Any, NamedTuple
 from gmqtt.mqtt.property import Property
 from gmqtt.mqtt.utils import unpack_variable_byte_integer
 
-V311 = 4
-V5 = 5
+from actors.publish.destinations.broker import V5
 
 _REASON_TEXT = 200
 
@@ -29,12 +29,31 @@ class Answer(NamedTuple):
         return "".join(each for each in said if each.isprintable())
 
 
+YES = Answer(0, {})
+
+
 class Received(NamedTuple):
     """A message; `mid` is None at QoS 0."""
 
     topic: str
     payload: bytes
     mid: int | None
+
+
+def encode_publish(topic: bytes, payload: bytes, retain: bool, mid: int | None, properties: bytes) -> bytes:
+    """PUBLISH, at QoS 1 when there is a packet identifier. Not by gmqtt, which takes three times as long over
+    the packet that nearly all are."""
+    head = len(topic).to_bytes(2, "big") + topic
+    first = 0x30 | retain
+    if mid is not None:
+        first |= 0x02
+        head += mid.to_bytes(2, "big")
+    head += properties
+    length, octets = len(head) + len(payload), []
+    while length > 0x7F:
+        octets.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes((first, *octets, length)) + head + payload
 
 
 def header(buffer: bytearray) -> tuple[int, int] | None:
@@ -92,7 +111,7 @@ def publish(version: int, flags: int, body: bytes) -> Received:
 
 def _answer(version: int, rest: bytes) -> Answer:
     if version != V5 or not rest:
-        return Answer(0, {})
+        return YES
     return Answer(rest[0], _properties(rest[1:]) if len(rest) > 1 else {})
 
 

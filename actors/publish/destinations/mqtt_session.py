@@ -21,10 +21,15 @@ Publish = Callable[[Message], None]
 `TooLarge` for one that this broker does not take."""
 
 
+class TooLarge(Exception):
+    """The broker takes no packet of this size."""
+
+
 class Session:
     """Given to a driver, it is asked at each connection, from the event loop, in this order: `will`; once the
-    broker has taken the login and the `subscriptions`, `opened`; then `outgoing` for each payload just before
-    it is written, with `received` in between; and at an orderly end `farewell`.
+    broker has taken the login and the `subscriptions`, `ready` and `opened`; then `outgoing` for each payload
+    just before it is written, and at an orderly end `farewell`. `received` may come from the subscriptions
+    on.
 
     A connection that fails or is lost is not told of: the next `will` begins anew. Nothing here may raise
     but what is said below. This one has nothing to say of its own.
@@ -37,9 +42,13 @@ class Session:
         """What the broker shall publish when this connection ends without a `farewell`."""
         return None
 
+    async def ready(self, within: float) -> None:
+        """Returns when payloads may be sent. Raises `Transient` when that is not so after these seconds."""
+
     def opened(self, publish: Publish) -> None:
         """Called before any payload is sent: what is published in here comes first. `publish` may be kept and
-        called later, also from within the others but `will` and `farewell`."""
+        called later, also from within the others but `will` and `farewell`. Raises `TooLarge` when this
+        broker is not one to be connected to."""
 
     def outgoing(self, message: Outgoing) -> tuple[str, bytes] | None:
         """Topic and payload on the wire; what is published in here comes before it. None: what was published
@@ -49,7 +58,8 @@ class Session:
         return message.topic, message.payload
 
     def received(self, topic: str, payload: bytes) -> None:
-        """A message to one of the `subscriptions` has come."""
+        """A message to one of the `subscriptions` has come. Raises `Transient` for one after which the
+        connection is to end, without a `farewell`."""
 
     def farewell(self) -> Iterable[Message]:
         """What to publish as the last words before the connection is closed in order, upon which the broker

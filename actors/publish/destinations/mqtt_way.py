@@ -6,10 +6,10 @@ from typing import Any
 
 from actors.connections import dialing, os_errors
 from actors.connections.certificates import untrusted
-from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.publish.destinations.broker import Broker, Login, tls_context
+from actors.connections.connection import Permanent, Transient
+from actors.publish.destinations.broker import V5, Broker, Login, tls_context
 from actors.publish.destinations.mqtt_link import Link
-from actors.publish.destinations.mqtt_packets import V5, Answer
+from actors.publish.destinations.mqtt_packets import Answer
 from actors.publish.destinations.mqtt_reasons import REFUSED, login_refused, words
 from actors.system.failure import Refusal
 
@@ -38,22 +38,26 @@ class Way:
         to be aborted."""
         self._reached = None
         try:
+            await self._open(link, client_id, login, will, filters, seconds)
+        except BaseException:
+            self._avoid = self._reached
+            raise
+        self._avoid = None
+
+    async def _open(
+        self, link: Link, client_id: str, login: Login, will: Any, filters: tuple[str, ...], seconds: float
+    ) -> None:
+        try:
             async with asyncio.timeout(seconds):
                 await self._connect(link)
                 await self._log_in(link, client_id, login, will)
                 await self._subscribe(link, filters)
         except TimeoutError as error:
-            self._avoid = self._reached
             raise Transient(self._timed_out(seconds)) from error
-        except NoConnection:
-            self._avoid = self._reached
-            raise
         except ssl.SSLCertVerificationError as error:
             raise untrusted(self.where, error, self._hint(error)) from error
         except OSError as error:
-            self._avoid = self._reached
             raise Transient(f"{os_errors.reason(error)} ({self.where})") from error
-        self._avoid = None
 
     async def _connect(self, link: Link) -> None:
         broker = self._broker

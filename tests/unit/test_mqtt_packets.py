@@ -1,0 +1,77 @@
+"""Packets as bytes: what is sent is what gmqtt would send, and whatever comes is read or refused."""
+
+import random
+from typing import Any
+
+import pytest
+from gmqtt.client import Message
+from gmqtt.mqtt.package import PublishPacket
+from gmqtt.mqtt.utils import IdGenerator
+
+from actors.publish.destinations import mqtt_packets
+from actors.publish.destinations.broker import V5, V311
+from actors.publish.destinations.mqtt_packets import Answer, Malformed
+
+
+class Gmqtt:
+    """What gmqtt makes packets for."""
+
+    def __init__(self, version: int) -> None:
+        self.proto_ver = version
+        self.id_generator = IdGenerator(65_536)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 16_383, 16_384, 2_097_152])
+@pytest.mark.parametrize(("qos", "retain"), [(0, False), (0, True), (1, False), (1, True)])
+def test_a_message_is_the_packet_that_gmqtt_makes(size: int, qos: int, retain: bool) -> None:
+    topic, payload = "plant/é".encode(), bytes(size)
+    mid, expected = PublishPacket.build_package(Message(topic, payload, qos, retain), Gmqtt(V311))
+    assert mqtt_packets.encode_publish(topic, payload, retain, mid, b"") == bytes(expected)
+
+
+def test_a_length_takes_up_to_four_bytes() -> None:
+    for length in (0, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152):
+        packet = bytearray(mqtt_packets.encode_publish(b"a", bytes(length), False, None, b""))
+        found = mqtt_packets.header(packet)
+        assert found is not None
+        assert found[1] == len(packet)
+        assert all(mqtt_packets.header(packet[:cut]) is None for cut in range(found[0]))
+    with pytest.raises(Malformed):
+        mqtt_packets.header(bytearray(b"\x40\xff\xff\xff\xff\x01"))
+
+
+def test_answers_of_both_versions_are_read() -> None:
+    assert mqtt_packets.connack(V311, b"\x00\x05") == Answer(5, {})
+    assert mqtt_packets.connack(V5, b"\x00\x00\x03\x21\x00\x14") == Answer(0, {"receive_maximum": 20})
+    assert mqtt_packets.puback(V311, b"\x01\x02") == (258, Answer(0, {}))
+    assert mqtt_packets.puback(V5, b"\x01\x02\x97") == (258, Answer(0x97, {}))
+    code, text = mqtt_packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].code, "no"
+    assert (code, text) == (0x99, mqtt_packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].text)
+    assert mqtt_packets.suback(V311, b"\x00\x01\x01\x80").code == 0x80
+    assert mqtt_packets.suback(V5, b"\x00\x01\x00\x01").code == 1
+    assert mqtt_packets.disconnect(V5, b"").code == 0
+
+
+READERS: list[Any] = [
+    mqtt_packets.connack,
+    mqtt_packets.puback,
+    mqtt_packets.suback,
+    mqtt_packets.disconnect,
+    lambda version, body: mqtt_packets.publish(version, 0x32, body),
+    lambda version, body: mqtt_packets.publish(version, 0x30, body),
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nonsense_is_read_or_refused_and_nothing_else(seed: int) -> None:
+    drawn = random.Random(seed)
+    refused = 0
+    for _ in range(2_000):
+        body = drawn.randbytes(drawn.randrange(30))
+        for read in READERS:
+            for version in (V311, V5):
+                try:
+                    read(version, body)
+                except Malformed:
+                    refused += 1
+    assert refused
