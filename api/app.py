@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from api import access
 from api.context import Context
 from api.middleware import guard, key_check, log_access, map_errors, network_check
-from api.routing import Route, collect, serve
+from api.routing import Route, body_is_awaited, collect, serve
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _add(app: web.Application, context: Context, routes: Sequence[Route]) -> Non
         raise web.HTTPMethodNotAllowed(request.method, handlers)
 
     for method, handler in handlers.items():
-        app.router.add_route(method, routes[0].path, handler)
+        app.router.add_route(method, routes[0].path, handler, expect_handler=body_is_awaited)
     app.router.add_route("*", routes[0].path, refuse)
 
 

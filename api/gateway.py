@@ -89,7 +89,7 @@ class Gateway(SubsystemActor):
                 self.hub,
             )
         )
-        self.server = HttpServer(app)
+        self.server = HttpServer(app, api.max_connections, api.max_connections_per_peer)
         self.host = bind_host(api.host, api.security_mode)
         self.run(_listen(self.server, self.host, api.port), then=_as_is)
 

@@ -1,73 +1,74 @@
-"""The HTTP server: listens, and bounds what clients that connect and ask nothing can hold."""
+"""The HTTP server: listens, and bounds what clients can hold and how long."""
 
-import asyncio
-from asyncio import TimerHandle
+import resource
+import socket
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-MAX_CONNECTIONS = 256
-"""Further ones are closed at once: a process has as few as 1024 descriptors, and devices, brokers and the
-database need some of them."""
+from api.connection import NEXT_REQUEST
+from api.connections import Connections, Limits
+from api.listener import Listener
 
-FIRST_REQUEST = 30.0  # seconds after which a connection is closed over which no whole request has come
-NEXT_REQUEST = 75.0  # seconds after which a connection is closed over which no further one has come
 CLOSE_TIMEOUT = 2.0  # seconds that requests under way may take when the server ends
+RESERVE = 128
+"""Descriptors, or a quarter of all, that are left to devices, destinations and the database."""
 
 
 class HttpServer:
     """Serves an application, from `start` to `close`."""
 
-    def __init__(self, app: web.Application) -> None:
-        app.middlewares.insert(0, self._heard)
+    def __init__(self, app: web.Application, max_connections: int, max_per_peer: int) -> None:
+        app.middlewares.insert(0, self._watched)
+        app.on_response_prepare.append(self._begins)
         self._runner = web.AppRunner(
             app,
             access_log=None,
             handle_signals=False,
             shutdown_timeout=CLOSE_TIMEOUT,
-            keepalive_timeout=NEXT_REQUEST,
+            keepalive_timeout=2 * NEXT_REQUEST,  # which `Connection` sees to
         )
-        self._listening: asyncio.Server | None = None
-        self._silent: dict[asyncio.BaseProtocol, TimerHandle] = {}
+        self.connections = Connections(Limits(max_connections, max_per_peer, first_reserved))
+        self._listener = Listener(self._admit, self.connections.exhausted)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError."""
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._connection, host, port, reuse_address=True)
-        bound: int = self._listening.sockets[0].getsockname()[1]
-        return bound
+        return await self._listener.start(host, port)
 
     async def close(self) -> None:
         """Listen no more, and end what is under way."""
-        if self._listening is not None:
-            self._listening.close()
-        for timer in self._silent.values():
-            timer.cancel()
-        self._silent.clear()
+        self._listener.close()
         await self._runner.cleanup()
+        self.connections.close()
 
-    def _connection(self) -> asyncio.BaseProtocol:
+    def _admit(self, connected: socket.socket, address: str) -> bool:
         server = self._runner.server
-        if server is None or len(server.connections) >= MAX_CONNECTIONS:
-            return _TurnedAway()
-        protocol = server()
-        loop = asyncio.get_running_loop()
-        self._silent[protocol] = loop.call_later(FIRST_REQUEST, self._give_up_on, protocol)
-        return protocol
-
-    def _give_up_on(self, protocol: web.RequestHandler) -> None:
-        self._silent.pop(protocol, None)
-        protocol.force_close()
+        assert server is not None
+        return self.connections.admit(connected, address, server)
 
     @web.middleware
-    async def _heard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        timer = self._silent.pop(request.protocol, None)
-        if timer is not None:
-            timer.cancel()
-        return await handler(request)
+    async def _watched(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection = self.connections.of(request.protocol)
+        if connection is None:
+            return web.Response(status=503)  # which nobody will see
+        connection.begin(request)
+        try:
+            response = await handler(request)
+        finally:
+            self.connections.forget(connection)
+            goes_on = connection.end()
+        if not goes_on:
+            response.force_close()
+        return response
+
+    async def _begins(self, request: web.Request, response: web.StreamResponse) -> None:
+        connection = self.connections.of(request.protocol)
+        if connection is not None and response.content_type == "text/event-stream":
+            connection.streams = connection.busy
 
 
-class _TurnedAway(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+def first_reserved() -> int:
+    """The descriptor from which on they are reserved: the lowest free one is always the next."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit - min(RESERVE, limit // 4)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 import api.routes
 from api.context import Context
@@ -183,10 +183,27 @@ async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:
     return Upload(media_type, as_utf8(await _read(request), request.charset))
 
 
+async def body_is_awaited(request: web.Request) -> None:
+    """A client that waits for a sign before it sends its body gets it once the body is wanted, which is after
+    all checks."""
+
+
+async def _invite(request: web.Request) -> None:
+    expected = request.headers.get("Expect")
+    if expected is None or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        raise ApiError(417, Error("Expectation failed", f"Unsupported Expect {expected!r}"))
+    writer = request.writer
+    await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    writer.output_size = 0  # of the answer nothing is sent yet
+
+
 async def _read(request: web.Request) -> bytes:
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.lower() != "identity":
         raise ApiError(415, Error("Unsupported media type", f"Unsupported Content-Encoding {coding}"))
+    await _invite(request)
     return await request.read()
 
 

@@ -86,6 +86,8 @@ class ApiSettings(Confidential, frozen=True):
     key: Text | None
     allowed_hosts: Hosts
     request_timeout_ms: Milliseconds
+    max_connections: Annotated[int, Meta(ge=8, le=100_000)]
+    max_connections_per_peer: Annotated[int, Meta(ge=1, le=100_000)]
 
 
 class StorageSettings(msgspec.Struct, frozen=True):

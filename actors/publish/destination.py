@@ -17,7 +17,7 @@ from actors.publish.keeping import Keeping
 from actors.publish.messages import OutboxReport
 from actors.publish.outbox import Limits, Outbox
 from actors.publish.pace import Flow
-from actors.publish.retiring import Retiring
+from actors.publish.retiring import Retire, Retiring
 from actors.publish.sending import Sending
 from actors.publish.subscription import RunSubscription
 from actors.system.supervision import Restart
@@ -125,7 +125,7 @@ class Destination(Keeping, Retiring):
         if outbox is None:
             return
         assert self.config is not None
-        if self.connected and not self.draining:
+        if self.connected and (not self.draining or self._last_chance):
             self._send(outbox, self.config.flow)
         self.read_back(outbox, self.connected)
 
@@ -153,10 +153,10 @@ class Destination(Keeping, Retiring):
 
     def _go_on(self) -> None:
         """The window has room again."""
+        if not self.draining or self._last_chance:
+            self.pump()
         if self.draining:
             self.drained()
-        else:
-            self.pump()
 
     def receiveMsg_Rejected(self, message: Rejected, sender: ActorAddress) -> None:
         if message.number != self.number or self.outbox is None:
@@ -186,12 +186,14 @@ class Destination(Keeping, Retiring):
         return self.config.limits
 
     def committed(self) -> None:
-        if self.securing:
+        if self.unstorable:
+            self._go_on()  # the next tick tries again
+        elif self.securing:
             self.secure()
-            return
-        if self.limits.strict:
-            self.commit()
-        self.pump()
+        else:
+            if self.limits.strict:
+                self.commit()
+            self._go_on()
 
     def receiveMsg_Tick(self, message: Tick, sender: ActorAddress) -> None:
         assert self.config is not None
@@ -289,8 +291,21 @@ class Destination(Keeping, Retiring):
 
     # Letting go
 
+    def receiveMsg_Retire(self, message: Retire, sender: ActorAddress) -> None:
+        if self.outbox is not None:
+            self.commit(force=True)
+        super().receiveMsg_Retire(message, sender)
+
+    @property
+    def _last_chance(self) -> bool:
+        """It is to let go for good, and nothing is stored: what can still be sent is not lost."""
+        return self.retire is not None and self.unstorable
+
     def awaits(self) -> bool:
-        return self.outbox is not None and self.outbox.in_flight > 0
+        if self.outbox is None:
+            return False
+        unsent = self._last_chance and self.outbox.rows > 0
+        return self.outbox.in_flight > 0 or unsent or self.outbox.committing
 
     def unsent(self) -> None:
         if self.outbox is None:

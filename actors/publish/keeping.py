@@ -47,9 +47,11 @@ class Keeping(StoreClient):
         super().__init__()
         self.outbox: Outbox | None = None
         self.reporting = Reporting()
+        self.unstorable = False
+        """The latest commit has failed, or has not been answered in time."""
         self._early: deque[Publish] = deque()
         self._early_bytes = 0
-        self._early_dropped = 0
+        self.early_dropped = 0
 
     @property
     @abstractmethod
@@ -62,7 +64,7 @@ class Keeping(StoreClient):
 
     @abstractmethod
     def committed(self) -> None:
-        """Called when a commit is on disk."""
+        """Called when a commit is on disk, or, if `unstorable`, is not."""
 
     # Beginning
 
@@ -78,7 +80,7 @@ class Keeping(StoreClient):
         ages = Ages(limits.ttl_ms, message.result.marks, found.last_seq if found else 0, monotonic())
         self.outbox = Outbox(limits, found, ages)
         self.reporting.dead_letters = found.dead_letters if found else 0
-        self.outbox.drops.quota += self._early_dropped
+        self.outbox.drops.quota += self.early_dropped
         early, self._early, self._early_bytes = self._early, deque(), 0
         for publish in early:
             self.receiveMsg_Publish(publish, self.myAddress)
@@ -106,7 +108,7 @@ class Keeping(StoreClient):
         while self._early_bytes > HARD_BOUND * self.limits.memory_bytes and len(self._early) > 1:
             dropped = self._early.popleft()
             self._early_bytes -= _size(dropped)
-            self._early_dropped += len(dropped.payloads)
+            self.early_dropped += len(dropped.payloads)
 
     # Reading back and writing
 
@@ -139,10 +141,11 @@ class Keeping(StoreClient):
 
     def _commit_done(self, message: Transacted) -> None:
         assert self.outbox is not None
+        self.unstorable = message.error is not None
         self.outbox.committed(message.error is None, message.result)
         if message.error is None:  # else the next tick tries again
             self.reporting.dead_letters = message.result.dead_letters
-            self.committed()
+        self.committed()
 
     def storing_failed(self, error: Exception) -> None:
         if isinstance(error, MissingParent):
@@ -212,7 +215,7 @@ class Keeping(StoreClient):
     def _gave_up(self, count: int) -> None:
         """Count payloads that were too many, or that could not be stored."""
         if self.outbox is None:
-            self._early_dropped += count
+            self.early_dropped += count
         else:
             self.outbox.drops.quota += count
 

@@ -173,6 +173,7 @@ class ReportBuffers(msgspec.Struct, frozen=True):
 class OutboxReport(msgspec.Struct, frozen=True):
     """One destination's outbox: what is not yet acknowledged, in memory or on disk. Times are Unix ms.
 
+    `bytes` are those on disk, compressed ones as they are; of what is not there yet, those of payloads.
     `delivered` counts payloads acknowledged since the start, `rejected` those in the dead-letter table.
     `last_error` is what is wrong now, `latest_error` what went wrong last, rejections included."""
 

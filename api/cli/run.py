@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -48,6 +49,7 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
         return CONFIG_ERROR
     _log_to(settings, demo)
     _tune_collector()
+    _take_all_descriptors()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_main(settings, demo))
 
@@ -125,6 +127,17 @@ def _tune_collector() -> None:
     readings die by reference count, and walking the heap for them is work for nothing."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+def _take_all_descriptors() -> None:
+    """As many as an administrator allows: the usual 1024 are for programs of another kind."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        log.warning("there are %d descriptors, and no more: %s", soft, error)
 
 
 def _log_to(settings: Settings, demo: bool) -> None:

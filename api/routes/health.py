@@ -62,6 +62,7 @@ class HealthReport(msgspec.Struct, frozen=True):
 class DestinationBuffer(msgspec.Struct, frozen=True, rename="camel"):
     """What one destination has not yet acknowledged, and what became of the rest.
 
+    `bytes` are those on disk, compressed ones as they are; of what is not there yet, those of payloads.
     `lag_ms` is the age of the oldest; `delivered` and the `dropped` count since the start, `rejected`
     what is in its dead-letter table.
     """

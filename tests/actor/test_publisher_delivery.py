@@ -961,6 +961,28 @@ async def test_strict_sends_nothing_that_is_not_on_disk(tmp_path: Path, sites: S
         await rig.settle(id)
 
 
+async def test_a_stop_while_nothing_can_be_stored_sends_what_can_still_be_sent(
+    tmp_path: Path, sites: Sites
+) -> None:
+    rig = Rig(tmp_path, sites)
+    rig.flow = Flow(window=3)
+    async with rig:
+        id = await rig.begin()
+        site = sites["a"]
+        site.acknowledging = False
+        await rig.fill_disk()
+        rig.poll(*range(40))
+        await rig.until(lambda: rig.held(id) == 40)
+        site.acknowledging = True
+        stopping = asyncio.ensure_future(rig.ask(StopSubsystem(), SubsystemStopped))
+        await rig.until(lambda: rig.instance(id).draining)
+        assert len(site.numbers) == 3
+        site.acknowledge()
+        await rig.until(lambda: site.numbers == [*range(40)])
+        await rig.free_disk()
+        await stopping
+
+
 async def test_until_the_outbox_is_known_only_so_much_is_held_and_drops_are_counted(
     rig: Rig, sites: Sites, fragile: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

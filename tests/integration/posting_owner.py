@@ -1,6 +1,7 @@
 """What a destination actor is to a driver that sends over HTTP: it is told, and keeps what it is told."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,10 @@ from outgoing import Handed
 from servers.influxdb import InfluxDB, Point
 
 from actors.connections.connection import Permanent, Transient
+from actors.publish.destinations import influxdb_config, webhook_config
 from actors.publish.destinations.driver import Driver, Listener
-from actors.publish.destinations.influxdb_config import check
 from actors.publish.destinations.influxdb_driver import InfluxDriver
+from actors.publish.destinations.webhook_driver import WebhookDriver
 
 MS = 1741083325004
 SOON = {"flushInterval": 5}
@@ -57,7 +59,7 @@ class Owner:
 
 class InfluxOwner(Owner):
     def __init__(self, config_json: dict[str, Any]) -> None:
-        super().__init__(lambda listener: InfluxDriver(check(config_json), listener))
+        super().__init__(lambda listener: InfluxDriver(influxdb_config.check(config_json), listener))
 
     def send(self, *seqs: int, topic: str = "line1") -> None:
         for seq in seqs:
@@ -66,6 +68,19 @@ class InfluxOwner(Owner):
     def send_fields(self, seq: int, fields: bytes, topic: str = "line1", device: str = "press") -> None:
         """A point of those fields, of its own time."""
         self.send_payload(seq, topic, b"device=%b %b %d" % (device.encode(), fields, MS + seq))
+
+
+class WebhookOwner(Owner):
+    def __init__(self, config_json: dict[str, Any]) -> None:
+        super().__init__(lambda listener: WebhookDriver(webhook_config.check(config_json), listener))
+
+    def send(self, *seqs: int, topic: str = "plant", size: int = 0) -> None:
+        for seq in seqs:
+            self.send_payload(seq, topic, document(seq, size))
+
+
+def document(seq: int, size: int = 0) -> bytes:
+    return json.dumps({"seq": seq, "text": "x" * size}).encode()
 
 
 def payload(seq: int, device: str = "press", ms: int = MS) -> bytes:

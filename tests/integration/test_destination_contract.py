@@ -24,11 +24,13 @@ from line_protocol_parser import parse_line
 from publishing_system import PATIENCE, PublishingSystem, hasten, limits, source_of
 from servers.counterparts import COUNTERPARTS, Counterpart, MqttBroker, Reading, TokenCounterpart, reading_in
 from servers.relay import Relay
+from servers.slow_reader import SlowReader
 from wall_clock import YEAR, WallClock
 
 from actors.publish import destinations
 from actors.publish.destination import Destination
 from actors.publish.destinations import azure_iot, gcp_iot
+from actors.publish.destinations.mqtt_driver import MqttDriver
 from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import (
     DeadLettersListed,
@@ -424,6 +426,28 @@ async def test_answers_of_something_else_in_its_place_prove_nothing(
     await rig.finish(id)
     assert strange(counterpart.received, range(60)) == {}
     assert (await rig.ask(ListDeadLetters(id, 10), DeadLettersListed)).total == 0
+
+
+async def test_over_a_slow_line_large_payloads_and_a_backlog_arrive_without_a_loss(
+    rig: Rig, counterpart: Counterpart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience is for a second without a byte moving; each large payload takes longer."""
+    monkeypatch.setitem(MqttDriver.__init__.__kwdefaults__, "acknowledge_seconds", 1.0)
+    counterpart.impatient = True
+    id = await rig.begin()
+    rig.poll_lines(range(10))
+    await rig.finish(id)
+    async with SlowReader(counterpart.relay.target, rate=15_000) as slow:
+        await rig.go_by(id, slow)
+        await rig.until(lambda: slow.accepted == 1 and rig.instance(id).connected)
+        large = source_of("large", "seq", "note")
+        for number in range(2):
+            rig.base.tell(rig.router, Batch(large, 1_700_000_000_000 + number, [number, "x" * 20_000]))
+        rig.poll_lines(range(10, 30))
+        await rig.finish(id)
+        assert (await rig.report(id)).latest_error is None
+    assert [number for line, number in counterpart.received if line == "large"] == [0, 1]
+    assert strange([one for one in counterpart.received if one[0] in LINES], range(30)) == {}
 
 
 def left_behind() -> Counter[str]:

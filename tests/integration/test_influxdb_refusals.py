@@ -303,6 +303,19 @@ async def test_a_real_server_gets_all_that_it_can_take(real: InfluxDB1, gzip: bo
     await owner.driver.close()
 
 
+async def test_a_real_server_is_spared_what_is_too_long_for_it(tmp_path: Path) -> None:
+    async with InfluxDB1(tmp_path, max_body=200_000) as real:
+        owner = InfluxOwner(real.config_json(**SOON))
+        await owner.driver.connect()
+        odd = {3: b"good=1,%b=3" % (b"x" * 70_000), 7: b's="%b"' % (b"y" * 250_000)}
+        for seq in range(10):
+            owner.send_fields(seq, odd.get(seq, b"n=1"), device="d" * 66_000 if seq == 8 else "d")
+        await until(lambda: len(owner.done) + len(owner.dead) == 10)
+        assert sorted(owner.dead) == [3, 7, 8]
+        assert len(await real.query("SELECT n FROM line1")) == 7
+        await owner.driver.close()
+
+
 async def test_a_real_server_keeps_integers(real: InfluxDB1) -> None:
     owner = InfluxOwner(real.config_json(fieldTypes={"parts": "integer", "on": "boolean"}, **SOON))
     await owner.driver.connect()

@@ -1,5 +1,6 @@
 """What a session says and hears on top of a connection, with a real broker."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
@@ -125,3 +126,49 @@ async def test_a_broker_that_hangs_up_over_a_subscription_is_said_to(broker: Mos
     session.subscriptions = ("commands/#/no-filter",)
     with pytest.raises(Transient, match="closed the connection instead of subscribing"):
         await Owner(to_port(broker.port), session=session).driver.connect()
+
+
+class Waiting(Talking):
+    """Ready when it is told so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self.waits = False
+
+    async def ready(self, within: float) -> None:
+        self.waits = True
+        await self.go.wait()
+
+    def received(self, topic: str, payload: bytes) -> None:
+        if payload == b"go":
+            self.go.set()
+        else:
+            raise Transient("it was told to stop")
+
+
+async def test_a_session_may_wait_for_a_message_and_end_over_another(
+    broker: Mosquitto, received: Received
+) -> None:
+    session = Waiting()
+    owner, other = Owner(to_port(broker.port), session=session), Owner(to_port(broker.port, clientId="other"))
+    await other.driver.connect()
+    connecting = asyncio.ensure_future(owner.driver.connect())
+    await until(lambda: session.waits)
+    assert not connecting.done()
+    other.send(1, "commands/a", b"go")
+    await connecting
+    await until(lambda: ("state", b"born 1", 0) in received)
+    other.send(2, "commands/a", b"stop")
+    await until(lambda: owner.losses == ["it was told to stop"])
+    await until(lambda: ("state", b"\x00dead\xff1", 1) in received)
+    await other.driver.close()
+
+
+async def test_a_broker_that_goes_while_a_session_waits_is_gone(broker: Mosquitto) -> None:
+    session = Waiting()
+    connecting = asyncio.ensure_future(Owner(to_port(broker.port), session=session).driver.connect())
+    await until(lambda: session.waits)
+    broker.stop()
+    with pytest.raises(Transient, match="closed the connection"):
+        await connecting

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from mqtt_owner import Owner, subscriber, to_port, until
 from publishing_system import PublishingSystem, hasten, numbers_of, source_of
@@ -14,7 +15,7 @@ from servers.relay import Relay
 from servers.sparkplug_host import GROUP, NODE, Host, Listening
 
 from actors.publish.ages import Ages
-from actors.publish.destinations import mqtt_config, mqtt_sparkplug
+from actors.publish.destinations import mqtt_config, mqtt_driver, mqtt_sparkplug
 from actors.publish.destinations.broker import Broker, Login
 from actors.publish.destinations.mqtt_driver import MqttDriver
 from actors.publish.formats import MessageIds, encode
@@ -45,14 +46,15 @@ class Rig(PublishingSystem):
 
     async def begin(self, **config: Any) -> int:
         """A node that is connected and gets everything."""
-        config_json = {
-            "host": "127.0.0.1",
-            "port": self.relay.port,
-            "sparkplug": {"groupId": GROUP, "edgeNodeId": NODE},
-        } | config
+        id = await self.add(**config)
+        await self.until(lambda: self.instance(id).connected and self.host.online)
+        return id
+
+    async def add(self, **config: Any) -> int:
+        node = {"groupId": GROUP, "edgeNodeId": NODE}
+        config_json = {"host": "127.0.0.1", "port": self.relay.port, "sparkplug": node} | config
         destination = await self.new_destination("one", "mqtt", config_json)
         await self.add_subscription(destination.id, payload_format="sparkplug", route_json={"topic": None})
-        await self.until(lambda: self.instance(destination.id).connected and self.host.online)
         await self.observed(destination.id)
         return destination.id
 
@@ -359,6 +361,50 @@ async def test_what_a_node_leaves_behind_is_not_told_by_what_is_none(rig: Rig, b
     await rig.reported(id, lambda report: report.rejected == 3 and report.rows == 0)
     assert received == []
     await client.disconnect()
+
+
+PRIMARY = {"groupId": GROUP, "edgeNodeId": NODE, "primaryHostId": "scada"}
+
+
+def state(rig: Rig, online: bool, timestamp: int) -> None:
+    payload = msgspec.json.encode({"online": online, "timestamp": timestamp})
+    rig.listening.publish("spBv1.0/STATE/scada", payload, retain=True)
+
+
+async def test_readings_wait_while_the_primary_host_is_offline(rig: Rig) -> None:
+    """https://github.com/thomassorensen2650/node-red-contrib-mqtt-sparkplug-plus/issues/65,
+    https://github.com/thomassorensen2650/node-red-contrib-mqtt-sparkplug-plus/issues/61 (what came while the
+    host was away is lost, but for one)"""
+    id = await rig.add(sparkplug=PRIMARY)
+    rig.poll_lines(*range(10))
+    await rig.until(lambda: len(rig.stored_payloads(id)) == 30)
+    assert rig.host.verbs == []
+    state(rig, True, 1000)
+    await rig.told(9)
+    await rig.settle(id)
+    state(rig, False, 999)
+    rig.poll_lines(10)
+    await rig.told(10)
+    state(rig, False, 2000)
+    await rig.until(lambda: not rig.host.online)
+    rig.poll_lines(*range(11, 20))
+    await rig.until(lambda: len(rig.stored_payloads(id)) == 27)
+    assert "scada has gone offline" in ((await rig.report(id)).latest_error or "")
+    state(rig, True, 3000)
+    await rig.told(19)
+    await rig.settle(id)
+    rig.check_lines(20)
+    assert rig.host.deaths[:1] == rig.host.births[:1]
+
+
+async def test_a_primary_host_that_was_never_there_is_named(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_driver, "READY_SECONDS", 0.05)
+    id = await rig.add(sparkplug=PRIMARY)
+    rig.listening.publish("spBv1.0/STATE/scada", b"ONLINE")
+    await rig.reported(id, lambda report: report.last_error == "the primary host scada is not online")
+    assert rig.host.births == []
 
 
 async def test_a_message_that_only_the_broker_finds_too_large_leaves_no_gap_for_long(tmp_path: Path) -> None:

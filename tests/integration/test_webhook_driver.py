@@ -10,17 +10,17 @@ import cbor2
 import msgpack
 import pytest
 import uvloop
-from posting_owner import Owner, until
+from posting_owner import WebhookOwner, document, until
+from servers.black_hole import black_hole
 from servers.certificates import Authority
 from servers.mosquitto import free_port
+from servers.names import named
 from servers.slow_reader import SlowReader
-from servers.webhook import SECRET, TOKEN, Reply, WebhookReceiver
+from servers.webhook import PATH, SECRET, TOKEN, Reply, WebhookReceiver
 
 from actors.connections.connection import Permanent, Transient
 from actors.publish import destinations
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.webhook_config import check
-from actors.publish.destinations.webhook_driver import WebhookDriver
 from actors.publish.messages import DestinationTested
 
 IDENTITY = Identity("agent", "connection")
@@ -30,19 +30,6 @@ IDENTITY = Identity("agent", "connection")
 async def server() -> AsyncIterator[WebhookReceiver]:
     async with WebhookReceiver() as running:
         yield running
-
-
-class WebhookOwner(Owner):
-    def __init__(self, config_json: dict[str, Any]) -> None:
-        super().__init__(lambda listener: WebhookDriver(check(config_json), listener))
-
-    def send(self, *seqs: int, topic: str = "plant", size: int = 0) -> None:
-        for seq in seqs:
-            self.send_payload(seq, topic, payload(seq, size))
-
-
-def payload(seq: int, size: int = 0) -> bytes:
-    return json.dumps({"seq": seq, "text": "x" * size}).encode()
 
 
 def seqs(server: WebhookReceiver) -> list[int]:
@@ -71,7 +58,7 @@ async def test_a_payload_arrives_as_it_is_with_all_that_is_said_of_it(
         "hall 1/\u00e9",
         "application/json",
     )
-    assert (request.body, request.encoding) == (payload(1), "")
+    assert (request.body, request.encoding) == (document(1), "")
     await owner.driver.close()
 
 
@@ -102,7 +89,7 @@ async def test_several_payloads_of_a_topic_go_in_one_request() -> None:
         owner.send(*range(30))
         owner.send(*range(30, 60), topic="other")
         owner.send_payload(60, "other", msgpack.packb({"seq": 60}))
-        owner.send_payload(61, "other", zlib.compress(payload(61, 5000)))
+        owner.send_payload(61, "other", zlib.compress(document(61, 5000)))
         owner.send(62, 63, topic="other")
         await until(lambda: len(owner.done) == 64)
         assert seqs(server) == owner.done == list(range(64))
@@ -137,7 +124,7 @@ NOT_DELIVERED = [
     Reply(203, "transformed"),
     Reply(206, ""),
     Reply(302, "", {"Location": "/login"}),
-    Reply(307, "", {"Location": "/hooks/press%204?site=7"}),
+    Reply(307, "", {"Location": "{PATH}"}),
     Reply(304, ""),
     Reply(500, ""),
     Reply(503, ""),
@@ -366,7 +353,7 @@ async def test_it_identifies_itself_and_verifies_the_server(tmp_path: Path) -> N
 
 async def test_a_payload_of_which_bytes_move_is_not_given_up(server: WebhookReceiver) -> None:
     async with SlowReader(server.port, rate=60_000) as line:
-        url = f"http://127.0.0.1:{line.port}/hooks/press%204?site=7"
+        url = f"http://127.0.0.1:{line.port}{PATH}"
         owner = await connected(server, url=url, timeout=250)
         owner.send(1, size=100_000)
         await until(lambda: owner.done or owner.losses)
@@ -409,3 +396,41 @@ def test_all_of_it_works_on_uvloop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
+
+
+async def test_an_address_that_leads_nowhere_does_not_hide_the_one_that_works(
+    server: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(monkeypatch, {"plant": ["::1", "127.0.0.1"]})
+    url = f"http://plant:{server.port}{PATH}"
+    with black_hole("::1", server.port):
+        async with asyncio.timeout(3):
+            owner = await connected(server, url=url)
+            owner.send(1)
+            await until(lambda: owner.done == [1])
+    await owner.driver.close()
+
+
+@pytest.mark.parametrize("rude", [False, True])
+async def test_an_address_at_which_nobody_answers_is_tried_last_from_then_on(
+    server: WebhookReceiver, rude: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(monkeypatch, {"plant": ["127.0.0.2", "127.0.0.1"]})
+    silent: list[asyncio.StreamWriter] = []
+
+    def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+        if rude:
+            writer.close()
+
+    nobody = await asyncio.start_server(accepted, "127.0.0.2", server.port)
+    async with nobody:
+        owner = WebhookOwner(server.config_json(url=f"http://plant:{server.port}{PATH}", timeout=200))
+        with pytest.raises(Transient, match="closed|reset" if rude else "timed out"):
+            await owner.driver.connect()
+        await owner.driver.connect()
+        owner.send(1)
+        await until(lambda: owner.done == [1])
+        await owner.driver.close()
+        for writer in silent:
+            writer.close()

@@ -28,7 +28,7 @@ from servers.influxdb import InfluxDB, Point
 from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto
 from servers.relay import Relay
-from servers.webhook import WebhookReceiver
+from servers.webhook import PATH, WebhookReceiver
 
 Reading = tuple[str, int]
 """Endpoint, and the value of its metric `seq`."""
@@ -63,6 +63,8 @@ class Counterpart(ABC):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.impatient = False
+        """Where a destination can be told for how long to wait for anything, it is a second."""
         self.relay: Relay
         self.detour: Relay
         self._stack = AsyncExitStack()
@@ -382,7 +384,8 @@ class InfluxCounterpart(Counterpart):
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         token = self.server.token if right else "wrong"
         url = f"http://127.0.0.1:{relay.port}"
-        return self.server.config_json(url=url, token=token, batchSize=20, flushInterval=5)
+        patience = {"timeout": 1000} if self.impatient else {}
+        return self.server.config_json(url=url, token=token, batchSize=20, flushInterval=5, **patience)
 
     @property
     def received(self) -> list[Reading]:
@@ -417,10 +420,10 @@ class WebhookCounterpart(Counterpart):
         return None if text is None else "no texts here"
 
     def config_json(self, relay: Relay, right: bool = True) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{relay.port}/hooks/press%204?site=7"
-        return self.server.config_json(
-            url=url, **({} if right else {"headers": {"Authorization": "Bearer wrong"}})
-        )
+        url = f"http://127.0.0.1:{relay.port}{PATH}"
+        patience = {"timeout": 1000} if self.impatient else {}
+        refused = {} if right else {"headers": {"Authorization": "Bearer wrong"}}
+        return self.server.config_json(url=url, **refused, **patience)
 
     @property
     def received(self) -> list[Reading]:

@@ -53,6 +53,8 @@ class SlowReader:
                 await asyncio.gather(answers, return_exceptions=True)
         except OSError:
             return  # Either end has gone.
+        except asyncio.CancelledError:
+            return  # It was ended, which is no failure of this handler.
         finally:
             writer.transport.abort()
             self._tasks.discard(task)

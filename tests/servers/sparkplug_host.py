@@ -78,6 +78,8 @@ class Host:
 
     def take(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> None:
         levels = topic.split("/")
+        if levels[:2] == ["spBv1.0", "STATE"]:
+            return
         if levels[:2] != ["spBv1.0", self.group] or levels[3:4] != [self.node] or len(levels) > 5:
             self._fault(f"a topic that is none of the node's: {topic}")
             return

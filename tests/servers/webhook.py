@@ -15,6 +15,7 @@ from aiohttp import web
 
 from servers.mosquitto import free_port
 
+PATH = "/hooks/press%204/%2F?sig=a%2Fb%3D"
 TOKEN, SECRET = "Bearer t0ken-of-press-4", "the secret of press-4"
 
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
@@ -66,7 +67,7 @@ class WebhookReceiver:
 
     def config_json(self, **others: Any) -> dict[str, Any]:
         return {
-            "url": f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/hooks/press%204?site=7",
+            "url": f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}{PATH}",
             "headers": {"Authorization": TOKEN, "X-Site": "7"},
             "hmac": {"secret": SECRET},
             **({"batch": 10} if self.batched else {}),
@@ -110,7 +111,10 @@ class WebhookReceiver:
 
     def _look(self, request: web.Request, body: bytes) -> Reply:
         headers = request.headers
-        if (request.raw_path, request.method in ("POST", "PUT")) != ("/hooks/press%204?site=7", True):
+        if (request.raw_path, request.method in ("POST", "PUT")) != (
+            "/hooks/press%204/%2F?sig=a%2Fb%3D",
+            True,
+        ):
             return Reply(404, "no such hook")
         if headers.get("Authorization") != TOKEN:
             return Reply(401, "who are you?")

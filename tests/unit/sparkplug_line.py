@@ -71,7 +71,7 @@ class Line:
         self.seq += 1
         ended = formats.find("sparkplug").ended
         assert ended is not None
-        self.tell(*self.node.data(self.seq, ended(source_of(device)), NOW - age, NOW).messages)
+        self.tell(*self.node.data(self.seq, ended(source_of(device)), age, NOW).messages)
 
     def verbs(self) -> list[str]:
         """Since this was last asked."""

@@ -234,7 +234,7 @@ def sparkplug_messages() -> dict[str, bytes]:
         node = Node("plant", "gateway-1", THRESHOLD)
     node.will(PUBLISHED)
     told = [node.birth(PUBLISHED)]
-    told += node.data(1, made("sparkplug", "json", "mixed"), PUBLISHED, PUBLISHED).messages
+    told += node.data(1, made("sparkplug", "json", "mixed"), 0, PUBLISHED).messages
     told.append(node.death(PUBLISHED))
     return {message.topic.split("/")[2]: message.payload for message in told}
 

@@ -34,6 +34,14 @@ def test_a_text_that_is_no_json_is_understood(status: int) -> None:
     assert answers.reason(answer).startswith(f"HTTP {status}: partial write: field type conflict")
 
 
+def test_of_a_long_reason_both_ends_are_shown() -> None:
+    body = json.dumps({"error": f"unable to parse 'm,d={'x' * 500} f= 1': missing field value"})
+    reason = answers.reason(Answer(400, body))
+    assert reason.startswith("HTTP 400: unable to parse 'm,d=xxx")
+    assert reason.endswith(" f= 1': missing field value")
+    assert len(reason) == len("HTTP 400: ") + 120
+
+
 @pytest.mark.parametrize(
     "body",
     [

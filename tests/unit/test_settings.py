@@ -207,6 +207,7 @@ def test_port_that_is_a_number_out_of_range_is_an_error(text: str) -> None:
             "gzip",
             "one of json, msgpack, json+deflate, msgpack+deflate, cbor, cbor+deflate",
         ),
+        ("CALLBOARD_MAX_DISK_PERCENT", "0", "an integer from 1 to 100"),
         ("AZURE_SAS_TOKEN_TTL_SECONDS", "0", "an integer from 5 to 31536000"),
         ("API_ALLOWED_HOSTS", "http://a.example", HOSTS),
         ("AWS_IOT_PORT", "0", "an integer from 1 to 65535"),

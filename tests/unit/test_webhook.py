@@ -102,6 +102,19 @@ def test_a_refusal_names_the_field_and_no_secret(key: str, value: Any, field: st
     assert "sec" not in refused.value.message.replace("secret is required", "")
 
 
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://h", "https://h/"),
+        ("https://h?a=b", "https://h/?a=b"),
+        ("https://h/a%2Fb%20c/?sig=a%2Bb%3D%3d&x=/?", "https://h/a%2Fb%20c/?sig=a%2Bb%3D%3d&x=/?"),
+        ("https://h/\u00fc?q=\u00fc", "https://h/%C3%BC?q=%C3%BC"),
+    ],
+)
+def test_a_url_stays_as_it_is_given(url: str, sent: str) -> None:
+    assert check({"url": url}).url == sent
+
+
 def test_a_signature_and_a_header_are_not_of_one_name() -> None:
     with pytest.raises(Refusal, match="x-signature twice"):
         check({**GIVEN, "headers": {"x-signature": "a"}, "hmac": {"secret": "s"}})

@@ -1,8 +1,9 @@
 """URLs of `http` and `https` as `config_json` may hold them."""
 
 import re
+import string
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from conf.hosts import host_name
 
@@ -26,8 +27,8 @@ def read(value: Any) -> Any:
         raise ValueError("must not hold a user name or password")
     if parts.fragment:
         raise ValueError("must not have a fragment")
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{_location(parts)}{parts.path}{query}"
+    query = f"?{_ascii(parts.query)}" if parts.query else ""
+    return f"{parts.scheme}://{_location(parts)}{_ascii(parts.path) or '/'}{query}"
 
 
 def read_base(value: Any) -> Any:
@@ -46,6 +47,11 @@ def where(url: str) -> str:
 
 def is_tls(url: str) -> bool:
     return url.startswith("https:")
+
+
+def _ascii(text: str) -> str:
+    """Letters that a URL has no room for in UTF-8; what is encoded already stays as it is."""
+    return quote(text, safe=string.printable)
 
 
 def _location(parts: SplitResult) -> str:

@@ -8,7 +8,7 @@ import re
 
 import msgspec
 
-from actors.publish.destinations.posting import Answer, shown
+from actors.publish.destinations.posting import Answer
 
 _ABOUT_CONTENT = (400, 413, 422)
 # Of these the sentence is about something else: 1.x cannot "parse authentication credentials".
@@ -19,6 +19,7 @@ _CONTENT = re.compile(
     r"|max-(values|series|fields)-per-",
     re.I,
 )
+_SHOWN, _TAIL = 120, 47  # characters
 _DROPPED = re.compile(r"\bdropped=(\d+)")
 # 2.0 and others refuse a write of nothing, but only once they have accepted token, org and bucket.
 _NO_POINTS = re.compile(r"requires points|no (points|lines|data)|(body|request|write) (is|was) empty", re.I)
@@ -93,7 +94,13 @@ def reason(answer: Answer) -> str:
     error = _error(answer)
     details = "; ".join(each.error_message for each in _complaints(error))
     message = ": ".join(part for part in (error.message or error.error, details) if part)
-    return f"HTTP {answer.status}: {shown(message or answer.body)}"
+    return f"HTTP {answer.status}: {_ends(message or answer.body)}"
+
+
+def _ends(text: str) -> str:
+    """Both ends of what is long: what is wrong with a line often stands behind it."""
+    whole = " ".join(text.split())
+    return whole if len(whole) <= _SHOWN else f"{whole[: _SHOWN - _TAIL - 3]} … {whole[-_TAIL:]}"
 
 
 def conflicts(answer: Answer) -> list[Conflict]:

@@ -15,7 +15,7 @@ from actors.publish.destinations.topic_templates import check_template
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, also, reads, spelled
-from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, kept, one_line, trimmed
+from conf.fields import NUMERAL, Flag, Host, Pem, Text, Unused, filled, kept, one_line, trimmed
 from conf.texts import has_controls
 
 SECRETS = ("password", "key")
@@ -39,10 +39,11 @@ Name = Annotated[str, reads(trimmed, one_line, name)]
 
 class Sparkplug(msgspec.Struct, frozen=True, rename="camel"):
     """The node that the destination is to Sparkplug hosts; at a broker there is no other one of both
-    names."""
+    names. While the primary host is not online, readings wait."""
 
     group_id: Name
     edge_node_id: Name
+    primary_host_id: Name | None = None
 
 
 def version(value: Any) -> Any:
@@ -71,7 +72,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     topic_template: Annotated[Text, also("publishTopicTemplate")] | None = None
     max_payload_bytes: Annotated[int, Meta(ge=1, le=MAX_PAYLOAD), NUMERAL] = MAX_PAYLOAD
     protocol_version: Annotated[int, reads(trimmed, version), allowed("3.1.1 or 5")] = V311
-    user_properties: Annotated[dict[str, str], allowed("an object of texts")] = {}
+    user_properties: Annotated[dict[str, str], reads(filled), allowed("an object of texts")] = {}
     will: Said | None = None
     birth: Said | None = None
     sparkplug: Sparkplug | None = None

@@ -24,6 +24,7 @@ from actors.system.failure import Refusal
 
 CONNECT_SECONDS = 10.0
 ACKNOWLEDGE_SECONDS = 20.0
+READY_SECONDS = 30.0
 TEST_SECONDS = 5.0
 
 AGAIN_SECONDS = 5.0
@@ -92,6 +93,7 @@ class MqttDriver(Driver):
         client_id = self._client_id.of(login.client_id)
         try:
             await self._way.open(link, client_id, login, will, filters, self._connect_seconds)
+            await self._ready(link)
             if link.outflow is None:
                 raise Transient(f"{self._way.where} closed the connection")
         except BaseException:
@@ -108,6 +110,17 @@ class MqttDriver(Driver):
         if login.renew_after is not None:
             loop = asyncio.get_running_loop()
             self._renewal = loop.call_later(login.renew_after, self._listener.expiring)
+
+    async def _ready(self, link: Link) -> None:
+        """Nobody pings meanwhile."""
+        within = min(READY_SECONDS, self._broker.keepalive)
+        waiting = asyncio.ensure_future(self._session.ready(within))
+        try:
+            await asyncio.wait({waiting, link.gone}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
 
     def _begin(self, link: Link) -> None:
         self._link = link
@@ -228,8 +241,10 @@ class MqttDriver(Driver):
             self._offered.pop(seq, None)
 
     def received(self, topic: str, payload: bytes) -> None:
-        if self._link is not None:  # else it has come before the session is opened
+        try:
             self._session.received(topic, payload)
+        except Transient as error:
+            self._end(str(error))
 
     def ended(self, link: Link, reason: str | None, code: int, idle: bool) -> None:
         if link is self._link:

@@ -27,8 +27,9 @@ class TooLarge(Exception):
 
 class Session:
     """Given to a driver, it is asked at each connection, from the event loop, in this order: `will`; once the
-    broker has taken the login and the `subscriptions`, `opened`; then `outgoing` for each payload just before
-    it is written, with `received` in between; and at an orderly end `farewell`.
+    broker has taken the login and the `subscriptions`, `ready` and `opened`; then `outgoing` for each payload
+    just before it is written, and at an orderly end `farewell`. `received` may come from the subscriptions
+    on.
 
     A connection that fails or is lost is not told of: the next `will` begins anew. Nothing here may raise
     but what is said below. This one has nothing to say of its own.
@@ -40,6 +41,9 @@ class Session:
     def will(self) -> Message | None:
         """What the broker shall publish when this connection ends without a `farewell`."""
         return None
+
+    async def ready(self, within: float) -> None:
+        """Returns when payloads may be sent. Raises `Transient` when that is not so after these seconds."""
 
     def opened(self, publish: Publish) -> None:
         """Called before any payload is sent: what is published in here comes first. `publish` may be kept and
@@ -54,7 +58,8 @@ class Session:
         return message.topic, message.payload
 
     def received(self, topic: str, payload: bytes) -> None:
-        """A message to one of the `subscriptions` has come."""
+        """A message to one of the `subscriptions` has come. Raises `Transient` for one after which the
+        connection is to end, without a `farewell`."""
 
     def farewell(self) -> Iterable[Message]:
         """What to publish as the last words before the connection is closed in order, upon which the broker

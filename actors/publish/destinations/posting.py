@@ -1,6 +1,7 @@
 """HTTP requests with a body to one server, one at a time, and what it answers; on aiohttp."""
 
 import asyncio
+import contextlib
 import io
 import math
 import re
@@ -13,11 +14,12 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from actors.connections import os_errors, retry_after
 from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.connections.dialing import addresses
+from actors.connections.dialing import Address, addresses
 from actors.connections.outflow import acknowledged
 
 T = TypeVar("T")
@@ -73,7 +75,6 @@ class Site(msgspec.Struct, frozen=True):
     url: str
     context: ssl.SSLContext
     headers: dict[str, str]
-    params: dict[str, str] = {}
     method: str = "POST"
     secrets: tuple[str, ...] = ()
     requesting: Callable[[aiohttp.ClientSession], Requesting] | None = None
@@ -86,14 +87,17 @@ class Posting:
     is not used.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, avoid: Address | None = None) -> None:
+        """`avoid` is an address of the server's that was of no use: it is tried last."""
+        self.peer: Address | None = None
+        """The address of the server that was reached, or tried as the last."""
         self._site = site
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=1,
                 ssl=site.context,
-                resolver=_Resolver(),
+                resolver=_Resolver(avoid),
                 use_dns_cache=False,
                 socket_factory=self._socket,
             ),
@@ -102,7 +106,7 @@ class Posting:
             headers={"Accept-Encoding": "identity", **site.headers},
             trust_env=False,
         )
-        self._request = self._plain if site.requesting is None else site.requesting(self._session)
+        self._library = None if site.requesting is None else site.requesting(self._session)
         self._answered_at = math.inf
 
     async def aclose(self) -> None:
@@ -113,23 +117,27 @@ class Posting:
     ) -> Answer:
         """The answer to whatever was asked. Raises `Transient` or `Permanent` when there is none: after
         `silence` seconds in which no byte has moved, or after `LONGEST` in all."""
-        where = self._site.where
         try:
             answer = await self._answered(body, silence, headers or {}, method or self._site.method)
-        except TimeoutError as error:
-            raise Transient(TIMED_OUT) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise self._untrusted(error) from error
-        except aiohttp.ClientConnectorError as error:
-            raise Transient(f"{os_errors.reason(error.os_error)} ({where})") from error
-        except OSError as error:
-            raise Transient(f"{os_errors.reason(error)} ({where})") from error
-        except aiohttp.ServerDisconnectedError as error:
-            raise Transient(f"{where} closed the connection") from error
-        except aiohttp.ClientError as error:
-            raise Transient(f"{where} does not speak HTTP: {type(error).__name__}") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._trouble(error) from _without_frames(error)
         self._answered_at = _clock()
         return answer
+
+    def _trouble(self, error: Exception) -> NoConnection:
+        where = self._site.where
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                return self._untrusted(error)
+            case aiohttp.ClientConnectorError():
+                return Transient(f"{os_errors.reason(error.os_error)} ({where})")
+            case TimeoutError():
+                return Transient(TIMED_OUT)
+            case OSError():
+                return Transient(f"{os_errors.reason(error)} ({where})")
+            case aiohttp.ServerDisconnectedError():
+                return Transient(f"{where} closed the connection")
+        return Transient(f"{where} does not speak HTTP: {type(error).__name__}")
 
     async def _answered(self, body: bytes, silence: float, headers: Mapping[str, str], method: str) -> Answer:
         idle = _clock() - self._answered_at > STALE
@@ -142,7 +150,8 @@ class Posting:
         return await self._watched(self._exchange(body, headers, method), silence)
 
     async def _exchange(self, body: bytes, headers: Mapping[str, str], method: str) -> Answer:
-        async with await self._request(body, headers, method) as response:
+        request = self._library or self._plain
+        async with await request(body, headers, method) as response:
             begun = await _beginning(response)
         text = begun.decode(errors="replace")
         for secret in self._site.secrets:
@@ -158,8 +167,8 @@ class Posting:
         site = self._site
         return await self._session.request(
             method,
-            site.url,
-            params=site.params,
+            # As it was given: a library that tidies it up may spoil a signature.
+            URL(site.url, encoded=True),
             # A stream, which aiohttp writes piece by piece.
             data=io.BytesIO(body),
             headers=headers,
@@ -190,13 +199,16 @@ class Posting:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, *_ = address
+        family, kind, protocol, _, self.peer = address
         made = socket.socket(family, kind, protocol)
         self._sockets.add(made)
         return made
 
     def _taken(self) -> int:
         """Bytes that the server's TCP has acknowledged, over all connections there are."""
+        for each in self._sockets:
+            with contextlib.suppress(OSError):  # it is not connected
+                self.peer = each.getpeername()
         return sum(acknowledged(each) for each in self._sockets)
 
     def _untrusted(self, error: aiohttp.ClientConnectorCertificateError) -> NoConnection:
@@ -206,8 +218,20 @@ class Posting:
         return Permanent(f"The certificate of {self._site.where} is not trusted: {cause}")
 
 
+def _without_frames(error: BaseException) -> BaseException:
+    """Frames hold the session, and some of them the error: only the collector would let go of it."""
+    chain: BaseException | None = error
+    while chain is not None:
+        chain.__traceback__ = None
+        chain = chain.__cause__ or chain.__context__
+    return error
+
+
 class _Resolver(AbstractResolver):
     """Names are resolved as for other connections."""
+
+    def __init__(self, avoid: Address | None) -> None:
+        self._avoid = avoid
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -221,7 +245,7 @@ class _Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for found, _, protocol, _, address in await addresses(host, port)
+            for found, _, protocol, _, address in await addresses(host, port, self._avoid)
         ]
 
     async def close(self) -> None: ...

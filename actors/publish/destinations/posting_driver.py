@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from actors.connections.connection import NoConnection, Transient
+from actors.connections.dialing import Address
 from actors.publish.destinations.driver import Driver, Listener, Outgoing
 from actors.publish.destinations.posting import Answer, Posting, Site
 from actors.publish.destinations.request_pace import RequestPace
@@ -51,6 +52,7 @@ class PostingDriver(Driver, Generic[P]):
         self._idle = False
         self._closing = False
         self._running: asyncio.Task[None] | None = None
+        self._avoid: Address | None = None
 
     # For who inherits
 
@@ -103,7 +105,7 @@ class PostingDriver(Driver, Generic[P]):
     async def connect(self) -> None:
         self._closing = False
         async with contextlib.AsyncExitStack() as session:
-            posting = Posting(self._site)
+            posting = Posting(self._site, self._avoid)
             session.push_async_callback(posting.aclose)
             await self._reach(posting)
             if self._closing:
@@ -117,8 +119,10 @@ class PostingDriver(Driver, Generic[P]):
         began = _clock()
         try:
             await self.check_access(posting)
-        except Transient:
-            self._failed(began, 1, 0)
+        except NoConnection as error:
+            self._avoid = posting.peer
+            if isinstance(error, Transient):
+                self._failed(began, 1, 0)
             raise
 
     def send(self, message: Outgoing) -> None:
