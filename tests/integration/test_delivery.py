@@ -470,8 +470,8 @@ def test_under_a_database_that_is_replaced_readings_go_on_and_changes_are_refuse
     assert f"{what} while the agent runs" in str(reply)
     plant.delivery.settle()
     assert plant.delivery.missing() == {}
+    stopped = time.monotonic()
     assert agent.stop() == 0
-    plant.delivery.settle()
     assert path.read_bytes() == content
     assert agent.log.read_text().count(what) <= 3  # agent, destination, refusal
 
@@ -480,7 +480,10 @@ def test_under_a_database_that_is_replaced_readings_go_on_and_changes_are_refuse
         f"line-{unit}" for unit in plant.line.read_at
     }
     plant.delivery.settle()
-    assert plant.delivery.missing() == {}
+    # Only an answer that was still on its way from the device may be missing.
+    missing = plant.delivery.missing()
+    assert len(missing) <= DEVICES
+    assert all(abs(read_at - stopped) < 0.2 for read_at in missing.values())
 
 
 def test_over_quota_the_oldest_are_dropped_counted_shown_and_logged_once(plant: Plant) -> None:
