@@ -1,5 +1,6 @@
 """Reaching a host by TCP: every address of its name gets its chance (RFC 8305, happy eyeballs)."""
 
+import contextlib
 import functools
 import socket
 from itertools import zip_longest
@@ -15,6 +16,11 @@ RESOLVE_SECONDS = 5.0
 NEXT_ADDRESS = 0.25
 """Seconds after which the next address is tried beside the one before."""
 
+LONGEST_WAIT_MS = 4_000
+"""TCP waits twice as long after each packet that is not acknowledged, up to two minutes if it is let."""
+
+_TCP_RTO_MAX_MS = 44
+
 Address = tuple[Any, ...]
 """Of a socket: host, port, and what IPv6 has besides."""
 Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Address]
@@ -22,17 +28,28 @@ Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Address]
 
 
 async def dial(host: str, port: int, avoid: Address | None = None) -> socket.socket:
-    """A socket connected to the first address that is reached, not blocking, without delay for small packets.
+    """A socket connected to the first address that is reached, not blocking (see `tuned`).
 
     An address that leads nowhere, or refuses, costs a quarter of a second; `avoid`, which was of no use the
     last time, comes last. Raises `OSError`; a limit for connecting is the caller's. Cancelled, it leaves
     nothing open.
     """
-    connected = await start_connection(
-        await addresses(host, port, avoid), happy_eyeballs_delay=NEXT_ADDRESS, interleave=0
+    return await start_connection(
+        await addresses(host, port, avoid),
+        happy_eyeballs_delay=NEXT_ADDRESS,
+        interleave=0,
+        socket_factory=tuned,
     )
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connected
+
+
+def tuned(found: Any) -> socket.socket:
+    """A socket for such an address (`Found`), which sends small packets at once and goes on soon after a line
+    has stalled."""
+    made = socket.socket(*found[:3])
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with contextlib.suppress(OSError):  # only Linux 6.15 and later can
+        made.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, LONGEST_WAIT_MS)
+    return made
 
 
 async def addresses(host: str, port: int, avoid: Address | None = None) -> list[Found]:

@@ -1,6 +1,7 @@
 """A broker at the end of a slow line is not one that is gone. Times are a fiftieth of those of the field."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from mqtt_owner import Owner, subscriber, until
 from mqtt_schemes import SCHEMES, mosquitto, to
 from servers.relay import Relay
 
+from actors.connections import dialing
 from actors.publish.destinations import mqtt_silence
 
 SECONDS = 0.4
@@ -121,4 +123,28 @@ async def test_a_line_slower_than_believed_is_believed_the_next_time(
                 await until(lambda seen=attempts: owner.seqs == [1] or len(owner.losses) == seen, 15)
             assert attempts > 1, "the line was not slow"
             assert owner.seqs == [1]
+            await owner.driver.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_line_that_was_cut_for_a_while_is_tried_again_soon(
+    tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TCP by itself would send again 3.3 and then 6.7 seconds after the cut."""
+    monkeypatch.setattr(dialing, "LONGEST_WAIT_MS", 1000)
+    try:
+        dialing.tuned((socket.AF_INET, socket.SOCK_STREAM, 0)).close()
+        with socket.socket() as probe:
+            probe.setsockopt(socket.IPPROTO_TCP, dialing._TCP_RTO_MAX_MS, 1000)
+    except OSError:
+        pytest.skip("this system cannot")
+    with mosquitto(tmp_path, scheme) as broker:
+        async with Relay(broker.port) as relay:
+            owner = Owner(to(broker, scheme, relay.port), acknowledge_seconds=4)
+            await owner.driver.connect()
+            with relay.cut_off():
+                owner.send(1, "plant", bytes(20_000))
+                await asyncio.sleep(3.6)
+            await until(lambda: owner.seqs == [1] or owner.losses)
+            assert owner.losses == []
             await owner.driver.close()

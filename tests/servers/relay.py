@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import ctypes
 import socket
+import struct
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -10,6 +12,11 @@ from typing import Self
 from servers.mosquitto import free_port
 
 _CHUNK = 65_536
+
+# A program of one instruction for Linux's socket filter: take nothing of any packet.
+_ATTACH_FILTER, _DETACH_FILTER = 26, 27
+_RETURN_0 = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+_DROP_ALL = struct.pack("HP", 1, ctypes.addressof(_RETURN_0))
 
 
 class Way:
@@ -56,6 +63,7 @@ class Relay:
         self.accepted = 0
         self.portal: bytes | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -71,6 +79,18 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.refuse()
+
+    @contextlib.contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Within it packets of clients are lost on the way, and their systems hear nothing."""
+        sockets = [writer.get_extra_info("socket") for writer in self._clients]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _DROP_ALL)
+        try:
+            yield
+        finally:
+            for each in sockets:
+                each.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
     async def cut(self) -> None:
         """End every connection, both sides at once, with what was held back; new ones are accepted."""
@@ -99,6 +119,7 @@ class Relay:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._clients.add(writer)
         self.accepted += 1
         try:
             if self.portal is not None:
@@ -116,6 +137,7 @@ class Relay:
             return  # It was cut, which is no failure of this handler.
         finally:
             self._tasks.discard(task)
+            self._clients.discard(writer)
             writer.close()
 
     async def _between(

@@ -86,3 +86,12 @@ def test_one_that_cannot_log_in_under_another_name_has_its_own_again() -> None:
     assert life.client_id.of("agent-1") != "agent-1"
     life.client_id.failed()
     assert life.client_id.of("agent-1") == "agent-1"
+
+
+def test_where_no_other_name_can_log_in_there_are_pauses() -> None:
+    life = Life(may_change=True).lives(5.0, code=SESSION_TAKEN_OVER)
+    assert life.client_id.of("agent-1") != "agent-1"
+    life.client_id.failed()
+    life.lives(*[5.0] * 3, code=SESSION_TAKEN_OVER)
+    assert life.names[1:] == ["agent-1"] * 3
+    assert life.pauses[1:] == [20.0, 30.0, 30.0]

@@ -91,4 +91,5 @@ class ClientId:
 
     def failed(self) -> None:
         """It could not log in; brokers that know their clients by their ids need not say why."""
+        self._in_vain = self._in_vain or self._suffix != ""
         self._suffix, self._quick = "", 0

@@ -109,7 +109,7 @@ class _Opening:
 
     def _socket(self, address: Any) -> socket.socket:
         """As `dialing.Found`."""
-        self._sockets.append(socket.socket(*address[:3]))
+        self._sockets.append(dialing.tuned(address))
         return self._sockets[-1]
 
     def traced(self) -> aiohttp.TraceConfig:
