@@ -528,8 +528,8 @@ def test_whatever_the_clock_says_nothing_is_lost_or_waits(plant: Plant) -> None:
         wait_for(lambda before=before: plant.line.total > before + 100)  # type: ignore[misc]
         clock.jump(jump)
         wait_for(lambda: "jumped" in clock_line(agent).get("lastError", ""))
-    waiting = buffer(agent)["destinations"][0]
-    assert waiting["lagMs"] < 60_000, "the age of the oldest is right whatever the clock says"
+    # The age of the oldest is right whatever the clock says; it is reported once a second.
+    wait_for(lambda: buffer(agent)["destinations"][0]["lagMs"] < 60_000)
     assert agent.stop() == 0
     on_disk = stored(agent)
     clock.jump(-7200.0)
