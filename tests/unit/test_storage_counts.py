@@ -1,7 +1,6 @@
 """What is kept about outboxes against what is counted."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from storage.database import Database, open_database
 from storage.dead_letters import DeadLetter
 from storage.errors import MissingParent
 from storage.outbox import OutboxRow, OutboxSummary, Payload
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(tmp_path / "agent.sqlite")
-    yield database
-    database.close()
 
 
 @pytest.fixture

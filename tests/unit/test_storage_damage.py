@@ -18,11 +18,6 @@ from storage.writer import Writer
 SECONDS = 10
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.sqlite"
-
-
 def filled(path: Path) -> None:
     """A destination with 200 payloads and as many dead letters, all of them in the main file."""
     database = open_database(path)

@@ -1,7 +1,6 @@
 """The share of the disk that outboxes may take, and how they share it."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import disk, outbox, target_state
-from storage.database import Database, open_database
+from storage.database import Database
 from storage.disk import fair_part
 from storage.outbox import OutboxRow, Payload
 
@@ -36,13 +35,6 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Statvfs:
     monkeypatch.setattr(os, "statvfs", statvfs)
     monkeypatch.setattr(disk, "FRESH", 0.0)
     return statvfs
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(tmp_path / "agent.sqlite")
-    yield database
-    database.close()
 
 
 def destination(database: Database) -> int:

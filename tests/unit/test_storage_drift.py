@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,16 +5,9 @@ from msgspec import UNSET
 from wall_clock import YEAR, WallClock
 
 from storage import drift, endpoints, target_state
-from storage.database import Database, open_database
+from storage.database import Database
 from storage.drift import EVENTS, OUTPUT, DriftEvent, StoredBaseline
 from storage.errors import Unreadable
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(tmp_path / "agent.sqlite")
-    yield database
-    database.close()
 
 
 def event(number: int, **changes: Any) -> DriftEvent:

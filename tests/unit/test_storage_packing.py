@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -28,18 +28,6 @@ from storage.writer import Writer
 from storage.zstd import ZstdCompressor
 
 SECONDS = 10
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.sqlite"
-
-
-@pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    database = open_database(path)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ from storage.outbox import OutboxRow
 Contents = dict[str, bytes]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.sqlite"
-
-
 def filled(path: Path) -> None:
     database = open_database(path)
     endpoints.add_endpoint(database, "plc", {"enabled": True}, "1", "modbus")

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,18 +10,6 @@ from storage.errors import Duplicate, MissingParent, MissingRow, Unreadable
 from storage.outbox import OutboxRow, OutboxSummary
 
 UUID_1 = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.sqlite"
-
-
-@pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    database = open_database(path)
-    yield database
-    database.close()
 
 
 def count(database: Database, table: str) -> int:

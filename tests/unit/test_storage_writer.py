@@ -20,11 +20,6 @@ SECONDS = 10
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.sqlite"
-
-
-@pytest.fixture
 def writer(path: Path) -> Iterator[Writer]:
     writer = Writer(partial(open_database, path, 50))
     writer.start()

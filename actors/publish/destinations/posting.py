@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from actors.connections import os_errors, retry_after
 from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.connections.dialing import Address, addresses
+from actors.connections.dialing import Address
+from actors.connections.http_names import Names
 from actors.connections.outflow import acknowledged
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Posting:
             connector=aiohttp.TCPConnector(
                 limit=1,
                 ssl=site.context,
-                resolver=_Resolver(avoid),
+                resolver=Names(avoid),
                 use_dns_cache=False,
                 socket_factory=self._socket,
             ),
@@ -225,30 +225,6 @@ def _without_frames(error: BaseException) -> BaseException:
         chain.__traceback__ = None
         chain = chain.__cause__ or chain.__context__
     return error
-
-
-class _Resolver(AbstractResolver):
-    """Names are resolved as for other connections."""
-
-    def __init__(self, avoid: Address | None) -> None:
-        self._avoid = avoid
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address[0],
-                port=address[1],
-                family=found,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for found, _, protocol, _, address in await addresses(host, port, self._avoid)
-        ]
-
-    async def close(self) -> None: ...
 
 
 def _clock() -> float:
