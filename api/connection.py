@@ -150,7 +150,10 @@ class Connection(asyncio.Protocol):
 
     @property
     def quiet_since(self) -> float | None:
-        """Since when the client asks nothing, or has not finished asking; None while it is answered."""
+        """Since when the client asks nothing, or has not finished asking; None while it is answered. One that
+        sends no more may have left: that would show when it has the answer only."""
+        if self._half_closed:
+            return self.heard_at
         if self._request is not None or self._whole_head or self.unread:
             return None
         return self._silent_since if self._head_since is None else self._head_since
@@ -186,6 +189,10 @@ class Connection(asyncio.Protocol):
     @property
     def _may_be_silent(self) -> float:
         return NEXT_REQUEST if self._asked else FIRST_REQUEST
+
+    def close(self) -> None:
+        """Let the client know that there will be no more requests over it."""
+        self.handler.force_close()
 
     def abort(self) -> None:
         """Close it whatever is on the way."""

@@ -184,8 +184,10 @@ class Connections:
             self._look_later()
 
     def _close(self, connection: Connection, undone: str) -> None:
-        if undone != NOTHING:
-            self._undone.happened(f"{undone}, by {connection.peer or 'a client of this machine'}")
+        if undone == NOTHING:
+            connection.close()
+            return
+        self._undone.happened(f"{undone}, by {connection.peer or 'a client of this machine'}")
         connection.abort()
 
     def _shed_unread(self) -> None:

@@ -146,7 +146,7 @@ class Files:
 
     def _log_missing(self, log: os.stat_result | None) -> Found:
         if log is not None and log.st_size and not self.owns_log:
-            return Found("replaced", "has another write-ahead log than the agent, which runs")
+            return Found("overwritten", "was written by another program, for which it had no write-ahead log")
         return Found("logs", "has lost its write-ahead log, or the index of it, while the agent runs")
 
     # Content

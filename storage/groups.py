@@ -13,10 +13,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from storage.database import Database
-from storage.zstd import ZstdDecompressor, ZstdError
+from storage.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 SPAN: Final = 16_384
 """Sequence numbers from the first to the last row of a group, at most: an eighth of it is its bitmap."""
+
+WINDOW_LOG: Final = 20
+"""Of what comes at most so far (1 MiB) behind, a compressor remembers, and a decompressor has to."""
 
 # Payloads are not copied: of a large group perhaps a few are wanted.
 _Packed = tuple[int, str, memoryview, int, int, bool]
@@ -99,8 +102,10 @@ class Content:
 def decode(data: bytes, size: int) -> list[_Packed]:
     """The rows of a group, whatever is left of them. Never takes more memory than `size`, what they were
     before compression, calls for. Raises `Damaged`."""
+    if not 0 <= size < 2**62:
+        raise Damaged(f"a size of {size}")
     try:
-        decompressor = ZstdDecompressor()
+        decompressor = ZstdDecompressor(options={DecompressionParameter.window_log_max: WINDOW_LOG})
         content = decompressor.decompress(data, size + 1)
         if len(content) != size or not decompressor.eof:
             raise Damaged(f"{len(content)} of {size} bytes")

@@ -1,6 +1,7 @@
 """Sees to it that what is stored is what the next start finds, whatever happens to the files meanwhile."""
 
 import ctypes
+import errno
 import logging
 import os
 import sqlite3
@@ -204,10 +205,12 @@ class Guard:
                 connection.close()
                 files.close()
             return
-        if not self.files.owns_log:
-            self.files.log.unlink(missing_ok=True)  # if there is one, it is empty
+        # Another program may have made new files already, which SQLite will use: ours is to be empty by then.
+        if not self.files.log.exists():
             rescue.write_log(self.files)
-        # SQLite moves all that is in the log into the database, and makes new files when it opens it again.
+        busy, *_ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise OSError(errno.EBUSY, "another program reads it")
         self._close_all()
         self._open_all()
 

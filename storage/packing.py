@@ -40,7 +40,7 @@ KEPT: Final = 60.0
 """Seconds that a compressor is kept for the next group: to make one anew each time leaves holes in memory."""
 
 _Parameter = CompressionParameter
-_WINDOW: dict[int, int] = {_Parameter.window_log: 20, _Parameter.checksum_flag: 1}
+_WINDOW: dict[int, int] = {_Parameter.window_log: groups.WINDOW_LOG, _Parameter.checksum_flag: 1}
 WELL: Final = _WINDOW | {
     _Parameter.strategy: Strategy.btopt,
     _Parameter.chain_log: 17,

@@ -53,6 +53,8 @@ def go_on(path: Path) -> None:
     what was deleted. Raises OSError."""
     real = path.resolve()
     copy = _copy_of(real)
+    for unfinished in (copy, real.with_name(f"{real.name}-wal")):
+        unfinished.with_name(f"{unfinished.name}.part").unlink(missing_ok=True)
     if not copy.exists():
         return
     if os.path.lexists(real):

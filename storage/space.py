@@ -8,7 +8,7 @@ from storage.chores import Chore
 from storage.connection import INCREMENTAL, setting
 from storage.database import Database
 
-RESERVE: Final = 512
+RESERVE: Final = 768
 """Free pages that stay, for what is stored next: as many as a packed group makes free, and more."""
 
 LOG_BYTES: Final = 8 * 1024 * 1024

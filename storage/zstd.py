@@ -3,8 +3,29 @@
 import sys
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import CompressionParameter, Strategy, ZstdCompressor, ZstdDecompressor, ZstdError
+    from compression.zstd import (
+        CompressionParameter,
+        DecompressionParameter,
+        Strategy,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdError,
+    )
 else:
-    from backports.zstd import CompressionParameter, Strategy, ZstdCompressor, ZstdDecompressor, ZstdError
+    from backports.zstd import (
+        CompressionParameter,
+        DecompressionParameter,
+        Strategy,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdError,
+    )
 
-__all__ = ["CompressionParameter", "Strategy", "ZstdCompressor", "ZstdDecompressor", "ZstdError"]
+__all__ = [
+    "CompressionParameter",
+    "DecompressionParameter",
+    "Strategy",
+    "ZstdCompressor",
+    "ZstdDecompressor",
+    "ZstdError",
+]

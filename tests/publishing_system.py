@@ -15,6 +15,7 @@ from thespian.actors import ActorAddress
 from actors.connections import retry
 from actors.publish import destination as destination_module
 from actors.publish import reporting
+from actors.publish.entries import Limits
 from actors.publish.messages import (
     AddDestination,
     AddSubscription,
@@ -28,7 +29,6 @@ from actors.publish.messages import (
     SubscriptionChanged,
     SubscriptionRow,
 )
-from actors.publish.outbox import Limits
 from actors.publish.pace import Flow
 from actors.publish.publisher import Publisher, RunPublisher
 from actors.publish.starts import Terms

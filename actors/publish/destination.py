@@ -13,9 +13,10 @@ from actors.connections.retry import ByAbsence
 from actors.publish import destinations
 from actors.publish.destinations.driver import Driver, Identity
 from actors.publish.driver_events import Delivered, Expiring, Rejected, RejectedPart, Teller
+from actors.publish.entries import Limits
 from actors.publish.keeping import Keeping
 from actors.publish.messages import OutboxReport
-from actors.publish.outbox import Limits, Outbox
+from actors.publish.outbox import Outbox
 from actors.publish.pace import Flow
 from actors.publish.retiring import Retire, Retiring
 from actors.publish.sending import Sending

@@ -10,7 +10,8 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.publish.ages import Ages
-from actors.publish.outbox import HARD_BOUND, Limits, Outbox
+from actors.publish.entries import Limits
+from actors.publish.outbox import HARD_BOUND, Outbox
 from actors.publish.reporting import Reporting
 from actors.publish.subscription import Publish
 from actors.state.client import StoreClient

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from actors.publish.outbox import Entry, Outbox
+from actors.publish.entries import Entry
+from actors.publish.outbox import Outbox
 from actors.publish.pace import Flow, Pace, Replay
 from actors.publish.quarantine import Quarantine
 from actors.publish.suspicion import Suspicion

@@ -9,8 +9,8 @@ from thespian.actors import ActorAddress
 from actors.publish import destinations, formats, topics
 from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
+from actors.publish.entries import Limits
 from actors.publish.messages import Cloud
-from actors.publish.outbox import Limits
 from actors.publish.pace import Flow
 from actors.publish.rows import DestinationBody, SubscriptionBody, route_of
 from actors.publish.subscription import RunSubscription

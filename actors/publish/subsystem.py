@@ -1,7 +1,7 @@
 """Publishing as a subsystem."""
 
 from actors.publish.destinations.fallbacks import fallbacks
-from actors.publish.outbox import Limits
+from actors.publish.entries import Limits
 from actors.publish.pace import Flow
 from actors.publish.publisher import Publisher, RunPublisher
 from actors.publish.starts import Terms

@@ -30,6 +30,9 @@ STOP_PATIENCE = 15.0  # seconds that an orderly stop may take
 STOP_AGAIN = 0.1  # seconds before an agent that did not take it is told to stop again
 FORCED_END = 20.0  # seconds from the signal to the end of the process, whatever is still under way
 CONFIG_ERROR = 2
+DESCRIPTORS = 65_536
+"""As many are enough; containers allow a thousand million, through which some programs that are started close
+one after the other."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
         return CONFIG_ERROR
     _log_to(settings, demo)
     _tune_collector()
-    _take_all_descriptors()
+    _take_descriptors()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_main(settings, demo))
 
@@ -129,13 +132,14 @@ def _tune_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def _take_all_descriptors() -> None:
+def _take_descriptors() -> None:
     """As many as an administrator allows: the usual 1024 are for programs of another kind."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
+    wanted = min(hard, DESCRIPTORS)
+    if soft >= wanted:
         return
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:
         log.warning("there are %d descriptors, and no more: %s", soft, error)
 

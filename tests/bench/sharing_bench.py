@@ -20,8 +20,8 @@ from thespian.actors import ActorAddress
 from actors.publish import destinations
 from actors.publish.destination import Destination, RunDestination
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.entries import Limits
 from actors.publish.messages import DestinationTested
-from actors.publish.outbox import Limits
 from actors.publish.pace import Flow
 from actors.publish.subscription import RunSubscription
 from actors.publish.subscription_route import SubscriptionRoute

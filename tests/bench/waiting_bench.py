@@ -17,9 +17,10 @@ from time import perf_counter, process_time
 import msgspec
 
 from actors.publish import formats
+from actors.publish.entries import Limits
 from actors.publish.formats import MessageIds
 from actors.publish.formats.format import Piece
-from actors.publish.outbox import Limits, Outbox
+from actors.publish.outbox import Outbox
 from actors.readings.batch import Batch, Point, Source
 from storage import outbox as stored
 from storage import target_state

@@ -5,6 +5,7 @@ seen is missing.
 """
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -446,7 +447,10 @@ def test_files_that_are_deleted_during_an_outage_cost_no_more_than_a_kill(plant:
     assert agent.log.read_text().count("it was written anew") == 1
 
 
-def test_under_a_database_that_is_replaced_readings_go_on_and_changes_are_refused(plant: Plant) -> None:
+@pytest.mark.parametrize("put_back", [Path.rename, shutil.copyfile])
+def test_under_a_database_that_is_replaced_readings_go_on_and_changes_are_refused(
+    plant: Plant, put_back: Callable[[Path, Path], object]
+) -> None:
     agent = plant.agent(SMALL_MEMORY + "[health]\ncheck_interval_ms = 200\n")
     configure(agent, plant.line, plant.broker.port)
     wait_for(lambda: len(plant.delivery.subscriber.readings) > 50)
@@ -456,26 +460,30 @@ def test_under_a_database_that_is_replaced_readings_go_on_and_changes_are_refuse
         connection.execute("VACUUM INTO ?", [str(backup)])
     late = {"name": "late", "protocol": "modbus", "connection": {"host": "127.0.0.1", "port": 1}}
     agent.post("/v1/endpoints", late)
-    backup.rename(path)
+    put_back(backup, path)
     content = path.read_bytes()
 
     wait_for(lambda: agent.request("GET", "/v1/readiness")[0] == 503)
     status, reply = agent.request("POST", "/v1/endpoints", late | {"name": "later"})
     assert status == 503
-    assert "was replaced by another file while the agent runs" in str(reply)
+    what = "was replaced by another file" if put_back is Path.rename else "was overwritten"
+    assert f"{what} while the agent runs" in str(reply)
     plant.delivery.settle()
     assert plant.delivery.missing() == {}
+    stopped = time.monotonic()
     assert agent.stop() == 0
-    plant.delivery.settle()
     assert path.read_bytes() == content
-    assert agent.log.read_text().count("was replaced by another file") <= 3  # agent, destination, refusal
+    assert agent.log.read_text().count(what) <= 3  # agent, destination, refusal
 
     agent.start()
     assert {one["name"] for one in agent.get("/v1/endpoints")["endpoints"]} == {
         f"line-{unit}" for unit in plant.line.read_at
     }
     plant.delivery.settle()
-    assert plant.delivery.missing() == {}
+    # Only an answer that was still on its way from the device may be missing.
+    missing = plant.delivery.missing()
+    assert len(missing) <= DEVICES
+    assert all(abs(read_at - stopped) < 0.2 for read_at in missing.values())
 
 
 def test_over_quota_the_oldest_are_dropped_counted_shown_and_logged_once(plant: Plant) -> None:

@@ -17,7 +17,7 @@ from servers.agent import AgentProcess
 from servers.field import field
 
 from actors.endpoints.messages import AddEndpoint
-from api import connection, connections, listener
+from api import connection, connections, listener, readings_hub
 from api.app import build_app
 from api.connections import Limits, peer_of
 from api.context import Context
@@ -179,6 +179,18 @@ async def test_who_is_being_answered_does_not_give_way(at_once):
         gate.open()
         assert all([b"503" in await one.head() for one in held])
         assert await (await there.connect()).ping()
+
+
+async def test_who_has_left_without_the_answer_gives_way(at_once):
+    gate = Gate()
+    async with listening(max_connections=3, ask=gate) as there:
+        for count in range(1, 6):
+            one = await there.connect()
+            one.send(DEVICE)
+            await gate.wait_for(count)
+            one.writer.close()
+        await there.served()
+        gate.open()
 
 
 async def test_one_peer_leaves_room_for_others(monkeypatch):
@@ -405,6 +417,21 @@ async def test_an_answer_that_is_taken_slowly_arrives(impatient, monkeypatch):
                     await asyncio.sleep(0.02)
 
 
+async def test_a_stream_that_nobody_takes_ends(impatient, monkeypatch):
+    monkeypatch.setattr(readings_hub, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(readings_hub, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(readings_hub, "STILL_HERE", b":" * 1_000_000 + b"\n\n")
+    async with listening() as there:
+        with ExitStack() as stack:
+            one = stack.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(("127.0.0.1", there.port))
+            one.sendall(b"GET /v1/readings/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await until(lambda: there.unread > 0)
+            await until(lambda: there.open == 0)
+            await there.served()
+
+
 async def test_answers_that_nobody_takes_are_bounded(monkeypatch):
     monkeypatch.setattr(connections, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(connections, "MAX_UNREAD", LARGE)
@@ -434,7 +461,7 @@ async def test_who_sends_no_more_still_gets_the_answer():
 
 async def test_who_sends_no_more_in_the_middle_of_a_request_is_closed():
     async with listening() as there:
-        for sent in (HALF, POST + b"Content-Length: 1000\r\n\r\n{"):
+        for sent in (b"", HALF, POST + b"Content-Length: 1000\r\n\r\n{"):
             one = await there.connect()
             one.send(sent)
             one.writer.write_eof()
@@ -565,6 +592,21 @@ def test_the_reserve_is_a_part_of_what_there_is(monkeypatch):
     for limit, first in ((1024, 896), (256, 192), (1 << 20, (1 << 20) - 128)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         assert first_reserved() == first
+
+
+def test_the_agent_takes_as_many_descriptors_as_it_may(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        agent = AgentProcess(tmp_path / "data")
+        agent.launch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        agent.wait_until_running()
+        assert resource.prlimit(agent.pid, resource.RLIMIT_NOFILE) == (min(hard, 65_536), hard)
+    finally:
+        agent.kill()
 
 
 # The end

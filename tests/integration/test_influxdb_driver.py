@@ -161,6 +161,16 @@ async def test_5000_points_through_a_window_arrive_once_and_in_order(server: Inf
     await owner.driver.close()
 
 
+async def test_a_body_of_megabytes_is_written_piece_by_piece(server: InfluxDB) -> None:
+    """aiohttp warns of bodies that are not."""
+    owner = await connected(server, batchSize=3000)
+    for seq in range(3000):
+        owner.send_fields(seq, b'n=%d,s="%b"' % (seq, b"x" * 500))
+    await until(lambda: len(owner.done) == 3000 or owner.losses)
+    assert (numbers(server.points), owner.losses) == (list(range(3000)), [])
+    await owner.driver.close()
+
+
 # Refused points
 
 

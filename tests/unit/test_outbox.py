@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.publish import outbox as module
-from actors.publish.outbox import HARD_BOUND, Commit, Entry, Limits, Outbox
+from actors.publish.entries import Commit, Entry, Limits
+from actors.publish.outbox import HARD_BOUND, Outbox
 from storage.dead_letters import DeadLetter
 from storage.outbox import Committed, OutboxRow, OutboxSummary
 

@@ -5,7 +5,8 @@ from itertools import count
 
 import pytest
 
-from actors.publish.outbox import Entry, Limits, Outbox
+from actors.publish.entries import Entry, Limits
+from actors.publish.outbox import Outbox
 from actors.publish.pace import Flow
 from actors.publish.quarantine import FIRST as QUARANTINE
 from actors.publish.sending import Sending

@@ -539,6 +539,16 @@ def test_damaged_group_is_skipped_counted_and_told_and_its_neighbours_are_not_to
 
 
 @pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("size", [-(2**63), -5, 0, 7, 10**9, 2**63 - 1])
+def test_size_that_is_damaged_is_a_damaged_group(database: Database, destination: int, size: int) -> None:
+    outbox.commit(database, destination, rows(1, 30), [])
+    pack(database)
+    database.db.execute("UPDATE outbox_groups SET size = ? WHERE id = 2", [size])
+    found = outbox.load(database, destination, 0, 1000, 1_000_000)
+    assert found == outbox.Loaded(rows(1, 10) + rows(21, 30), 10)
+
+
+@pytest.mark.usefixtures("small_groups")
 def test_everything_damaged_is_nothing_loaded(database: Database, destination: int) -> None:
     outbox.commit(database, destination, rows(1, 30), [])
     pack(database)

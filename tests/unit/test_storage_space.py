@@ -219,7 +219,7 @@ def test_damage_that_giving_back_meets_is_told_like_that_which_a_job_meets(
         first = int.from_bytes(file.read(4), "big")
         file.seek((first - 1) * 4096)
         file.write(b"\xa5" * 4096)
-    monkeypatch.setattr(space, "RESERVE", 512)
+    monkeypatch.setattr(space, "RESERVE", 768)
     writer.submit(_settings).result(SECONDS)
 
     wait_for(lambda: writer.damage is not None, lambda: "nothing was found")

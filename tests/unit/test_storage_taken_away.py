@@ -273,6 +273,79 @@ def test_a_database_of_other_content_is_not_read(writer: Writer, path: Path, bac
         writer.submit(names).result(SECONDS)
 
 
+class OtherProgram:
+    """Another process that opens the database, runs a statement and stays until it is closed."""
+
+    SCRIPT = (
+        "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "print(connection.execute(sys.argv[2]).fetchall(), flush=True)\n"
+        "sys.stdin.read(); connection.close()\n"
+    )
+
+    def __init__(self, path: Path, statement: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.SCRIPT, str(path), statement],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.said = self._process.stdout.readline()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_another_program_that_has_read_the_database_without_its_log_costs_nothing(
+    writer: Writer, path: Path, tmp_path: Path, stays: bool
+) -> None:
+    delete("-wal", "-shm")(path)
+    other = OtherProgram(path, "SELECT 1")
+    if not stays:
+        other.close()
+    for name in ("three", "four"):
+        add(writer, name)
+    assert found_by_the_next(as_after_a_kill(path, tmp_path / "killed")) == ["one", "two", "three", "four"]
+    if stays:
+        other.close()
+    add(writer, "five")
+    writer.close()
+    assert found_by_the_next(path) == ["one", "two", "three", "four", "five"]
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_another_program_that_has_written_the_database_without_its_log_is_not_overwritten(
+    writer: Writer, path: Path, tmp_path: Path, stays: bool
+) -> None:
+    writer.submit(lambda database: None).result(SECONDS)
+    Path(f"{path}-wal").touch()
+    other = OtherProgram(path, "PRAGMA wal_checkpoint(TRUNCATE)")  # so that it sees what there is
+    other.close()
+    delete("-wal", "-shm")(path)
+    other = OtherProgram(path, "UPDATE target_state SET name = 'theirs' WHERE name = 'one' RETURNING name")
+    assert "theirs" in other.said
+    if not stays:
+        other.close()
+    with pytest.raises(StorageError, match="nothing is stored until the agent is restarted"):
+        add(writer, "three")
+    if stays:
+        other.close()
+    writer.close()
+    assert found_by_the_next(as_after_a_kill(path, tmp_path / "killed")) == ["theirs", "two"]
+
+
+def test_a_log_that_is_left_of_a_deleted_database_is_no_part_of_the_new_one(
+    writer: Writer, path: Path, tmp_path: Path
+) -> None:
+    path.unlink()
+    killed = as_after_a_kill(path, tmp_path / "killed")
+    database = open_database(killed)
+    assert names(database) == []
+    assert database.set_aside is not None
+    database.close()
+
+
 @pytest.mark.parametrize("size", [0, 4096])
 def test_a_database_or_a_log_that_was_cut_short_is_noticed(writer: Writer, path: Path, size: int) -> None:
     log = path.with_name(f"{path.name}-wal")
@@ -492,6 +565,14 @@ def test_what_is_committed_in_the_moment_of_a_deletion_is_in_the_new_file(
 
     writer.submit(add_and_delete).result(SECONDS)
     assert found_by_the_next(as_after_a_kill(path, tmp_path / "killed")) == ["one", "two", "three"]
+
+
+def test_a_copy_that_was_not_finished_is_removed_by_the_next_start(path: Path) -> None:
+    path.parent.mkdir()
+    for file in with_suffixes(path, ".rescued.part", "-wal.part"):
+        file.write_bytes(b"half")
+    assert found_by_the_next(path) == []
+    assert not list(path.parent.glob("*.part"))
 
 
 @pytest.mark.parametrize("at", ["storage.rescue._clear_log", "storage.rescue._put"])
