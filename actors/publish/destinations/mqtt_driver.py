@@ -298,7 +298,7 @@ class MqttDriver(Driver):
 
     def _schedule_watch(self) -> None:
         waits = [self._acknowledge_seconds, *([self._keepalive] if self._keepalive else [])]
-        self._watch = asyncio.get_running_loop().call_later(min(waits) / 4, self._look)
+        self._watch = asyncio.get_running_loop().call_later(min(waits) / 5, self._look)
 
     def _look(self) -> None:
         """A broker that is gone without a word (power, cable) leaves TCP retrying for a quarter of an
