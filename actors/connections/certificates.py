@@ -12,9 +12,11 @@ _EXPIRED = 10
 
 def untrusted(where: str, error: ssl.SSLCertVerificationError, hint: str = "") -> NoConnection:
     """Why there is no connection to `where`. That a certificate is not valid yet is what a clock says that is
-    behind, and passes."""
+    behind, and passes; the authorities that the system trusts may be others the next time."""
     text = f"The certificate of {where} is not trusted: {error.verify_message}{clock_of(error)}{hint}"
-    return Transient(text) if error.verify_code == _NOT_YET_VALID else Permanent(text)
+    found = Transient(text) if error.verify_code == _NOT_YET_VALID else Permanent(text)
+    found.anew = True
+    return found
 
 
 def clock_of(error: ssl.SSLCertVerificationError) -> str:

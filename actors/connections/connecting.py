@@ -38,6 +38,7 @@ class Trouble(msgspec.Struct, frozen=True):
     retry_after: float = 0.0
     code: str | None = None
     retry_within: float | None = None
+    put_off: bool = False
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -54,11 +55,11 @@ class Connected(msgspec.Struct, frozen=True):
 
 
 class ConnectFailed(msgspec.Struct, frozen=True):
-    """To itself; `number` is that of the attempt. `hung`: it did not end, and its connection is of no use."""
+    """To itself; `number` is that of the attempt. `useless`: its connection is not to be tried again."""
 
     number: int
     trouble: Trouble
-    hung: bool = False
+    useless: bool = False
 
 
 class Connect(msgspec.Struct, frozen=True):
@@ -192,7 +193,7 @@ class Connecting(Actor, Generic[C]):
     def receiveMsg_ConnectFailed(self, message: ConnectFailed, sender: ActorAddress) -> None:
         if message.number != self.attempt:
             return
-        if message.hung:
+        if message.useless:
             self._drop()
         self.attempt_failed(message.trouble, self._away(message.trouble))
 
@@ -277,9 +278,9 @@ async def _open(number: int, connection: Connection) -> Connected | ConnectFaile
     try:
         await deadlines.bounded(connection.connect(), patience)
     except NoConnection as error:
-        return ConnectFailed(number, trouble_of(error))
+        return ConnectFailed(number, trouble_of(error), useless=error.anew)
     except deadlines.Overdue:
-        return ConnectFailed(number, _hung(f"no connection within {patience:g} s"), hung=True)
+        return ConnectFailed(number, _hung(f"no connection within {patience:g} s"), useless=True)
     return Connected(number)
 
 
@@ -291,7 +292,7 @@ def beyond(patience: float) -> float:
 
 def trouble_of(error: NoConnection) -> Trouble:
     permanent = isinstance(error, Permanent)
-    return Trouble(str(error), permanent, error.retry_after, error.code, error.retry_within)
+    return Trouble(str(error), permanent, error.retry_after, error.code, error.retry_within, error.put_off)
 
 
 def _hung(reason: str) -> Trouble:

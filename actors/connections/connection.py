@@ -9,6 +9,8 @@ class NoConnection(Exception):
     `retry_after` is the least number of seconds that the other end asked to be left alone for, `retry_within`
     after how many it costs nobody anything to try again, however often that has failed. `code` is a
     quality code of spec 03 (`TIMEOUT`, `CONNECTION_REFUSED`, ...), where readings depend on the connection.
+    `put_off`: the other end has no time now, whatever it is asked. `anew`: the connection is to be built
+    anew, for something that it was built from may be put right outside.
     """
 
     def __init__(
@@ -22,6 +24,8 @@ class NoConnection(Exception):
         self.retry_after = retry_after
         self.retry_within = retry_within
         self.code = code
+        self.put_off = False
+        self.anew = False
 
 
 class Transient(NoConnection):

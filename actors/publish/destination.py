@@ -263,8 +263,11 @@ class Destination(Keeping, Retiring):
 
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
         self._in_trouble(trouble, news=True)
-        if self.outbox is not None:
+        if trouble.put_off:
+            self.sending.put_off()
+        elif self.outbox is not None:
             self._blame(self.outbox, trouble.reason)
+        if self.outbox is not None:
             self.outbox.disconnected()
         self.drained()
 

@@ -27,9 +27,17 @@ class Sending:
         self._replay = Replay()
         self._suspicion = Suspicion()
         self._quarantine = Quarantine()
+        self._was_put_off = False
 
     def connected(self) -> None:
-        self._pace.connected()
+        if not self._was_put_off:
+            self._pace.connected()
+        self._was_put_off = False
+
+    def put_off(self) -> None:
+        """The connection has ended because the other end had no time: neither any payload nor their number is
+        to blame, and the next connection goes on as this one did."""
+        self._was_put_off = True
 
     def due(self, outbox: Outbox, flow: Flow, now: float) -> Iterator[tuple[Entry, bool]]:
         """What is to leave the outbox now: entries to be sent, or (False) to be rejected at once. Each is in

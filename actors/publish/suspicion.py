@@ -14,12 +14,22 @@ ENDS = 3
 """Connections that must have ended over the same payload before it is suspected."""
 STRIKES = 3
 """Ends right behind a witness, or with later payloads acknowledged and not it, that convict."""
+FALSE_ALARMS = 4.0
+"""How many ends over payloads that were alone in flight, and taken in the end, are counted at most. Each asks
+for as many ends and strikes again: where connections end over anything, they must end over the suspect far
+more often."""
+REMEMBERED = 100
+"""Payloads that connections ended over, of which it is remembered how many did; the oldest give way."""
+FORGETTING = 0.1
+"""So much of an end is forgotten with each delivery that none had gone before."""
 
 
 class Suspicion:
     """`suspected` is the payload's sequence number. Tell it what becomes of payloads and connections."""
 
     def __init__(self) -> None:
+        self._false_alarms = 0.0
+        self._ended_over: dict[int, int] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -36,13 +46,18 @@ class Suspicion:
         self._passed_over = False
 
     @property
+    def _caution(self) -> float:
+        return 1 + self._false_alarms
+
+    @property
     def any_witness(self) -> bool:
         """Whether a witness may have the suspect's own topic, and so arrive before it: others have not
         helped."""
-        return self._ends >= 2 * ENDS
+        return self._ends >= 2 * ENDS * self._caution
 
     def delivered(self, seqs: list[int], oldest: int | None) -> None:
         """These were acknowledged, when `oldest` was the oldest in flight."""
+        self._look_back(seqs)
         if self._oldest in seqs:
             self.reset()
         elif self.suspected is not None:
@@ -58,6 +73,8 @@ class Suspicion:
             # It does not last when it is idle either: no payload's fault.
             self.reset()
             return None
+        if self.suspected is not None:
+            self._remember(oldest.seq)
         if self.suspected not in (None, oldest.seq):
             self.refused_topics.add(oldest.topic)
             self.refused_seqs.add(oldest.seq)
@@ -67,10 +84,11 @@ class Suspicion:
         self._ends += 1
         self._strikes += self.witnessed or self._passed_over
         self.witnessed = self._passed_over = False
-        if self._strikes >= STRIKES:
+        if self._strikes >= STRIKES * self._caution:
+            self._ended_over.pop(oldest.seq, None)
             self.reset()
             return oldest.seq
-        if self._ends >= ENDS:
+        if self._ends >= ENDS * self._caution:
             self.suspected = oldest.seq
         return None
 
@@ -78,3 +96,13 @@ class Suspicion:
         if oldest != self._oldest:
             self.reset()
             self._oldest = oldest
+
+    def _remember(self, seq: int) -> None:
+        self._ended_over[seq] = self._ended_over.get(seq, 0) + 1
+        if len(self._ended_over) > REMEMBERED:
+            del self._ended_over[next(iter(self._ended_over))]
+
+    def _look_back(self, seqs: list[int]) -> None:
+        """Whether connections had ended over what is delivered now."""
+        ends = sum(self._ended_over.pop(seq, 0) for seq in seqs) if self._ended_over else 0
+        self._false_alarms = min(max(self._false_alarms + (ends or -FORGETTING), 0.0), FALSE_ALARMS)

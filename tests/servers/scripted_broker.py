@@ -34,7 +34,7 @@ class ScriptedBroker:
         self.pings = 0
         self.granted: int | None = None
         self.code = code
-        self._properties = properties
+        self.properties = properties
         self._reads = reads
         self._slow = slow
         self._writers: list[asyncio.StreamWriter] = []
@@ -80,6 +80,9 @@ class ScriptedBroker:
     def answer_ping(self) -> None:
         self._writers[-1].write(b"\xd0\x00")
 
+    def say(self, octets: bytes) -> None:
+        self._writers[-1].write(octets)
+
     def hang_up(self) -> None:
         self._writers[-1].close()
 
@@ -108,7 +111,7 @@ class ScriptedBroker:
                 )
                 if self.code is None:
                     continue
-                own = b"" if self._properties is None else bytes([len(self._properties)]) + self._properties
+                own = b"" if self.properties is None else bytes([len(self.properties)]) + self.properties
                 writer.write(bytes([0x20, 2 + len(own), 0, self.code]) + own)
                 if self.code:
                     await writer.drain()

@@ -269,8 +269,8 @@ class Link(asyncio.Protocol):
         if answer.code == 0:
             said = {name: answer.properties[name] for name in _LIMITS if name in answer.properties}
             self.limits = Limits(**said)
-            if self.limits.receive_maximum < 1:
-                raise Malformed("a receive maximum of 0")
+            if not (self.limits.receive_maximum and self.limits.maximum_packet_size):
+                raise Malformed("a limit by which nothing could ever be sent")
         _settle(self.connack, answer)
 
     def _acknowledged(self, mid: int, answer: Answer) -> None:

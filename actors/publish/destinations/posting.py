@@ -29,10 +29,13 @@ LONGEST = 3600.0
 """Seconds after which a request ends although its bytes move."""
 STALE = 1.0
 """Seconds without a request after which a server may be just closing the connection."""
+UNFIT = 2
+"""Times in a row that a connection was of no use for a second request before each has one of its own."""
 
 _READ = 65_536
 _SHOWN = 120
 _LOOK = 1.0  # seconds between two looks at whether bytes move
+_REST = 2.0  # seconds for more of an answer whose beginning says that all is well
 _MARKUP = re.compile(
     r"[\ufeff\s]*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script|meta)\b", re.I | re.S
 )
@@ -108,6 +111,7 @@ class Posting:
         )
         self._library = None if site.requesting is None else site.requesting(self._session)
         self._answered_at = math.inf
+        self._unfit = 0
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -140,19 +144,27 @@ class Posting:
         return Transient(f"{where} does not speak HTTP: {type(error).__name__}")
 
     async def _answered(self, body: bytes, silence: float, headers: Mapping[str, str], method: str) -> Answer:
+        """A connection that has served may have been closed meanwhile, or hold what is no answer: then the
+        next one is asked."""
+        used = self._answered_at != math.inf and self._unfit < UNFIT
         idle = _clock() - self._answered_at > STALE
         try:
-            return await self._watched(self._exchange(body, headers, method), silence)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-            if not idle or isinstance(error, aiohttp.ClientConnectorError):
+            answer = await self._watched(self._exchange(body, headers, method, silence), silence)
+        except (aiohttp.ClientError, ConnectionError) as error:
+            if not used or isinstance(error, aiohttp.ClientConnectorError):
                 raise
-        # It had closed the connection before it was asked.
-        return await self._watched(self._exchange(body, headers, method), silence)
+        else:
+            self._unfit = 0 if used else self._unfit
+            return answer
+        self._unfit += not idle
+        return await self._watched(self._exchange(body, headers, method, silence), silence)
 
-    async def _exchange(self, body: bytes, headers: Mapping[str, str], method: str) -> Answer:
+    async def _exchange(self, body: bytes, headers: Mapping[str, str], method: str, silence: float) -> Answer:
         request = self._library or self._plain
         async with await request(body, headers, method) as response:
-            begun = await _beginning(response)
+            begun = await _beginning(response, min(_REST, silence / 2))
+            if self._unfit >= UNFIT:
+                response.close()
         text = begun.decode(errors="replace")
         for secret in self._site.secrets:
             text = text.replace(secret, "***")
@@ -231,8 +243,20 @@ def _clock() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+async def _beginning(response: aiohttp.ClientResponse, rest: float) -> bytes:
+    """That of the body. A status that says that all is well says it also where the body does not end as it
+    should, or not within `rest` seconds of silence."""
     body = b""
-    while len(body) < _READ and (more := await response.content.read(_READ - len(body))):
-        body += more
+    well = response.status < 300
+    try:
+        while len(body) < _READ:
+            async with asyncio.timeout(rest if well else None):
+                more = await response.content.read(_READ - len(body))
+            if not more:
+                break
+            body += more
+    except (aiohttp.ClientPayloadError, TimeoutError):
+        if not well:
+            raise
+        response.close()
     return body

@@ -14,6 +14,8 @@ from actors.publish.destinations.posting import Answer, Posting, Site
 from actors.publish.destinations.request_pace import RequestPace
 
 CLOSE_SECONDS = 1.0
+BUSY = (429, 503)
+"""Statuses of a server that wants fewer requests; smaller ones would be more."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class PostingDriver(Driver, Generic[P]):
         self._full = asyncio.Event()
         self._idle = False
         self._closing = False
+        self._put_off = False
         self._running: asyncio.Task[None] | None = None
         self._avoid: Address | None = None
 
@@ -107,7 +110,10 @@ class PostingDriver(Driver, Generic[P]):
         async with contextlib.AsyncExitStack() as session:
             posting = Posting(self._site, self._avoid)
             session.push_async_callback(posting.aclose)
-            await self._reach(posting)
+            put_off, self._put_off = self._put_off, False
+            if not put_off:
+                # Else it is there, and the one request that it may allow now is worth more.
+                await self._reach(posting)
             if self._closing:
                 raise Transient("closed while connecting")
             self._waiting.clear()
@@ -189,9 +195,11 @@ class PostingDriver(Driver, Generic[P]):
             answer = await self.post(posting, part)
             try:
                 left.extend(reversed(await self.judge(posting, part, answer)))
-            except Transient:
-                # It may have been too much for what lies in between.
-                self.pace.failed(len(part), _clock())
+            except Transient as error:
+                self._put_off = error.put_off = answer.status in BUSY
+                if not self._put_off:
+                    # It may have been too much for what lies in between.
+                    self.pace.failed(len(part), _clock())
                 raise
 
 

@@ -37,9 +37,12 @@ class WebhookDriver(PostingDriver[Outgoing]):
         self._refused: list[tuple[int, Answer]] = []
         self._credit = 0
 
-    async def check_access(self, posting: Posting) -> None:
+    async def connect(self) -> None:
         self._refused.clear()
         self._credit = 0
+        await super().connect()
+
+    async def check_access(self, posting: Posting) -> None:
         await reach(posting, self._config, self.pace.silence)
 
     def parts(self, batch: Sequence[Outgoing]) -> list[list[Outgoing]]:
