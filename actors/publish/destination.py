@@ -263,11 +263,10 @@ class Destination(Keeping, Retiring):
 
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
         self._in_trouble(trouble, news=True)
-        if trouble.put_off:
-            self.sending.put_off()
-        elif self.outbox is not None:
-            self._blame(self.outbox, trouble.reason)
+        put_off = trouble.put_off and self.sending.put_off()
         if self.outbox is not None:
+            if not put_off:
+                self._blame(self.outbox, trouble.reason)
             self.outbox.disconnected()
         self.drained()
 

@@ -10,6 +10,10 @@ from actors.publish.pace import Flow, Pace, Replay
 from actors.publish.quarantine import Quarantine
 from actors.publish.suspicion import Suspicion
 
+FRUITLESS = 10
+"""Connections in a row that are put off, nothing being delivered, before what was sent may be to blame after
+all."""
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """A payload is given up; its topic is in quarantine for so many seconds (0: not)."""
@@ -28,16 +32,21 @@ class Sending:
         self._suspicion = Suspicion()
         self._quarantine = Quarantine()
         self._was_put_off = False
+        self._put_off = 0
 
     def connected(self) -> None:
         if not self._was_put_off:
             self._pace.connected()
         self._was_put_off = False
 
-    def put_off(self) -> None:
+    def put_off(self) -> bool:
         """The connection has ended because the other end had no time: neither any payload nor their number is
-        to blame, and the next connection goes on as this one did."""
-        self._was_put_off = True
+        to blame, and the next connection goes on as this one did. False when that has been said too often."""
+        self._put_off += 1
+        self._was_put_off = self._put_off <= FRUITLESS
+        if self._was_put_off:
+            self._suspicion.reset()
+        return self._was_put_off
 
     def due(self, outbox: Outbox, flow: Flow, now: float) -> Iterator[tuple[Entry, bool]]:
         """What is to leave the outbox now: entries to be sent, or (False) to be rejected at once. Each is in
@@ -79,6 +88,8 @@ class Sending:
         return entries
 
     def delivered(self, outbox: Outbox, seqs: list[int]) -> None:
+        if self._suspicion.suspected is None:
+            self._put_off = 0
         self._suspicion.delivered(seqs, outbox.first_in_flight)
         if self._quarantine:
             for seq in seqs:

@@ -104,6 +104,25 @@ async def test_a_server_that_limits_requests_gets_fewer_and_fuller_ones(site: Si
     assert len(server.asked) < 200
 
 
+@pytest.mark.parametrize("type", HTTP_TYPES)
+async def test_a_payload_over_which_a_server_says_that_it_is_busy_does_not_hold_up_the_others(
+    site: Site, type: str
+) -> None:
+    """As one may that comes down over it, and up again.
+    https://github.com/open-telemetry/opentelemetry-collector-contrib/issues/35512"""
+    taken = Taken()
+
+    def answer(asked: Asked) -> Said:
+        return Said(reply(503, "busy")) if 3 in _numbers_in(asked.body) else taken.take(asked)
+
+    async with RudeHttp(answer) as server:
+        id = await site.begin_http(type, server.port)
+        site.poll(*range(12))
+        await site.settle(id)
+        assert await site.dead(id) == 1
+    assert sorted(taken.numbers) == [0, 1, 2, *range(4, 12)]
+
+
 @pytest.mark.parametrize("wanted", ["Thu, 01 Jan 1970 00:00:00 GMT", "-5", "soon", ""])
 async def test_an_odd_time_to_wait_is_none(site: Site, wanted: str) -> None:
     """https://github.com/influxdata/telegraf/pull/4645 (anything but a number was an error)"""
