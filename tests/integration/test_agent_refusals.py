@@ -302,7 +302,7 @@ REFUSALS: list[tuple[str, str, Any, int, str | None]] = [
     ("PATCH", f"{SUBSCRIPTIONS}/999999", {}, 404, None),
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"payload_format": "xml"}, 400, "payload_format"),
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"route_json": None}, 400, "route_json.topic"),
-    ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"route_json": {"topic": "t", "qos": 1}}, 400, "route_json.qos"),
+    ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"route_json": {"topic": "t", "quality": 1}}, 400, "route_json.quality"),
     ("PATCH", f"{SUBSCRIPTIONS}/BOUND", {"publish_destination_id": 999_999}, 404, "publish_destination_id"),
     ("DELETE", f"{SUBSCRIPTIONS}/999999", None, 404, None),
     ("GET", f"{SUBSCRIPTIONS}?publish_destination_id=x", None, 400, "publish_destination_id"),

@@ -153,6 +153,7 @@ class Posting:
         except (aiohttp.ClientError, ConnectionError) as error:
             if not used or isinstance(error, aiohttp.ClientConnectorError):
                 raise
+            _without_frames(error)
         else:
             self._unfit = 0 if used else self._unfit
             return answer
