@@ -109,3 +109,33 @@ def test_acknowledgements_in_order_pass_nobody_over() -> None:
         suspicion.delivered([seq], seq)
         assert suspicion.ended(row(seq + 1)) is None
     assert suspicion.suspected is None
+
+
+def ends_to_convict(suspicion: Suspicion, seq: int) -> int:
+    """How many connections end over it, each right behind a witness where there is to be one."""
+    for ends in range(1, 100):
+        if suspicion.suspected == seq:
+            suspicion.delivered([1000 + ends], 1000 + ends)
+        if suspicion.ended(row(seq)) == seq:
+            return ends
+    raise AssertionError("never")
+
+
+def test_where_connections_end_over_anything_it_takes_more_to_convict() -> None:
+    calm = ends_to_convict(Suspicion(), 7)
+    suspicion = Suspicion()
+    for seq in range(1, 4):
+        for _ in range(2 * ENDS):
+            suspicion.ended(row(seq))
+        suspicion.delivered([seq], seq)
+    assert ends_to_convict(suspicion, 7) > 2 * calm
+
+
+def test_false_alarms_are_forgotten_with_what_is_delivered_without_any() -> None:
+    suspicion = Suspicion()
+    for _ in range(2 * ENDS):
+        suspicion.ended(row(1))
+    suspicion.delivered([1], 1)
+    for seq in range(2, 100):
+        suspicion.delivered([seq], seq)
+    assert ends_to_convict(suspicion, 200) == ends_to_convict(Suspicion(), 200)
