@@ -18,7 +18,7 @@ from yarl import URL
 from actors.connections import os_errors, retry_after
 from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.connections.dialing import Address
+from actors.connections.dialing import Address, tuned
 from actors.connections.http_names import Names
 from actors.connections.outflow import acknowledged
 
@@ -212,8 +212,8 @@ class Posting:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, self.peer = address
-        made = socket.socket(family, kind, protocol)
+        self.peer = address[4]
+        made = tuned(address)
         self._sockets.add(made)
         return made
 
