@@ -16,6 +16,8 @@ from actors.publish.destinations.request_pace import RequestPace
 CLOSE_SECONDS = 1.0
 BUSY = (429, 503)
 """Statuses of a server that wants fewer requests; smaller ones would be more."""
+BLAMELESS = (*BUSY, 502)
+"""Statuses that say nothing of what was asked: of 502, that a gateway has found nobody behind it."""
 
 _log = logging.getLogger(__name__)
 
@@ -196,7 +198,8 @@ class PostingDriver(Driver, Generic[P]):
             try:
                 left.extend(reversed(await self.judge(posting, part, answer)))
             except Transient as error:
-                self._put_off = error.put_off = answer.status in BUSY
+                self._put_off = answer.status in BUSY
+                error.put_off = answer.status in BLAMELESS
                 if not self._put_off:
                     # It may have been too much for what lies in between.
                     self.pace.failed(len(part), _clock())
