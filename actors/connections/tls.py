@@ -13,6 +13,22 @@ from actors.system.failure import Refusal
 DESCRIPTORS = "/proc/self/fd"
 
 
+def server_context(
+    *,
+    ca: str | None,
+    cert: str | None = None,
+    key: str | None = None,
+    verify: bool = True,
+    path: str = "config_json",
+) -> ssl.SSLContext:
+    """As `client_context`; without a `ca` the system's authorities are trusted. Reading those takes tens of
+    ms."""
+    context = client_context(ca=ca, cert=cert, key=key, verify=verify, path=path)
+    if verify and ca is None:
+        context.load_default_certs()
+    return context
+
+
 def client_context(
     *,
     ca: str | None = None,

@@ -666,7 +666,7 @@ async def test_the_connection_test_answers_in_words(server: InfluxDB) -> None:
 
 
 async def test_the_connection_test_ends_by_itself(server: InfluxDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.publish.destinations.influxdb.TEST_SECONDS", 0.2)
+    monkeypatch.setattr("actors.publish.destinations.posting.TEST_SECONDS", 0.2)
     with server.hold():
         assert (await outcome(server.config_json())).error == "Connection timed out"
 

@@ -1,6 +1,7 @@
 """A broker at the end of a slow line is not one that is gone. Times are a fiftieth of those of the field."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -130,14 +131,9 @@ async def test_a_line_slower_than_believed_is_believed_the_next_time(
 async def test_a_line_that_was_cut_for_a_while_is_tried_again_soon(
     tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TCP by itself would send again 3.3 and then 6.7 seconds after the cut."""
+    """TCP by itself would send again 3.3 and then 6.7 seconds after the cut. Before Linux 6.15 it does, and
+    the connection may be lost; the payload is not."""
     monkeypatch.setattr(dialing, "LONGEST_WAIT_MS", 1000)
-    try:
-        dialing.tuned((socket.AF_INET, socket.SOCK_STREAM, 0)).close()
-        with socket.socket() as probe:
-            probe.setsockopt(socket.IPPROTO_TCP, dialing._TCP_RTO_MAX_MS, 1000)
-    except OSError:
-        pytest.skip("this system cannot")
     with mosquitto(tmp_path, scheme) as broker:
         async with Relay(broker.port) as relay:
             owner = Owner(to(broker, scheme, relay.port), acknowledge_seconds=4)
@@ -146,5 +142,18 @@ async def test_a_line_that_was_cut_for_a_while_is_tried_again_soon(
                 owner.send(1, "plant", bytes(20_000))
                 await asyncio.sleep(3.6)
             await until(lambda: owner.seqs == [1] or owner.losses)
-            assert owner.losses == []
+            if tries_again_soon():
+                assert owner.losses == []
+            elif owner.losses:
+                await owner.driver.connect()
+                owner.send(1, "plant", bytes(20_000))
+            await until(lambda: owner.seqs == [1])
             await owner.driver.close()
+
+
+def tries_again_soon() -> bool:
+    """Whether TCP here can be told to."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.IPPROTO_TCP, dialing._TCP_RTO_MAX_MS, 1000)
+        return True
+    return False

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from actors.connections.tls import client_context
+from actors.connections.tls import client_context, server_context
 from actors.publish.destinations import http_url
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.fields import ROOT
@@ -98,13 +98,8 @@ def _check_field_types(declared: dict[str, str]) -> None:
 
 
 def tls_context(config: Config) -> ssl.SSLContext:
-    """What verifies the server. Without a `ca` the system's authorities are trusted; reading those takes
-    tens of ms."""
-    verify = config.tls and config.reject_unauthorized
-    context = client_context(ca=config.ca, verify=verify)
-    if verify and config.ca is None:
-        context.load_default_certs()
-    return context
+    """What verifies the server."""
+    return server_context(ca=config.ca, verify=config.tls and config.reject_unauthorized)
 
 
 def target(_: Config, topic: str | None, __: Identity) -> Target:

@@ -16,15 +16,18 @@ import msgspec
 from yarl import URL
 
 from actors.connections import os_errors, retry_after
+from actors.connections.building import build
 from actors.connections.certificates import untrusted
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.connections.dialing import Address, tuned
 from actors.connections.http_names import Names
 from actors.connections.outflow import acknowledged
+from actors.publish.messages import DestinationTested
 
 T = TypeVar("T")
 
 TIMED_OUT = "Connection timed out"
+TEST_SECONDS = 8.0
 LONGEST = 3600.0
 """Seconds after which a request ends although its bytes move."""
 STALE = 1.0
@@ -229,6 +232,21 @@ class Posting:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return untrusted(self._site.where, cause)
         return Permanent(f"The certificate of {self._site.where} is not trusted: {cause}")
+
+
+async def tried(
+    kind: str, site: Callable[[], Site], ask: Callable[[Posting], Awaitable[str]]
+) -> DestinationTested:
+    """What comes of asking once, within 8 s; `site` is made in the thread of that kind of connection, and
+    `ask` returns what to say when all is well."""
+    try:
+        async with asyncio.timeout(TEST_SECONDS):
+            async with contextlib.aclosing(Posting(await build(kind, site))) as posting:
+                return DestinationTested(True, message=await ask(posting))
+    except TimeoutError:
+        return DestinationTested(False, error=TIMED_OUT)
+    except NoConnection as error:
+        return DestinationTested(False, error=str(error))
 
 
 def _without_frames(error: BaseException) -> BaseException:

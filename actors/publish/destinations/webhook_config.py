@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from actors.connections.tls import client_context
+from actors.connections.tls import client_context, server_context
 from actors.publish.destinations import http_url
 from actors.publish.destinations.fields import ROOT
 from actors.system.checking import checked
@@ -104,10 +104,6 @@ def _check_headers(given: Given) -> None:
 
 
 def tls_context(config: Given) -> ssl.SSLContext:
-    """What verifies the server and identifies this client. Without a `ca` the system's authorities are
-    trusted; reading those takes tens of ms."""
+    """What verifies the server and identifies this client."""
     verify = http_url.is_tls(config.url) and config.reject_unauthorized
-    context = client_context(ca=config.ca, cert=config.cert, key=config.key, verify=verify)
-    if verify and config.ca is None:
-        context.load_default_certs()
-    return context
+    return server_context(ca=config.ca, cert=config.cert, key=config.key, verify=verify)
