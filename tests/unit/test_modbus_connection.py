@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from actors.endpoints.protocols import find
-from actors.endpoints.protocols.modbus import PROTOCOL
-from actors.endpoints.protocols.modbus.connection import Connection, read_connection
+from actors.endpoints.protocols.modbus import PROTOCOL, wire
+from actors.endpoints.protocols.modbus.connection import Connection, Tls, read_connection
 from actors.system.failure import Refusal
 
 
@@ -172,3 +172,13 @@ def test_a_bad_connection_is_refused_naming_the_field(given: dict[str, Any], fie
         read_connection(given)
     assert refusal.value.field == field
     assert refusal.value.kind == "invalid"
+
+
+def test_authorities_of_the_system_are_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may trust others while the agent runs."""
+    now = 1e6
+    monkeypatch.setattr(wire, "monotonic", lambda: now)
+    first = wire._context_now(Tls())
+    assert wire._context_now(Tls()) is first
+    now += wire.AUTHORITIES_FRESH
+    assert wire._context_now(Tls()) is not first

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from actors.connections.tls import client_context
+from actors.connections.tls import client_context, server_context
 from actors.publish.destinations.fields import MAX_TEXT
 
 MAX_PAYLOAD = 268_435_455 - MAX_TEXT - 4
@@ -49,21 +49,17 @@ class Login(msgspec.Struct, frozen=True):
 def check_pems(broker: Broker, path: str = "config_json") -> None:
     """Raises `Refusal` for unusable PEM texts, naming the one in the object at `path`."""
     if broker.ca is not None or broker.cert is not None:
-        _client_context(broker, path)
+        client_context(
+            ca=broker.ca, cert=broker.cert, key=broker.key, verify=broker.reject_unauthorized, path=path
+        )
 
 
 def tls_context(broker: Broker) -> ssl.SSLContext:
-    """What verifies the broker and identifies this client. Without a `ca` the system's authorities are
-    trusted; reading those takes tens of ms. Raises `Refusal` where private keys cannot be loaded."""
-    context = _client_context(broker, "config_json")
-    if broker.ca is None and broker.reject_unauthorized:
-        context.load_default_certs()
+    """What verifies the broker and identifies this client. Raises `Refusal` where private keys cannot be
+    loaded."""
+    context = server_context(
+        ca=broker.ca, cert=broker.cert, key=broker.key, verify=broker.reject_unauthorized
+    )
     if broker.alpn is not None:
         context.set_alpn_protocols([broker.alpn])
     return context
-
-
-def _client_context(broker: Broker, path: str) -> ssl.SSLContext:
-    return client_context(
-        ca=broker.ca, cert=broker.cert, key=broker.key, verify=broker.reject_unauthorized, path=path
-    )

@@ -10,18 +10,22 @@ import struct
 import termios
 from collections.abc import Callable
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 
 from pymodbus.transport import CommParams, CommType, ModbusProtocol
 
 from actors.connections import dialing, os_errors
 from actors.connections.connection import Permanent, Transient
-from actors.connections.tls import client_context
+from actors.connections.tls import server_context
 from conf.hosts import is_address
 
 from . import quality
 from .connection import Connection, Tls
 from .frames import Ascii, Framing, Mbap, Rtu
+
+AUTHORITIES_FRESH = 600.0
+"""Seconds after which a new connection looks at which authorities the system trusts now."""
 
 _MIN_USER_TIMEOUT = 10.0
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -165,17 +169,18 @@ def _parameters(connection: Connection) -> CommParams:
         reconnect_delay=0,
         host=connection.host,
         port=connection.port,
-        sslctx=_context(connection.tls) if connection.transport == "tls" else None,
+        sslctx=_context_now(connection.tls) if connection.transport == "tls" else None,
     )
 
 
+def _context_now(tls: Tls) -> ssl.SSLContext:
+    return _context(tls, int(monotonic() // AUTHORITIES_FRESH))
+
+
 @lru_cache(maxsize=64)
-def _context(tls: Tls) -> ssl.SSLContext:
-    """Made once for all connections that are alike: reading the system's authorities takes 17 ms."""
-    context = client_context(ca=tls.ca, cert=tls.cert, key=tls.key, verify=tls.verify, path="connection")
-    if tls.ca is None and tls.verify:
-        context.load_default_certs()
-    return context
+def _context(tls: Tls, _period: int) -> ssl.SSLContext:
+    """Made once a period for all connections that are alike: reading the system's authorities takes 17 ms."""
+    return server_context(ca=tls.ca, cert=tls.cert, key=tls.key, verify=tls.verify, path="connection")
 
 
 def _tune(transport: Any, timeout: float) -> None:
