@@ -13,11 +13,16 @@ from thespian.actors import ActorAddress, ActorExitRequest, ChildActorExited
 from actors.state.messages import StoreOpened
 from actors.subsystems.descriptor import Phase, Subsystem, Surroundings
 from actors.subsystems.health import HealthBook
+from actors.subsystems.lifecycle import MOVES, STARTING
 from actors.subsystems.messages import (
     AgentDescribed,
     CheckSubsystem,
     DescribeAgent,
+    LifecycleChanged,
     ReportState,
+    RestartAgent,
+    RestartBegun,
+    SettingsStated,
     StateReported,
     StopSubsystem,
     SubsystemChecked,
@@ -28,9 +33,10 @@ from actors.subsystems.messages import (
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.ailments import STUCK, Examination
-from actors.system.failure import described
+from actors.system.failure import Failed, described
 from actors.system.messages import DumpTree
 from actors.system.supervision import Restart
+from conf.runtime import RuntimeSettings
 from conf.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,8 +44,6 @@ log = logging.getLogger(__name__)
 START_PATIENCE = 10.0  # seconds that a phase may take to start before the next one begins all the same
 LOOK_EVERY = 0.5  # seconds: anybody may ask for health, and a look costs 2 ms for a thousand actors
 STOP_PATIENCE = 8.0  # seconds that a phase may take to stop
-
-STARTING = ("BOOT", "INIT", "READY")
 
 
 class RunAgent(msgspec.Struct, frozen=True):
@@ -59,11 +63,15 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """To its next life: how far this one was."""
+    """To its next life: how far this one was. `ran` says that the agent was RUNNING once, and may not be now;
+    `restarting` that it is to be restarted once it has stopped."""
 
     running: bool = False
+    ran: bool = False
     started: frozenset[str] = frozenset()
     opened: StoreOpened | None = None
+    runtime: RuntimeSettings = RuntimeSettings()
+    restarting: RestartAgent | None = None
     stop_to: ActorAddress | None = None
 
 
@@ -99,11 +107,13 @@ class Agent(Actor):
     def __init__(self) -> None:
         self.state = "BOOT"
         self.progress = Progress()
-        self.phase = Phase.STATE
+        self.phase = Phase.CORE
         self.waiting: set[str] = set()
         self.number = 0
         self.examination = Examination()
         self.looked_at = -LOOK_EVERY
+        self.ending: set[str] = set()
+        """Subsystems that are not wanted any more, and have been told to stop."""
         self.lives: dict[str, int] = {}
         """Of each subsystem that has started: which of its lives said so."""
 
@@ -117,7 +127,7 @@ class Agent(Actor):
         log.info("callboard %s starts, its data is in %s", message.version, message.settings.storage.data_dir)
         self._compare_clock(message.settings.database_path)
         self._enter("INIT")
-        self.send(self.myAddress, BeginPhase(Phase.STATE))  # what an earlier life left comes before it
+        self.send(self.myAddress, BeginPhase(Phase.CORE))  # what an earlier life left comes before it
 
     def _compare_clock(self, database: Path) -> None:
         """A clock that was set back since the last run is told by the files of that."""
@@ -133,13 +143,17 @@ class Agent(Actor):
         for name in message.started:
             self.book.started(name)
             self.lives[name] = self._life(name)
+        self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.runtime)
         if message.opened is not None:
             self.receiveMsg_StoreOpened(message.opened, sender)
         if message.running:
-            self._enter("RUNNING")
+            self._resume("RUNNING")
+        if message.ran:
             self.receiveMsg_CheckHealth(CheckHealth(), sender)
         if message.stop_to is not None:
             self.receiveMsg_Stop(Stop(), message.stop_to)
+        elif message.restarting is not None:
+            self._begin_to_stop()
 
     def _advance(self, **changes: Any) -> None:
         self.progress = msgspec.structs.replace(self.progress, **changes)
@@ -154,24 +168,51 @@ class Agent(Actor):
         if self.state == "STOPPING":
             return
         self.phase = message.phase
-        if message.phase is Phase.GATEWAY and self.state in STARTING:
+        if message.phase is Phase.FEATURES and self.state == "INIT":
             self._enter("READY")
         mine = [one for one in self.subsystems if one.phase is message.phase]
         for subsystem in mine:
-            if not self.running(self.surroundings.at(subsystem.name)):
-                self._spawn(subsystem)
+            self._bring_in_line(subsystem)
         self._wait({one.name for one in mine if self._runs(one)} - self.progress.started, START_PATIENCE)
 
-    def _spawn(self, subsystem: Subsystem) -> None:
-        policy = msgspec.structs.replace(subsystem.actor.RESTART, escalate=subsystem.critical)
-        self._not_started(subsystem.name)
+    def receiveMsg_SettingsStated(self, message: SettingsStated, sender: ActorAddress) -> None:
+        self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.settings)
+        self._advance(runtime=message.settings)
+        if self.state not in ("STOPPING", "STOPPED"):
+            for subsystem in self.subsystems:
+                if subsystem.phase <= self.phase:
+                    self._bring_in_line(subsystem)
+
+    def _bring_in_line(self, subsystem: Subsystem) -> None:
+        """It runs if it is wanted, and as the settings say."""
+        address, runs = self.surroundings.at(subsystem.name), self._runs(subsystem)
+        if not subsystem.wanted(self.surroundings):
+            if runs:
+                self.ending.add(subsystem.name)
+                self.send(address, StopSubsystem())
+            self.book.unwanted(subsystem.name)
+            return
+        if subsystem.name in self.ending:
+            return  # it is looked at again when it has ended
         try:
             start = subsystem.start(self.surroundings)
         except Exception as error:  # one subsystem that cannot be configured is no reason to lose the others
             log.exception("%s cannot be started", subsystem.name)
+            self._not_started(subsystem.name)
             self._failed(subsystem.name, described(error))
             return
-        self.spawn(subsystem.actor, subsystem.name, start, policy)
+        if not runs:
+            self._spawn(subsystem, start)
+        elif start != self.start_of(address):
+            self.restate(address, start)
+
+    def _spawn(self, subsystem: Subsystem, start: Any) -> None:
+        self._not_started(subsystem.name)
+        self.book.failed(subsystem.name, "has not started")
+        policy = msgspec.structs.replace(subsystem.actor.RESTART, escalate=subsystem.critical)
+        address = self.spawn(subsystem.actor, subsystem.name, start, policy)
+        if subsystem.told_state:
+            self.send(address, LifecycleChanged(self.state))
 
     def _runs(self, subsystem: Subsystem) -> bool:
         return self.running(self.surroundings.at(subsystem.name))
@@ -196,8 +237,15 @@ class Agent(Actor):
         elif self.phase < max(Phase):
             self.send(self.myAddress, BeginPhase(Phase(self.phase + 1)))
         elif self.state in STARTING:
-            self._enter("RUNNING")
-            self._advance(running=True)
+            self._run()
+
+    def _run(self) -> None:
+        if self.state == "INIT":
+            self._enter("READY")  # this life began after the phase that does so
+        self._enter("RUNNING")
+        checked = self.progress.ran
+        self._advance(running=True, ran=True)
+        if not checked:
             self.receiveMsg_CheckHealth(CheckHealth(), self.myAddress)
 
     def _no_longer(self, name: str) -> None:
@@ -236,9 +284,9 @@ class Agent(Actor):
     def _failed(self, name: str, error: str) -> None:
         self.book.failed(name, error)
         critical = any(one.critical for one in self.subsystems if one.name == name)
-        if critical and self.state in STARTING:
+        if critical and self.state in STARTING and not self.progress.ran:
             log.critical("cannot start: %s", error)
-            self.state = self.health = "ERROR"
+            self._enter("ERROR")
             self.send(self.myAddress, ActorExitRequest())
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
@@ -251,7 +299,22 @@ class Agent(Actor):
     # Stopping
 
     def receiveMsg_Stop(self, message: Stop, sender: ActorAddress) -> None:
+        """Where it is stopping already, to be restarted, it goes on with that, and is not started again."""
         self._advance(stop_to=sender)
+        if self.state == "STOPPED":
+            self.send(sender, Stopped())
+        elif self.state != "STOPPING":
+            self._begin_to_stop()
+
+    def receiveMsg_RestartAgent(self, message: RestartAgent, sender: ActorAddress) -> None:
+        if self.state != "RUNNING":
+            self.send(sender, Failed("conflict", "Restart not allowed in current lifecycle state"))
+            return
+        self.send(sender, RestartBegun(self.state))
+        self._advance(running=False, restarting=message)
+        self._begin_to_stop()
+
+    def _begin_to_stop(self) -> None:
         self._enter("STOPPING")
         self._stop_before(None)
 
@@ -260,7 +323,7 @@ class Agent(Actor):
         earlier = [one for one in Phase if phase is None or one < phase]
         if not earlier:
             self._enter("STOPPED")
-            self.send(self.progress.stop_to, Stopped())
+            self._stopped()
             return
         self.phase = max(earlier)
         mine = [one for one in self.subsystems if one.phase is self.phase and self._runs(one)]
@@ -268,19 +331,47 @@ class Agent(Actor):
             self.send(self.surroundings.at(subsystem.name), StopSubsystem())
         self._wait({one.name for one in mine}, STOP_PATIENCE)
 
+    def _stopped(self) -> None:
+        """What stays goes on; the store is told what was to be done while nobody else uses it."""
+        if self.progress.stop_to is not None:
+            self.send(self.progress.stop_to, Stopped())
+            return
+        assert self.progress.restarting is not None
+        to_store = self.progress.restarting.store
+        self._advance(restarting=None)
+        self._enter("INIT")
+        if to_store is not None:
+            self._not_started("store")
+            self.send(self.surroundings.at("store"), to_store)
+        self.send(self.myAddress, BeginPhase(Phase.CORE))
+
     def receiveMsg_SubsystemStopped(self, message: SubsystemStopped, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
-        if self.state != "STOPPING":
+        subsystem = next(one for one in self.subsystems if one.name == name)
+        if self.state != "STOPPING" and name not in self.ending:
             log.error("%s says that it has stopped, and was not asked to", name)
             return
-        if not any(one.stays for one in self.subsystems if one.name == name):
+        if not subsystem.stays:
             self.stop_child(sender)
+            self._not_started(name)
+        if name in self.ending:
+            self.ending.discard(name)
+            if self.state != "STOPPING":
+                self._bring_in_line(subsystem)
         self._no_longer(name)
 
     def _enter(self, state: str) -> None:
+        """A move of the lifecycle; one that is not allowed is a defect."""
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"the agent cannot go from {self.state} to {state}")
         log.info("lifecycle: %s", state)
-        self.state = state
-        self.health = state
+        self._resume(state)
+
+    def _resume(self, state: str) -> None:
+        self.state = self.health = state
+        for subsystem in self.subsystems:
+            if subsystem.told_state and self._runs(subsystem):
+                self.send(self.surroundings.at(subsystem.name), LifecycleChanged(state))
 
     # Health
 
@@ -325,7 +416,10 @@ class Agent(Actor):
         self.send(sender, tree.dump(self._myRef))
 
     def receiveMsg_DescribeAgent(self, message: DescribeAgent, sender: ActorAddress) -> None:
-        agent, identity = self.surroundings.settings.agent, self.surroundings.known
+        agent, identity = self.surroundings.settings.agent, self.surroundings.identity
+        if identity is None:
+            self.send(sender, Failed("unavailable", "The database is not open yet"))
+            return
         self.send(
             sender,
             AgentDescribed(

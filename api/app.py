@@ -8,7 +8,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from api import access
 from api.context import Context
-from api.middleware import guard, key_check, log_access, map_errors, network_check
+from api.middleware import guard, key_check, log_access, map_errors, network_check, state_check
 from api.routing import Route, body_is_awaited, collect, serve
 
 logger = logging.getLogger(__name__)
@@ -22,12 +22,14 @@ def build_app(context: Context) -> web.Application:
     routes = list(collect())
     anyone = {(declared.method, declared.path) for declared in routes if declared.access == "anyone"}
     peers = {(declared.method, declared.path) for declared in routes if declared.access != "key"}
+    always = {(declared.method, declared.path) for declared in routes if declared.always}
     app = web.Application(
         middlewares=[
             log_access,
             map_errors,
             guard(anyone, network_check(context)),
             guard(peers, key_check(context)),
+            guard(always, state_check(context)),
         ],
         client_max_size=MAX_BODY,
         handler_args={"access_log": None, "auto_decompress": False, "logger": _protocol_logger()},

@@ -22,6 +22,13 @@ PEEK_SECONDS = 1.0
 """How long a listing waits for one actor's contribution before it goes on without it."""
 
 
+class Lifecycle:
+    """The agent's state, as the root has last told the gateway."""
+
+    def __init__(self, state: str = "RUNNING") -> None:
+        self.state = state
+
+
 class Context(msgspec.Struct, frozen=True):
     """`ask` sends a message and returns the reply struct, `Failed`, or None when the deadline passed;
     `ask_each` sends one to many and returns as much of each, within seconds."""
@@ -33,6 +40,7 @@ class Context(msgspec.Struct, frozen=True):
     key: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     readings: ReadingsHub = msgspec.field(default_factory=ReadingsHub)
+    lifecycle: Lifecycle = msgspec.field(default_factory=Lifecycle)
 
     async def request(
         self,

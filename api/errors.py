@@ -24,12 +24,14 @@ TITLE = {400: "Bad request", 404: "Not found", 500: "Internal server error"}
 
 
 class Error(msgspec.Struct, frozen=True):
-    """The body of every error reply; `field` is the offending field as the client spelled it."""
+    """The body of every error reply; `field` is the offending field as the client spelled it, `state` that of
+    the agent, where it is the reason."""
 
     error: str
     message: str | UnsetType = UNSET
     field: str | UnsetType = UNSET
     hint: str | UnsetType = UNSET
+    state: str | UnsetType = UNSET
 
 
 class ApiError(Exception):

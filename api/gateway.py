@@ -10,11 +10,11 @@ from actors.connections import os_errors
 from actors.readings.batch import Batch
 from actors.readings.messages import Observe, Unobserve
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor, Surroundings
-from actors.subsystems.messages import SubsystemFailed, SubsystemStarted
+from actors.subsystems.messages import LifecycleChanged, SubsystemFailed, SubsystemStarted
 from actors.system.addresses import child_address
 from api.access import bind_host
 from api.app import build_app
-from api.context import Context, Target
+from api.context import Context, Lifecycle, Target
 from api.http_server import HttpServer
 from api.readings_hub import ReadingsHub
 from conf.settings import Settings
@@ -58,6 +58,7 @@ class Gateway(SubsystemActor):
     def __init__(self) -> None:
         self.server: HttpServer | None = None
         self.hub = ReadingsHub()
+        self.lifecycle = Lifecycle("BOOT")
 
     def receiveMsg_RunGateway(self, message: RunGateway, sender: ActorAddress) -> None:
         self.parent = sender
@@ -87,6 +88,7 @@ class Gateway(SubsystemActor):
                 api.key,
                 api.allowed_hosts,
                 self.hub,
+                self.lifecycle,
             )
         )
         self.server = HttpServer(app, api.max_connections, api.max_connections_per_peer)
@@ -103,6 +105,13 @@ class Gateway(SubsystemActor):
         self.send(self.parent, SubsystemFailed(message.message))
         self._close()
         self.wakeupAfter(RETRY, Listen())
+
+    def receiveMsg_LifecycleChanged(self, message: LifecycleChanged, sender: ActorAddress) -> None:
+        """With READY the router may be a new one, which knows nobody."""
+        self.lifecycle.state = message.state
+        self.remember(message)
+        if message.state == "READY" and self.hub.clients:
+            self.receiveMsg_FollowersChanged(FollowersChanged(), sender)
 
     def _close(self) -> None:
         if self.server is not None:
@@ -152,8 +161,9 @@ SUBSYSTEM = Subsystem(
     name="gateway",
     actor=Gateway,
     start=_start,
-    phase=Phase.GATEWAY,
+    phase=Phase.CORE,
     critical=True,
     stays=True,
+    told_state=True,
     reported_as="agent-api",
 )

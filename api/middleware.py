@@ -1,4 +1,4 @@
-"""The middlewares, outermost first: access log, error mapping, network and browser check, key check."""
+"""The middlewares, outermost first: access log, errors, network and browser, key, the agent's state."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -118,5 +118,17 @@ def key_check(context: Context) -> Callable[[web.Request], None]:
     def check(request: web.Request) -> None:
         if access.key_needed(context):
             access.check_key(context.key, request.headers.get("X-Api-Key") or request.query.get("apiKey"))
+
+    return check
+
+
+def state_check(context: Context) -> Callable[[web.Request], None]:
+    """Before the agent is RUNNING, and while it stops, most of what it is asked has nobody to answer."""
+
+    def check(request: web.Request) -> None:
+        state = context.lifecycle.state
+        if state != "RUNNING":
+            hint = "Wait until GET /v1/readiness says that it is ready"
+            raise ApiError(503, Error("The agent is not running", hint=hint, state=state))
 
     return check

@@ -18,8 +18,12 @@ from api.middleware import json_response
 
 T = TypeVar("T")
 
-Access = Literal["anyone", "peers", "key"]
-"""`anyone`: exempt from every check; `peers`: needs no key; `key`: needs whatever the mode demands."""
+Access = Literal["anyone", "peers", "login", "key", "admin"]
+"""`anyone`: exempt from every check; `peers`: needs no key; `login`: needs the key where the mode demands it,
+and never a session; `key`: needs whatever the mode demands; `admin`: an administrator's session, too."""
+
+Role = Literal["viewer", "operator", "admin"]
+"""Each may do what those before it may."""
 
 LARGE_BODY = 256 * 1024
 """A larger body is decoded in a thread, so that it does not hold the loop up."""
@@ -84,6 +88,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[str, ...]
     events: bool
     hidden: bool
+    always: bool
+    role: Role
 
 
 def route(
@@ -104,6 +110,8 @@ def route(
     files: tuple[str, ...] = (),
     events: bool = False,
     hidden: bool = False,
+    always: bool = False,
+    role: Role | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
@@ -113,7 +121,9 @@ def route(
     its actor may answer with, beyond those that every such route has; `also` are other bodies by status;
     `numbers` maps integer path parameters to the 400's text; `text` says that a plain-text form exists,
     `files` in which further media types the reply can be had; `events` that the reply is a stream of
-    server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document.
+    server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document. One that
+    answers `always` does so before the agent is RUNNING too. `role` is the least that a session must have,
+    where sessions are asked for: else viewer for GET, operator for the others.
     """
 
     def declare(handler: Handler) -> Route:
@@ -135,6 +145,8 @@ def route(
             files=files,
             events=events,
             hidden=hidden,
+            always=always or access == "anyone",
+            role=role or ("viewer" if method == "GET" else "operator"),
         )
 
     return declare

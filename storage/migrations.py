@@ -252,3 +252,43 @@ def outbox_groups(db: sqlite_utils.Database) -> None:
                 WHERE destination_id = OLD.destination_id;
         END"""
     )
+
+
+@migrations(name="0006_users_and_backups")
+def users_and_backups(db: sqlite_utils.Database) -> None:
+    """Who may sign in, who is signed in, when backups are made."""
+    db.execute(
+        """CREATE TABLE users (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            username TEXT NOT NULL UNIQUE,
+            password_hash TEXT NOT NULL,
+            role TEXT NOT NULL,
+            is_active INTEGER NOT NULL,
+            must_change_password INTEGER NOT NULL,
+            created_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL
+        )"""
+    )
+    # Who reads the database finds no token to come in with.
+    db.execute(
+        """CREATE TABLE admin_sessions (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            token_hash BLOB NOT NULL UNIQUE,
+            user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            peer TEXT NOT NULL,
+            user_agent TEXT NOT NULL
+        )"""
+    )
+    db.execute("CREATE INDEX admin_sessions_user_id ON admin_sessions(user_id)")
+    db.execute(
+        """CREATE TABLE backup_schedule (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            enabled INTEGER NOT NULL,
+            interval_hours INTEGER NOT NULL,
+            keep_count INTEGER NOT NULL,
+            last_run_at INTEGER,
+            next_run_at INTEGER
+        )"""
+    )

@@ -19,7 +19,7 @@ SUBSYSTEM = Subsystem(
     name="endpoints",
     actor=Endpoints,
     start=_start,
-    phase=Phase.SOURCES,
+    phase=Phase.FEATURES,
     critical=True,
     kinds=(ENDPOINT,),
 )

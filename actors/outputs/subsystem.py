@@ -8,6 +8,6 @@ SUBSYSTEM = Subsystem(
     name="outputs",
     actor=Outputs,
     start=lambda where: RunOutputs(where.at("store"), where.at("readings"), where.known.created_at),
-    phase=Phase.SINKS,
+    phase=Phase.INFRASTRUCTURE,
     kinds=(OUTPUT,),
 )

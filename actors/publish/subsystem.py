@@ -39,7 +39,7 @@ SUBSYSTEM = Subsystem(
     name="publisher",
     actor=Publisher,
     start=_start,
-    phase=Phase.SINKS,
+    phase=Phase.INFRASTRUCTURE,
     critical=True,
     kinds=(DESTINATION, SUBSCRIPTION),
 )

@@ -4,5 +4,5 @@ from actors.readings.router import Router, RunRouter
 from actors.subsystems.descriptor import Phase, Subsystem
 
 SUBSYSTEM = Subsystem(
-    name="readings", actor=Router, start=lambda where: RunRouter(), phase=Phase.READINGS, critical=True
+    name="readings", actor=Router, start=lambda where: RunRouter(), phase=Phase.CORE, critical=True
 )

@@ -10,32 +10,42 @@ from thespian.actors import ActorAddress
 from actors.subsystems.messages import CheckSubsystem, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
+from conf.runtime import RuntimeSettings
 from conf.settings import Settings
 from storage.identity import Identity
 
 
 class Phase(IntEnum):
-    """Subsystems of a phase start together, once those of the phases before have; they stop the other way
-    round: what reads comes after what delivers, and goes before it."""
+    """The phases of a start (spec 06 section 1). Subsystems of a phase start together, once those of the
+    phases before have; they stop the other way round: what reads comes after what delivers, and goes before.
 
-    STATE = 0
-    READINGS = 1
-    SINKS = 2
-    SOURCES = 3
-    GATEWAY = 4
+    CORE: the gateway, the store, the router. LOGGING: the log. DEVICE: what the agent is and how it is set,
+    who may use it, the machine that it runs on. INFRASTRUCTURE: what delivers readings. FEATURES: what makes
+    them, and whatever else can be switched. SYNC: the cloud.
+    """
+
+    CORE = 0
+    LOGGING = 1
+    DEVICE = 2
+    INFRASTRUCTURE = 3
+    FEATURES = 4
+    SYNC = 5
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What a start message is made from. `identity` is None until the store has it: in phase STATE."""
+    """What a start message is made from. `settings` are those of files and environment, `runtime` those that
+    the API changes; until phase DEVICE they are the defaults. `identity` is None until the store has it: in
+    phase CORE."""
 
     settings: Settings
     version: str
     agent: ActorAddress
+    runtime: RuntimeSettings = RuntimeSettings()
     identity: Identity | None = None
 
     @property
     def known(self) -> Identity:
-        """The identity, after phase STATE."""
+        """The identity, after phase CORE."""
         assert self.identity is not None
         return self.identity
 
@@ -53,7 +63,11 @@ class Subsystem(msgspec.Struct, frozen=True, kw_only=True):
 
     A `critical` one fails the agent's health while it does not run, and its giving up is its parent's crash.
     `kinds` are the rows of the target state that it keeps. `stays` says that it goes on after its stop, until
-    the process ends. `reported_as` is its name in the health report, where that is not its own.
+    the process ends, through soft restarts too. `reported_as` is its name in the health report, where that is
+    not its own. `told_state` says that it gets `LifecycleChanged`.
+
+    When the runtime settings change, it runs from then on if it is `wanted`, and if `start` then makes
+    another message, it gets that, as its start in this life and those to come.
     """
 
     name: str
@@ -62,6 +76,8 @@ class Subsystem(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     critical: bool = False
     stays: bool = False
+    wanted: Callable[[Surroundings], bool] = lambda where: True
+    told_state: bool = False
     reported_as: str | None = None
     kinds: tuple[str, ...] = ()
 

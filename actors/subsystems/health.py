@@ -62,6 +62,11 @@ class HealthBook:
         found = [f"{count} of kind {kind!r}" for kind, count in sorted(kinds.items()) if kind not in kept]
         self._unclaimed = f"left alone, not known to this version: {', '.join(found)}" if found else None
 
+    def unwanted(self, name: str) -> None:
+        """It is switched off, which is no failure."""
+        self._states[name] = _State(failed=None, description="switched off")
+        self._said = {key: said for key, said in self._said.items() if said[0] != name}
+
     # A check
 
     def asked(self, name: str) -> None:

@@ -1,6 +1,10 @@
 """What the root actor, its subsystems and the API tell one another."""
 
+from typing import Any
+
 import msgspec
+
+from conf.runtime import RuntimeSettings
 
 # From the root to a subsystem and back
 
@@ -21,6 +25,18 @@ class StopSubsystem(msgspec.Struct, frozen=True):
 
 class SubsystemStopped(msgspec.Struct, frozen=True):
     pass
+
+
+class LifecycleChanged(msgspec.Struct, frozen=True):
+    """To subsystems that ask for it: the agent's state (`lifecycle.py`) from now on."""
+
+    state: str
+
+
+class SettingsStated(msgspec.Struct, frozen=True):
+    """To the parent, from the keeper of the runtime settings: what they are from now on."""
+
+    settings: RuntimeSettings
 
 
 class CheckSubsystem(msgspec.Struct, frozen=True):
@@ -65,6 +81,21 @@ class StateReported(msgspec.Struct, frozen=True):
     state: str
     ready: bool
     checks: list[Check]
+
+
+class RestartAgent(msgspec.Struct, frozen=True):
+    """To `agent`: a soft restart. Every subsystem but those that stay is brought to safety, ended, and
+    started anew. Answered by `RestartBegun`, or `Failed` of kind "conflict" unless the agent is RUNNING.
+
+    `store` is sent to the store in between, while nobody else uses it; it says anew that it is open."""
+
+    store: Any = None
+
+
+class RestartBegun(msgspec.Struct, frozen=True):
+    """`state` is that in which the agent was asked."""
+
+    state: str
 
 
 class DescribeAgent(msgspec.Struct, frozen=True):

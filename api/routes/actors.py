@@ -42,7 +42,7 @@ class Tree(msgspec.Struct, frozen=True, rename="camel"):
     root: TreeNode
 
 
-@route("GET", "/v1/actors", reply=Tree, query=TreeQuery, text=True, summary="The tree of actors")
+@route("GET", "/v1/actors", always=True, reply=Tree, query=TreeQuery, text=True, summary="The tree of actors")
 async def tree(call: Call, query: TreeQuery) -> Tree | web.Response:
     dumped = await call.context.request("agent", DumpTree(), TreeDumped)
     if query.format == "text":

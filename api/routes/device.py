@@ -24,7 +24,7 @@ class Device(msgspec.Struct, frozen=True):
     status: str = "Idle"
 
 
-@route("GET", "/v1/device", reply=Device, summary="The agent's identity and cloud connection")
+@route("GET", "/v1/device", always=True, reply=Device, summary="The agent's identity and cloud connection")
 async def device(call: Call) -> Device:
     agent = await call.context.request("agent", DescribeAgent(), AgentDescribed)
     return Device(

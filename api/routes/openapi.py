@@ -6,6 +6,8 @@ from api.openapi import document
 from api.routing import Call, collect, route
 
 
-@route("GET", "/v1/openapi.json", reply=dict[str, Any], summary="This API as an OpenAPI document")
+@route(
+    "GET", "/v1/openapi.json", reply=dict[str, Any], always=True, summary="This API as an OpenAPI document"
+)
 async def openapi(call: Call) -> dict[str, Any]:
     return document(list(collect()), call.context)

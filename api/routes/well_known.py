@@ -10,6 +10,7 @@ from api.routing import Call, route
     "/.well-known/{tail:.*}",
     reply=dict[str, Any],
     hidden=True,
+    always=True,
     summary="Nothing is published here",
 )
 async def well_known(call: Call) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Works:
     def __init__(self, base: AsyncioSystemBase, directory: Path, says: list[Any]) -> None:
         self.base = base
         scale = Subsystem(
-            name="scale", actor=Scale, start=lambda _: RunScale(says), phase=Phase.STATE, critical=True
+            name="scale", actor=Scale, start=lambda _: RunScale(says), phase=Phase.CORE, critical=True
         )
         self.agent = base.spawn(None, Agent, "agent", RunAgent(settings(directory), "1", (scale,)))
 

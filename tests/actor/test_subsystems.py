@@ -80,7 +80,7 @@ COUNTER = Subsystem(
     name="counter",
     actor=Counter,
     start=lambda where: RunCounter(where.at("store"), where.at("readings"), where.known.uuid),
-    phase=Phase.SINKS,
+    phase=Phase.INFRASTRUCTURE,
     kinds=("counter",),
 )
 
@@ -173,7 +173,7 @@ class Failing(SubsystemActor):
 
 async def test_a_subsystem_that_says_that_it_fails_is_shown_with_why(base, tmp_path, monkeypatch):
     monkeypatch.setattr(agent_module, "START_PATIENCE", 0.1)
-    failing = Subsystem(name="odd", actor=Failing, start=lambda where: "no power", phase=Phase.SOURCES)
+    failing = Subsystem(name="odd", actor=Failing, start=lambda where: "no power", phase=Phase.FEATURES)
     agent = run(base, tmp_path, failing)
     await until_state(base, agent, "READY")
     assert check(await state(base, agent), "odd").last_error == "no power"
@@ -197,9 +197,9 @@ async def test_phases_start_in_order_and_stop_the_other_way_round(base, tmp_path
     agent = run(
         base,
         tmp_path,
-        recorder("source", Phase.SOURCES),
-        recorder("sink", Phase.SINKS),
-        recorder("other", Phase.READINGS),
+        recorder("source", Phase.FEATURES),
+        recorder("sink", Phase.INFRASTRUCTURE),
+        recorder("other", Phase.CORE),
     )
     await until_state(base, agent, "READY")
     base.tell(ActorAddress("/agent/gateway"), Opened())
