@@ -15,15 +15,13 @@ from api.context import Context
 from api.decoding import as_utf8, decode_body, decode_number, decode_query, refuse_unstorable
 from api.errors import ApiError, Error
 from api.middleware import json_response
+from storage.users import Role
 
 T = TypeVar("T")
 
 Access = Literal["anyone", "peers", "login", "key", "admin"]
 """`anyone`: exempt from every check; `peers`: needs no key; `login`: needs the key where the mode demands it,
 and never a session; `key`: needs whatever the mode demands; `admin`: an administrator's session, too."""
-
-Role = Literal["viewer", "operator", "admin"]
-"""Each may do what those before it may."""
 
 LARGE_BODY = 256 * 1024
 """A larger body is decoded in a thread, so that it does not hold the loop up."""
@@ -90,6 +88,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     hidden: bool
     always: bool
     role: Role
+    internals: bool
 
 
 def route(
@@ -112,6 +111,7 @@ def route(
     hidden: bool = False,
     always: bool = False,
     role: Role | None = None,
+    internals: bool = False,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
@@ -123,7 +123,8 @@ def route(
     `files` in which further media types the reply can be had; `events` that the reply is a stream of
     server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document. One that
     answers `always` does so before the agent is RUNNING too. `role` is the least that a session must have,
-    where sessions are asked for: else viewer for GET, operator for the others.
+    where sessions are asked for: else viewer for GET, operator for the others. `internals` says that it shows
+    more than a probe needs: where sessions are asked for, it needs one, or the key, whatever its `access`.
     """
 
     def declare(handler: Handler) -> Route:
@@ -146,7 +147,8 @@ def route(
             events=events,
             hidden=hidden,
             always=always or access == "anyone",
-            role=role or ("viewer" if method == "GET" else "operator"),
+            role="admin" if access == "admin" else role or ("viewer" if method == "GET" else "operator"),
+            internals=internals,
         )
 
     return declare
