@@ -157,6 +157,7 @@ async def readiness(call: Call) -> Answer:
     reply=HealthReport,
     also={500: HealthReport},
     access="anyone",
+    internals=True,
     summary="Every subsystem's health",
 )
 async def health_report(call: Call) -> Answer:
@@ -179,6 +180,7 @@ async def health_report(call: Call) -> Answer:
     "/v1/buffer/status",
     reply=BufferStatus,
     access="peers",
+    internals=True,
     summary="What is waiting for a destination's acknowledgement",
 )
 async def buffer_status(call: Call) -> BufferStatus:
