@@ -63,11 +63,11 @@ class Output:
         elif _is_terminal():
             _draw_table(columns, cells)
         else:
-            write_lines(_aligned([[name.upper() for name in columns], *cells]))
+            write_lines(_aligned([[one_line(name).upper() for name in columns], *cells]))
 
     def pairs(self, rows: Iterable[tuple[str, Any]]) -> None:
         """Names and values, one a line."""
-        cells = [[name, cell(value)] for name, value in rows]
+        cells = [[one_line(name), cell(value)] for name, value in rows]
         if _is_terminal():
             _draw_pairs(cells)
         else:
@@ -136,7 +136,7 @@ def _draw_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(one_line(name), overflow="fold")
     _draw(table, cells)
 
 
