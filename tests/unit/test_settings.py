@@ -54,6 +54,9 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("HEALTH_CHECK_INTERVAL_MS", "500", 500),
 ]
 
+PAIRS = {"API_TLS_CERT": {"API_TLS_KEY": "/k"}, "API_TLS_KEY": {"API_TLS_CERT": "/c"}}
+"""What some of them cannot be set without."""
+
 
 @pytest.fixture
 def user_file(tmp_path: Path) -> Any:
@@ -122,7 +125,14 @@ def test_later_sources_win(user_file: Any) -> None:
 
 @pytest.mark.parametrize(("variable", "text", "value"), VARIABLES)
 def test_environment_variable_sets_its_key(variable: str, text: str, value: object) -> None:
-    assert value_of(load(None, {variable: text}), ENVIRONMENT[variable]) == value
+    assert value_of(load(None, PAIRS.get(variable, {}) | {variable: text}), ENVIRONMENT[variable]) == value
+
+
+@pytest.mark.parametrize(("given", "missing"), [("API_TLS_CERT", "tls_key"), ("API_TLS_KEY", "tls_cert")])
+def test_tls_takes_two_files(given: str, missing: str) -> None:
+    assert error_of(None, {given: "/a"}) == (
+        f"api.{missing}: is not set, expected a file: TLS takes a certificate and its key"
+    )
 
 
 def test_every_environment_variable_has_been_tried() -> None:
@@ -299,9 +309,7 @@ def test_unknown_override_is_an_error() -> None:
 
 
 def test_secrets_are_those_that_their_names_suggest() -> None:
-    telling = re.compile(
-        r"\.(key|connection_string|private_key|jwt|password|initial_admin_password|token|secret)$"
-    )
+    telling = re.compile(r"\.(key|connection_string|private_key|jwt|(.*_)?password|token|secret)$")
     assert {key for key in TYPES if telling.search(key)} == SECRETS
 
 
