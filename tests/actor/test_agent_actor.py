@@ -125,6 +125,7 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
     assert [(one.name, one.healthy, one.critical) for one in found.checks] == [
         ("database", True, True),
         ("readings", True, True),
+        ("accounts", True, False),
         ("publisher", True, True),
         ("outputs", True, False),
         ("endpoints", True, True),
@@ -145,6 +146,7 @@ async def test_the_tree_has_every_part(base, tmp_path):
     assert [child.name for child in dumped.root.children] == [
         "store",
         "readings",
+        "accounts",
         "publisher",
         "outputs",
         "endpoints",
