@@ -4,6 +4,7 @@ import logging
 import platform
 import uuid
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ class Progress(msgspec.Struct, frozen=True):
     running: bool = False
     ran: bool = False
     started: frozenset[str] = frozenset()
+    ending: frozenset[str] = frozenset()
+    """Subsystems that are not wanted any more, and have been told to stop."""
     opened: StoreOpened | None = None
     runtime: RuntimeSettings = RuntimeSettings()
     restarting: RestartAgent | None = None
@@ -84,6 +87,15 @@ class BeginPhase(msgspec.Struct, frozen=True):
 class PhaseOver(msgspec.Struct, frozen=True):
     """To itself: that phase has been waited for long enough; `number` tells it from others."""
 
+    number: int
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """To itself: a subsystem that is not wanted any more has had time enough to stop. It was told so in its
+    life number `life`; `number` tells this time from others."""
+
+    name: str
+    life: int
     number: int
 
 
@@ -110,10 +122,10 @@ class Agent(Actor):
         self.phase = Phase.CORE
         self.waiting: set[str] = set()
         self.number = 0
+        self.times = count()
         self.examination = Examination()
         self.looked_at = -LOOK_EVERY
-        self.ending: set[str] = set()
-        """Subsystems that are not wanted any more, and have been told to stop."""
+        self.endings: dict[str, Ending] = {}
         self.lives: dict[str, int] = {}
         """Of each subsystem that has started: which of its lives said so."""
 
@@ -144,6 +156,10 @@ class Agent(Actor):
             self.book.started(name)
             self.lives[name] = self._life(name)
         self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.runtime)
+        there = frozenset(name for name in message.ending if self._is_there(name))
+        self.progress = msgspec.structs.replace(message, ending=there)
+        for name in self.progress.ending:
+            self._give_time_to_end(name)
         if message.opened is not None:
             self.receiveMsg_StoreOpened(message.opened, sender)
         if message.running:
@@ -184,27 +200,73 @@ class Agent(Actor):
                     self._bring_in_line(subsystem)
 
     def _bring_in_line(self, subsystem: Subsystem) -> None:
-        """It runs if it is wanted, and as the settings say."""
-        address, runs = self.surroundings.at(subsystem.name), self._runs(subsystem)
-        if not subsystem.wanted(self.surroundings):
-            if runs:
-                self.ending.add(subsystem.name)
-                self.send(address, StopSubsystem())
-            self.book.unwanted(subsystem.name)
-            return
-        if subsystem.name in self.ending:
-            return  # it is looked at again when it has ended
+        """It runs if it is wanted, and as the settings say. One that is to end is looked at again when it
+        has: it stops what it has begun to stop, whatever is wanted meanwhile."""
+        address, name = self.surroundings.at(subsystem.name), subsystem.name
         try:
-            start = subsystem.start(self.surroundings)
+            start = subsystem.start(self.surroundings) if subsystem.wanted(self.surroundings) else None
         except Exception as error:  # one subsystem that cannot be configured is no reason to lose the others
-            log.exception("%s cannot be started", subsystem.name)
-            self._not_started(subsystem.name)
-            self._failed(subsystem.name, described(error))
+            log.exception("%s cannot be started", name)
+            self._not_started(name)
+            self._failed(name, described(error))
             return
-        if not runs:
+        if start is None:
+            self._let_end(subsystem)
+        elif name in self.progress.ending:
+            return
+        elif not self._runs(subsystem):
             self._spawn(subsystem, start)
         elif start != self.start_of(address):
             self.restate(address, start)
+
+    # Ending what is not wanted any more
+
+    def _let_end(self, subsystem: Subsystem) -> None:
+        address, name = self.surroundings.at(subsystem.name), subsystem.name
+        self.book.unwanted(name)
+        if not self._runs(subsystem):
+            self.stop_child(address)  # one that gave up does not come back
+        elif name not in self.progress.ending:
+            self._advance(ending=self.progress.ending | {name})
+            self.send(address, StopSubsystem())
+            self._give_time_to_end(name)
+
+    def _give_time_to_end(self, name: str) -> None:
+        self.endings[name] = Ending(name, self._life(name), next(self.times))
+        self.wakeupAfter(STOP_PATIENCE, self.endings[name])
+
+    def receiveMsg_Ending(self, message: Ending, sender: ActorAddress) -> None:
+        ending = self.endings.get(message.name)
+        if ending is not None and ending.number == message.number:
+            log.error("%s is switched off, and did not stop in time", message.name)
+            self._end(self._subsystem(message.name))
+
+    def _end_this_life_too(self, name: str) -> bool:
+        """It is to end, and the life of it that was told so has crashed."""
+        ending, life = self.endings.get(name), self._life(name)
+        if ending is None or ending.life == life:
+            return False
+        self.endings[name] = msgspec.structs.replace(ending, life=life)
+        return True
+
+    def _end(self, subsystem: Subsystem) -> None:
+        """It has brought everything to safety, or will not."""
+        name = subsystem.name
+        if not subsystem.stays or name in self.progress.ending:
+            self.stop_child(self.surroundings.at(name))
+            self._not_started(name)
+        self._has_ended(subsystem)
+        self._no_longer(name)
+
+    def _has_ended(self, subsystem: Subsystem) -> None:
+        self.endings.pop(subsystem.name, None)
+        if subsystem.name in self.progress.ending:
+            self._advance(ending=self.progress.ending - {subsystem.name})
+            if self.state not in ("STOPPING", "STOPPED") and subsystem.phase <= self.phase:
+                self._bring_in_line(subsystem)
+
+    def _subsystem(self, name: str) -> Subsystem:
+        return next(one for one in self.subsystems if one.name == name)
 
     def _spawn(self, subsystem: Subsystem, start: Any) -> None:
         self._not_started(subsystem.name)
@@ -215,7 +277,10 @@ class Agent(Actor):
             self.send(address, LifecycleChanged(self.state))
 
     def _runs(self, subsystem: Subsystem) -> bool:
-        return self.running(self.surroundings.at(subsystem.name))
+        return self._is_there(subsystem.name)
+
+    def _is_there(self, name: str) -> bool:
+        return self.running(self.surroundings.at(name))
 
     def _wait(self, names: set[str], patience: float) -> None:
         self.number += 1
@@ -261,10 +326,11 @@ class Agent(Actor):
         self.lives[name] = self._life(name)
         if name not in self.progress.started:
             self._advance(started=self.progress.started | {name})
-        if self.state != "STOPPING":
-            self._no_longer(name)
-        elif name in self.waiting:
+        stopping = self.state == "STOPPING"
+        if self._end_this_life_too(name) or (stopping and name in self.waiting):
             self.send(sender, StopSubsystem())  # the one that was asked has crashed over it
+        elif not stopping:
+            self._no_longer(name)
 
     def receiveMsg_SubsystemFailed(self, message: SubsystemFailed, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
@@ -294,6 +360,7 @@ class Agent(Actor):
         if name is not None:
             self._not_started(name)
             self.book.failed(name, "has ended")
+            self._has_ended(self._subsystem(name))
             self._no_longer(name)
 
     # Stopping
@@ -328,7 +395,8 @@ class Agent(Actor):
         self.phase = max(earlier)
         mine = [one for one in self.subsystems if one.phase is self.phase and self._runs(one)]
         for subsystem in mine:
-            self.send(self.surroundings.at(subsystem.name), StopSubsystem())
+            if subsystem.name not in self.progress.ending:
+                self.send(self.surroundings.at(subsystem.name), StopSubsystem())
         self._wait({one.name for one in mine}, STOP_PATIENCE)
 
     def _stopped(self) -> None:
@@ -347,18 +415,10 @@ class Agent(Actor):
 
     def receiveMsg_SubsystemStopped(self, message: SubsystemStopped, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
-        subsystem = next(one for one in self.subsystems if one.name == name)
-        if self.state != "STOPPING" and name not in self.ending:
+        if self.state != "STOPPING" and name not in self.progress.ending:
             log.error("%s says that it has stopped, and was not asked to", name)
             return
-        if not subsystem.stays:
-            self.stop_child(sender)
-            self._not_started(name)
-        if name in self.ending:
-            self.ending.discard(name)
-            if self.state != "STOPPING":
-                self._bring_in_line(subsystem)
-        self._no_longer(name)
+        self._end(self._subsystem(name))
 
     def _enter(self, state: str) -> None:
         """A move of the lifecycle; one that is not allowed is a defect."""
