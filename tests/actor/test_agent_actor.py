@@ -124,6 +124,7 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
     assert [(one.name, one.healthy, one.critical) for one in found.checks] == [
         ("database", True, True),
         ("readings", True, True),
+        ("settings", True, False),
         ("publisher", True, True),
         ("outputs", True, False),
         ("endpoints", True, True),
@@ -144,6 +145,7 @@ async def test_the_tree_has_every_part(base, tmp_path):
     assert [child.name for child in dumped.root.children] == [
         "store",
         "readings",
+        "settings",
         "publisher",
         "outputs",
         "endpoints",
@@ -184,7 +186,8 @@ async def test_an_api_that_cannot_listen_at_the_start_ends_the_agent(base, tmp_p
     base.tell(ActorAddress("/agent/gateway"), Jammed("the port is taken"))
     async with asyncio.timeout(5):
         await base.ended(agent)
-    assert [record.getMessage() for record in caplog.records] == ["cannot start: the port is taken"]
+    critical = [record.getMessage() for record in caplog.records if record.levelname == "CRITICAL"]
+    assert critical == ["cannot start: the port is taken"]
 
 
 async def test_an_api_that_fails_later_is_a_critical_failure_until_it_listens_again(base, tmp_path):
