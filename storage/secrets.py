@@ -102,6 +102,14 @@ def load_or_create(path: Path) -> KeyFile:
     return KeyFile(path, key)
 
 
+def read_key(path: Path) -> bytes:
+    """The key in `path`. Raises `StorageError` when there is none."""
+    key = _read(path)
+    if key is None or len(key) != KEY_BYTES:
+        raise _unusable(path, "holds no key")
+    return key
+
+
 def _look_of(path: Path) -> tuple[int, ...] | None:
     """Changes with the file; None when there is none."""
     try:
