@@ -9,6 +9,7 @@ from thespian.actors import ActorAddress
 
 from actors.system.failure import Failed
 from api.errors import api_error
+from api.log_hub import LogHub
 from api.readings_hub import ReadingsHub
 
 Target: TypeAlias = str | ActorAddress
@@ -41,6 +42,7 @@ class Context(msgspec.Struct, frozen=True):
     allowed_hosts: tuple[str, ...] = ()
     readings: ReadingsHub = msgspec.field(default_factory=ReadingsHub)
     lifecycle: Lifecycle = msgspec.field(default_factory=Lifecycle)
+    logs: LogHub = msgspec.field(default_factory=LogHub)
 
     async def request(
         self,

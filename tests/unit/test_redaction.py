@@ -188,7 +188,8 @@ def test_secrets_of_a_configuration_are_found_by_the_names_of_their_fields():
     found = set(secrets_in(config))
     assert found == {
         "pw%20one", "pw one", "abcdefgh-1", "password-one", "key-one", "token-one", "api-key-one",
-        "token-two", "HostName=h;DeviceId=d;SharedAccessKey=shared+one=", "shared+one=", "Basic dXNlcjpiYXNpYy1vbmU=",
+        "token-two", "HostName=h;DeviceId=d;SharedAccessKey=shared+one=", "shared+one=",
+        "Basic dXNlcjpiYXNpYy1vbmU=",
         "dXNlcjpiYXNpYy1vbmU=", "basic-one", "x-one",
     }  # fmt: skip
 
