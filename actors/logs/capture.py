@@ -64,6 +64,7 @@ class LogCapture(logging.Handler):
         self.sinks: tuple[Sink, ...] = ()
         self.files: LogFiles | None = None
         self._former: LogFiles | None = None
+        self._filed = 0
         # From one run to the next they go on growing, unless the clock is set back or says ever so much.
         self._numbers = itertools.count(unix_ms())
 
@@ -109,9 +110,9 @@ class LogCapture(logging.Handler):
             remember = None if self._former else self.ring.put_before
             where = LogFolder(folder, limits.max_log_file_size, limits.max_log_files)
             self.files = LogFiles(where, remember, self._former)
-            self.files.start(self.add_sink(self.files))
+            self.files.start([one for one in self.add_sink(self.files) if one.number > self._filed])
         elif self.files is not None:
-            self.remove_sink(self.files)
+            self._filed = self.remove_sink(self.files)
             self.files.end()
             self._former, self.files = self.files, None
 
@@ -128,9 +129,11 @@ class LogCapture(logging.Handler):
             self.sinks = (*self.sinks, sink)
             return list(reversed(list(self.ring.backwards())))
 
-    def remove_sink(self, sink: Any) -> None:
+    def remove_sink(self, sink: Any) -> int:
+        """The number of the last entry that it got."""
         with self.ring.lock:
             self.sinks = tuple(one for one in self.sinks if one is not sink)
+            return next((one.number for one in self.ring.backwards()), 0)
 
 
 _attached: list[LogCapture] = []

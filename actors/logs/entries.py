@@ -133,7 +133,7 @@ def component(logger: str) -> str:
     if names[0] != "actors" or len(names) < 2:
         return names[0]
     if len(names) > 3 and names[2] in ("protocols", "destinations"):
-        return names[3]
+        return names[3].partition("_")[0]
     return "container-manager" if names[1] == "apps" else names[1]
 
 

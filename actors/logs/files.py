@@ -42,15 +42,15 @@ class LogFolder:
 
         `durable`: they outlast a power cut from then on.
         """
+        descriptor = self._open()
         while lines:
-            descriptor = self._open()
             fit = self._fitting(lines)
             self._append(descriptor, b"".join(lines[:fit]))
             del lines[:fit]
             if lines:
-                self._begin()
-        if durable and self._descriptor is not None:
-            os.fdatasync(self._descriptor)
+                descriptor = self._begin()
+        if durable:
+            os.fdatasync(descriptor)
 
     def _fitting(self, lines: list[bytes]) -> int:
         """How many of the lines the file has room for; an empty one for the first, whatever its length."""

@@ -85,6 +85,7 @@ class LogFiles:
             self._after = None
         if self._remember is not None:
             self._remember([remembered(found) for found in self._folder.last_entries(REMEMBERED)])
+        self._write()
         while not self._ending.is_set():
             self._news.wait()
             self._ending.wait(RETRY if self.trouble else PAUSE)
@@ -97,8 +98,6 @@ class LogFiles:
         """What does not get written waits for the next try, before what has come since."""
         with self._lock:
             batch, self._waiting, self._bytes = list(self._waiting), deque(), 0
-        if not batch:
-            return
         lines = [_encode(shown(entry)) + b"\n" for entry in batch]
         try:
             self._folder.write(lines, any(entry.level in DURABLE for entry in batch))
@@ -117,7 +116,7 @@ class LogFiles:
                     continue
                 self._waiting.appendleft(entry)
                 self._bytes += entry.size
-        if batch:
+        if self.trouble:
             self._news.set()
 
 

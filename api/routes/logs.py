@@ -19,15 +19,14 @@ from conf.annotations import says
 Limit = Annotated[int, Meta(ge=1, le=1000), says("limit must be 1 to 1000")]
 Backlog = Annotated[int, Meta(ge=0, le=1000), says("limit must be 0 to 1000")]
 Text = Annotated[str, Meta(max_length=200)]
-Levels = Annotated[Level | None, says("must be debug, info, warn or error")]
 
 
 class LogsQuery(msgspec.Struct, frozen=True, rename="camel"):
     """`level` alone, or from `min_level` on. `since` is Unix ms, and excluded. `actor` is a path
     (`endpoints/modbus`), of which those below count too. `text` is looked for whatever its case."""
 
-    level: Levels = None
-    min_level: Levels = None
+    level: Annotated[Level | None, says("level must be debug, info, warn or error")] = None
+    min_level: Annotated[Level | None, says("minLevel must be debug, info, warn or error")] = None
     source: Annotated[SourceType | None, says("source must be system, container or manager")] = None
     since: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     text: Text | None = None
