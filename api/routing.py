@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import HttpVersion11, web
 
 import api.routes
+from api.connections import TAKEN
 from api.context import Context
 from api.decoding import as_utf8, decode_body, decode_number, decode_query, refuse_unstorable
 from api.errors import ApiError, Error
@@ -90,6 +91,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     hidden: bool
     always: bool
     role: Role
+    raw: str | None
+    kept: str | None
 
 
 def route(
@@ -112,6 +115,8 @@ def route(
     hidden: bool = False,
     always: bool = False,
     role: Role | None = None,
+    raw: str | None = None,
+    kept: str | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
@@ -123,7 +128,8 @@ def route(
     `files` in which further media types the reply can be had; `events` that the reply is a stream of
     server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document. One that
     answers `always` does so before the agent is RUNNING too. `role` is the least that a session must have,
-    where sessions are asked for: else viewer for GET, operator for the others.
+    where sessions are asked for: else viewer for GET, operator for the others. `raw` is the media type of a
+    body that the handler reads by itself, piece by piece (`take`); `kept` that of a reply which is a file.
     """
 
     def declare(handler: Handler) -> Route:
@@ -147,6 +153,8 @@ def route(
             hidden=hidden,
             always=always or access == "anyone",
             role=role or ("viewer" if method == "GET" else "operator"),
+            raw=raw,
+            kept=kept,
         )
 
     return declare
@@ -195,6 +203,25 @@ async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:
     return Upload(media_type, as_utf8(await _read(request), request.charset))
 
 
+async def take(request: web.Request, most: int) -> AsyncIterator[bytes]:
+    """The pieces of a body that is not to be in memory whole. Raises `ApiError` when it has more than `most`
+    bytes."""
+    refuse_coding(request)
+    await _invite(request)
+    taken = request.get(TAKEN, lambda count: None)
+    came = 0
+    async for piece in request.content.iter_any():
+        came += len(piece)
+        if came > most:
+            raise too_large(most)
+        yield piece
+        taken(len(piece))
+
+
+def too_large(most: int) -> ApiError:
+    return ApiError(413, Error("Payload too large", f"A body may have at most {most >> 20} MB here"))
+
+
 async def body_is_awaited(request: web.Request) -> None:
     """A client that waits for a sign before it sends its body gets it once the body is wanted, which is after
     all checks."""
@@ -212,11 +239,16 @@ async def _invite(request: web.Request) -> None:
 
 
 async def _read(request: web.Request) -> bytes:
+    refuse_coding(request)
+    await _invite(request)
+    return await request.read()
+
+
+def refuse_coding(request: web.Request) -> None:
+    """Raises `ApiError` for a body that is compressed."""
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.lower() != "identity":
         raise ApiError(415, Error("Unsupported media type", f"Unsupported Content-Encoding {coding}"))
-    await _invite(request)
-    return await request.read()
 
 
 async def _decoded(decode: Callable[[], T], size: int) -> T:
