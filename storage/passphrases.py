@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final
 
 import msgspec
+
 from storage.errors import StorageError
 from storage.secrets import Secrets, Undecipherable
 
