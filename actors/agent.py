@@ -18,6 +18,7 @@ from actors.subsystems.messages import (
     AgentDescribed,
     CheckSubsystem,
     DescribeAgent,
+    EndAgent,
     LifecycleChanged,
     ReportState,
     RestartAgent,
@@ -305,6 +306,14 @@ class Agent(Actor):
             self.send(sender, Stopped())
         elif self.state != "STOPPING":
             self._begin_to_stop()
+
+    def receiveMsg_EndAgent(self, message: EndAgent, sender: ActorAddress) -> None:
+        log.critical("the agent ends, to be started again: %s", message.reason)
+        self.receiveMsg_Stop(Stop(), self.myAddress)
+
+    def receiveMsg_Stopped(self, message: Stopped, sender: ActorAddress) -> None:
+        """Everything is in safety, as it has asked of itself."""
+        self.send(self.myAddress, ActorExitRequest())
 
     def receiveMsg_RestartAgent(self, message: RestartAgent, sender: ActorAddress) -> None:
         if self.state != "RUNNING":

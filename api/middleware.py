@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
 from actors.system.failure import Refusal
-from api import access, authority
+from api import access, authority, request_counts
 from api.browser_guard import READS, check_browser
 from api.context import Context
 from api.errors import TITLE, ApiError, Error, api_error
@@ -37,6 +37,7 @@ async def log_access(request: web.Request, handler: Handler) -> web.StreamRespon
     """
     started = perf_counter()
     response = await handler(request)
+    request_counts.count(response.status)
     if response.status >= 500:
         level = logging.WARNING
     else:
