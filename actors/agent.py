@@ -229,7 +229,10 @@ class Agent(Actor):
     def receiveMsg_PhaseOver(self, message: PhaseOver, sender: ActorAddress) -> None:
         if message.number == self.number and self.waiting:
             log.error("%s did not do so in time: %s", self.state.lower(), ", ".join(sorted(self.waiting)))
-            self._phase_over()
+            if self.state == "STOPPING" or self.surroundings.identity is not None:
+                self._phase_over()
+            else:  # a large database is being checked or upgraded: nothing can be done without it
+                self.wakeupAfter(START_PATIENCE, message)
 
     def _phase_over(self) -> None:
         self.waiting = set()
@@ -286,8 +289,8 @@ class Agent(Actor):
         self.book.failed(name, error)
         critical = any(one.critical for one in self.subsystems if one.name == name)
         if critical and self.state in STARTING and not self.progress.ran:
-            log.critical("cannot start: %s", error)
             self._enter("ERROR")
+            log.critical("cannot start: %s", error)
             self.send(self.myAddress, ActorExitRequest())
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:

@@ -25,7 +25,7 @@ def build_app(context: Context) -> web.Application:
     always = {(declared.method, declared.path) for declared in routes if declared.always}
     app = web.Application(
         middlewares=[
-            log_access,
+            log_access(context),
             map_errors,
             guard(anyone, network_check(context)),
             guard(peers, key_check(context)),

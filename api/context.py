@@ -10,6 +10,7 @@ from thespian.actors import ActorAddress
 from actors.system.failure import Failed
 from api.errors import api_error
 from api.readings_hub import ReadingsHub
+from api.sharing import SharedReplies
 
 Target: TypeAlias = str | ActorAddress
 """`agent`, the path of a subsystem or of an actor below it (`publisher`, `outputs/modbus`), or an address."""
@@ -41,6 +42,7 @@ class Context(msgspec.Struct, frozen=True):
     allowed_hosts: tuple[str, ...] = ()
     readings: ReadingsHub = msgspec.field(default_factory=ReadingsHub)
     lifecycle: Lifecycle = msgspec.field(default_factory=Lifecycle)
+    shared: SharedReplies = msgspec.field(default_factory=SharedReplies)
 
     async def request(
         self,

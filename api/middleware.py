@@ -29,29 +29,36 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
     )
 
 
-@web.middleware
-async def log_access(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line a request: polls at debug, writes and refusals at info, failures as warnings.
+def log_access(context: Context) -> Middleware:
+    """One line a request: polls at debug, writes and refusals at info, failures as warnings, but for the 503
+    of an agent that is not RUNNING, to poll which is no failure.
 
     The path is logged as it came, percent-encoded and without its query, which may hold a key.
     """
-    started = perf_counter()
-    response = await handler(request)
-    request_counts.count(response.status)
-    if response.status >= 500:
-        level = logging.WARNING
-    else:
-        level = logging.DEBUG if request.method in READS and response.status < 400 else logging.INFO
-    logger.log(
-        level,
-        "%s %s %s %d %.1f ms",
-        request.remote,
-        request.method,
-        request.rel_url.raw_path,
-        response.status,
-        (perf_counter() - started) * 1000,
-    )
-    return response
+
+    @web.middleware
+    async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = perf_counter()
+        response = await handler(request)
+        request_counts.count(response.status)
+        status, waited = response.status, context.lifecycle.state != "RUNNING"
+        if status >= 500 and not (status == 503 and waited):
+            level = logging.WARNING
+        else:
+            polled = request.method in READS and (status < 400 or waited)
+            level = logging.DEBUG if polled else logging.INFO
+        logger.log(
+            level,
+            "%s %s %s %d %.1f ms",
+            request.remote,
+            request.method,
+            request.rel_url.raw_path,
+            status,
+            (perf_counter() - started) * 1000,
+        )
+        return response
+
+    return logged
 
 
 @web.middleware

@@ -90,6 +90,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     hidden: bool
     always: bool
     role: Role
+    shared: float | None
 
 
 def route(
@@ -112,6 +113,7 @@ def route(
     hidden: bool = False,
     always: bool = False,
     role: Role | None = None,
+    shared: float | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
@@ -123,7 +125,8 @@ def route(
     `files` in which further media types the reply can be had; `events` that the reply is a stream of
     server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document. One that
     answers `always` does so before the agent is RUNNING too. `role` is the least that a session must have,
-    where sessions are asked for: else viewer for GET, operator for the others.
+    where sessions are asked for: else viewer for GET, operator for the others. A reply that is `shared` may
+    be as many seconds old, unless something was changed over the API meanwhile.
     """
 
     def declare(handler: Handler) -> Route:
@@ -147,6 +150,7 @@ def route(
             hidden=hidden,
             always=always or access == "anyone",
             role=role or ("viewer" if method == "GET" else "operator"),
+            shared=shared,
         )
 
     return declare
@@ -173,7 +177,18 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
         if declared.accepts:
             decoded["body"] = await _read_upload(request, tuple(declared.accepts))
         call = Call(context, declared, request.match_info, request)
-        return _respond(await declared.handler(call, **decoded), declared.status)
+
+        async def answer() -> web.StreamResponse:
+            return _respond(await declared.handler(call, **decoded), declared.status)
+
+        if declared.shared is not None:
+            key = (declared.path, *request.match_info.values(), decoded.get("query"))
+            return await context.shared.reply(key, declared.shared, answer)
+        try:
+            return await answer()
+        finally:
+            if declared.method != "GET":
+                context.shared.changed()
 
     return handle
 

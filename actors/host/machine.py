@@ -53,7 +53,7 @@ class Look(msgspec.Struct, frozen=True):
     memory_available: int | None
     load: tuple[float, float, float] | None
     network: dict[str, Counters] | None
-    counted: frozenset[str]
+    counted: tuple[str, ...]
     container: Usage
     process: Process | None
 
@@ -75,7 +75,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     storage: Storage | None
     temperature: float | None
     interfaces: list[Interface] | None
-    counted: frozenset[str]
+    counted: tuple[str, ...]
     received_rate: float | None
     sent_rate: float | None
     process: Process | None

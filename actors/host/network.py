@@ -60,10 +60,10 @@ def rate(before: int | None, now: int, seconds: float) -> float:
     return 0.0
 
 
-def counted(names: Collection[str], root: Path = Path("/")) -> frozenset[str]:
+def counted(names: Collection[str], root: Path = Path("/")) -> tuple[str, ...]:
     """Those whose bytes are the machine's: what goes through a bridge, a tunnel or a container's interface
     goes through a device as well, and would count twice. Where there is no device at all (a container), all
     but the loopback."""
     folder = root / "sys/class/net"
     devices = {name for name in names if name.startswith(_SERIAL) or (folder / name / "device").exists()}
-    return frozenset(devices or {name for name in names if name != "lo"})
+    return tuple(sorted(devices or {name for name in names if name != "lo"}))

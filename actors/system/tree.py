@@ -1,7 +1,8 @@
 """The tree dump: what operators watch."""
 
 from time import perf_counter
-from typing import NamedTuple
+
+import msgspec
 
 from actors.system.actor import Actor
 from actors.system.mailboxes import Cell, System
@@ -51,7 +52,7 @@ def _health(cell: Cell) -> str | None:
     return cell.instance.health if isinstance(cell.instance, Actor) else None
 
 
-class Tally(NamedTuple):
+class Tally(msgspec.Struct, frozen=True):
     """What a system has, and what has befallen it since its start; lags are seconds, `lag_recent` the worst
     of the last minute."""
 

@@ -58,7 +58,7 @@ DOOR = Subsystem(
     name="gateway",
     actor=Door,
     start=lambda where: "go",
-    phase=Phase.CORE,
+    phase=Phase.SYNC,
     critical=True,
     stays=True,
     reported_as="agent-api",
@@ -109,7 +109,7 @@ def check(report: StateReported, name: str) -> Check | None:
 
 
 async def opened(base: AsyncioSystemBase, agent: ActorAddress) -> None:
-    await until_state(base, agent, "READY")
+    await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Opened())
     await until_state(base, agent, "RUNNING")
 
@@ -180,6 +180,7 @@ async def test_it_stops_in_order(base, tmp_path, before):
 async def test_an_api_that_cannot_listen_at_the_start_ends_the_agent(base, tmp_path, caplog):
     agent = run(base, settings(tmp_path))
     await until_state(base, agent, "READY")
+    await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Jammed("the port is taken"))
     async with asyncio.timeout(5):
         await base.ended(agent)
