@@ -16,6 +16,8 @@ SIZE = 20
 QUARTERS = 4
 BUCKET = 30.0
 LONG_BUCKET = 900.0
+REMEMBERED = 120
+"""Long buckets whose peaks are remembered: 30 hours, in which all that a day brings has been there once."""
 IGNORED = 60.0  # seconds after the start, in which everything is loaded
 RATE = 0.3  # MB a minute below which growth is no growth, over the short window
 NOISE = 0.25  # MB that each quarter of a window rises above the one before it, at least
@@ -37,6 +39,7 @@ class Window:
 
     def __init__(self, seconds: float, size: int = SIZE) -> None:
         self.seconds = seconds
+        self.earlier: deque[Bucket] = deque(maxlen=REMEMBERED)
         self.buckets: deque[Bucket] = deque(maxlen=size)
         self._began: float | None = None
         self._values: list[float] = []
@@ -48,6 +51,8 @@ class Window:
         self._values.append(value)
         if now - self._began < self.seconds:
             return False
+        if self.full:
+            self.earlier.append(self.buckets[0])
         self.buckets.append(Bucket(now, min(self._values), max(self._values)))
         self._began, self._values = now, []
         return True
@@ -140,7 +145,8 @@ class Growth:
             self.baseline = resident
         if self._long.add(now, resident) and self._long.full:
             lows = floors(list(self._long.buckets))
-            self._long_leak = climbs(self._long.buckets) and lows[-1] - lows[0] >= self.threshold
+            peak = max((one.high for one in self._long.earlier), default=0.0)
+            self._long_leak = climbs(self._long.buckets, peak) and lows[-1] - lows[0] >= self.threshold
         if self._short.add(now, resident) and self._short.full:
             self._judge()
 
@@ -157,6 +163,6 @@ class Growth:
             self.baseline = sorted(one.low for one in self._short.buckets)[SIZE // 2]
 
     def _peak(self) -> float:
-        """The most that was resident before the short window, as far back as the long one goes."""
-        since = self._short.buckets[0].at
-        return max((one.high for one in self._long.buckets if one.at < since), default=0.0)
+        """The most that was resident before the short window, as far back as is remembered."""
+        since, long = self._short.buckets[0].at, self._long
+        return max((one.high for one in (*long.earlier, *long.buckets) if one.at < since), default=0.0)

@@ -110,7 +110,7 @@ class MemoryWatch(Actor):
         if message.series != self.series:
             return
         assert self.growth is not None
-        self.wakeupAfter(self.config.settings.check_interval_ms / 1000, message)
+        self.wakeupAfter(interval(self.config.settings), message)
         found = process()
         resident, before = found.resident / MB, self.growth.baseline
         self.shared = found.shared / MB if self.shared is None else self.shared
@@ -255,6 +255,11 @@ class MemoryWatch(Actor):
         self.trace, self.traced_at = message.trace, monotonic()
         if message.waiting is not None:
             self.send(message.waiting, MemoryTraced(message.trace))
+
+
+def interval(settings: Memory) -> float:
+    """Seconds from check to check."""
+    return settings.check_interval_ms / 1000
 
 
 async def _load(folder: Path) -> list[Attempt]:

@@ -19,9 +19,11 @@ async def ask(name: str, call: Callable[[], T], within: float) -> T | None:
     loop = asyncio.get_running_loop()
     asked = _busy.get(name)
     if asked is not None and not asked.done():
-        if asked.get_loop() is loop:
-            await asyncio.wait({asked}, timeout=within)
-        return None  # what it says by now is an answer to an earlier question
+        if asked.get_loop() is not loop:
+            return None
+        await asyncio.wait({asked}, timeout=within)
+        if not asked.done():
+            return None
     future: asyncio.Future[T] = loop.create_future()
     _busy[name] = future
     threading.Thread(target=_call, args=(loop, future, call), name=f"host-{name}", daemon=True).start()

@@ -119,7 +119,7 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
     found = await until_state(base, agent, "READY")
     assert not found.ready
     await opened(base, agent)
-    found = await until_answered(lambda: state(base, agent), lambda found: check(found, "mqtt"))
+    found = await until_answered(lambda: state(base, agent), lambda found: check(found, "memory"))
     assert found.ready
     assert [(one.name, one.healthy, one.critical) for one in found.checks] == [
         ("database", True, True),
@@ -127,11 +127,13 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
         ("publisher", True, True),
         ("outputs", True, False),
         ("endpoints", True, True),
+        ("host", True, False),
         ("agent-api", True, True),
         ("event-loop", True, False),
         ("mailboxes", True, False),
         ("clock", True, False),
         ("mqtt", True, False),
+        ("memory", True, False),
         ("lifecycle", True, True),
     ]
 
@@ -147,6 +149,7 @@ async def test_the_tree_has_every_part(base, tmp_path):
         "publisher",
         "outputs",
         "endpoints",
+        "host",
         "gateway",
     ]
     assert (dumped.root.name, dumped.root.health) == ("agent", "RUNNING")
