@@ -1,4 +1,4 @@
-"""The root actor: goes through the subsystems in order, and watches the tree."""
+"""The root actor: goes through the subsystems in order, and back."""
 
 import logging
 import platform
@@ -16,23 +16,18 @@ from actors.subsystems.health import HealthBook
 from actors.subsystems.lifecycle import MOVES, STARTING
 from actors.subsystems.messages import (
     AgentDescribed,
-    CheckSubsystem,
     DescribeAgent,
     LifecycleChanged,
-    ReportState,
     RestartAgent,
     RestartBegun,
     SettingsStated,
-    StateReported,
     StopSubsystem,
-    SubsystemChecked,
     SubsystemFailed,
     SubsystemStarted,
     SubsystemStopped,
 )
+from actors.subsystems.watching import CheckHealth, Watching
 from actors.system import tree
-from actors.system.actor import Actor
-from actors.system.ailments import STUCK, Examination
 from actors.system.failure import Failed, described
 from actors.system.messages import DumpTree
 from actors.system.supervision import Restart
@@ -42,8 +37,9 @@ from conf.settings import Settings
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 10.0  # seconds that a phase may take to start before the next one begins all the same
-LOOK_EVERY = 0.5  # seconds: anybody may ask for health, and a look costs 2 ms for a thousand actors
-STOP_PATIENCE = 8.0  # seconds that a phase may take to stop
+STOP_PATIENCE = 2.0  # seconds that a phase may take to stop
+DELIVERY_PATIENCE = 8.0  # seconds that those may take which bring readings to safety
+RESTART_PATIENCE = 30.0  # seconds that a phase may take to stop where no process waits for its end
 
 
 class RunAgent(msgspec.Struct, frozen=True):
@@ -87,15 +83,14 @@ class PhaseOver(msgspec.Struct, frozen=True):
     number: int
 
 
-class CheckHealth(msgspec.Struct, frozen=True):
-    """To itself."""
+class EndingOver(msgspec.Struct, frozen=True):
+    """To itself: a subsystem that is switched off has had long enough to say that it has stopped."""
+
+    name: str
+    number: int
 
 
-class LookAgain(msgspec.Struct, frozen=True):
-    """To itself: see whether those that had mail have handled any of it."""
-
-
-class Agent(Actor):
+class Agent(Watching):
     """Starts phase after phase, each when the one before has started; stops them the other way round.
 
     A restart finds the tree running, starts what is missing and goes on. Before RUNNING there is nothing to
@@ -105,15 +100,13 @@ class Agent(Actor):
     RESTART = Restart("transient", period=600.0, keep_children=True)
 
     def __init__(self) -> None:
-        self.state = "BOOT"
+        super().__init__()
         self.progress = Progress()
         self.phase = Phase.CORE
         self.waiting: set[str] = set()
         self.number = 0
-        self.examination = Examination()
-        self.looked_at = -LOOK_EVERY
-        self.ending: set[str] = set()
-        """Subsystems that are not wanted any more, and have been told to stop."""
+        self.ending: dict[str, int] = {}
+        """Subsystems that are not wanted any more, and have been told to stop; the number tells when."""
         self.lives: dict[str, int] = {}
         """Of each subsystem that has started: which of its lives said so."""
 
@@ -165,7 +158,7 @@ class Agent(Actor):
         self._advance(opened=message)
 
     def receiveMsg_BeginPhase(self, message: BeginPhase, sender: ActorAddress) -> None:
-        if self.state == "STOPPING":
+        if self.state in ("STOPPING", "STOPPED", "ERROR"):
             return
         self.phase = message.phase
         if message.phase is Phase.FEATURES and self.state == "INIT":
@@ -173,7 +166,7 @@ class Agent(Actor):
         mine = [one for one in self.subsystems if one.phase is message.phase]
         for subsystem in mine:
             self._bring_in_line(subsystem)
-        self._wait({one.name for one in mine if self._runs(one)} - self.progress.started, START_PATIENCE)
+        self._wait({one.name for one in mine if self.runs(one)} - self.progress.started, START_PATIENCE)
 
     def receiveMsg_SettingsStated(self, message: SettingsStated, sender: ActorAddress) -> None:
         self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.settings)
@@ -185,11 +178,10 @@ class Agent(Actor):
 
     def _bring_in_line(self, subsystem: Subsystem) -> None:
         """It runs if it is wanted, and as the settings say."""
-        address, runs = self.surroundings.at(subsystem.name), self._runs(subsystem)
+        address, runs = self.surroundings.at(subsystem.name), self.runs(subsystem)
         if not subsystem.wanted(self.surroundings):
-            if runs:
-                self.ending.add(subsystem.name)
-                self.send(address, StopSubsystem())
+            if runs and subsystem.name not in self.ending:
+                self._end(subsystem.name)
             self.book.unwanted(subsystem.name)
             return
         if subsystem.name in self.ending:
@@ -206,6 +198,18 @@ class Agent(Actor):
         elif start != self.start_of(address):
             self.restate(address, start)
 
+    def _end(self, name: str) -> None:
+        """It is not wanted any more."""
+        self.number += 1
+        self.ending[name] = self.number
+        self.send(self.surroundings.at(name), StopSubsystem())
+        self.wakeupAfter(RESTART_PATIENCE, EndingOver(name, self.number))
+
+    def receiveMsg_EndingOver(self, message: EndingOver, sender: ActorAddress) -> None:
+        if self.ending.get(message.name) == message.number:
+            log.error("%s did not stop in time, and is ended", message.name)
+            self.receiveMsg_SubsystemStopped(SubsystemStopped(), self.surroundings.at(message.name))
+
     def _spawn(self, subsystem: Subsystem, start: Any) -> None:
         self._not_started(subsystem.name)
         self.book.failed(subsystem.name, "has not started")
@@ -213,9 +217,6 @@ class Agent(Actor):
         address = self.spawn(subsystem.actor, subsystem.name, start, policy)
         if subsystem.told_state:
             self.send(address, LifecycleChanged(self.state))
-
-    def _runs(self, subsystem: Subsystem) -> bool:
-        return self.running(self.surroundings.at(subsystem.name))
 
     def _wait(self, names: set[str], patience: float) -> None:
         self.number += 1
@@ -226,12 +227,25 @@ class Agent(Actor):
             self._phase_over()
 
     def receiveMsg_PhaseOver(self, message: PhaseOver, sender: ActorAddress) -> None:
-        if message.number == self.number and self.waiting:
-            log.error("%s did not do so in time: %s", self.state.lower(), ", ".join(sorted(self.waiting)))
-            if self.state == "STOPPING" or self.surroundings.identity is not None:
-                self._phase_over()
-            else:  # a large database is being checked or upgraded: nothing can be done without it
-                self.wakeupAfter(START_PATIENCE, message)
+        """Where the process goes on, what does not stop is ended, for another to begin."""
+        if message.number != self.number or not self.waiting:
+            return
+        log.error("%s did not do so in time: %s", self.state.lower(), ", ".join(sorted(self.waiting)))
+        if self.state != "STOPPING" and self.surroundings.identity is None:
+            # A large database is being checked or upgraded: nothing can be done without it.
+            self.wakeupAfter(START_PATIENCE, message)
+            return
+        if self.state == "STOPPING" and self.progress.stop_to is None:
+            for name in sorted(self.waiting):
+                self._ended(name)
+        self._phase_over()
+
+    def _ended(self, name: str) -> None:
+        """End a subsystem, unless it is one that stays; nobody comes back for it."""
+        if not any(one.stays for one in self.subsystems if one.name == name):
+            self.stop_child(self.surroundings.at(name))
+            self._not_started(name)
+            self.book.ended(name)
 
     def _phase_over(self) -> None:
         self.waiting = set()
@@ -248,7 +262,9 @@ class Agent(Actor):
         self._enter("RUNNING")
         checked = self.progress.ran
         self._advance(running=True, ran=True)
-        if not checked:
+        if checked:
+            self.ask_how_they_are()  # who came new has said nothing yet
+        else:
             self.receiveMsg_CheckHealth(CheckHealth(), self.myAddress)
 
     def _no_longer(self, name: str) -> None:
@@ -278,6 +294,12 @@ class Agent(Actor):
         """It is to say so again."""
         if name in self.progress.started:
             self._advance(started=self.progress.started - {name})
+
+    def note_crashed(self) -> None:
+        for name in self.progress.started:
+            if self._life(name) != self.lives[name]:
+                self._not_started(name)
+                self.book.failed(name, "has not started")
 
     def _life(self, name: str) -> int:
         """How often it has been restarted."""
@@ -329,10 +351,20 @@ class Agent(Actor):
             self._stopped()
             return
         self.phase = max(earlier)
-        mine = [one for one in self.subsystems if one.phase is self.phase and self._runs(one)]
+        mine = [one for one in self.subsystems if one.phase is self.phase]
+        asked = {one.name for one in mine if self.runs(one)}
         for subsystem in mine:
-            self.send(self.surroundings.at(subsystem.name), StopSubsystem())
-        self._wait({one.name for one in mine}, STOP_PATIENCE)
+            if subsystem.name in asked:
+                self.send(self.surroundings.at(subsystem.name), StopSubsystem())
+            else:
+                self._ended(subsystem.name)  # one that gave up would come back by itself
+        self._wait(asked, self._patience())
+
+    def _patience(self) -> float:
+        """The process has 20 s to end: others may not take the time of those that have readings to keep."""
+        if self.progress.stop_to is None:
+            return RESTART_PATIENCE
+        return DELIVERY_PATIENCE if self.phase is Phase.INFRASTRUCTURE else STOP_PATIENCE
 
     def _stopped(self) -> None:
         """What stays goes on; the store is told what was to be done while nobody else uses it."""
@@ -350,17 +382,12 @@ class Agent(Actor):
 
     def receiveMsg_SubsystemStopped(self, message: SubsystemStopped, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
-        subsystem = next(one for one in self.subsystems if one.name == name)
         if self.state != "STOPPING" and name not in self.ending:
             log.error("%s says that it has stopped, and was not asked to", name)
             return
-        if not subsystem.stays:
-            self.stop_child(sender)
-            self._not_started(name)
-        if name in self.ending:
-            self.ending.discard(name)
-            if self.state != "STOPPING":
-                self._bring_in_line(subsystem)
+        self._ended(name)
+        if self.ending.pop(name, None) is not None and self.state != "STOPPING":
+            self._bring_in_line(next(one for one in self.subsystems if one.name == name))
         self._no_longer(name)
 
     def _enter(self, state: str) -> None:
@@ -373,45 +400,8 @@ class Agent(Actor):
     def _resume(self, state: str) -> None:
         self.state = self.health = state
         for subsystem in self.subsystems:
-            if subsystem.told_state and self._runs(subsystem):
+            if subsystem.told_state and self.runs(subsystem):
                 self.send(self.surroundings.at(subsystem.name), LifecycleChanged(state))
-
-    # Health
-
-    def receiveMsg_CheckHealth(self, message: CheckHealth, sender: ActorAddress) -> None:
-        """Ask; the answers are noted as they come. One that is missing at the next check is a failure."""
-        self.book.tally()
-        for subsystem in self.subsystems:
-            if self._runs(subsystem):
-                self.book.asked(subsystem.name)
-                self.send(self.surroundings.at(subsystem.name), CheckSubsystem())
-        self._look()
-        if self.examination.suspects:
-            self.wakeupAfter(STUCK, LookAgain())
-        self.wakeupAfter(self.surroundings.settings.health.check_interval_ms / 1000, CheckHealth())
-
-    def receiveMsg_LookAgain(self, message: LookAgain, sender: ActorAddress) -> None:
-        self._look()
-
-    def _look(self) -> None:
-        for name in self.progress.started:
-            if self._life(name) != self.lives[name]:
-                self._not_started(name)
-                self.book.failed(name, "has not started")
-        system = self._myRef.system
-        self.looked_at = system.loop.time()
-        ailments = self.examination.look(self._myRef, self.looked_at)
-        self.book.examined(ailments, system.lag, self.clock.trouble)
-
-    def receiveMsg_SubsystemChecked(self, message: SubsystemChecked, sender: ActorAddress) -> None:
-        self.book.answered(self.names[sender.addressDetails], message)
-
-    def receiveMsg_ReportState(self, message: ReportState, sender: ActorAddress) -> None:
-        if self._myRef.system.loop.time() - self.looked_at >= LOOK_EVERY:
-            self._look()
-        checks = self.book.report(self.state)
-        failed = any((check.critical or check.blocks_readiness) and not check.healthy for check in checks)
-        self.send(sender, StateReported(self.state, self.state == "RUNNING" and not failed, checks))
 
     # Answering
 

@@ -89,6 +89,7 @@ class Gateway(SubsystemActor):
                 api.allowed_hosts,
                 self.hub,
                 self.lifecycle,
+                api.require_session,
             )
         )
         self.server = HttpServer(app, api.max_connections, api.max_connections_per_peer)
