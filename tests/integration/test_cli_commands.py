@@ -68,7 +68,11 @@ async def test_settings_are_read_by_dotted_keys(capsys):
 
 
 async def test_settings_are_set_together(capsys):
-    async with scripted({"PATCH /v1/settings": {"settings": {"logging": {"level": "debug"}}}}) as api:
+    replies = {
+        "GET /v1/settings": {"settings": {"logging": {}, "intervals": {}, "a": {}, "agent": {}}},
+        "PATCH /v1/settings": {"settings": {"logging": {"level": "debug"}, "a": {"c": 1}}},
+    }
+    async with scripted(replies) as api:
         pairs = ("logging.level", "debug", "intervals.agent.metricsIntervalMs", "60000", "a.b", "null")
         assert await api.callboard("settings", "set", *pairs) == 0
         assert api.last.body == {
@@ -81,7 +85,12 @@ async def test_settings_are_set_together(capsys):
         assert "a.b is now -1.5" in capsys.readouterr().out
         assert await api.callboard("settings", "set", "a") == 2
         assert await api.callboard("settings", "set", "a", "1", "a.b", "2") == 2
-        assert len(api.asked) == 2
+        count = len(api.asked)
+        assert await api.callboard("settings", "set", "loging.level", "debug") == 5
+        assert await api.callboard("settings", "set", "agent.name", "x") == 5
+        assert [one.method for one in api.asked[count:]] == ["GET", "GET"]
+        assert await api.callboard("settings", "set", "a.c", "null") == 0
+        assert "a.c is now 1" in capsys.readouterr().out
 
 
 # who may sign in
@@ -453,6 +462,8 @@ async def test_logs_are_filtered_by_the_agent(capsys):
 
 async def test_a_followed_log_is_one_json_object_a_line_and_survives_the_agents_restart(tmp_path):
     begun = 0
+    seen = []
+    replies = {"GET /v1/logs": {"logs": [{"id": "log-50"}]}}
 
     async def stream(request: web.Request) -> web.StreamResponse:
         nonlocal begun
@@ -460,26 +471,32 @@ async def test_a_followed_log_is_one_json_object_a_line_and_survives_the_agents_
         reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await reply.prepare(request)
         await reply.write(b": here\n\n")
+        seen.append((request.headers.get("Last-Event-ID"), request.query["limit"]))
         entry = {"timestamp": begun, "level": "info", "message": f"entry {begun}"}
+        await reply.write(f"id: log-{100 - begun}\n".encode())
         await reply.write(b"data: " + json.dumps(entry).encode() + b"\n\n")
-        if begun == 1:
+        if begun < 3:
+            if begun == 2:
+                replies["GET /v1/logs"]["logs"][0]["id"] = "log-500"
             request.transport.abort()
         else:
             await asyncio.sleep(60)
         return reply
 
-    async with scripted({"GET /v1/logs/stream": stream}) as api:
+    async with scripted(replies | {"GET /v1/logs/stream": stream}) as api:
         process = await asyncio.create_subprocess_exec(
             *callboard("logs", "-f", "--json", "--url", api.url),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         async with asyncio.timeout(20):
-            lines = [await process.stdout.readline() for _ in range(2)]
+            lines = [await process.stdout.readline() for _ in range(3)]
         process.send_signal(2)
         assert await process.wait() == 130
         said = (await process.stderr.read()).decode()
-    assert [json.loads(line)["message"] for line in lines] == ["entry 1", "entry 2"]
+    assert [json.loads(line)["message"] for line in lines] == ["entry 1", "entry 2", "entry 3"]
+    # The second start counts from the beginning again; the third goes on.
+    assert seen == [(None, "10"), (None, "1000"), ("log-98", "10")]
     assert "is gone" in said
     assert "the agent is back" in said
     assert "Traceback" not in said
