@@ -4,7 +4,7 @@ from importlib import import_module
 
 from actors.subsystems.descriptor import Subsystem
 
-_NAMES = ("state", "readings", "publish", "outputs", "endpoints")
+_NAMES = ("state", "readings", "publish", "outputs", "endpoints", "power", "update")
 
 
 def subsystems() -> tuple[Subsystem, ...]:
