@@ -42,13 +42,14 @@ class Context(msgspec.Struct, frozen=True):
     allowed_hosts: tuple[str, ...] = ()
     readings: ReadingsHub = msgspec.field(default_factory=ReadingsHub)
     lifecycle: Lifecycle = msgspec.field(default_factory=Lifecycle)
+    require_session: bool = False
     shared: SharedReplies = msgspec.field(default_factory=SharedReplies)
 
     async def request(
         self,
         target: Target,
         message: Any,
-        reply: type[R],
+        reply: type[R] | tuple[type[R], ...],
         *,
         silence: str | None = None,
         unsupported: str | None = None,

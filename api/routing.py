@@ -15,15 +15,13 @@ from api.context import Context
 from api.decoding import as_utf8, decode_body, decode_number, decode_query, refuse_unstorable
 from api.errors import ApiError, Error
 from api.middleware import json_response
+from storage.users import Role
 
 T = TypeVar("T")
 
 Access = Literal["anyone", "peers", "login", "key", "admin"]
 """`anyone`: exempt from every check; `peers`: needs no key; `login`: needs the key where the mode demands it,
 and never a session; `key`: needs whatever the mode demands; `admin`: an administrator's session, too."""
-
-Role = Literal["viewer", "operator", "admin"]
-"""Each may do what those before it may."""
 
 LARGE_BODY = 256 * 1024
 """A larger body is decoded in a thread, so that it does not hold the loop up."""
@@ -91,6 +89,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     always: bool
     role: Role
     shared: float | None
+    internals: bool
 
 
 def route(
@@ -114,6 +113,7 @@ def route(
     always: bool = False,
     role: Role | None = None,
     shared: float | None = None,
+    internals: bool = False,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
@@ -126,7 +126,9 @@ def route(
     server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document. One that
     answers `always` does so before the agent is RUNNING too. `role` is the least that a session must have,
     where sessions are asked for: else viewer for GET, operator for the others. A reply that is `shared` may
-    be as many seconds old, unless something was changed over the API meanwhile.
+    be as many seconds old, unless something was changed over the API meanwhile. `internals` says that it
+    shows more than a probe needs: where sessions are asked for, it needs one, or the key, whatever its
+    `access`.
     """
 
     def declare(handler: Handler) -> Route:
@@ -149,8 +151,9 @@ def route(
             events=events,
             hidden=hidden,
             always=always or access == "anyone",
-            role=role or ("viewer" if method == "GET" else "operator"),
             shared=shared,
+            role="admin" if access == "admin" else role or ("viewer" if method == "GET" else "operator"),
+            internals=internals,
         )
 
     return declare

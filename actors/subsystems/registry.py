@@ -4,7 +4,7 @@ from importlib import import_module
 
 from actors.subsystems.descriptor import Subsystem
 
-_NAMES = ("state", "readings", "settings", "publish", "outputs", "endpoints")
+_NAMES = ("state", "readings", "settings", "accounts", "publish", "outputs", "endpoints")
 
 
 def subsystems() -> tuple[Subsystem, ...]:
