@@ -1,7 +1,6 @@
 """All connections of clients: how many there may be, and which of them give way."""
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
@@ -10,6 +9,7 @@ from aiohttp import web
 
 from api.connection import NOTHING, Connection
 from api.episodes import Episode
+from conf.peers import peer_of
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at what each of them leaves undone."""
@@ -198,19 +198,3 @@ class Connections:
                 return
             total -= connection.unread
             self._close(connection, "an answer that is not taken, for there are too many")
-
-
-def peer_of(address: str) -> str | None:
-    """What counts as one client: an IPv4 address, or the 64 bits that an IPv6 network has in common. None for
-    this machine, on which one proxy may speak for all."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return None  # not of a network
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    if found.is_loopback:
-        return None
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)

@@ -101,6 +101,7 @@ class Gateway(SubsystemActor):
                 api.allowed_hosts,
                 self.hub,
                 self.lifecycle,
+                api.require_session,
                 logs=self.log_hub,
             )
         )

@@ -1,4 +1,5 @@
-"""The middlewares, outermost first: access log, errors, network and browser, key, the agent's state."""
+"""The middlewares, outermost first: access log, errors, network and browser, key, session (`sessions.py`),
+the agent's state."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -109,9 +110,17 @@ def guard(exempt: Collection[tuple[str, str]], check: Callable[[web.Request], No
     return guarded
 
 
+def given_key(request: web.Request) -> str | None:
+    return request.headers.get("X-Api-Key") or request.query.get("apiKey")
+
+
+def allowed_hosts(context: Context) -> list[authority.Authority]:
+    return [host for text in context.allowed_hosts if (host := authority.parse(text)) is not None]
+
+
 def network_check(context: Context) -> Callable[[web.Request], None]:
     """The peer's address, and, where no key is asked for, whether a browser was led here."""
-    allowed = [host for text in context.allowed_hosts if (host := authority.parse(text)) is not None]
+    allowed = allowed_hosts(context)
 
     def check(request: web.Request) -> None:
         access.check_peer(context.security_mode, request.remote)
@@ -124,7 +133,7 @@ def network_check(context: Context) -> Callable[[web.Request], None]:
 def key_check(context: Context) -> Callable[[web.Request], None]:
     def check(request: web.Request) -> None:
         if access.key_needed(context):
-            access.check_key(context.key, request.headers.get("X-Api-Key") or request.query.get("apiKey"))
+            access.check_key(context.key, given_key(request))
 
     return check
 

@@ -16,15 +16,13 @@ from api.decoding import as_utf8, decode_body, decode_number, decode_query, refu
 from api.entrusted import Entrusted
 from api.errors import ApiError, Error
 from api.middleware import json_response
+from storage.users import Role
 
 T = TypeVar("T")
 
 Access = Literal["anyone", "peers", "login", "key", "admin"]
 """`anyone`: exempt from every check; `peers`: needs no key; `login`: needs the key where the mode demands it,
 and never a session; `key`: needs whatever the mode demands; `admin`: an administrator's session, too."""
-
-Role = Literal["viewer", "operator", "admin"]
-"""Each may do what those before it may."""
 
 LARGE_BODY = 256 * 1024
 """A larger body is decoded in a thread, so that it does not hold the loop up."""
@@ -91,6 +89,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     hidden: bool
     always: bool
     role: Role
+    shared: float | None
+    internals: bool
 
 
 def route(
@@ -113,6 +113,8 @@ def route(
     hidden: bool = False,
     always: bool = False,
     role: Role | None = None,
+    shared: float | None = None,
+    internals: bool = False,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
@@ -124,7 +126,10 @@ def route(
     `files` in which further media types the reply can be had; `events` that the reply is a stream of
     server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document. One that
     answers `always` does so before the agent is RUNNING too. `role` is the least that a session must have,
-    where sessions are asked for: else viewer for GET, operator for the others.
+    where sessions are asked for: else viewer for GET, operator for the others. A reply that is `shared` may
+    be as many seconds old, unless something was changed over the API meanwhile. `internals` says that it
+    shows more than a probe needs: where sessions are asked for, it needs one, or the key, whatever its
+    `access`.
     """
 
     def declare(handler: Handler) -> Route:
@@ -147,7 +152,9 @@ def route(
             events=events,
             hidden=hidden,
             always=always or access == "anyone",
-            role=role or ("viewer" if method == "GET" else "operator"),
+            shared=shared,
+            role="admin" if access == "admin" else role or ("viewer" if method == "GET" else "operator"),
+            internals=internals,
         )
 
     return declare
@@ -174,10 +181,25 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
                 decoded["body"] = await _read_body(request, declared.body, entrusted)
             if declared.accepts:
                 decoded["body"] = await _read_upload(request, tuple(declared.accepts))
-            call = Call(context, declared, request.match_info, request)
-            return _respond(await declared.handler(call, **decoded), declared.status)
+            return await _answer(request, Call(context, declared, request.match_info, request), decoded)
 
     return handle
+
+
+async def _answer(request: web.Request, call: Call, decoded: dict[str, Any]) -> web.StreamResponse:
+    declared, shared = call.route, call.context.shared
+
+    async def answer() -> web.StreamResponse:
+        return _respond(await declared.handler(call, **decoded), declared.status)
+
+    if declared.shared is not None:
+        key = (declared.path, *request.match_info.values(), decoded.get("query"))
+        return await shared.reply(key, declared.shared, answer)
+    try:
+        return await answer()
+    finally:
+        if declared.method != "GET":
+            shared.changed()
 
 
 async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrusted) -> Any:

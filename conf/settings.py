@@ -38,6 +38,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 GoodHost = Annotated[
     str, Meta(pattern=r"^([0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
 ]
+Password = Annotated[str, Meta(min_length=6, max_length=1024), allowed("a text of 6 to 1024 characters")]
 Hosts = Annotated[
     tuple[GoodHost, ...],
     allowed("a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"),
@@ -79,14 +80,18 @@ class ApiSettings(Confidential, frozen=True):
     """The HTTP API. `security_mode` is kept verbatim: an unknown one is the gateway's to refuse
     (spec 01 section 1.1)."""
 
-    HIDDEN: ClassVar = ("key",)
+    HIDDEN: ClassVar = ("key", "initial_admin_password")
 
     host: Host | None
     port: Annotated[int, Meta(ge=0, le=65535)]
     security_mode: Text
     enable_auth: bool
     key: Text | None
+    require_session: bool
+    initial_admin_password: Password | None
     allowed_hosts: Hosts
+    tls_cert: File | None
+    tls_key: File | None
     request_timeout_ms: Milliseconds
     max_connections: Annotated[int, Meta(ge=8, le=100_000)]
     max_connections_per_peer: Annotated[int, Meta(ge=1, le=100_000)]
@@ -202,6 +207,10 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "API_SECURITY_MODE": "api.security_mode",
     "ENABLE_AUTH": "api.enable_auth",
     "API_KEY": "api.key",
+    "API_REQUIRE_SESSION": "api.require_session",
+    "INITIAL_ADMIN_PASSWORD": "api.initial_admin_password",
+    "API_TLS_CERT": "api.tls_cert",
+    "API_TLS_KEY": "api.tls_key",
     "API_ALLOWED_HOSTS": "api.allowed_hosts",
     "DATA_DIR": "storage.data_dir",
     "DATABASE_PATH": "storage.database",
@@ -378,6 +387,10 @@ def _check_together(settings: Settings) -> None:
             f"endpoints.reconnect_min_ms: {endpoints.reconnect_min_ms} is not allowed, "
             f"expected at most endpoints.reconnect_max_ms ({endpoints.reconnect_max_ms})"
         )
+    pair = {"api.tls_cert": settings.api.tls_cert, "api.tls_key": settings.api.tls_key}
+    missing = [name for name, file in pair.items() if file is None]
+    if len(missing) == 1:
+        raise ConfigError(f"{missing[0]}: is not set, expected a file: TLS takes a certificate and its key")
 
 
 def _shown(key: str, value: Any) -> str:

@@ -4,7 +4,7 @@ from importlib import import_module
 
 from actors.subsystems.descriptor import Subsystem
 
-_NAMES = ("state", "readings", "logs", "publish", "outputs", "endpoints")
+_NAMES = ("state", "readings", "logs", "settings", "accounts", "publish", "outputs", "endpoints")
 
 
 def subsystems() -> tuple[Subsystem, ...]:

@@ -21,6 +21,7 @@ from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
 from api import gateway
 from api.cli.log_lines import LogLines
+from api.cli.service_manager import ServiceManager
 from api.version import version
 from conf.clean_records import take_uncaught
 from conf.settings import ConfigError, Settings, load
@@ -68,6 +69,8 @@ async def _main(settings: Settings, demo: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         base.loop.add_signal_handler(number, stop.set)
+    manager = ServiceManager.found_in(os.environ)
+    following = asyncio.ensure_future(manager.follow(base, agent))
     ended = asyncio.ensure_future(base.ended(agent))
     waits: list[asyncio.Future[Any]] = [ended, asyncio.ensure_future(stop.wait())]
     shown: demo_mode.Demo | None = None
@@ -79,6 +82,8 @@ async def _main(settings: Settings, demo: bool) -> int:
             waits.append(asyncio.ensure_future(shown.run()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         _force_end()
+        following.cancel()
+        manager.stopping()
         if ended.done():
             return 1
         if shown is not None:
@@ -86,9 +91,10 @@ async def _main(settings: Settings, demo: bool) -> int:
             await shown.leave()
         return max(await _stop(base, agent, ended), _outcome(waits[-1]))
     finally:
-        for waiting in waits:
+        for waiting in (*waits, following):
             waiting.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.gather(*waits, following, return_exceptions=True)
+        manager.close()
         if shown is not None:
             await shown.stop()
         watchdog.stop()

@@ -13,6 +13,7 @@ from actors.agent import Agent, RunAgent, Stop, Stopped
 from actors.readings.messages import Unobserve
 from actors.state.messages import Transact
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor
+from actors.subsystems.health import failing
 from actors.subsystems.messages import (
     AgentDescribed,
     Check,
@@ -125,6 +126,7 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
         ("database", True, True),
         ("readings", True, True),
         ("logs", True, False),
+        ("accounts", True, False),
         ("publisher", True, True),
         ("outputs", True, False),
         ("endpoints", True, True),
@@ -146,6 +148,7 @@ async def test_the_tree_has_every_part(base, tmp_path):
         "store",
         "readings",
         "logs",
+        "accounts",
         "publisher",
         "outputs",
         "endpoints",
@@ -225,8 +228,19 @@ async def test_a_database_that_does_not_answer_is_a_critical_failure(base, tmp_p
     database = check(found, "database")
     assert (database.healthy, database.critical, database.last_error) == (False, True, "the disk is gone")
     assert not found.ready
+    assert failing(found.checks) == ["database"]
     monkeypatch.undo()
-    await until_answered(lambda: state(base, agent), lambda found: found.ready)
+    found = await until_answered(lambda: state(base, agent), lambda found: found.ready)
+    assert failing(found.checks) == []
+
+
+async def test_one_check_that_fails_leaves_the_agent_healthy_and_not_ready(base, tmp_path):
+    agent = run(base, settings(tmp_path))
+    await opened(base, agent)
+    base.tell(ActorAddress("/agent/gateway"), Jammed("gone"))
+    found = await until_answered(lambda: state(base, agent), lambda found: not found.ready)
+    assert check(found, "agent-api").consecutive_failures == 1
+    assert failing(found.checks) == []
 
 
 async def test_a_crash_of_the_store_leaves_the_rest_running(base, tmp_path, caplog):

@@ -154,6 +154,7 @@ async def test_a_subsystem_that_does_not_start_or_stop_in_time_delays_the_others
 ):
     monkeypatch.setattr(agent_module, "START_PATIENCE", 0.1)
     monkeypatch.setattr(agent_module, "STOP_PATIENCE", 0.1)
+    monkeypatch.setattr(agent_module, "DELIVERY_PATIENCE", 0.1)
     agent = run(base, tmp_path, msgspec.structs.replace(COUNTER, actor=Sleepy))
     await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Opened())

@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).parents[1]))  # where `servers` is
 
 from agent import Agent, default_command
+from asking import measure_asking
 from figures import Figure, show, write_json
 from loads import measure_floor, measure_load
 from many import measure_many
@@ -55,6 +56,7 @@ def benchmarks(
         "outage": partial(measure_outage, "outage", LOADS["w2"], agent),
         "outage-w3": partial(measure_outage, "outage-w3", LOADS["w3"], agent),
         "waiting": partial(measure_waiting, waiting_s),
+        "asking": partial(measure_asking, "asking", LOADS["w2"], agent, seconds),
         "actors": measure_actors,
         "formats": measure_formats,
         "sharing": measure_sharing,
@@ -93,8 +95,8 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,actors,formats,sharing,polls,"
-        "reconnects,idle,start,floor",
+        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,actors,formats,sharing,"
+        "polls,reconnects,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

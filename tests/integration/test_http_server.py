@@ -19,9 +19,10 @@ from servers.field import field
 from actors.endpoints.messages import AddEndpoint
 from api import connection, connections, listener, streams
 from api.app import build_app
-from api.connections import Limits, peer_of
+from api.connections import Limits
 from api.context import Context
 from api.http_server import HttpServer, first_reserved
+from conf.peers import peer_of
 
 SECONDS = 10
 SOON = 0.3
