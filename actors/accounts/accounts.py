@@ -147,7 +147,7 @@ class Accounts(HashingKeeper):
             else:
                 self.ask_store("found", first_user.install, ADMIN, result, then=stored)
 
-        self.hash(self.myAddress, self.hasher.make(password), hashed)
+        self.hash(self.myAddress, hashed, self.hasher.make, password)
 
     def _not_founded(self, why: str) -> None:
         self.founding = False
@@ -204,7 +204,7 @@ class Accounts(HashingKeeper):
             else:
                 then(result)
 
-        self.hash(requester, self.hasher.check(kept, password), checked)
+        self.hash(requester, checked, self.hasher.check, kept, password)
 
     def _refused(self, peer: str) -> None:
         """Without the name: people type passwords where names belong."""

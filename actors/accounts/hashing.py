@@ -10,6 +10,8 @@ from actors.accounts.passwords import Hasher
 from actors.state.keeper import Keeper
 from actors.system.failure import Failed, Refusal
 
+Hashing = Callable[..., Coroutine[Any, Any, Any]]
+
 
 class Proceed(msgspec.Struct, frozen=True):
     """To itself, in the name of who asked: the password is hashed, and what it was hashed for is done."""
@@ -34,12 +36,12 @@ class HashingKeeper(Keeper):
         self.number = 0
 
     def hash(
-        self, requester: ActorAddress, hashing: Coroutine[Any, Any, Any], then: Callable[[Any], None]
+        self, requester: ActorAddress, then: Callable[[Any], None], call: Hashing, *args: str | None
     ) -> None:
-        """`then` gets what comes of it, `Failed` too."""
+        """`then` gets what comes of `call(*args)`, `Failed` too."""
         self.number += 1
         self.hashing[self.number] = requester, then
-        self.run(_hashed(self.number, hashing), then=lambda hashed: hashed)
+        self.run(_hashed(self.number, call, *args), then=lambda hashed: hashed)
 
     def receiveMsg_Hashed(self, message: Hashed, sender: ActorAddress) -> None:
         _, then = self.hashing.pop(message.number)
@@ -58,7 +60,7 @@ class HashingKeeper(Keeper):
             else:
                 self.receiveMessage(Proceed(lambda asking: call(asking, result)), requester)
 
-        self.hash(requester, self.hasher.make(password), hashed)
+        self.hash(requester, hashed, self.hasher.make, password)
 
     def receiveMsg_Proceed(self, message: Proceed, sender: ActorAddress) -> None:
         message.call(sender)
@@ -70,8 +72,8 @@ class HashingKeeper(Keeper):
                 self.send(requester, Failed("unavailable", "Interrupted: nothing was changed"))
 
 
-async def _hashed(number: int, hashing: Coroutine[Any, Any, Any]) -> Hashed:
+async def _hashed(number: int, call: Hashing, *args: str | None) -> Hashed:
     try:
-        return Hashed(number, await hashing)
+        return Hashed(number, await call(*args))
     except Refusal as refusal:
         return Hashed(number, refusal.failed())

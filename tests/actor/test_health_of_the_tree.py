@@ -28,6 +28,7 @@ SECONDS = 15.0
 ACTORS = [
     "store",
     "readings",
+    "accounts",
     "publisher",
     "publisher/broker",
     "publisher/broker/subscription-2",
