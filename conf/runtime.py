@@ -33,7 +33,7 @@ class Logging(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     level: (
         Annotated[
             Literal["debug", "info", "warn", "error"],
-            Meta(description="The least that is logged. Libraries say no more than before."),
+            Meta(description="The least that is logged. Of libraries, what is for debugging never is."),
         ]
         | None
     ) = None

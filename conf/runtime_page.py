@@ -50,10 +50,7 @@ agent exists.
 """
 
 NOTES: Final = {
-    "logging": (
-        "Where ``logging.level`` is not set, ``agent.log_level`` (``LOG_LEVEL``) counts. Libraries "
-        "keep levels of their own."
-    ),
+    "logging": "Where ``logging.level`` is not set, ``agent.log_level`` (``LOG_LEVEL``) counts.",
     "features": (
         "While ``features.enableDevicePublish`` is off, readings are polled, shown and watched for "
         "drift as ever, but those polled meanwhile are not queued and never published. Destinations "
