@@ -8,6 +8,7 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.connections import os_errors
+from actors.logs.messages import FollowLogs, LogsAdded, UnfollowLogs
 from actors.readings.batch import Batch
 from actors.readings.messages import Observe, Unobserve
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor, Surroundings
@@ -25,6 +26,7 @@ from api.access import bind_host
 from api.app import build_app
 from api.context import Context, Lifecycle, Target
 from api.http_server import HttpServer
+from api.log_hub import LogHub
 from api.readings_hub import ReadingsHub
 from conf.settings import Settings
 from storage.timestamps import iso
@@ -38,12 +40,17 @@ class FollowersChanged(msgspec.Struct, frozen=True):
     """To itself: the first client follows the readings, or the last has left."""
 
 
+class LogFollowersChanged(msgspec.Struct, frozen=True):
+    """To itself: as `FollowersChanged`, of the log."""
+
+
 class RunGateway(msgspec.Struct, frozen=True):
-    """Start; `agent` is the root, and `router` where readings come from."""
+    """Start; `agent` is the root, `router` where readings come from, `logs` where the log does."""
 
     settings: Settings
     agent: ActorAddress
     router: ActorAddress
+    logs: ActorAddress
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -79,6 +86,7 @@ class Gateway(SubsystemActor):
     def __init__(self) -> None:
         self.server: HttpServer | None = None
         self.hub = ReadingsHub()
+        self.log_hub = LogHub()
         self.lifecycle = Lifecycle("BOOT")
         self.files: tls.Files | None = None
         self.look = tls.Look(None)
@@ -107,7 +115,11 @@ class Gateway(SubsystemActor):
         def followers_changed() -> None:
             system.deliver(self.myAddress, FollowersChanged(), self.myAddress)
 
+        def log_followers_changed() -> None:
+            system.deliver(self.myAddress, LogFollowersChanged(), self.myAddress)
+
         self.hub = ReadingsHub(followers_changed)
+        self.log_hub = LogHub(log_followers_changed)
         app = build_app(
             Context(
                 ask,
@@ -119,6 +131,7 @@ class Gateway(SubsystemActor):
                 self.hub,
                 self.lifecycle,
                 api.require_session,
+                logs=self.log_hub,
             )
         )
         self.server = HttpServer(app, api.max_connections, api.max_connections_per_peer)
@@ -197,6 +210,16 @@ class Gateway(SubsystemActor):
         news = Observe(self.myAddress) if self.hub.clients else Unobserve(self.myAddress)
         self.send(self.start.router, news)
 
+    # The log as it comes
+
+    def receiveMsg_LogsAdded(self, message: LogsAdded, sender: ActorAddress) -> None:
+        self.log_hub.publish(message)
+        if not self.log_hub.clients:  # who followed an earlier life has left
+            self.send(sender, UnfollowLogs())
+
+    def receiveMsg_LogFollowersChanged(self, message: LogFollowersChanged, sender: ActorAddress) -> None:
+        self.send(self.start.logs, FollowLogs() if self.log_hub.clients else UnfollowLogs())
+
 
 def _address(agent: ActorAddress, target: Target) -> ActorAddress:
     """A target's actor: `agent` is the root, another name or path is below it."""
@@ -229,7 +252,7 @@ def _as_is(message: Any) -> Any:
 
 
 def _start(where: Surroundings) -> RunGateway:
-    return RunGateway(where.settings, where.agent, where.at("readings"))
+    return RunGateway(where.settings, where.agent, where.at("readings"), where.at("logs"))
 
 
 SUBSYSTEM = Subsystem(
