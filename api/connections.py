@@ -30,6 +30,9 @@ GOODBYE: Final = 2.0
 MAX_BODIES: Final = 64 * 1024 * 1024
 """Bytes of bodies under way, of all clients."""
 
+TAKEN: Final = "callboard.taken"
+"""Where a request has what is to be called with the number of bytes of its body that were put elsewhere."""
+
 MAX_UNREAD: Final = 32 * 1024 * 1024
 """Bytes of answers that wait for clients to take them."""
 
@@ -138,6 +141,12 @@ class Connections:
         self.forget(slowest)
         slowest.abort()
         return slowest is not connection
+
+    def taken(self, connection: Connection, count: int) -> None:
+        """So many bytes of a body are in memory no more."""
+        count = min(count, connection.received)
+        connection.received -= count
+        self._bodies -= count
 
     def forget(self, connection: Connection) -> None:
         """Its request is answered."""

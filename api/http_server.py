@@ -3,12 +3,13 @@
 import resource
 import socket
 import ssl
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.connection import NEXT_REQUEST
-from api.connections import Connections, Limits
+from api.connections import TAKEN, Connections, Limits
 from api.listener import Listener
 
 CLOSE_TIMEOUT = 2.0  # seconds that requests under way may take when the server ends
@@ -58,6 +59,7 @@ class HttpServer:
         if connection is None:
             return web.Response(status=503)  # which nobody will see
         connection.begin(request)
+        request[TAKEN] = partial(self.connections.taken, connection)
         try:
             response = await handler(request)
         finally:
