@@ -92,7 +92,7 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(told)
 
-    do_GET = do_PUT = do_POST
+    do_GET = do_PUT = do_POST  # noqa: N815 - the library's names
 
     def log_message(self, *args: object) -> None:
         """Nobody reads it."""
@@ -155,14 +155,17 @@ def configurations(planted: Planted, echo: int, broker: int) -> dict[str, tuple[
         ),
         "azure": (
             "azure-iot",
-            {"hostName": "127.0.0.1", "deviceId": "d", **away, "auth": {"sharedAccessKey": base64("azure key")}},
+            {"hostName": "127.0.0.1", "deviceId": "d", **away,
+             "auth": {"sharedAccessKey": base64("azure key")}},
         ),
         "azure-string": (
             "azure-iot",
             {"connectionString": "HostName=127.0.0.1;DeviceId=d;SharedAccessKey=" + base64("azure string"),
              **away, "auth": {}},
         ),
-        "aws": ("aws-iot", {"endpoint": "127.0.0.1", **away, "auth": {"cert": planted.cert, "key": planted.key}}),
+        "aws": (
+            "aws-iot", {"endpoint": "127.0.0.1", **away, "auth": {"cert": planted.cert, "key": planted.key}}
+        ),
         "gcp-key": (
             "gcp-iot",
             {"endpoint": "127.0.0.1", **away, "clientId": "projects/p/locations/l/registries/r/devices/d",
