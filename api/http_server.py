@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import ssl
 from functools import partial
 
 from aiohttp import web
@@ -31,6 +32,10 @@ class HttpServer:
         )
         self.connections = Connections(Limits(max_connections, max_per_peer, first_reserved))
         self._listener = Listener(self._admit, self.connections.exhausted)
+
+    def use(self, context: ssl.SSLContext | None) -> None:
+        """Speak TLS with it over connections that come from now on."""
+        self.connections.tls = context
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError."""

@@ -14,6 +14,7 @@ import api.routes
 from api.connections import TAKEN
 from api.context import Context
 from api.decoding import as_utf8, decode_body, decode_number, decode_query, refuse_unstorable
+from api.entrusted import Entrusted
 from api.errors import ApiError, Error
 from api.middleware import json_response
 from storage.users import Role
@@ -180,33 +181,44 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
     """The aiohttp handler of a route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        decoded: dict[str, Any] = {}
-        if declared.query is not None:
-            decoded["query"] = decode_query(request.query, declared.query)
-        if declared.body is not None:
-            decoded["body"] = await _read_body(request, declared.body)
-        if declared.accepts:
-            decoded["body"] = await _read_upload(request, tuple(declared.accepts))
-        call = Call(context, declared, request.match_info, request)
-
-        async def answer() -> web.StreamResponse:
-            return _respond(await declared.handler(call, **decoded), declared.status)
-
-        if declared.shared is not None:
-            key = (declared.path, *request.match_info.values(), decoded.get("query"))
-            return await context.shared.reply(key, declared.shared, answer)
-        try:
-            return await answer()
-        finally:
-            if declared.method != "GET":
-                context.shared.changed()
+        with Entrusted() as entrusted:
+            decoded: dict[str, Any] = {}
+            if declared.query is not None:
+                decoded["query"] = decode_query(request.query, declared.query)
+            if declared.body is not None:
+                decoded["body"] = await _read_body(request, declared.body, entrusted)
+            if declared.accepts:
+                decoded["body"] = await _read_upload(request, tuple(declared.accepts))
+            return await _answer(request, Call(context, declared, request.match_info, request), decoded)
 
     return handle
 
 
-async def _read_body(request: web.Request, schema: type[Any]) -> Any:
+async def _answer(request: web.Request, call: Call, decoded: dict[str, Any]) -> web.StreamResponse:
+    declared, shared = call.route, call.context.shared
+
+    async def answer() -> web.StreamResponse:
+        return _respond(await declared.handler(call, **decoded), declared.status)
+
+    if declared.shared is not None:
+        key = (declared.path, *request.match_info.values(), decoded.get("query"))
+        return await shared.reply(key, declared.shared, answer)
+    try:
+        return await answer()
+    finally:
+        if declared.method != "GET":
+            shared.changed()
+
+
+async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrusted) -> Any:
     raw = await _read(request)
-    return await _decoded(partial(decode_body, raw, request.content_type, request.charset, schema), len(raw))
+    media_type, charset = request.content_type, request.charset
+
+    def decode() -> Any:
+        entrusted.look(raw)
+        return decode_body(raw, media_type, charset, schema)
+
+    return await _decoded(decode, len(raw))
 
 
 async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:

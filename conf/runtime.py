@@ -38,7 +38,7 @@ class Logging(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         | None
     ) = None
     max_logs: Annotated[
-        int, Meta(ge=10, le=100_000, description="Entries that are kept in memory, for `/v1/logs`.")
+        int, Meta(ge=10, le=100_000, description="Entries that are kept in memory, for GET /v1/logs.")
     ] = 1000
     max_log_bytes: Annotated[
         int, Meta(ge=16_384, le=67_108_864, description="Bytes that those entries may take.")

@@ -6,8 +6,9 @@ Later wins: `agent.toml` (shipped, every default), the user's TOML file, environ
 
 import logging
 import re
+import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -15,9 +16,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from conf import redaction
 from conf.annotations import allowed, optional, reader, reads
 from conf.faults import words
 from conf.fields import Host, listed, lower
+from conf.secret_forms import secrets_in
 from conf.texts import is_broken_text
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,18 @@ Uuid = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1), allowed("a non-empty text")]
 File = Annotated[Path, allowed("a path")]
+
+
+def _words(value: Any) -> Any:
+    """A list of words, also one that is a text as for a shell."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+Command = Annotated[
+    tuple[str, ...],
+    allowed('a list of texts such as ["systemctl", "poweroff"]'),
+    reads(_words),
+]
 Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
@@ -98,6 +113,7 @@ class ApiSettings(Confidential, frozen=True):
 class StorageSettings(msgspec.Struct, frozen=True):
     data_dir: File
     database: File | None
+    log_dir: File | None
     busy_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)]
 
 
@@ -173,6 +189,30 @@ class HealthSettings(msgspec.Struct, frozen=True):
     check_interval_ms: Milliseconds
 
 
+class PowerSettings(msgspec.Struct, frozen=True):
+    """How the machine is shut down; an empty command: not at all."""
+
+    shutdown_command: Command
+    shutdown_timeout_ms: Milliseconds
+
+
+class UpdateSettings(Confidential, frozen=True):
+    """How the agent exchanges itself; `launcher` is the one that has started it."""
+
+    HIDDEN: ClassVar = ("secret", "index_url")
+
+    secret: Text | None
+    index_url: Text | None
+    wheels: File | None
+    files: File | None
+    min_free_mb: Annotated[int, Meta(ge=0, le=1_000_000)]
+    min_interval_hours: Annotated[int, Meta(ge=0, le=8760)]
+    install_timeout_ms: Milliseconds
+    healthy_ms: Milliseconds
+    trial_ms: Annotated[int, Meta(ge=1000, le=86_400_000)]
+    launcher: File | None
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Everything configurable, one struct per table of `agent.toml`."""
 
@@ -186,6 +226,8 @@ class Settings(msgspec.Struct, frozen=True):
     endpoints: EndpointsSettings
     actors: ActorsSettings
     health: HealthSettings
+    power: PowerSettings
+    update: UpdateSettings
 
     @property
     def database_path(self) -> Path:
@@ -211,6 +253,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "API_ALLOWED_HOSTS": "api.allowed_hosts",
     "DATA_DIR": "storage.data_dir",
     "DATABASE_PATH": "storage.database",
+    "LOG_DIR": "storage.log_dir",
     "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
     "CALLBOARD_DURABILITY": "publish.durability",
     "CALLBOARD_COMPRESSION": "publish.compression",
@@ -233,6 +276,11 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "GCP_MQTT_CA_CERT": "gcp_iot.ca_cert",
     "GCP_MQTT_PUBLISH_TOPIC_TEMPLATE": "gcp_iot.topic_template",
     "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
+    "CALLBOARD_SHUTDOWN_COMMAND": "power.shutdown_command",
+    "UPDATE_COMMAND_SECRET": "update.secret",
+    "CALLBOARD_UPDATE_INDEX_URL": "update.index_url",
+    "CALLBOARD_UPDATE_WHEELS": "update.wheels",
+    "CALLBOARD_LAUNCHER": "update.launcher",
 }
 TABLES: Final[Mapping[str, Any]] = {table.name: table.type for table in msgspec.structs.fields(Settings)}
 SECRETS: Final = frozenset(
@@ -265,8 +313,17 @@ def load(
     values |= _from_environment(environ, shipped["api.port"])
     values |= _from_overrides(overrides or {})
     settings = _assemble(values)
+    redaction.keep("settings", _secrets(settings))
     _check_together(settings)
     return settings
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    for key in SECRETS:
+        table, _, name = key.partition(".")
+        value = getattr(getattr(settings, table), name)
+        if isinstance(value, str):
+            yield from secrets_in({"secret": value})
 
 
 def _read(config_file: Path) -> str:
@@ -378,6 +435,12 @@ def _check_together(settings: Settings) -> None:
     missing = [name for name, file in pair.items() if file is None]
     if len(missing) == 1:
         raise ConfigError(f"{missing[0]}: is not set, expected a file: TLS takes a certificate and its key")
+    update = settings.update
+    if update.healthy_ms >= update.trial_ms:
+        raise ConfigError(
+            f"update.healthy_ms: {update.healthy_ms} is not allowed, expected less than update.trial_ms"
+            f" ({update.trial_ms})"
+        )
 
 
 def _shown(key: str, value: Any) -> str:
