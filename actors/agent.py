@@ -1,11 +1,10 @@
-"""The root actor: goes through the subsystems in order, and watches the tree."""
+"""The root actor: goes through the subsystems in order, and back."""
 
 import logging
 import platform
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, ChildActorExited
@@ -16,34 +15,31 @@ from actors.subsystems.health import HealthBook
 from actors.subsystems.lifecycle import MOVES, STARTING
 from actors.subsystems.messages import (
     AgentDescribed,
-    CheckSubsystem,
     DescribeAgent,
+    EndAgent,
     LifecycleChanged,
-    ReportState,
     RestartAgent,
     RestartBegun,
     SettingsStated,
-    StateReported,
     StopSubsystem,
-    SubsystemChecked,
     SubsystemFailed,
     SubsystemStarted,
     SubsystemStopped,
 )
+from actors.subsystems.running import Progress, Running
+from actors.subsystems.watching import CheckHealth
 from actors.system import tree
-from actors.system.actor import Actor
-from actors.system.ailments import STUCK, Examination
-from actors.system.failure import Failed, described
+from actors.system.failure import Failed
 from actors.system.messages import DumpTree
 from actors.system.supervision import Restart
-from conf.runtime import RuntimeSettings
 from conf.settings import Settings
 
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 10.0  # seconds that a phase may take to start before the next one begins all the same
-LOOK_EVERY = 0.5  # seconds: anybody may ask for health, and a look costs 2 ms for a thousand actors
-STOP_PATIENCE = 8.0  # seconds that a phase may take to stop
+STOP_PATIENCE = 2.0  # seconds that a phase may take to stop
+DELIVERY_PATIENCE = 8.0  # seconds that those may take which bring readings to safety
+RESTART_PATIENCE = 30.0  # seconds that a phase may take to stop where no process waits for its end
 
 
 class RunAgent(msgspec.Struct, frozen=True):
@@ -62,19 +58,6 @@ class Stopped(msgspec.Struct, frozen=True):
     pass
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """To its next life: how far this one was. `ran` says that the agent was RUNNING once, and may not be now;
-    `restarting` that it is to be restarted once it has stopped."""
-
-    running: bool = False
-    ran: bool = False
-    started: frozenset[str] = frozenset()
-    opened: StoreOpened | None = None
-    runtime: RuntimeSettings = RuntimeSettings()
-    restarting: RestartAgent | None = None
-    stop_to: ActorAddress | None = None
-
-
 class BeginPhase(msgspec.Struct, frozen=True):
     """To itself."""
 
@@ -87,15 +70,7 @@ class PhaseOver(msgspec.Struct, frozen=True):
     number: int
 
 
-class CheckHealth(msgspec.Struct, frozen=True):
-    """To itself."""
-
-
-class LookAgain(msgspec.Struct, frozen=True):
-    """To itself: see whether those that had mail have handled any of it."""
-
-
-class Agent(Actor):
+class Agent(Running):
     """Starts phase after phase, each when the one before has started; stops them the other way round.
 
     A restart finds the tree running, starts what is missing and goes on. Before RUNNING there is nothing to
@@ -105,17 +80,9 @@ class Agent(Actor):
     RESTART = Restart("transient", period=600.0, keep_children=True)
 
     def __init__(self) -> None:
-        self.state = "BOOT"
-        self.progress = Progress()
-        self.phase = Phase.CORE
+        super().__init__()
         self.waiting: set[str] = set()
         self.number = 0
-        self.examination = Examination()
-        self.looked_at = -LOOK_EVERY
-        self.ending: set[str] = set()
-        """Subsystems that are not wanted any more, and have been told to stop."""
-        self.lives: dict[str, int] = {}
-        """Of each subsystem that has started: which of its lives said so."""
 
     # Starting
 
@@ -142,7 +109,8 @@ class Agent(Actor):
         self.progress = message
         for name in message.started:
             self.book.started(name)
-            self.lives[name] = self._life(name)
+            self.lives[name] = self.life(name)
+        self.resume_endings()
         self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.runtime)
         if message.opened is not None:
             self.receiveMsg_StoreOpened(message.opened, sender)
@@ -155,67 +123,29 @@ class Agent(Actor):
         elif message.restarting is not None:
             self._begin_to_stop()
 
-    def _advance(self, **changes: Any) -> None:
-        self.progress = msgspec.structs.replace(self.progress, **changes)
-        self.remember(self.progress)
-
     def receiveMsg_StoreOpened(self, message: StoreOpened, sender: ActorAddress) -> None:
         self.surroundings = msgspec.structs.replace(self.surroundings, identity=message.identity)
         self.book.stored(message.kinds)
-        self._advance(opened=message)
+        self.advance(opened=message)
 
     def receiveMsg_BeginPhase(self, message: BeginPhase, sender: ActorAddress) -> None:
-        if self.state == "STOPPING":
+        if self.state in ("STOPPING", "STOPPED", "ERROR"):
             return
         self.phase = message.phase
         if message.phase is Phase.FEATURES and self.state == "INIT":
             self._enter("READY")
         mine = [one for one in self.subsystems if one.phase is message.phase]
         for subsystem in mine:
-            self._bring_in_line(subsystem)
-        self._wait({one.name for one in mine if self._runs(one)} - self.progress.started, START_PATIENCE)
+            self.bring_in_line(subsystem)
+        self._wait({one.name for one in mine if self.runs(one)} - self.progress.started, START_PATIENCE)
 
     def receiveMsg_SettingsStated(self, message: SettingsStated, sender: ActorAddress) -> None:
         self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.settings)
-        self._advance(runtime=message.settings)
+        self.advance(runtime=message.settings)
         if self.state not in ("STOPPING", "STOPPED"):
             for subsystem in self.subsystems:
                 if subsystem.phase <= self.phase:
-                    self._bring_in_line(subsystem)
-
-    def _bring_in_line(self, subsystem: Subsystem) -> None:
-        """It runs if it is wanted, and as the settings say."""
-        address, runs = self.surroundings.at(subsystem.name), self._runs(subsystem)
-        if not subsystem.wanted(self.surroundings):
-            if runs:
-                self.ending.add(subsystem.name)
-                self.send(address, StopSubsystem())
-            self.book.unwanted(subsystem.name)
-            return
-        if subsystem.name in self.ending:
-            return  # it is looked at again when it has ended
-        try:
-            start = subsystem.start(self.surroundings)
-        except Exception as error:  # one subsystem that cannot be configured is no reason to lose the others
-            log.exception("%s cannot be started", subsystem.name)
-            self._not_started(subsystem.name)
-            self._failed(subsystem.name, described(error))
-            return
-        if not runs:
-            self._spawn(subsystem, start)
-        elif start != self.start_of(address):
-            self.restate(address, start)
-
-    def _spawn(self, subsystem: Subsystem, start: Any) -> None:
-        self._not_started(subsystem.name)
-        self.book.failed(subsystem.name, "has not started")
-        policy = msgspec.structs.replace(subsystem.actor.RESTART, escalate=subsystem.critical)
-        address = self.spawn(subsystem.actor, subsystem.name, start, policy)
-        if subsystem.told_state:
-            self.send(address, LifecycleChanged(self.state))
-
-    def _runs(self, subsystem: Subsystem) -> bool:
-        return self.running(self.surroundings.at(subsystem.name))
+                    self.bring_in_line(subsystem)
 
     def _wait(self, names: set[str], patience: float) -> None:
         self.number += 1
@@ -226,8 +156,18 @@ class Agent(Actor):
             self._phase_over()
 
     def receiveMsg_PhaseOver(self, message: PhaseOver, sender: ActorAddress) -> None:
-        if message.number == self.number and self.waiting:
-            log.error("%s did not do so in time: %s", self.state.lower(), ", ".join(sorted(self.waiting)))
+        """Where the process goes on, what does not stop is ended, for another to begin."""
+        if message.number != self.number or not self.waiting:
+            return
+        log.error("%s did not do so in time: %s", self.state.lower(), ", ".join(sorted(self.waiting)))
+        if self.state != "STOPPING" and self.surroundings.identity is None:
+            # A large database is being checked or upgraded: nothing can be done without it.
+            self.wakeupAfter(START_PATIENCE, message)
+            return
+        if self.state == "STOPPING" and self.progress.stop_to is None:
+            for name in sorted(self.waiting):
+                self.end(self.subsystem(name))
+        else:
             self._phase_over()
 
     def _phase_over(self) -> None:
@@ -244,11 +184,13 @@ class Agent(Actor):
             self._enter("READY")  # this life began after the phase that does so
         self._enter("RUNNING")
         checked = self.progress.ran
-        self._advance(running=True, ran=True)
-        if not checked:
+        self.advance(running=True, ran=True)
+        if checked:
+            self.ask_how_they_are()  # who came new has said nothing yet
+        else:
             self.receiveMsg_CheckHealth(CheckHealth(), self.myAddress)
 
-    def _no_longer(self, name: str) -> None:
+    def no_longer(self, name: str) -> None:
         """The phase waits for it no more."""
         if name in self.waiting:
             self.waiting.discard(name)
@@ -258,60 +200,60 @@ class Agent(Actor):
     def receiveMsg_SubsystemStarted(self, message: SubsystemStarted, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
         self.book.started(name)
-        self.lives[name] = self._life(name)
+        self.lives[name] = self.life(name)
         if name not in self.progress.started:
-            self._advance(started=self.progress.started | {name})
-        if self.state != "STOPPING":
-            self._no_longer(name)
-        elif name in self.waiting:
+            self.advance(started=self.progress.started | {name})
+        stopping = self.state == "STOPPING"
+        if self.ends_this_life_too(name) or (stopping and name in self.waiting):
             self.send(sender, StopSubsystem())  # the one that was asked has crashed over it
+        elif not stopping:
+            self.no_longer(name)
 
     def receiveMsg_SubsystemFailed(self, message: SubsystemFailed, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
-        self._not_started(name)
-        self._failed(name, message.message)
+        self.not_started(name)
+        self.failed(name, message.message)
 
-    def _not_started(self, name: str) -> None:
-        """It is to say so again."""
-        if name in self.progress.started:
-            self._advance(started=self.progress.started - {name})
-
-    def _life(self, name: str) -> int:
-        """How often it has been restarted."""
-        cell = (self._myRef.children or {}).get(self.surroundings.at(name).addressDetails)
-        return cell.crashes.restarts if cell is not None else 0
-
-    def _failed(self, name: str, error: str) -> None:
+    def failed(self, name: str, error: str) -> None:
         self.book.failed(name, error)
         critical = any(one.critical for one in self.subsystems if one.name == name)
         if critical and self.state in STARTING and not self.progress.ran:
-            log.critical("cannot start: %s", error)
             self._enter("ERROR")
+            log.critical("cannot start: %s", error)
             self.send(self.myAddress, ActorExitRequest())
 
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         name = self.names.get(message.childAddress.addressDetails)
         if name is not None:
-            self._not_started(name)
+            self.not_started(name)
             self.book.failed(name, "has ended")
-            self._no_longer(name)
+            self.has_ended(self.subsystem(name))
+            self.no_longer(name)
 
     # Stopping
 
     def receiveMsg_Stop(self, message: Stop, sender: ActorAddress) -> None:
         """Where it is stopping already, to be restarted, it goes on with that, and is not started again."""
-        self._advance(stop_to=sender)
+        self.advance(stop_to=sender)
         if self.state == "STOPPED":
             self.send(sender, Stopped())
         elif self.state != "STOPPING":
             self._begin_to_stop()
+
+    def receiveMsg_EndAgent(self, message: EndAgent, sender: ActorAddress) -> None:
+        log.critical("the agent ends, to be started again: %s", message.reason)
+        self.receiveMsg_Stop(Stop(), self.myAddress)
+
+    def receiveMsg_Stopped(self, message: Stopped, sender: ActorAddress) -> None:
+        """Everything is in safety, as it has asked of itself."""
+        self.send(self.myAddress, ActorExitRequest())
 
     def receiveMsg_RestartAgent(self, message: RestartAgent, sender: ActorAddress) -> None:
         if self.state != "RUNNING":
             self.send(sender, Failed("conflict", "Restart not allowed in current lifecycle state"))
             return
         self.send(sender, RestartBegun(self.state))
-        self._advance(running=False, restarting=message)
+        self.advance(running=False, restarting=message)
         self._begin_to_stop()
 
     def _begin_to_stop(self) -> None:
@@ -326,10 +268,20 @@ class Agent(Actor):
             self._stopped()
             return
         self.phase = max(earlier)
-        mine = [one for one in self.subsystems if one.phase is self.phase and self._runs(one)]
+        mine = [one for one in self.subsystems if one.phase is self.phase]
+        asked = {one.name for one in mine if self.runs(one)}
         for subsystem in mine:
-            self.send(self.surroundings.at(subsystem.name), StopSubsystem())
-        self._wait({one.name for one in mine}, STOP_PATIENCE)
+            if subsystem.name not in asked:
+                self.end(subsystem)  # one that gave up would come back by itself
+            elif subsystem.name not in self.progress.ending:
+                self.send(self.surroundings.at(subsystem.name), StopSubsystem())
+        self._wait(asked, self._patience())
+
+    def _patience(self) -> float:
+        """The process has 20 s to end: others may not take the time of those that have readings to keep."""
+        if self.progress.stop_to is None:
+            return RESTART_PATIENCE
+        return DELIVERY_PATIENCE if self.phase is Phase.INFRASTRUCTURE else STOP_PATIENCE
 
     def _stopped(self) -> None:
         """What stays goes on; the store is told what was to be done while nobody else uses it."""
@@ -338,27 +290,19 @@ class Agent(Actor):
             return
         assert self.progress.restarting is not None
         to_store = self.progress.restarting.store
-        self._advance(restarting=None)
+        self.advance(restarting=None)
         self._enter("INIT")
         if to_store is not None:
-            self._not_started("store")
+            self.not_started("store")
             self.send(self.surroundings.at("store"), to_store)
         self.send(self.myAddress, BeginPhase(Phase.CORE))
 
     def receiveMsg_SubsystemStopped(self, message: SubsystemStopped, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
-        subsystem = next(one for one in self.subsystems if one.name == name)
-        if self.state != "STOPPING" and name not in self.ending:
+        if self.state != "STOPPING" and name not in self.progress.ending:
             log.error("%s says that it has stopped, and was not asked to", name)
             return
-        if not subsystem.stays:
-            self.stop_child(sender)
-            self._not_started(name)
-        if name in self.ending:
-            self.ending.discard(name)
-            if self.state != "STOPPING":
-                self._bring_in_line(subsystem)
-        self._no_longer(name)
+        self.end(self.subsystem(name))
 
     def _enter(self, state: str) -> None:
         """A move of the lifecycle; one that is not allowed is a defect."""
@@ -370,45 +314,8 @@ class Agent(Actor):
     def _resume(self, state: str) -> None:
         self.state = self.health = state
         for subsystem in self.subsystems:
-            if subsystem.told_state and self._runs(subsystem):
+            if subsystem.told_state and self.runs(subsystem):
                 self.send(self.surroundings.at(subsystem.name), LifecycleChanged(state))
-
-    # Health
-
-    def receiveMsg_CheckHealth(self, message: CheckHealth, sender: ActorAddress) -> None:
-        """Ask; the answers are noted as they come. One that is missing at the next check is a failure."""
-        self.book.tally()
-        for subsystem in self.subsystems:
-            if self._runs(subsystem):
-                self.book.asked(subsystem.name)
-                self.send(self.surroundings.at(subsystem.name), CheckSubsystem())
-        self._look()
-        if self.examination.suspects:
-            self.wakeupAfter(STUCK, LookAgain())
-        self.wakeupAfter(self.surroundings.settings.health.check_interval_ms / 1000, CheckHealth())
-
-    def receiveMsg_LookAgain(self, message: LookAgain, sender: ActorAddress) -> None:
-        self._look()
-
-    def _look(self) -> None:
-        for name in self.progress.started:
-            if self._life(name) != self.lives[name]:
-                self._not_started(name)
-                self.book.failed(name, "has not started")
-        system = self._myRef.system
-        self.looked_at = system.loop.time()
-        ailments = self.examination.look(self._myRef, self.looked_at)
-        self.book.examined(ailments, system.lag, self.clock.trouble)
-
-    def receiveMsg_SubsystemChecked(self, message: SubsystemChecked, sender: ActorAddress) -> None:
-        self.book.answered(self.names[sender.addressDetails], message)
-
-    def receiveMsg_ReportState(self, message: ReportState, sender: ActorAddress) -> None:
-        if self._myRef.system.loop.time() - self.looked_at >= LOOK_EVERY:
-            self._look()
-        checks = self.book.report(self.state)
-        failed = any((check.critical or check.blocks_readiness) and not check.healthy for check in checks)
-        self.send(sender, StateReported(self.state, self.state == "RUNNING" and not failed, checks))
 
     # Answering
 

@@ -8,6 +8,7 @@ import ipaddress
 
 from api.context import Context
 from api.errors import ApiError, Error
+from storage.users import ROLES, Role
 
 LOCALHOST_ONLY = "LOCALHOST_ONLY"
 LOCAL_NETWORK = "LOCAL_NETWORK"
@@ -54,6 +55,21 @@ def check_key(key: str | None, given: str | None) -> None:
         raise ApiError(500, Error("API key not configured"))
     if given is None or not hmac.compare_digest(_octets(key), _octets(given)):
         raise ApiError(401, Error("Unauthorized"))
+
+
+def has_key(context: Context, given: str | None) -> bool:
+    """Whether `given` is the key, in a mode that does not ask for it."""
+    try:
+        check_key(context.key, given)
+    except ApiError:
+        return False
+    return True
+
+
+def check_role(role: Role, least: Role) -> None:
+    """Raise `ApiError` unless a session with that role may do what takes `least`."""
+    if ROLES.index(role) < ROLES.index(least):
+        raise ApiError(403, Error("Insufficient role", f"This takes the role {least}, and you are {role}"))
 
 
 def _forbidden(message: str, hint: str) -> ApiError:

@@ -10,6 +10,7 @@ from api import access
 from api.context import Context
 from api.middleware import guard, key_check, log_access, map_errors, network_check, state_check
 from api.routing import Route, body_is_awaited, collect, serve
+from api.sessions import session_check
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +23,15 @@ def build_app(context: Context) -> web.Application:
     routes = list(collect())
     anyone = {(declared.method, declared.path) for declared in routes if declared.access == "anyone"}
     peers = {(declared.method, declared.path) for declared in routes if declared.access != "key"}
+    declared_as = {(declared.method, declared.path): declared for declared in routes}
     always = {(declared.method, declared.path) for declared in routes if declared.always}
     app = web.Application(
         middlewares=[
-            log_access,
+            log_access(context),
             map_errors,
             guard(anyone, network_check(context)),
             guard(peers, key_check(context)),
+            session_check(declared_as, context),
             guard(always, state_check(context)),
         ],
         client_max_size=MAX_BODY,
@@ -39,6 +42,7 @@ def build_app(context: Context) -> web.Application:
 
     async def end_streams(app: web.Application) -> None:
         context.readings.close()
+        context.logs.close()
 
     app.on_shutdown.append(end_streams)
     return app

@@ -38,6 +38,17 @@ def check_browser(
         )
 
 
+def check_page(method: str, target: str, headers: MultiMapping[str], allowed: Collection[Authority]) -> None:
+    """Raise `ApiError` (403) for a request of a page of another web site; whatever name it calls this machine
+    by, for requests that carry what a browser keeps for that name alone."""
+    absolute = _ABSOLUTE.match(target)
+    host = parse((absolute["authority"] if absolute else _header(headers, "Host")) or "")
+    if _is_of_another_site(method, host, headers, allowed):
+        raise _forbidden(
+            "Requests from other web sites are refused", f"Add the host of the page to {SETTING}"
+        )
+
+
 def own_names() -> frozenset[str]:
     """The name of this machine: whole, its first label, and that as multicast DNS publishes it."""
     name = socket.gethostname().lower()

@@ -9,7 +9,9 @@ from thespian.actors import ActorAddress
 
 from actors.system.failure import Failed
 from api.errors import api_error
+from api.log_hub import LogHub
 from api.readings_hub import ReadingsHub
+from api.sharing import SharedReplies
 
 Target: TypeAlias = str | ActorAddress
 """`agent`, the path of a subsystem or of an actor below it (`publisher`, `outputs/modbus`), or an address."""
@@ -41,12 +43,15 @@ class Context(msgspec.Struct, frozen=True):
     allowed_hosts: tuple[str, ...] = ()
     readings: ReadingsHub = msgspec.field(default_factory=ReadingsHub)
     lifecycle: Lifecycle = msgspec.field(default_factory=Lifecycle)
+    require_session: bool = False
+    shared: SharedReplies = msgspec.field(default_factory=SharedReplies)
+    logs: LogHub = msgspec.field(default_factory=LogHub)
 
     async def request(
         self,
         target: Target,
         message: Any,
-        reply: type[R],
+        reply: type[R] | tuple[type[R], ...],
         *,
         silence: str | None = None,
         unsupported: str | None = None,

@@ -1,4 +1,5 @@
-"""The middlewares, outermost first: access log, errors, network and browser, key, the agent's state."""
+"""The middlewares, outermost first: access log, errors, network and browser, key, session (`sessions.py`),
+the agent's state."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -11,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
 from actors.system.failure import Refusal
-from api import access, authority
+from api import access, authority, request_counts
 from api.browser_guard import READS, check_browser
 from api.context import Context
 from api.errors import TITLE, ApiError, Error, api_error
@@ -29,28 +30,36 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
     )
 
 
-@web.middleware
-async def log_access(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line a request: polls at debug, writes and refusals at info, failures as warnings.
+def log_access(context: Context) -> Middleware:
+    """One line a request: polls at debug, writes and refusals at info, failures as warnings, but for the 503
+    of an agent that is not RUNNING, to poll which is no failure.
 
     The path is logged as it came, percent-encoded and without its query, which may hold a key.
     """
-    started = perf_counter()
-    response = await handler(request)
-    if response.status >= 500:
-        level = logging.WARNING
-    else:
-        level = logging.DEBUG if request.method in READS and response.status < 400 else logging.INFO
-    logger.log(
-        level,
-        "%s %s %s %d %.1f ms",
-        request.remote,
-        request.method,
-        request.rel_url.raw_path,
-        response.status,
-        (perf_counter() - started) * 1000,
-    )
-    return response
+
+    @web.middleware
+    async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = perf_counter()
+        response = await handler(request)
+        request_counts.count(response.status)
+        status, waited = response.status, context.lifecycle.state != "RUNNING"
+        if status >= 500 and not (status == 503 and waited):
+            level = logging.WARNING
+        else:
+            polled = request.method in READS and (status < 400 or waited)
+            level = logging.DEBUG if polled else logging.INFO
+        logger.log(
+            level,
+            "%s %s %s %d %.1f ms",
+            request.remote,
+            request.method,
+            request.rel_url.raw_path,
+            status,
+            (perf_counter() - started) * 1000,
+        )
+        return response
+
+    return logged
 
 
 @web.middleware
@@ -102,9 +111,17 @@ def guard(exempt: Collection[tuple[str, str]], check: Callable[[web.Request], No
     return guarded
 
 
+def given_key(request: web.Request) -> str | None:
+    return request.headers.get("X-Api-Key") or request.query.get("apiKey")
+
+
+def allowed_hosts(context: Context) -> list[authority.Authority]:
+    return [host for text in context.allowed_hosts if (host := authority.parse(text)) is not None]
+
+
 def network_check(context: Context) -> Callable[[web.Request], None]:
     """The peer's address, and, where no key is asked for, whether a browser was led here."""
-    allowed = [host for text in context.allowed_hosts if (host := authority.parse(text)) is not None]
+    allowed = allowed_hosts(context)
 
     def check(request: web.Request) -> None:
         access.check_peer(context.security_mode, request.remote)
@@ -117,7 +134,7 @@ def network_check(context: Context) -> Callable[[web.Request], None]:
 def key_check(context: Context) -> Callable[[web.Request], None]:
     def check(request: web.Request) -> None:
         if access.key_needed(context):
-            access.check_key(context.key, request.headers.get("X-Api-Key") or request.query.get("apiKey"))
+            access.check_key(context.key, given_key(request))
 
     return check
 

@@ -12,14 +12,21 @@ from api.context import Context
 from api.decoding import JSON
 from api.errors import Error
 from api.routing import Route
+from api.sessions import COOKIE, key_does, least_role
 from api.version import version
 
 KEY_SCHEMES = {
     "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
     "query": {"type": "apiKey", "in": "query", "name": "apiKey"},
 }
+SESSION_SCHEMES = {"session": {"type": "apiKey", "in": "cookie", "name": COOKIE}}
 
 EVENTS = "text/event-stream"
+
+_BINARY = {"type": "string", "format": "binary"}
+
+_OF_FILES = (206, 304, 412, 416)
+"""What a file is answered with besides 200, to a client that has it already, or a part of it."""
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
@@ -39,7 +46,7 @@ class Schemas:
 
 
 def document(routes: Sequence[Route], context: Context) -> dict[str, Any]:
-    """OpenAPI 3.1; the key schemes are in it when the security mode asks for a key."""
+    """OpenAPI 3.1; the key schemes are in it where a key does something."""
     shown = [route for route in routes if not route.hidden]
     schemas = Schemas(_kinds(shown))
     paths: dict[str, dict[str, Any]] = {}
@@ -48,9 +55,8 @@ def document(routes: Sequence[Route], context: Context) -> dict[str, Any]:
         if links := _links(route, shown):
             operation["responses"][str(route.status)]["links"] = links
         paths.setdefault(route.path, {})[route.method.lower()] = operation
-    components: dict[str, Any] = {"schemas": schemas.components}
-    if access.key_needed(context):
-        components["securitySchemes"] = KEY_SCHEMES
+    schemes = KEY_SCHEMES if _key_does_something(context) else {}
+    components = {"schemas": schemas.components, "securitySchemes": schemes | SESSION_SCHEMES}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Callboard", "version": version()},
@@ -89,9 +95,27 @@ def _operation(route: Route, schemas: Schemas, context: Context) -> dict[str, An
             kind: {"schema": schemas.of(body), **_example(body)} for kind, body in route.accepts.items()
         }
         operation["requestBody"] = {"content": content, "required": True}
-    if access.key_needed(context):
-        operation["security"] = [{name: []} for name in KEY_SCHEMES] if route.access == "key" else []
+    if route.raw is not None:
+        operation["requestBody"] = {"content": {route.raw: {"schema": _BINARY}}, "required": True}
+    if (security := _security(route, context)) or _key_does_something(context):
+        operation["security"] = security
     return operation
+
+
+def _key_does_something(context: Context) -> bool:
+    return access.key_needed(context) or (context.require_session and bool(context.key))
+
+
+def _security(route: Route, context: Context) -> list[dict[str, list[str]]]:
+    """What a request needs: one of these, and of that all."""
+    least = least_role(route, context)
+    keys: list[dict[str, list[str]]] = [{name: []} for name in KEY_SCHEMES]
+    if access.key_needed(context) and route.access in ("login", "key", "admin"):
+        return [{"session": []} | key for key in keys] if least and not key_does(route) else keys
+    if least is None:
+        return []
+    alternatives = keys if key_does(route) and _key_does_something(context) else []
+    return [{"session": []}, *alternatives]
 
 
 def _example(body: Any) -> dict[str, Any]:
@@ -141,19 +165,24 @@ def _responses(route: Route, schemas: Schemas, context: Context) -> dict[str, An
     bodies: dict[int, Any] = dict.fromkeys(_error_statuses(route, context), Error)
     bodies.update(route.also)
     bodies[route.status] = route.reply
-    return {
+    responses = {
         str(status): {
             "description": HTTPStatus(status).phrase,
             "content": _content(route, status, body, schemas),
         }
         for status, body in sorted(bodies.items())
     }
+    if route.kept is not None:
+        responses |= {str(status): {"description": HTTPStatus(status).phrase} for status in _OF_FILES}
+    return responses
 
 
 def _content(route: Route, status: int, body: Any, schemas: Schemas) -> Mapping[str, Any]:
     plain = {"text/plain": {"schema": {"type": "string"}}}
     if body is str:
         return plain
+    if route.kept is not None and status == route.status:
+        return {route.kept: {"schema": _BINARY}}
     if route.events and status == route.status:
         return {EVENTS: {"schema": {"type": "string", "contentSchema": schemas.of(body)}}}
     found = {JSON: {"schema": schemas.of(body)}}
@@ -165,14 +194,15 @@ def _content(route: Route, status: int, body: Any, schemas: Schemas) -> Mapping[
 
 def _error_statuses(route: Route, context: Context) -> set[int]:
     """The statuses that come from the declaration itself, and those that the route adds."""
+    security = _security(route, context)
     if route.access == "anyone":
-        return set(route.errors)
+        return {401, 403, 503, *route.errors} if security else set(route.errors)
     statuses = {403, 500, 503, *route.errors}
-    has_body = route.body is not None or bool(route.accepts)
+    has_body = route.body is not None or bool(route.accepts) or route.raw is not None
     if route.query is not None or has_body or "{" in route.path:
         statuses.add(400)
     if has_body:
         statuses |= {413, 415}
-    if access.key_needed(context) and route.access == "key":
+    if security:
         statuses.add(401)
     return statuses

@@ -8,7 +8,7 @@ import logging
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -16,9 +16,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from conf import redaction
 from conf.annotations import allowed, optional, reader, reads
 from conf.faults import words
 from conf.fields import Host, listed, lower
+from conf.secret_forms import secrets_in
 from conf.texts import is_broken_text
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 GoodHost = Annotated[
     str, Meta(pattern=r"^([0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
 ]
+Password = Annotated[str, Meta(min_length=6, max_length=1024), allowed("a text of 6 to 1024 characters")]
 Hosts = Annotated[
     tuple[GoodHost, ...],
     allowed("a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"),
@@ -90,14 +93,18 @@ class ApiSettings(Confidential, frozen=True):
     """The HTTP API. `security_mode` is kept verbatim: an unknown one is the gateway's to refuse
     (spec 01 section 1.1)."""
 
-    HIDDEN: ClassVar = ("key",)
+    HIDDEN: ClassVar = ("key", "initial_admin_password")
 
     host: Host | None
     port: Annotated[int, Meta(ge=0, le=65535)]
     security_mode: Text
     enable_auth: bool
     key: Text | None
+    require_session: bool
+    initial_admin_password: Password | None
     allowed_hosts: Hosts
+    tls_cert: File | None
+    tls_key: File | None
     request_timeout_ms: Milliseconds
     max_connections: Annotated[int, Meta(ge=8, le=100_000)]
     max_connections_per_peer: Annotated[int, Meta(ge=1, le=100_000)]
@@ -106,6 +113,7 @@ class ApiSettings(Confidential, frozen=True):
 class StorageSettings(msgspec.Struct, frozen=True):
     data_dir: File
     database: File | None
+    log_dir: File | None
     busy_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)]
 
 
@@ -238,9 +246,14 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "API_SECURITY_MODE": "api.security_mode",
     "ENABLE_AUTH": "api.enable_auth",
     "API_KEY": "api.key",
+    "API_REQUIRE_SESSION": "api.require_session",
+    "INITIAL_ADMIN_PASSWORD": "api.initial_admin_password",
+    "API_TLS_CERT": "api.tls_cert",
+    "API_TLS_KEY": "api.tls_key",
     "API_ALLOWED_HOSTS": "api.allowed_hosts",
     "DATA_DIR": "storage.data_dir",
     "DATABASE_PATH": "storage.database",
+    "LOG_DIR": "storage.log_dir",
     "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
     "CALLBOARD_DURABILITY": "publish.durability",
     "CALLBOARD_COMPRESSION": "publish.compression",
@@ -300,8 +313,17 @@ def load(
     values |= _from_environment(environ, shipped["api.port"])
     values |= _from_overrides(overrides or {})
     settings = _assemble(values)
+    redaction.keep("settings", _secrets(settings))
     _check_together(settings)
     return settings
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    for key in SECRETS:
+        table, _, name = key.partition(".")
+        value = getattr(getattr(settings, table), name)
+        if isinstance(value, str):
+            yield from secrets_in({"secret": value})
 
 
 def _read(config_file: Path) -> str:
@@ -409,6 +431,10 @@ def _check_together(settings: Settings) -> None:
             f"endpoints.reconnect_min_ms: {endpoints.reconnect_min_ms} is not allowed, "
             f"expected at most endpoints.reconnect_max_ms ({endpoints.reconnect_max_ms})"
         )
+    pair = {"api.tls_cert": settings.api.tls_cert, "api.tls_key": settings.api.tls_key}
+    missing = [name for name, file in pair.items() if file is None]
+    if len(missing) == 1:
+        raise ConfigError(f"{missing[0]}: is not set, expected a file: TLS takes a certificate and its key")
     update = settings.update
     if update.healthy_ms >= update.trial_ms:
         raise ConfigError(

@@ -29,7 +29,7 @@ def connect(path: Path, busy_timeout_ms: int, create: bool = True) -> sqlite3.Co
     )
     try:
         # One flipped bit in a name or topic must not make its whole table unreadable.
-        connection.text_factory = _text
+        connection.text_factory = as_text
         # A new database takes it only before it is in WAL mode; an older one when it is next rebuilt.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
@@ -52,7 +52,8 @@ def uri(path: Path, mode: str) -> str:
     return f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
 
 
-def _text(raw: bytes) -> str:
+def as_text(raw: bytes) -> str:
+    """What is stored as text, whatever has become of it."""
     return raw.decode("utf-8", "replace")
 
 

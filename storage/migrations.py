@@ -8,6 +8,9 @@ from sqlite_utils.migrations import Migrations
 
 migrations = Migrations("callboard")
 
+TABLE = "_sqlite_migrations"
+"""In which they note what they have done."""
+
 
 def names() -> list[str]:
     """Every migration of this version, in order."""

@@ -1,14 +1,15 @@
 """Encryption at rest: AES-256-GCM under a key in a file of its own (spec 06 section 8)."""
 
 import os
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING, Final, Literal
 
 from storage.errors import StorageError
 from storage.set_aside import set_aside
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -20,10 +21,19 @@ class Undecipherable(Exception):
 
 
 class Secrets:
-    """Encrypts and decrypts; the result is format byte, nonce, ciphertext with tag."""
+    """Encrypts and decrypts; the result is format byte, nonce, ciphertext with tag.
+
+    The library takes 7 MB of memory, so it is imported when there is something to encrypt.
+    """
 
     def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+        self._key = key
+
+    @cached_property
+    def _cipher(self) -> "AESGCM":
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self._key)
 
     def encrypt(self, plain: bytes, context: bytes) -> bytes:
         """`context` is not stored; decryption needs the same, which ties the bytes to their row."""
@@ -32,6 +42,8 @@ class Secrets:
 
     def decrypt(self, sealed: bytes, context: bytes) -> bytes:
         """Raises `Undecipherable`."""
+        from cryptography.exceptions import InvalidTag
+
         nonce, ciphertext = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         if sealed[:1] != FORMAT or len(nonce) < NONCE_BYTES:
             raise Undecipherable("unknown format")
@@ -90,6 +102,14 @@ def load_or_create(path: Path) -> KeyFile:
     return KeyFile(path, key)
 
 
+def read_key(path: Path) -> bytes:
+    """The key in `path`. Raises `StorageError` when there is none."""
+    key = _read(path)
+    if key is None or len(key) != KEY_BYTES:
+        raise _unusable(path, "holds no key")
+    return key
+
+
 def _look_of(path: Path) -> tuple[int, ...] | None:
     """Changes with the file; None when there is none."""
     try:
@@ -129,7 +149,7 @@ def _unusable(path: Path, what: str) -> StorageError:
 
 def _create(path: Path) -> bytes:
     """Written beside and renamed, so that a crash leaves the whole key or none."""
-    key = AESGCM.generate_key(KEY_BYTES * 8)
+    key = os.urandom(KEY_BYTES)
     _write_draft(path, key).rename(path)
     sync_folder(path.parent)
     return key

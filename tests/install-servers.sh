@@ -18,6 +18,7 @@ needs_service_of influxd influxdb
 needs_command mosquitto_sub mosquitto-clients
 needs_command socat socat
 needs_command gcc gcc libc6-dev
+needs_command systemd-analyze systemd
 needs_file /usr/include/modbus/modbus.h libmodbus-dev
 
 if [[ ${#missing[@]} -gt 0 ]]; then

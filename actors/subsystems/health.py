@@ -9,6 +9,8 @@ from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.ailments import Ailment
 from storage.timestamps import unix_ms
 
+FAILED_CHECKS = 2
+"""In a row: as often a critical line fails before the agent does."""
 LAG = 1.0  # seconds by which the event loop may be late
 TOLD = 5  # actors that one line speaks of
 
@@ -32,6 +34,12 @@ class _State(msgspec.Struct):
 class _Count(msgspec.Struct):
     failures: int = 0
     last_error: str | None = None
+
+
+def failing(checks: Iterable[Check]) -> list[str]:
+    """The critical lines over which the agent is not healthy. It is again as soon as they are: nothing is
+    latched. (The reference's arbiter latches until a restart.)"""
+    return [one.name for one in checks if one.critical and one.consecutive_failures >= FAILED_CHECKS]
 
 
 class HealthBook:
@@ -64,7 +72,14 @@ class HealthBook:
 
     def unwanted(self, name: str) -> None:
         """It is switched off, which is no failure."""
-        self._states[name] = _State(failed=None, description="switched off")
+        self._begin(name, _State(failed=None, description="switched off"))
+
+    def ended(self, name: str) -> None:
+        """What it has said is not true any more."""
+        self._begin(name, _State(failed="has ended"))
+
+    def _begin(self, name: str, state: _State) -> None:
+        self._states[name] = state
         self._said = {key: said for key, said in self._said.items() if said[0] != name}
 
     # A check
@@ -93,8 +108,9 @@ class HealthBook:
         self._blocking = _told(one for one in found if one.sort == "blocking") or late
         self._dropping = _told(one for one in found if one.sort == "dropping")
 
-    def tally(self) -> None:
-        """A check is over: count whose health it found wanting."""
+    def tally(self, running: bool) -> None:
+        """A check is over: count whose health it found wanting. While the agent is not `running` that is as
+        it should be, and counts for nothing."""
         for state in self._states.values():
             if state.awaited:
                 state.silent = "no answer"
@@ -102,14 +118,16 @@ class HealthBook:
         self._counts = {name: self._counts.get(name, _Count()) for name in lines}
         for name, check in lines.items():
             count = self._counts[name]
-            count.failures = 0 if check.healthy else count.failures + 1
+            count.failures = 0 if check.healthy or not running else count.failures + 1
             count.last_error = check.last_error or count.last_error
 
     def report(self, lifecycle: str) -> list[Check]:
-        """Every line; what is not healthy has failed at least once."""
+        """Every line; what is not healthy has failed at least once. An agent that starts or stops is not
+        ready, and that is all; one in ERROR has failed."""
         now = unix_ms()
         lines = self._lines()
         lines["lifecycle"] = Check("lifecycle", lifecycle == "RUNNING", critical=True)
+        self._counts["lifecycle"] = _Count(FAILED_CHECKS if lifecycle == "ERROR" else 1)
         return [
             msgspec.structs.replace(
                 check,

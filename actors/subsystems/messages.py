@@ -68,6 +68,15 @@ class SubsystemChecked(msgspec.Struct, frozen=True):
     checks: list[Check] = []
 
 
+class PrepareReset(msgspec.Struct, frozen=True):
+    """To subsystems that `prepares_reset`: everything stored is about to be deleted, so that what lives
+    elsewhere and is only known from there is to go first. Answered by `ResetPrepared`, within seconds."""
+
+
+class ResetPrepared(msgspec.Struct, frozen=True):
+    pass
+
+
 # From the API to the root
 
 
@@ -96,6 +105,13 @@ class RestartBegun(msgspec.Struct, frozen=True):
     """`state` is that in which the agent was asked."""
 
     state: str
+
+
+class EndAgent(msgspec.Struct, frozen=True):
+    """To `agent`: bring every reading to safety and end the process, with an exit code (1) on which those who
+    started it start it again."""
+
+    reason: str
 
 
 class DescribeAgent(msgspec.Struct, frozen=True):

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress
 
 from actors.agent import Agent, RunAgent, Stop, Stopped
+from actors.logs import capture
 from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
 from actors.update import startup
 from api import gateway
 from api.cli.log_lines import LogLines
+from api.cli.service_manager import ServiceManager
 from api.version import version
+from conf.clean_records import take_uncaught
 from conf.settings import ConfigError, Settings, load
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING,
 
 def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
     """Run the agent until a signal; the exit code is 0 after an orderly stop."""
+    terminal = _begin_to_log()
     overrides: dict[str, Any] = {"storage.data_dir": data_dir}
     try:
         settings = load(config, os.environ, overrides)
@@ -51,7 +55,7 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
     except ConfigError as error:
         print(f"callboard: {error}", file=sys.stderr)
         return CONFIG_ERROR
-    _log_to(settings, demo)
+    _log_to(settings, demo, terminal)
     _tune_collector()
     _take_descriptors()
     startup.settle(settings)
@@ -69,6 +73,8 @@ async def _main(settings: Settings, demo: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         base.loop.add_signal_handler(number, stop.set)
+    manager = ServiceManager.found_in(os.environ)
+    following = asyncio.ensure_future(manager.follow(base, agent))
     ended = asyncio.ensure_future(base.ended(agent))
     waits: list[asyncio.Future[Any]] = [ended, asyncio.ensure_future(stop.wait())]
     shown: demo_mode.Demo | None = None
@@ -80,6 +86,8 @@ async def _main(settings: Settings, demo: bool) -> int:
             waits.append(asyncio.ensure_future(shown.run()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         _force_end()
+        following.cancel()
+        manager.stopping()
         if ended.done():
             return 1
         if shown is not None:
@@ -87,9 +95,10 @@ async def _main(settings: Settings, demo: bool) -> int:
             await shown.leave()
         return max(await _stop(base, agent, ended), _outcome(waits[-1]))
     finally:
-        for waiting in waits:
+        for waiting in (*waits, following):
             waiting.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.gather(*waits, following, return_exceptions=True)
+        manager.close()
         if shown is not None:
             await shown.stop()
         watchdog.stop()
@@ -148,18 +157,27 @@ def _take_descriptors() -> None:
         log.warning("there are %d descriptors, and no more: %s", soft, error)
 
 
-def _log_to(settings: Settings, demo: bool) -> None:
-    """To standard error; in a demo on a terminal, which its live view draws on, to a file, and to the
-    terminal only what ends it."""
+def _begin_to_log() -> logging.Handler:
+    """To memory and to standard error, without secrets, before anything else is done."""
+    capture.attach()
+    take_uncaught()
     terminal = logging.StreamHandler()
-    handlers: list[logging.Handler] = [terminal]
+    terminal.setFormatter(LogLines())
+    logging.getLogger().addHandler(terminal)
+    return terminal
+
+
+def _log_to(settings: Settings, demo: bool, terminal: logging.Handler) -> None:
+    """In a demo on a terminal, which its live view draws on, to a file, and to the terminal only what ends
+    it."""
+    root = logging.getLogger()
+    root.setLevel(LEVELS[settings.agent.log_level])
     if demo and sys.stdout.isatty():
         terminal.setLevel(logging.CRITICAL)
         with contextlib.suppress(OSError):  # a folder that cannot be written ends the agent, which says why
             settings.storage.data_dir.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(settings.storage.data_dir / "callboard.log"))
-    for handler in handlers:
-        handler.setFormatter(LogLines())
-    logging.basicConfig(level=LEVELS[settings.agent.log_level], handlers=handlers)
+            file = logging.FileHandler(settings.storage.data_dir / "callboard.log")
+            file.setFormatter(LogLines())
+            root.addHandler(file)
     for chatty in ("gmqtt", "pymodbus", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

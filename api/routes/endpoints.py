@@ -102,7 +102,14 @@ class Removed(msgspec.Struct, frozen=True):
     removed: int | UnsetType = UNSET
 
 
-@route("GET", "/v1/endpoints", reply=EndpointList, query=ProtocolFilter, summary="Endpoints with live health")
+@route(
+    "GET",
+    "/v1/endpoints",
+    reply=EndpointList,
+    query=ProtocolFilter,
+    shared=0.1,
+    summary="Endpoints with live health",
+)
 async def list_endpoints(call: Call, query: ProtocolFilter) -> web.Response:
     listed = await call.context.request("endpoints", ListEndpoints(query.protocol or None), EndpointsListed)
     reports = await ask_health(call.context, listed.endpoints)

@@ -5,6 +5,7 @@ from msgspec import UNSET, UnsetType
 
 from actors.publish.messages import BuffersReported, OutboxReport, ReportBuffers
 from actors.readings.messages import ReportRouting, RoutingReported
+from actors.subsystems.health import failing
 from actors.subsystems.messages import Check, ReportState, StateReported
 from api.routing import Answer, Call, route
 from storage.timestamps import iso, unix_ms
@@ -112,12 +113,12 @@ async def ping(call: Call) -> str:
     reply=Healthy,
     also={500: Healthy},
     access="anyone",
-    summary="Liveness: no critical subsystem is unhealthy",
+    summary="Liveness: no critical subsystem has failed two checks in a row",
 )
 async def healthy(call: Call) -> Answer:
     state = await _state(call)
     well = _is_healthy(state)
-    failures, unhealthy = _critical_failures(state), _unhealthy(state)
+    failures, unhealthy = failing(state.checks), _unhealthy(state)
     return Answer(
         200 if well else 500,
         Healthy(
@@ -136,14 +137,18 @@ async def healthy(call: Call) -> Answer:
     reply=Ready,
     also={503: NotReady},
     access="anyone",
-    summary="Readiness: the agent is running",
+    summary="Readiness: the agent is running, and no critical subsystem fails now",
 )
 async def readiness(call: Call) -> Answer:
     state = await _state(call)
     if state.ready:
         return Answer(200, Ready(True, state.state))
-    blocking = [check.name for check in state.checks if check.blocks_readiness and not check.healthy]
-    return Answer(503, NotReady(False, state.state, _critical_failures(state) + blocking))
+    blocking = [
+        check.name
+        for check in state.checks
+        if (check.critical or check.blocks_readiness) and not check.healthy
+    ]
+    return Answer(503, NotReady(False, state.state, blocking))
 
 
 @route(
@@ -152,6 +157,7 @@ async def readiness(call: Call) -> Answer:
     reply=HealthReport,
     also={500: HealthReport},
     access="anyone",
+    internals=True,
     summary="Every subsystem's health",
 )
 async def health_report(call: Call) -> Answer:
@@ -161,7 +167,7 @@ async def health_report(call: Call) -> Answer:
         well,
         [_line(check) for check in state.checks],
         _unhealthy(state),
-        _critical_failures(state),
+        failing(state.checks),
     )
     return Answer(
         200 if well else 500,
@@ -174,6 +180,7 @@ async def health_report(call: Call) -> Answer:
     "/v1/buffer/status",
     reply=BufferStatus,
     access="peers",
+    internals=True,
     summary="What is waiting for a destination's acknowledgement",
 )
 async def buffer_status(call: Call) -> BufferStatus:
@@ -199,11 +206,7 @@ async def _state(call: Call) -> StateReported:
 
 
 def _is_healthy(state: StateReported) -> bool:
-    return state.state != "UNKNOWN" and not _critical_failures(state)
-
-
-def _critical_failures(state: StateReported) -> list[str]:
-    return [check.name for check in state.checks if check.critical and not check.healthy]
+    return state.state != "UNKNOWN" and not failing(state.checks)
 
 
 def _unhealthy(state: StateReported) -> list[str]:

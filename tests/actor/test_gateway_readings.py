@@ -13,7 +13,7 @@ from thespian.actors import ActorAddress
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import Observe, Unobserve
 from actors.readings.router import Router, RunRouter
-from actors.subsystems.messages import SubsystemStarted
+from actors.subsystems.messages import LifecycleChanged, SubsystemStarted
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.supervision import Restart
@@ -69,7 +69,7 @@ class House:
         WatchedGateway.ports = self.ports
         self.agent = base.spawn(None, Root, "agent", "go")
         self.router = base.spawn(None, WatchedRouter, "readings", RunRouter(), SOON)
-        start = RunGateway(load(None, {}, {"api.port": 0}), self.agent, self.router)
+        start = RunGateway(load(None, {}, {"api.port": 0}), self.agent, self.router, self.agent)
         self.gateway = base.spawn(None, WatchedGateway, "gateway", start, SOON)
 
     @asynccontextmanager
@@ -99,6 +99,7 @@ async def house():
     base = AsyncioSystemBase()
     house = House(base)
     await until(lambda: house.ports)
+    base.tell(house.gateway, LifecycleChanged("RUNNING"))
     yield house
     base.shutdown()
     await base.released()

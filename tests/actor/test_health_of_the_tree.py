@@ -13,10 +13,10 @@ from puppets import until
 from test_agent_actor import DOOR, Opened, settings, state
 from thespian.actors import ActorAddress
 
-from actors import agent
 from actors.agent import Agent, RunAgent
 from actors.endpoints.messages import AddEndpoint, EndpointChanged
 from actors.publish.messages import AddDestination, AddSubscription, DestinationChanged, SubscriptionChanged
+from actors.subsystems import watching
 from actors.subsystems.messages import Check, CheckSubsystem, StateReported
 from actors.subsystems.registry import subsystems
 from actors.system import actor, ailments
@@ -28,6 +28,7 @@ SECONDS = 15.0
 ACTORS = [
     "store",
     "readings",
+    "accounts",
     "publisher",
     "publisher/broker",
     "publisher/broker/subscription-2",
@@ -113,7 +114,7 @@ class Plant:
 
 @pytest.fixture
 async def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
-    monkeypatch.setattr(agent, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0.0)
     plant = Plant(tmp_path)
     await plant.begin()
     yield plant
@@ -295,7 +296,7 @@ async def test_failures_are_counted_by_checks_and_the_latest_error_is_kept(plant
 async def test_who_asks_for_health_all_the_time_does_not_have_the_tree_looked_at_each_time(
     plant, monkeypatch
 ):
-    monkeypatch.setattr(agent, "LOOK_EVERY", 60.0)
+    monkeypatch.setattr(watching, "LOOK_EVERY", 60.0)
     looks: list[Any] = []
     look = Examination.look
     monkeypatch.setattr(Examination, "look", lambda *args: looks.append(args) or look(*args))

@@ -10,8 +10,8 @@ from puppets import until
 from test_agent_actor import settings, state
 from thespian.actors import ActorAddress
 
-from actors import agent
 from actors.agent import Agent, RunAgent
+from actors.subsystems import watching
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor
 from actors.subsystems.messages import StateReported, SubsystemFailed, SubsystemStarted, SubsystemStopped
 from actors.system.asyncio_base import AsyncioSystemBase
@@ -23,7 +23,7 @@ SCALE = ActorAddress("/agent/scale")
 @pytest.fixture(autouse=True)
 def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for health has the tree looked at."""
-    monkeypatch.setattr(agent, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(watching, "LOOK_EVERY", 0.0)
 
 
 class RunScale(msgspec.Struct, frozen=True):

@@ -101,7 +101,7 @@ def run(base: AsyncioSystemBase, directory: Path, *others: Subsystem, **override
 
 async def test_a_subsystem_from_outside_the_tree_is_one_of_its_own(base, tmp_path):
     agent = run(base, tmp_path, COUNTER)
-    await until_state(base, agent, "READY")
+    await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Opened())
     report = await until_state(base, agent, "RUNNING")
     assert check(report, "counter").healthy
@@ -131,7 +131,7 @@ async def test_a_subsystem_that_cannot_be_configured_is_no_loss_unless_it_is_cri
         async with asyncio.timeout(5):
             await base.ended(agent)
         return
-    await until_state(base, agent, "READY")
+    await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Opened())
     report = await until_state(base, agent, "RUNNING")
     assert report.ready
@@ -154,8 +154,9 @@ async def test_a_subsystem_that_does_not_start_or_stop_in_time_delays_the_others
 ):
     monkeypatch.setattr(agent_module, "START_PATIENCE", 0.1)
     monkeypatch.setattr(agent_module, "STOP_PATIENCE", 0.1)
+    monkeypatch.setattr(agent_module, "DELIVERY_PATIENCE", 0.1)
     agent = run(base, tmp_path, msgspec.structs.replace(COUNTER, actor=Sleepy))
-    await until_state(base, agent, "READY")
+    await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Opened())
     report = await until_state(base, agent, "RUNNING")
     assert check(report, "counter").last_error == "has not started"
@@ -201,7 +202,7 @@ async def test_phases_start_in_order_and_stop_the_other_way_round(base, tmp_path
         recorder("sink", Phase.INFRASTRUCTURE),
         recorder("other", Phase.CORE),
     )
-    await until_state(base, agent, "READY")
+    await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Opened())
     await until_state(base, agent, "RUNNING")
     await base.ask(agent, Stop(), 5)
@@ -211,7 +212,7 @@ async def test_phases_start_in_order_and_stop_the_other_way_round(base, tmp_path
 
 async def test_a_stop_during_which_a_subsystem_or_the_root_crashes_still_ends(base, tmp_path):
     agent = run(base, tmp_path)
-    await until_state(base, agent, "READY")
+    await until(lambda: "/agent/gateway" in base.mailboxes)
     base.tell(ActorAddress("/agent/gateway"), Opened())
     await until_state(base, agent, "RUNNING")
     stopping = asyncio.ensure_future(base.ask(agent, Stop(), 10))

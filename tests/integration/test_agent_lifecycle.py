@@ -242,10 +242,10 @@ def test_the_tree_on_the_command_line(agent):
     outputs = ["outputs", "modbus", "opcua", "snmp", "mqtt", "bacnet"]
     endpoints = ["endpoints", "modbus", "plc-line-1"]
     assert [name for name, _ in lines] == [
-        *("agent", "store", "readings", "publisher"),
+        *("agent", "store", "readings", "gateway", "accounts", "publisher"),
         *outputs,
         *endpoints,
-        "gateway",
+        *("host", "memory"),
     ]
     shown = dict(lines)
     assert "RUNNING" in shown["agent"]

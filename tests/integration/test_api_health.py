@@ -67,6 +67,20 @@ async def test_a_critical_failure_is_unhealthy():
     )
 
 
+async def test_one_failure_is_not_ready_and_not_unhealthy():
+    once = msgspec.structs.replace(DATABASE, consecutive_failures=1)
+    state = StateReported("RUNNING", False, [once, MQTT])
+    status, body = await _get(state, "/v1/healthy")
+    assert (status, body) == (200, {"status": "healthy", "ready": False, "state": "RUNNING"})
+    assert await _get(state, "/v1/readiness") == (
+        503,
+        {"ready": False, "state": "RUNNING", "criticalFailures": ["database"]},
+    )
+    status, body = await _get(state, "/v1/health/report")
+    assert (status, body["report"]["criticalFailures"]) == (200, [])
+    assert body["report"]["unhealthySubsystems"] == ["database", "mqtt"]
+
+
 async def test_a_failure_that_is_not_critical_leaves_the_agent_healthy():
     status, body = await _get(StateReported("RUNNING", True, [MQTT]), "/v1/healthy")
     assert (status, body["status"]) == (200, "healthy")

@@ -89,7 +89,7 @@ async def test_a_stream_of_events_is_described():
 
 async def test_the_key_is_described_only_where_it_is_needed():
     plain = await _document()
-    assert "securitySchemes" not in plain["components"]
+    assert plain["components"]["securitySchemes"].keys() == {"session"}
     assert "401" not in plain["paths"]["/v1/device"]["get"]["responses"]
     keyed = await _document(security_mode="API_KEY", key="s3cret")
     assert keyed["components"]["securitySchemes"]["header"]["name"] == "X-Api-Key"

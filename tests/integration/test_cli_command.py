@@ -43,21 +43,31 @@ async def test_the_command_finds_the_agent_by_the_environment(monkeypatch, capsy
         monkeypatch.setenv("DEVICE_API_URL", f"{_base_url(client)}/")
         monkeypatch.setenv("DEVICE_API_PORT", "none")
         assert await _main("actors") == 0
-        assert await _main("actors", "--api-key", "wrong") == 1
+        assert await _main("actors", "--api-key", "wrong") == 4
     error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "401" in error
+    assert error == "callboard: Unauthorized. Say the API key with --api-key or API_KEY\n"
 
 
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1", "nonsense", "ftp://127.0.0.1", "http://127.0.0.1:99999"]
-)
-async def test_no_agent_is_one_clear_line(url, capsys):
-    assert await _main("actors", "--url", url) == 1
+@pytest.mark.parametrize("command", ["actors", "tap", "status", "logs"])
+async def test_no_agent_is_one_clear_line(command, capsys):
+    assert await _main(command, "--url", "http://127.0.0.1:1") == 3
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"callboard: no answer from an agent at {url}: ")
+    assert captured.err.startswith("callboard: no answer from an agent at http://127.0.0.1:1: ")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["actors", "tap", "status"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://127.0.0.1", "http://127.0.0.1:99999", "http://:80", "http://u:pw@127.0.0.1:1"]
+)
+async def test_a_url_that_is_none_is_wrong_usage(command, url, capsys):
+    assert await _main(command, "--url", url) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("callboard: ")
+    assert captured.err.count("\n") == 1
+    assert "pw" not in captured.err
 
 
 @pytest.mark.parametrize("command", ["actors", "tap"])
@@ -67,7 +77,7 @@ async def test_a_name_that_the_agent_does_not_know_is_said_with_what_to_do(comma
         monkeypatch.setattr(
             socket, "getaddrinfo", lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more)
         )
-        assert await _main(command, "--url", f"http://edge-7.plant.example:{client.port}") == 1
+        assert await _main(command, "--url", f"http://edge-7.plant.example:{client.port}") == 4
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "edge-7.plant.example is not known as a name of this machine. Call it by its IP address" in said
@@ -82,7 +92,7 @@ async def test_an_error_that_breaks_off_is_said_by_its_status(capsys):
 
     async with await asyncio.start_server(break_off, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        assert await _main("actors", "--url", url) == 1
+        assert await _main("actors", "--url", url) == 3
     assert capsys.readouterr().err.endswith(": HTTP 500 Internal Server Error\n")
 
 

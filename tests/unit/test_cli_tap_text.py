@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from actors.readings.batch import Batch, Point, Source
-from api.cli.tap import JsonLines, TextLines, events
+from api.cli.event_stream import events
+from api.cli.tap import JsonLines, TextLines
 from api.readings import LatestReadings, ReadingFilter, event_of, latest_of, readings_of
 
 AT = 1_705_314_600_042

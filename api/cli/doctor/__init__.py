@@ -1,0 +1,1 @@
+"""What `callboard doctor` looks at. Nothing here changes anything, neither here nor on a device."""
