@@ -1,14 +1,15 @@
 """Updating a running agent with real wheels and real virtual environments, under a service manager that
 starts it anew whenever it ends."""
 
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from servers.wheels import SupervisedAgent, install_first, unpack_beside, write_site_wheel, write_wheel
+from servers.supervised import SupervisedAgent, install_first, unpack_beside, write_site_wheel, write_wheel
 
 from actors.update.layout import Layout
 
@@ -76,8 +77,26 @@ def agent(layout: Layout, wheels: Path, tmp_path: Path) -> Iterator[SupervisedAg
     config.write_text(
         "[update]\nhealthy_ms = 1500\ntrial_ms = 60000\nmin_free_mb = 10\nmin_interval_hours = 0\n"
     )
-    with SupervisedAgent(layout, tmp_path / "data", config, CALLBOARD_UPDATE_WHEELS=str(wheels)) as agent:
+    env = {"CALLBOARD_UPDATE_WHEELS": str(wheels), "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with SupervisedAgent(layout, tmp_path / "data", config, **env) as agent:
         yield agent
+
+
+@pytest.fixture
+def notified(tmp_path: Path) -> Iterator[socket.socket]:
+    """What a service manager is told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.setblocking(False)
+        yield notified
+
+
+def told(notified: socket.socket) -> list[str]:
+    lines: list[str] = []
+    with suppress(BlockingIOError):
+        while True:
+            lines += notified.recv(4096).decode().splitlines()
+    return lines
 
 
 def switch(agent: SupervisedAgent, layout: Layout, wheels: Path, version: str, seconds: int) -> None:
@@ -93,7 +112,7 @@ def update(agent: SupervisedAgent, version: str, **body: object) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(agent, layout):
+def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(notified, agent, layout):
     pid, starts = agent.process.pid, agent.starts
     update(agent, GOOD)
     status, refused = agent.request("POST", "/v1/update", {"version": "9.9.7"})
@@ -108,6 +127,10 @@ def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(agent, la
     agent.until(lambda: agent.state() == (GOOD, "completed"))
     assert agent.get("/v1/device")["agentVersion"] == GOOD
     assert (agent.process.pid, agent.starts) == (pid, starts)
+    lines = told(notified)
+    assert lines.count("READY=1") == 2
+    assert "STOPPING=1" not in lines  # upon which systemd would end the new version
+    assert [one["trigger"] for one in agent.get("/v1/backups")["backups"]] == ["before-update"]
     assert layout.current == f"{GOOD}-1"
     assert not (layout.root / "trial").exists()
     events = [one["event"] for one in agent.get("/v1/update/status")["history"]]
