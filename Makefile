@@ -38,6 +38,9 @@ check: $(TEST)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs/settings.rst: conf/runtime.py conf/runtime_page.py | $(TEST)
+	$(BIN)/python -m conf.runtime_page $@
+
 bench: $(TEST) servers
 	$(BIN)/python tests/bench/run.py
 

@@ -5,7 +5,6 @@ import platform
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, ChildActorExited
@@ -27,12 +26,12 @@ from actors.subsystems.messages import (
     SubsystemStarted,
     SubsystemStopped,
 )
-from actors.subsystems.watching import CheckHealth, Watching
+from actors.subsystems.running import Progress, Running
+from actors.subsystems.watching import CheckHealth
 from actors.system import tree
-from actors.system.failure import Failed, described
+from actors.system.failure import Failed
 from actors.system.messages import DumpTree
 from actors.system.supervision import Restart
-from conf.runtime import RuntimeSettings
 from conf.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,19 +58,6 @@ class Stopped(msgspec.Struct, frozen=True):
     pass
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """To its next life: how far this one was. `ran` says that the agent was RUNNING once, and may not be now;
-    `restarting` that it is to be restarted once it has stopped."""
-
-    running: bool = False
-    ran: bool = False
-    started: frozenset[str] = frozenset()
-    opened: StoreOpened | None = None
-    runtime: RuntimeSettings = RuntimeSettings()
-    restarting: RestartAgent | None = None
-    stop_to: ActorAddress | None = None
-
-
 class BeginPhase(msgspec.Struct, frozen=True):
     """To itself."""
 
@@ -84,14 +70,7 @@ class PhaseOver(msgspec.Struct, frozen=True):
     number: int
 
 
-class EndingOver(msgspec.Struct, frozen=True):
-    """To itself: a subsystem that is switched off has had long enough to say that it has stopped."""
-
-    name: str
-    number: int
-
-
-class Agent(Watching):
+class Agent(Running):
     """Starts phase after phase, each when the one before has started; stops them the other way round.
 
     A restart finds the tree running, starts what is missing and goes on. Before RUNNING there is nothing to
@@ -102,14 +81,8 @@ class Agent(Watching):
 
     def __init__(self) -> None:
         super().__init__()
-        self.progress = Progress()
-        self.phase = Phase.CORE
         self.waiting: set[str] = set()
         self.number = 0
-        self.ending: dict[str, int] = {}
-        """Subsystems that are not wanted any more, and have been told to stop; the number tells when."""
-        self.lives: dict[str, int] = {}
-        """Of each subsystem that has started: which of its lives said so."""
 
     # Starting
 
@@ -136,7 +109,8 @@ class Agent(Watching):
         self.progress = message
         for name in message.started:
             self.book.started(name)
-            self.lives[name] = self._life(name)
+            self.lives[name] = self.life(name)
+        self.resume_endings()
         self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.runtime)
         if message.opened is not None:
             self.receiveMsg_StoreOpened(message.opened, sender)
@@ -149,14 +123,10 @@ class Agent(Watching):
         elif message.restarting is not None:
             self._begin_to_stop()
 
-    def _advance(self, **changes: Any) -> None:
-        self.progress = msgspec.structs.replace(self.progress, **changes)
-        self.remember(self.progress)
-
     def receiveMsg_StoreOpened(self, message: StoreOpened, sender: ActorAddress) -> None:
         self.surroundings = msgspec.structs.replace(self.surroundings, identity=message.identity)
         self.book.stored(message.kinds)
-        self._advance(opened=message)
+        self.advance(opened=message)
 
     def receiveMsg_BeginPhase(self, message: BeginPhase, sender: ActorAddress) -> None:
         if self.state in ("STOPPING", "STOPPED", "ERROR"):
@@ -166,58 +136,16 @@ class Agent(Watching):
             self._enter("READY")
         mine = [one for one in self.subsystems if one.phase is message.phase]
         for subsystem in mine:
-            self._bring_in_line(subsystem)
+            self.bring_in_line(subsystem)
         self._wait({one.name for one in mine if self.runs(one)} - self.progress.started, START_PATIENCE)
 
     def receiveMsg_SettingsStated(self, message: SettingsStated, sender: ActorAddress) -> None:
         self.surroundings = msgspec.structs.replace(self.surroundings, runtime=message.settings)
-        self._advance(runtime=message.settings)
+        self.advance(runtime=message.settings)
         if self.state not in ("STOPPING", "STOPPED"):
             for subsystem in self.subsystems:
                 if subsystem.phase <= self.phase:
-                    self._bring_in_line(subsystem)
-
-    def _bring_in_line(self, subsystem: Subsystem) -> None:
-        """It runs if it is wanted, and as the settings say."""
-        address, runs = self.surroundings.at(subsystem.name), self.runs(subsystem)
-        if not subsystem.wanted(self.surroundings):
-            if runs and subsystem.name not in self.ending:
-                self._end(subsystem.name)
-            self.book.unwanted(subsystem.name)
-            return
-        if subsystem.name in self.ending:
-            return  # it is looked at again when it has ended
-        try:
-            start = subsystem.start(self.surroundings)
-        except Exception as error:  # one subsystem that cannot be configured is no reason to lose the others
-            log.exception("%s cannot be started", subsystem.name)
-            self._not_started(subsystem.name)
-            self._failed(subsystem.name, described(error))
-            return
-        if not runs:
-            self._spawn(subsystem, start)
-        elif start != self.start_of(address):
-            self.restate(address, start)
-
-    def _end(self, name: str) -> None:
-        """It is not wanted any more."""
-        self.number += 1
-        self.ending[name] = self.number
-        self.send(self.surroundings.at(name), StopSubsystem())
-        self.wakeupAfter(RESTART_PATIENCE, EndingOver(name, self.number))
-
-    def receiveMsg_EndingOver(self, message: EndingOver, sender: ActorAddress) -> None:
-        if self.ending.get(message.name) == message.number:
-            log.error("%s did not stop in time, and is ended", message.name)
-            self.receiveMsg_SubsystemStopped(SubsystemStopped(), self.surroundings.at(message.name))
-
-    def _spawn(self, subsystem: Subsystem, start: Any) -> None:
-        self._not_started(subsystem.name)
-        self.book.failed(subsystem.name, "has not started")
-        policy = msgspec.structs.replace(subsystem.actor.RESTART, escalate=subsystem.critical)
-        address = self.spawn(subsystem.actor, subsystem.name, start, policy)
-        if subsystem.told_state:
-            self.send(address, LifecycleChanged(self.state))
+                    self.bring_in_line(subsystem)
 
     def _wait(self, names: set[str], patience: float) -> None:
         self.number += 1
@@ -238,15 +166,9 @@ class Agent(Watching):
             return
         if self.state == "STOPPING" and self.progress.stop_to is None:
             for name in sorted(self.waiting):
-                self._ended(name)
-        self._phase_over()
-
-    def _ended(self, name: str) -> None:
-        """End a subsystem, unless it is one that stays; nobody comes back for it."""
-        if not any(one.stays for one in self.subsystems if one.name == name):
-            self.stop_child(self.surroundings.at(name))
-            self._not_started(name)
-            self.book.ended(name)
+                self.end(self.subsystem(name))
+        else:
+            self._phase_over()
 
     def _phase_over(self) -> None:
         self.waiting = set()
@@ -262,13 +184,13 @@ class Agent(Watching):
             self._enter("READY")  # this life began after the phase that does so
         self._enter("RUNNING")
         checked = self.progress.ran
-        self._advance(running=True, ran=True)
+        self.advance(running=True, ran=True)
         if checked:
             self.ask_how_they_are()  # who came new has said nothing yet
         else:
             self.receiveMsg_CheckHealth(CheckHealth(), self.myAddress)
 
-    def _no_longer(self, name: str) -> None:
+    def no_longer(self, name: str) -> None:
         """The phase waits for it no more."""
         if name in self.waiting:
             self.waiting.discard(name)
@@ -278,36 +200,21 @@ class Agent(Watching):
     def receiveMsg_SubsystemStarted(self, message: SubsystemStarted, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
         self.book.started(name)
-        self.lives[name] = self._life(name)
+        self.lives[name] = self.life(name)
         if name not in self.progress.started:
-            self._advance(started=self.progress.started | {name})
-        if self.state != "STOPPING":
-            self._no_longer(name)
-        elif name in self.waiting:
+            self.advance(started=self.progress.started | {name})
+        stopping = self.state == "STOPPING"
+        if self.ends_this_life_too(name) or (stopping and name in self.waiting):
             self.send(sender, StopSubsystem())  # the one that was asked has crashed over it
+        elif not stopping:
+            self.no_longer(name)
 
     def receiveMsg_SubsystemFailed(self, message: SubsystemFailed, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
-        self._not_started(name)
-        self._failed(name, message.message)
+        self.not_started(name)
+        self.failed(name, message.message)
 
-    def _not_started(self, name: str) -> None:
-        """It is to say so again."""
-        if name in self.progress.started:
-            self._advance(started=self.progress.started - {name})
-
-    def note_crashed(self) -> None:
-        for name in self.progress.started:
-            if self._life(name) != self.lives[name]:
-                self._not_started(name)
-                self.book.failed(name, "has not started")
-
-    def _life(self, name: str) -> int:
-        """How often it has been restarted."""
-        cell = (self._myRef.children or {}).get(self.surroundings.at(name).addressDetails)
-        return cell.crashes.restarts if cell is not None else 0
-
-    def _failed(self, name: str, error: str) -> None:
+    def failed(self, name: str, error: str) -> None:
         self.book.failed(name, error)
         critical = any(one.critical for one in self.subsystems if one.name == name)
         if critical and self.state in STARTING and not self.progress.ran:
@@ -318,15 +225,16 @@ class Agent(Watching):
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         name = self.names.get(message.childAddress.addressDetails)
         if name is not None:
-            self._not_started(name)
+            self.not_started(name)
             self.book.failed(name, "has ended")
-            self._no_longer(name)
+            self.has_ended(self.subsystem(name))
+            self.no_longer(name)
 
     # Stopping
 
     def receiveMsg_Stop(self, message: Stop, sender: ActorAddress) -> None:
         """Where it is stopping already, to be restarted, it goes on with that, and is not started again."""
-        self._advance(stop_to=sender)
+        self.advance(stop_to=sender)
         if self.state == "STOPPED":
             self.send(sender, Stopped())
         elif self.state != "STOPPING":
@@ -345,7 +253,7 @@ class Agent(Watching):
             self.send(sender, Failed("conflict", "Restart not allowed in current lifecycle state"))
             return
         self.send(sender, RestartBegun(self.state))
-        self._advance(running=False, restarting=message)
+        self.advance(running=False, restarting=message)
         self._begin_to_stop()
 
     def _begin_to_stop(self) -> None:
@@ -363,10 +271,10 @@ class Agent(Watching):
         mine = [one for one in self.subsystems if one.phase is self.phase]
         asked = {one.name for one in mine if self.runs(one)}
         for subsystem in mine:
-            if subsystem.name in asked:
+            if subsystem.name not in asked:
+                self.end(subsystem)  # one that gave up would come back by itself
+            elif subsystem.name not in self.progress.ending:
                 self.send(self.surroundings.at(subsystem.name), StopSubsystem())
-            else:
-                self._ended(subsystem.name)  # one that gave up would come back by itself
         self._wait(asked, self._patience())
 
     def _patience(self) -> float:
@@ -382,22 +290,19 @@ class Agent(Watching):
             return
         assert self.progress.restarting is not None
         to_store = self.progress.restarting.store
-        self._advance(restarting=None)
+        self.advance(restarting=None)
         self._enter("INIT")
         if to_store is not None:
-            self._not_started("store")
+            self.not_started("store")
             self.send(self.surroundings.at("store"), to_store)
         self.send(self.myAddress, BeginPhase(Phase.CORE))
 
     def receiveMsg_SubsystemStopped(self, message: SubsystemStopped, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
-        if self.state != "STOPPING" and name not in self.ending:
+        if self.state != "STOPPING" and name not in self.progress.ending:
             log.error("%s says that it has stopped, and was not asked to", name)
             return
-        self._ended(name)
-        if self.ending.pop(name, None) is not None and self.state != "STOPPING":
-            self._bring_in_line(next(one for one in self.subsystems if one.name == name))
-        self._no_longer(name)
+        self.end(self.subsystem(name))
 
     def _enter(self, state: str) -> None:
         """A move of the lifecycle; one that is not allowed is a defect."""

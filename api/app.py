@@ -42,6 +42,7 @@ def build_app(context: Context) -> web.Application:
 
     async def end_streams(app: web.Application) -> None:
         context.readings.close()
+        context.logs.close()
 
     app.on_shutdown.append(end_streams)
     return app

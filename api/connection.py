@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import socket
 import sys
 import termios
 from contextlib import suppress
@@ -53,12 +54,16 @@ class Owner(Protocol):
 
 class Connection(asyncio.Protocol):
     """Between the transport and aiohttp's `handler`, which knows no such limits. `peer` is None for a client
-    of this machine."""
+    of this machine. With `tls` there is no transport until the client and this side have shaken hands."""
 
-    def __init__(self, handler: web.RequestHandler, peer: str | None, descriptor: int, owner: Owner) -> None:
+    def __init__(
+        self, handler: web.RequestHandler, peer: str | None, connected: socket.socket, owner: Owner, tls: bool
+    ) -> None:
         self.handler = handler
         self.peer = peer
-        self.descriptor = descriptor
+        self.descriptor = connected.fileno()
+        self._connected = connected
+        self._tls = tls
         self.streams = False
         """It gets an answer without end, which is bounded by who sends it."""
         self.received = 0
@@ -124,11 +129,11 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def eof_received(self) -> bool:
-        """Who sends no more may still wait for the answer; who follows a stream has left."""
+        """Who sends no more may still wait for the answer; who follows a stream, or speaks TLS, has left."""
         self.handler.eof_received()
         request = self._request
         whole = self._whole_head if request is None else request.content.is_eof()
-        self._half_closed = whole and not self.streams
+        self._half_closed = whole and not self.streams and not self._tls
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -199,6 +204,9 @@ class Connection(asyncio.Protocol):
         self._aborted = True
         if self._transport is not None:
             self._transport.abort()
+            return
+        with suppress(OSError):
+            self._connected.shutdown(socket.SHUT_RDWR)  # which ends shaking hands
 
     def _may_add_to_head(self, data: bytes) -> bool:
         """Whether what has come of a head is not too much."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -20,8 +21,17 @@ GRACE = 0.1
 ALWAYS: Final = 8
 """Connections that there may be however few descriptors are left: somebody must be able to mend that."""
 
+HANDSHAKE = 10.0
+"""Seconds that a client may take to begin TLS."""
+
+GOODBYE: Final = 2.0
+"""Seconds that it may take to end it."""
+
 MAX_BODIES: Final = 64 * 1024 * 1024
 """Bytes of bodies under way, of all clients."""
+
+TAKEN: Final = "callboard.taken"
+"""Where a request has what is to be called with the number of bytes of its body that were put elsewhere."""
 
 MAX_UNREAD: Final = 32 * 1024 * 1024
 """Bytes of answers that wait for clients to take them."""
@@ -40,6 +50,8 @@ class Connections:
     """Used on the event loop."""
 
     def __init__(self, limits: Limits) -> None:
+        self.tls: ssl.SSLContext | None = None
+        """With what new ones are made; those that there are keep theirs."""
         self._limits = limits
         self._all: dict[Connection, None] = {}  # oldest first, for clocks are coarse
         self._being_made: set[asyncio.Task[None]] = set()
@@ -80,7 +92,7 @@ class Connections:
         return not made_room
 
     def _serve(self, connected: socket.socket, peer: str | None, handler: web.RequestHandler) -> None:
-        connection = Connection(handler, peer, connected.fileno(), self)
+        connection = Connection(handler, peer, connected, self, self.tls is not None)
         self._all[connection] = None
         self._by_handler[handler] = connection
         making = asyncio.get_running_loop().create_task(self._connect(connection, connected))
@@ -89,9 +101,12 @@ class Connections:
 
     async def _connect(self, connection: Connection, connected: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        tls, times = self.tls, {}
+        if tls is not None:
+            times = {"ssl_handshake_timeout": HANDSHAKE, "ssl_shutdown_timeout": GOODBYE}
         try:
-            await loop.connect_accepted_socket(lambda: connection, connected)
-        except OSError:
+            await loop.connect_accepted_socket(lambda: connection, connected, ssl=tls, **times)
+        except OSError:  # what is no TLS, too
             connected.close()
             self.gone(connection)
 
@@ -126,6 +141,12 @@ class Connections:
         self.forget(slowest)
         slowest.abort()
         return slowest is not connection
+
+    def taken(self, connection: Connection, count: int) -> None:
+        """So many bytes of a body are in memory no more."""
+        count = min(count, connection.received)
+        connection.received -= count
+        self._bodies -= count
 
     def forget(self, connection: Connection) -> None:
         """Its request is answered."""

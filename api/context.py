@@ -9,6 +9,7 @@ from thespian.actors import ActorAddress
 
 from actors.system.failure import Failed
 from api.errors import api_error
+from api.log_hub import LogHub
 from api.readings_hub import ReadingsHub
 from api.sharing import SharedReplies
 
@@ -44,6 +45,7 @@ class Context(msgspec.Struct, frozen=True):
     lifecycle: Lifecycle = msgspec.field(default_factory=Lifecycle)
     require_session: bool = False
     shared: SharedReplies = msgspec.field(default_factory=SharedReplies)
+    logs: LogHub = msgspec.field(default_factory=LogHub)
 
     async def request(
         self,

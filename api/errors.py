@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from actors.system.failure import Failed, Kind
+from conf.redaction import clean
 
 STATUS: dict[Kind, int] = {
     "invalid": 400,
@@ -45,12 +46,12 @@ class ApiError(Exception):
 
 
 def api_error(failed: Failed) -> ApiError:
-    """The reply to a request that an actor, or a check before it, refused."""
-    status = STATUS[failed.kind]
+    """The reply to a request that an actor, or a check before it, refused; it repeats no secret."""
+    status, message = STATUS[failed.kind], clean(failed.message)
     field = UNSET if failed.field is None else failed.field
     if status in TITLE:
-        return ApiError(status, Error(TITLE[status], failed.message, field))
-    return ApiError(status, Error(failed.message, field=field))
+        return ApiError(status, Error(TITLE[status], message, field))
+    return ApiError(status, Error(message, field=field))
 
 
 def not_found(message: str) -> ApiError:

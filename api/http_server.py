@@ -2,12 +2,14 @@
 
 import resource
 import socket
+import ssl
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.connection import NEXT_REQUEST
-from api.connections import Connections, Limits
+from api.connections import TAKEN, Connections, Limits
 from api.listener import Listener
 
 CLOSE_TIMEOUT = 2.0  # seconds that requests under way may take when the server ends
@@ -31,6 +33,10 @@ class HttpServer:
         self.connections = Connections(Limits(max_connections, max_per_peer, first_reserved))
         self._listener = Listener(self._admit, self.connections.exhausted)
 
+    def use(self, context: ssl.SSLContext | None) -> None:
+        """Speak TLS with it over connections that come from now on."""
+        self.connections.tls = context
+
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError."""
         await self._runner.setup()
@@ -53,6 +59,7 @@ class HttpServer:
         if connection is None:
             return web.Response(status=503)  # which nobody will see
         connection.begin(request)
+        request[TAKEN] = partial(self.connections.taken, connection)
         try:
             response = await handler(request)
         finally:

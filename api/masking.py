@@ -1,6 +1,5 @@
 """Secrets of endpoint connections are never returned."""
 
-import re
 from typing import Any
 
 import msgspec
@@ -8,13 +7,7 @@ from msgspec import Raw
 
 from actors.publish.destinations.masks import MASK
 from actors.publish.destinations.masks import masked as without_url_passwords
-
-_SECRET = re.compile(
-    r"pass(word|wd|phrase)|secret|token|(private|api|shared|access)[_-]?key$|^key$", re.IGNORECASE
-)
-
-_SUSPECT = re.compile(rb"pass|secret|token|key|@|\\", re.IGNORECASE)
-"""What there is in every connection that holds a secret, as JSON; a backslash may spell anything."""
+from conf.secret_forms import SECRET_NAME, may_hold
 
 
 def masked(connection: dict[str, Any]) -> dict[str, Any]:
@@ -26,14 +19,16 @@ def masked(connection: dict[str, Any]) -> dict[str, Any]:
 
 def shown(connection: Raw) -> Raw:
     """`masked`, of JSON. What has no word of a secret in it, as most have not, costs next to nothing."""
-    if _SUSPECT.search(connection) is None:
+    if not may_hold(bytes(connection)):
         return connection
     return Raw(msgspec.json.encode(masked(msgspec.json.decode(connection))))
 
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: MASK if item and _SECRET.search(key) else _masked(item) for key, item in value.items()}
+        return {
+            key: MASK if item and SECRET_NAME.search(key) else _masked(item) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_masked(item) for item in value]
     return value

@@ -23,6 +23,11 @@ SESSION_SCHEMES = {"session": {"type": "apiKey", "in": "cookie", "name": COOKIE}
 
 EVENTS = "text/event-stream"
 
+_BINARY = {"type": "string", "format": "binary"}
+
+_OF_FILES = (206, 304, 412, 416)
+"""What a file is answered with besides 200, to a client that has it already, or a part of it."""
+
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
@@ -90,6 +95,8 @@ def _operation(route: Route, schemas: Schemas, context: Context) -> dict[str, An
             kind: {"schema": schemas.of(body), **_example(body)} for kind, body in route.accepts.items()
         }
         operation["requestBody"] = {"content": content, "required": True}
+    if route.raw is not None:
+        operation["requestBody"] = {"content": {route.raw: {"schema": _BINARY}}, "required": True}
     if (security := _security(route, context)) or _key_does_something(context):
         operation["security"] = security
     return operation
@@ -158,19 +165,24 @@ def _responses(route: Route, schemas: Schemas, context: Context) -> dict[str, An
     bodies: dict[int, Any] = dict.fromkeys(_error_statuses(route, context), Error)
     bodies.update(route.also)
     bodies[route.status] = route.reply
-    return {
+    responses = {
         str(status): {
             "description": HTTPStatus(status).phrase,
             "content": _content(route, status, body, schemas),
         }
         for status, body in sorted(bodies.items())
     }
+    if route.kept is not None:
+        responses |= {str(status): {"description": HTTPStatus(status).phrase} for status in _OF_FILES}
+    return responses
 
 
 def _content(route: Route, status: int, body: Any, schemas: Schemas) -> Mapping[str, Any]:
     plain = {"text/plain": {"schema": {"type": "string"}}}
     if body is str:
         return plain
+    if route.kept is not None and status == route.status:
+        return {route.kept: {"schema": _BINARY}}
     if route.events and status == route.status:
         return {EVENTS: {"schema": {"type": "string", "contentSchema": schemas.of(body)}}}
     found = {JSON: {"schema": schemas.of(body)}}
@@ -186,7 +198,7 @@ def _error_statuses(route: Route, context: Context) -> set[int]:
     if route.access == "anyone":
         return {401, 403, 503, *route.errors} if security else set(route.errors)
     statuses = {403, 500, 503, *route.errors}
-    has_body = route.body is not None or bool(route.accepts)
+    has_body = route.body is not None or bool(route.accepts) or route.raw is not None
     if route.query is not None or has_body or "{" in route.path:
         statuses.add(400)
     if has_body:

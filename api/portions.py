@@ -16,13 +16,18 @@ SLICE = 0.002  # seconds of working on a list before others have their turn
 
 async def json_list(name: str, items: Sequence[T], view: Callable[[T], object]) -> web.Response:
     """The reply `{name: [view(item), ...]}`."""
+    body = b'{"%b":[%b]}' % (name.encode(), await json_parts(items, view))
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
+async def json_parts(items: Sequence[T], view: Callable[[T], object]) -> bytes:
+    """The inside of the list `[view(item), ...]`."""
     parts: list[bytes] = []
     for start in range(0, len(items), PORTION):
         if start:
             await asyncio.sleep(0)
         parts.append(msgspec.json.encode([view(item) for item in items[start : start + PORTION]])[1:-1])
-    body = b'{"%b":[%b]}' % (name.encode(), b",".join(parts))
-    return web.Response(body=body, content_type="application/json", charset="utf-8")
+    return b",".join(parts)
 
 
 async def unhurried(items: Iterable[T]) -> AsyncIterator[T]:

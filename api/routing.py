@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -11,8 +11,10 @@ import msgspec
 from aiohttp import HttpVersion11, web
 
 import api.routes
+from api.connections import TAKEN
 from api.context import Context
 from api.decoding import as_utf8, decode_body, decode_number, decode_query, refuse_unstorable
+from api.entrusted import Entrusted
 from api.errors import ApiError, Error
 from api.middleware import json_response
 from storage.users import Role
@@ -90,6 +92,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     shared: float | None
     internals: bool
+    raw: str | None
+    kept: str | None
 
 
 def route(
@@ -114,6 +118,8 @@ def route(
     role: Role | None = None,
     shared: float | None = None,
     internals: bool = False,
+    raw: str | None = None,
+    kept: str | None = None,
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
@@ -128,7 +134,8 @@ def route(
     where sessions are asked for: else viewer for GET, operator for the others. A reply that is `shared` may
     be as many seconds old, unless something was changed over the API meanwhile. `internals` says that it
     shows more than a probe needs: where sessions are asked for, it needs one, or the key, whatever its
-    `access`.
+    `access`. `raw` is the media type of a body that the handler reads by itself, piece by piece (`take`);
+    `kept` that of a reply which is a file.
     """
 
     def declare(handler: Handler) -> Route:
@@ -154,6 +161,8 @@ def route(
             shared=shared,
             role="admin" if access == "admin" else role or ("viewer" if method == "GET" else "operator"),
             internals=internals,
+            raw=raw,
+            kept=kept,
         )
 
     return declare
@@ -172,33 +181,40 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
     """The aiohttp handler of a route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        decoded: dict[str, Any] = {}
-        if declared.query is not None:
-            decoded["query"] = decode_query(request.query, declared.query)
-        if declared.body is not None:
-            decoded["body"] = await _read_body(request, declared.body)
-        if declared.accepts:
-            decoded["body"] = await _read_upload(request, tuple(declared.accepts))
-        call = Call(context, declared, request.match_info, request)
+        with Entrusted() as entrusted:
+            decoded: dict[str, Any] = {}
+            if declared.query is not None:
+                decoded["query"] = decode_query(request.query, declared.query)
+            if declared.body is not None:
+                decoded["body"] = await _read_body(request, declared.body, entrusted)
+            if declared.accepts:
+                decoded["body"] = await _read_upload(request, tuple(declared.accepts))
+            call = Call(context, declared, request.match_info, request)
 
-        async def answer() -> web.StreamResponse:
-            return _respond(await declared.handler(call, **decoded), declared.status)
+            async def answer() -> web.StreamResponse:
+                return _respond(await declared.handler(call, **decoded), declared.status)
 
-        if declared.shared is not None:
-            key = (declared.path, *request.match_info.values(), decoded.get("query"))
-            return await context.shared.reply(key, declared.shared, answer)
-        try:
-            return await answer()
-        finally:
-            if declared.method != "GET":
-                context.shared.changed()
+            if declared.shared is not None:
+                key = (declared.path, *request.match_info.values(), decoded.get("query"))
+                return await context.shared.reply(key, declared.shared, answer)
+            try:
+                return await answer()
+            finally:
+                if declared.method != "GET":
+                    context.shared.changed()
 
     return handle
 
 
-async def _read_body(request: web.Request, schema: type[Any]) -> Any:
+async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrusted) -> Any:
     raw = await _read(request)
-    return await _decoded(partial(decode_body, raw, request.content_type, request.charset, schema), len(raw))
+    media_type, charset = request.content_type, request.charset
+
+    def decode() -> Any:
+        entrusted.look(raw)
+        return decode_body(raw, media_type, charset, schema)
+
+    return await _decoded(decode, len(raw))
 
 
 async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:
@@ -211,6 +227,25 @@ async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:
             415, Error("Unsupported media type", f"Send {' or '.join(accepted)}, not {media_type}")
         )
     return Upload(media_type, as_utf8(await _read(request), request.charset))
+
+
+async def take(request: web.Request, most: int) -> AsyncIterator[bytes]:
+    """The pieces of a body that is not to be in memory whole. Raises `ApiError` when it has more than `most`
+    bytes."""
+    refuse_coding(request)
+    await _invite(request)
+    taken = request.get(TAKEN, lambda count: None)
+    came = 0
+    async for piece in request.content.iter_any():
+        came += len(piece)
+        if came > most:
+            raise too_large(most)
+        yield piece
+        taken(len(piece))
+
+
+def too_large(most: int) -> ApiError:
+    return ApiError(413, Error("Payload too large", f"A body may have at most {most >> 20} MB here"))
 
 
 async def body_is_awaited(request: web.Request) -> None:
@@ -230,11 +265,16 @@ async def _invite(request: web.Request) -> None:
 
 
 async def _read(request: web.Request) -> bytes:
+    refuse_coding(request)
+    await _invite(request)
+    return await request.read()
+
+
+def refuse_coding(request: web.Request) -> None:
+    """Raises `ApiError` for a body that is compressed."""
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.lower() != "identity":
         raise ApiError(415, Error("Unsupported media type", f"Unsupported Content-Encoding {coding}"))
-    await _invite(request)
-    return await request.read()
 
 
 async def _decoded(decode: Callable[[], T], size: int) -> T:

@@ -10,10 +10,12 @@ import re
 import threading
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import unquote, unquote_plus
 
 from conf.secret_forms import Form, forms
+
+T = TypeVar("T")
 
 MASK: Final = "********"
 
@@ -71,8 +73,10 @@ class Known:
         self._uses: Counter[_Spelling] = Counter()
         self._former: deque[str] = deque()
         self._spellings: dict[str, tuple[_Spelling, ...]] = {}
-        """By their first `LEAST` characters, the longest first. Values are replaced, never changed: who looks
-        needs no lock."""
+        """By their texts."""
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        """Of the texts that begin with these characters, of which there are `LEAST`; the longest first."""
+        self._counts: dict[str, Counter[int]] = {}
 
     def keep(self, holder: Hashable, secrets: Iterable[str]) -> None:
         """`holder` holds these, and no others any more."""
@@ -96,7 +100,7 @@ class Known:
 
     def clean(self, text: str) -> str:
         """`text` with `MASK` for every secret, however it is spelled there."""
-        if self._spellings:
+        if self._lengths:
             text = self._without_known(text)
         if _SUSPECT.search(text):
             text = _GENERAL.sub(_masked_part, text)
@@ -125,44 +129,64 @@ class Known:
         return match[0]
 
     def _replaced(self, text: str) -> str:
-        spellings = self._spellings
-        spots = [at for at in range(len(text) - LEAST + 1) if text[at : at + LEAST] in spellings]
+        lengths = self._lengths
+        spots = [at for at in range(len(text) - LEAST + 1) if text[at : at + LEAST] in lengths]
         if not spots:
             return text
         parts: list[str] = []
         done = 0
         for at in spots:
-            found = _found(text, at, spellings.get(text[at : at + LEAST], ())) if at >= done else None
+            found = self._found(text, at) if at >= done else None
             if found is not None:
                 begin, end = found
                 parts += text[done : max(begin, done)], MASK
                 done = end
         return "".join((*parts, text[done:]))
 
+    def _found(self, text: str, at: int) -> tuple[int, int] | None:
+        """From where to where the text is masked for the longest spelling at that place."""
+        for length in self._lengths.get(text[at : at + LEAST], ()):
+            for spelling in self._spellings.get(text[at : at + length], ()):
+                extent = _extent(text, at, spelling)
+                if extent is not None:
+                    return extent
+        return None
+
     def _add(self, secret: str) -> None:
         self._holders[secret] += 1
-        if self._holders[secret] > 1:
-            return
-        for spelling in _spellings(secret):
-            self._uses[spelling] += 1
-            mine = {*self._spellings.get(spelling.key, ()), spelling}
-            self._spellings[spelling.key] = tuple(sorted(mine, key=lambda one: -len(one.text)))
+        if self._holders[secret] == 1:
+            for spelling in _spellings(secret):
+                self._count(spelling, 1)
 
     def _remove(self, secret: str) -> None:
         self._holders[secret] -= 1
-        if self._holders[secret]:
-            return
-        del self._holders[secret]
-        for spelling in _spellings(secret):
-            self._uses[spelling] -= 1
-            if self._uses[spelling]:
-                continue
+        if not self._holders[secret]:
+            del self._holders[secret]
+            for spelling in _spellings(secret):
+                self._count(spelling, -1)
+
+    def _count(self, spelling: _Spelling, one: int) -> None:
+        """One more secret is spelled so, or one less. The values of what is looked into are replaced, never
+        changed: who looks needs no lock."""
+        self._uses[spelling] += one
+        mine = {*self._spellings.get(spelling.text, ()), spelling}
+        if not self._uses[spelling]:
             del self._uses[spelling]
-            left = tuple(one for one in self._spellings[spelling.key] if one != spelling)
-            if left:
-                self._spellings[spelling.key] = left
-            else:
-                del self._spellings[spelling.key]
+            mine.discard(spelling)
+        _put(self._spellings, spelling.text, tuple(mine))
+        counts = self._counts.setdefault(spelling.key, Counter())
+        counts[len(spelling.text)] += one
+        lengths = sorted((length for length, count in counts.items() if count), reverse=True)
+        if not lengths:
+            del self._counts[spelling.key]
+        _put(self._lengths, spelling.key, tuple(lengths))
+
+
+def _put(into: dict[str, tuple[T, ...]], key: str, values: tuple[T, ...]) -> None:
+    if values:
+        into[key] = values
+    else:
+        into.pop(key, None)
 
 
 def _spellings(secret: str) -> set[_Spelling]:
@@ -174,21 +198,16 @@ def _spelling(form: Form) -> _Spelling:
     return _Spelling(form.text, word, form.token)
 
 
-def _found(text: str, at: int, spellings: tuple[_Spelling, ...]) -> tuple[int, int] | None:
-    """From where to where the text is masked for a secret at that place."""
-    for spelling in spellings:
-        end = at + len(spelling.text)
-        if not text.startswith(spelling.text, at):
-            continue
-        if spelling.word and (_in_word(text, at - 1) or _in_word(text, end)):
-            continue
-        begin = at
-        while spelling.token and end < len(text) and text[end] in _ENCODED:
-            end += 1
-        while spelling.token and begin > 0 and text[begin - 1] in _ENCODED:
-            begin -= 1
-        return begin, end
-    return None
+def _extent(text: str, at: int, spelling: _Spelling) -> tuple[int, int] | None:
+    """From where to where that spelling, which stands there, is masked; None where it is part of a word."""
+    begin, end = at, at + len(spelling.text)
+    if spelling.word and (_in_word(text, begin - 1) or _in_word(text, end)):
+        return None
+    while spelling.token and end < len(text) and text[end] in _ENCODED:
+        end += 1
+    while spelling.token and begin > 0 and text[begin - 1] in _ENCODED:
+        begin -= 1
+    return begin, end
 
 
 def _in_word(text: str, at: int) -> bool:

@@ -22,6 +22,19 @@ _SCHEME: Final = re.compile(r"(?:bearer|basic|token|apikey|sharedaccesssignature
 _TOKEN: Final = 6  # characters of an encoded secret that do not depend on what stands before it
 
 
+_HINTS: Final = (
+    *(b"pass", b"secret", b"token", b"key", b"jwt", b"credential", b"string", b"headers"),
+    *(b"@", b"://", b"\\"),  # a backslash may spell anything
+)
+
+
+def may_hold(document: bytes) -> bool:
+    """Whether JSON, or a form, may have something for `secrets_in`: to look for that costs a hundred times
+    more."""
+    lower = document.lower()
+    return any(hint in lower for hint in _HINTS)
+
+
 class Form(NamedTuple):
     """`token` says that what stands around it, of the same alphabet, belongs to it."""
 

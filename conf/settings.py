@@ -7,7 +7,7 @@ Later wins: `agent.toml` (shipped, every default), the user's TOML file, environ
 import logging
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -15,9 +15,11 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from conf import redaction
 from conf.annotations import allowed, optional, reader, reads
 from conf.faults import words
 from conf.fields import Host, listed, lower
+from conf.secret_forms import secrets_in
 from conf.texts import is_broken_text
 
 logger = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ class ApiSettings(Confidential, frozen=True):
 class StorageSettings(msgspec.Struct, frozen=True):
     data_dir: File
     database: File | None
+    log_dir: File | None
     busy_timeout_ms: Annotated[int, Meta(ge=0, le=600_000)]
 
 
@@ -211,6 +214,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "API_ALLOWED_HOSTS": "api.allowed_hosts",
     "DATA_DIR": "storage.data_dir",
     "DATABASE_PATH": "storage.database",
+    "LOG_DIR": "storage.log_dir",
     "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
     "CALLBOARD_DURABILITY": "publish.durability",
     "CALLBOARD_COMPRESSION": "publish.compression",
@@ -265,8 +269,17 @@ def load(
     values |= _from_environment(environ, shipped["api.port"])
     values |= _from_overrides(overrides or {})
     settings = _assemble(values)
+    redaction.keep("settings", _secrets(settings))
     _check_together(settings)
     return settings
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    for key in SECRETS:
+        table, _, name = key.partition(".")
+        value = getattr(getattr(settings, table), name)
+        if isinstance(value, str):
+            yield from secrets_in({"secret": value})
 
 
 def _read(config_file: Path) -> str:

@@ -178,11 +178,11 @@ def remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def prune(folder: Path, trigger: Trigger, keep: int) -> list[str]:
-    """Remove the oldest of a trigger past the newest `keep`; the names of those that went. What is damaged
-    neither counts nor goes. Raises OSError."""
+def prune(folder: Path, trigger: Trigger, keep: int, spare: str | None = None) -> list[str]:
+    """Remove the oldest of a trigger past the newest `keep`, but for `spare`; the names of those that went.
+    What is damaged neither counts nor goes. Raises OSError."""
     good = [one for one in listed(folder) if one.trigger == trigger and one.error is None]
-    gone = [one.file for one in good[max(1, keep) :]]
+    gone = [one.file for one in good[max(1, keep) :] if one.file != spare]
     for file in gone:
         remove(folder / file)
     return gone
@@ -195,7 +195,7 @@ def sweep(folder: Path) -> None:
             orphan = (
                 path.name.endswith(SIDECAR) and not path.with_name(path.name.removesuffix(SIDECAR)).exists()
             )
-            if orphan or (path.name.startswith(".") and path.suffix == ".part"):
+            if orphan or path.name.startswith("."):
                 path.unlink(missing_ok=True)
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from conf import redaction
+from conf.secret_forms import may_hold, secrets_in
 from storage.secrets import Secrets, Undecipherable
 
 
@@ -12,7 +14,9 @@ class BadBody(Exception):
 
 
 def seal(secrets: Secrets, kind: str, uuid: str, body: dict[str, Any]) -> bytes:
-    return secrets.encrypt(msgspec.json.encode(body), _context(kind, uuid))
+    plain = msgspec.json.encode(body)
+    _hold(kind, uuid, plain, body)
+    return secrets.encrypt(plain, _context(kind, uuid))
 
 
 def unseal(secrets: Secrets, kind: str, uuid: str, sealed: Any) -> dict[str, Any]:
@@ -24,9 +28,21 @@ def unseal(secrets: Secrets, kind: str, uuid: str, sealed: Any) -> dict[str, Any
     except Undecipherable as error:
         raise BadBody(f"cannot be decrypted: {error}") from error
     try:
-        return msgspec.json.decode(plain, type=dict[str, Any])
+        body = msgspec.json.decode(plain, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise BadBody(f"cannot be parsed: {error}") from error
+    _hold(kind, uuid, plain, body)
+    return body
+
+
+def let_go(kind: str, uuid: str) -> None:
+    """The row is no more."""
+    redaction.keep((kind, uuid), ())
+
+
+def _hold(kind: str, uuid: str, plain: bytes, body: dict[str, Any]) -> None:
+    """What it holds of secrets is to appear in no text from now on."""
+    redaction.keep((kind, uuid), secrets_in(body) if may_hold(plain) else ())
 
 
 def _context(kind: str, uuid: str) -> bytes:

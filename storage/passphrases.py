@@ -7,7 +7,6 @@ import unicodedata
 from typing import Final
 
 import msgspec
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from storage.errors import StorageError
 from storage.secrets import Secrets, Undecipherable
@@ -58,5 +57,7 @@ def key_id(key: bytes) -> str:
 
 def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
     """The same for what looks the same, however a keyboard has composed it."""
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt  # 1 MB, that few agents ever need
+
     typed = unicodedata.normalize("NFC", passphrase).encode()
     return Scrypt(salt=salt, length=32, n=cost, r=8, p=1).derive(typed)

@@ -137,11 +137,14 @@ def update(
 
 def delete(database: Database, ids: Iterable[int]) -> int:
     """Remove rows and all that belongs to them; returns how many of `ids` were removed as such."""
+    removed = 0
     with database.db.atomic():
-        removed = database.db.conn.executemany(
-            "DELETE FROM target_state WHERE id = ?", [(id,) for id in ids]
-        ).rowcount
-    return max(removed, 0)
+        for id in ids:
+            gone = "SELECT kind, uuid FROM target_state WHERE id = ? OR parent_id = ?"
+            for kind, uuid in database.db.execute(gone, [id, id]).fetchall():
+                bodies.let_go(kind, uuid)
+            removed += database.db.execute("DELETE FROM target_state WHERE id = ?", [id]).rowcount
+    return removed
 
 
 def _read(database: Database, stored: tuple[Any, ...]) -> Row:

@@ -1,6 +1,8 @@
 """Makes `servers` (real servers that tests start) importable from every test."""
 
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _TESTS = str(Path(__file__).parent)
@@ -17,6 +19,15 @@ from actors.publish.destinations.token_clock import token_clock  # noqa: E402
 @pytest.fixture(autouse=True)
 def no_token_was_accepted() -> None:
     token_clock.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def the_log_is_left_as_it_was() -> Iterator[None]:
+    """The settings of an agent in the test's process change what is logged."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
 
 
 @pytest.fixture

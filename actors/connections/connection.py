@@ -2,9 +2,12 @@
 
 from abc import ABC, abstractmethod
 
+from conf.redaction import clean
+
 
 class NoConnection(Exception):
-    """Why there is no connection; the text is for people. Raised as one of its two kinds.
+    """Why there is no connection; the text is for people, and repeats no secret. Raised as one of its two
+    kinds.
 
     `retry_after` is the least number of seconds that the other end asked to be left alone for, `retry_within`
     after how many it costs nobody anything to try again, however often that has failed. `code` is a
@@ -20,7 +23,7 @@ class NoConnection(Exception):
         code: str | None = None,
         retry_within: float | None = None,
     ) -> None:
-        super().__init__(reason)
+        super().__init__(clean(reason))
         self.retry_after = retry_after
         self.retry_within = retry_within
         self.code = code

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from actors.publish import starts
 from actors.publish.destination import RunDestination
 from actors.publish.messages import AddSubscription
@@ -146,7 +148,17 @@ class Catalogue:
     def wanted(self, destination: int) -> bool:
         """Whether it should run and can."""
         kept = self.destinations.get(destination)
-        return kept is not None and destination in self._owners and kept.known.enabled
+        runs = kept is not None and destination in self._owners and kept.known.enabled
+        return runs and self.terms.publishing
+
+    def of(self, terms: Terms) -> "Catalogue":
+        """The same destinations and subscriptions on other terms."""
+        if terms == msgspec.structs.replace(self.terms, publishing=terms.publishing):
+            self.terms = terms  # what runs is started as before
+            return self
+        rows = [kept.row for kept in self.destinations.values()]
+        rows += [kept.row for kept in self.subscriptions.values()]
+        return Catalogue(terms, rows)
 
     def start(self, destination: int) -> RunDestination:
         """The start of one that is wanted."""

@@ -8,6 +8,7 @@ import msgspec
 from actors.connections.connecting import Lost, trouble_of
 from actors.connections.connection import NoConnection
 from actors.publish.destinations.driver import Listener
+from conf.redaction import clean
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
@@ -51,10 +52,10 @@ class Teller(Listener):
         self._tell(Delivered(self._number, seqs))
 
     def rejected(self, seqs: list[int], reason: str) -> None:
-        self._tell(Rejected(self._number, seqs, reason))
+        self._tell(Rejected(self._number, seqs, clean(reason)))
 
     def rejected_part(self, seq: int, payload: bytes, reason: str) -> None:
-        self._tell(RejectedPart(self._number, seq, payload, reason))
+        self._tell(RejectedPart(self._number, seq, payload, clean(reason)))
 
     def lost(self, error: NoConnection) -> None:
         self._tell(Lost(self._number, trouble_of(error)))

@@ -11,9 +11,9 @@ from storage.dead_letters import DeadLetter
 class DestinationStatus(msgspec.Struct, frozen=True):
     """How a destination is doing: what it has not yet acknowledged, and what became of the rest.
 
-    `health` is `connected`, `disconnected`, `disabled`, or `error` (it cannot run). `delivered` and the
-    `dropped` count payloads since the start; `rejected` those in its dead-letter table. `oldest` is ISO-8601,
-    `lag_ms` its age.
+    `health` is `connected`, `disconnected`, `disabled`, or `error` (it cannot run), `reason` why it is not
+    connected, where that is known. `delivered` and the `dropped` count payloads since the start; `rejected`
+    those in its dead-letter table. `oldest` is ISO-8601, `lag_ms` its age.
     """
 
     health: str
@@ -25,6 +25,7 @@ class DestinationStatus(msgspec.Struct, frozen=True):
     rejected: int
     dropped_quota: int
     dropped_expired: int
+    reason: str | UnsetType = UNSET
 
 
 class DestinationRow(msgspec.Struct, frozen=True):

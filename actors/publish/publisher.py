@@ -42,6 +42,7 @@ from actors.publish.messages import (
 from actors.publish.preview_messages import PreviewNewSubscription, PreviewSubscription
 from actors.publish.retiring import Retire, Retired
 from actors.publish.rows import (
+    SWITCHED_OFF,
     DestinationBody,
     check_destination,
     continued,
@@ -66,7 +67,7 @@ from storage.target_state import Row
 
 
 class RunPublisher(msgspec.Struct, frozen=True):
-    """Start."""
+    """Start, and again whenever the terms change. What the cloud has agreed to is `JoinCloud`'s to say."""
 
     terms: Terms
 
@@ -105,6 +106,7 @@ class Publisher(Keeper):
 
     def __init__(self) -> None:
         super().__init__()
+        self.begun = False
         self.reports: dict[int, OutboxReport] = {}
         self.starting: set[int] = set()
         self.retiring: dict[int, int] = {}
@@ -113,8 +115,12 @@ class Publisher(Keeper):
 
     def receiveMsg_RunPublisher(self, message: RunPublisher, sender: ActorAddress) -> None:
         self.store = message.terms.store
-        self.catalogue = Catalogue(message.terms)
-        self.begin()
+        if not self.begun:
+            self.begun = True
+            self.catalogue = Catalogue(message.terms)
+            self.begin()
+        else:
+            self._on(msgspec.structs.replace(message.terms, cloud=self.catalogue.terms.cloud))
 
     def load(self) -> tuple[Any, ...]:
         return (publishing.load,)
@@ -146,6 +152,8 @@ class Publisher(Keeper):
     def receiveMsg_DestinationStarted(self, message: DestinationStarted, sender: ActorAddress) -> None:
         self._has_started(message.id)
         self._taken(message.id, message.number)
+        if message.id in self.retiring:
+            self.send(sender, Retire(self.retiring[message.id]))  # an earlier life may have crashed over it
 
     def _has_started(self, id: int) -> None:
         if id in self.starting:
@@ -157,7 +165,8 @@ class Publisher(Keeper):
         broken = summary("destinations or subscriptions", errors)
         away = [box for box in self.reports.values() if not box.connected and box.last_error]
         error = "; ".join(f"{box.destination}: {box.last_error}" for box in away) or None
-        checks = [Check("mqtt", not away, last_error=error)]
+        switched_off = None if self.catalogue.terms.publishing else SWITCHED_OFF
+        checks = [Check("mqtt", not away, description=switched_off, last_error=error)]
         if broken is not None:
             checks.append(Check("publisher-rows", False, last_error=broken))
         return SubsystemChecked(checks=checks)
@@ -175,7 +184,8 @@ class Publisher(Keeper):
 
     def _row(self, kept: Kept[DestinationBody]) -> Any:
         id = kept.row.id
-        return destination_row(kept, self.reports[id], self.catalogue.errors.get(id))
+        known = self.catalogue
+        return destination_row(kept, self.reports[id], known.errors.get(id), known.terms.publishing)
 
     def receiveMsg_AddDestination(self, message: AddDestination, sender: ActorAddress) -> None:
         self._check_name(message.name, None)
@@ -373,11 +383,11 @@ class Publisher(Keeper):
 
     def receiveMsg_JoinCloud(self, message: JoinCloud, sender: ActorAddress) -> None:
         self.remember(message)
-        terms = msgspec.structs.replace(self.catalogue.terms, cloud=message.cloud)
-        known = self.catalogue
-        rows = [kept.row for kept in known.destinations.values()]
-        rows += [kept.row for kept in known.subscriptions.values()]
-        self.catalogue = Catalogue(terms, rows)
+        self._on(msgspec.structs.replace(self.catalogue.terms, cloud=message.cloud))
+
+    def _on(self, terms: Terms) -> None:
+        """From now on those are the terms."""
+        self.catalogue = self.catalogue.of(terms)
         for id in self.catalogue.destinations:
             self._reconcile(id)
 

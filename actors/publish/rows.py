@@ -18,6 +18,8 @@ from actors.system.failure import Refusal
 from storage import timestamps
 from storage.outbox import OutboxSummary
 
+SWITCHED_OFF = "publishing is switched off (features.enableDevicePublish)"
+
 LATE_MS = 1000
 """Age of an outbox's oldest payload from which on the tree speaks of it."""
 
@@ -69,9 +71,10 @@ def tell_unknown_in_subscription(kept: Kept[SubscriptionBody]) -> None:
 
 
 def destination_row(
-    kept: Kept[DestinationBody], report: OutboxReport, error: str | None = None
+    kept: Kept[DestinationBody], report: OutboxReport, error: str | None = None, publishing: bool = True
 ) -> DestinationRow:
-    """A stored destination as the API shows it; `error` is why it cannot run."""
+    """A stored destination as the API shows it; `error` is why it cannot run. None does without
+    `publishing`."""
     row, body = kept.row, kept.body
     type_name = body.type if body else str(row.body.get("type", "unknown"))
     enabled = body.enabled if body else row.body.get("enabled") is True
@@ -85,7 +88,7 @@ def destination_row(
         last_error_at=None if error else timestamps.iso(report.latest_error_at),
         created_at=row.created_at,
         updated_at=row.updated_at,
-        status=_status(enabled, report, error),
+        status=_status(enabled, report, error, publishing),
     )
 
 
@@ -98,10 +101,13 @@ def _shown(body: DestinationBody) -> dict[str, Any] | None:
     return masked(body.config_json, secrets) if body.config_json else body.config_json
 
 
-def _status(enabled: bool, report: OutboxReport, error: str | None) -> DestinationStatus:
-    health = "error" if error else "disconnected" if enabled else "disabled"
+def _status(enabled: bool, report: OutboxReport, error: str | None, publishing: bool) -> DestinationStatus:
+    health = "error" if error else "disconnected" if enabled and publishing else "disabled"
+    switched_off = SWITCHED_OFF if enabled and not publishing else None
+    reason = None if report.connected else error or switched_off or report.last_error
     return DestinationStatus(
         health="connected" if report.connected else health,
+        reason=reason or UNSET,
         rows=report.rows,
         bytes=report.bytes,
         oldest=timestamps.iso(report.oldest),

@@ -23,7 +23,8 @@ class Terms(msgspec.Struct, frozen=True):
     """What all destinations of this agent are started with.
 
     `compression` is that of subscriptions that name none. `fallbacks` are, by destination type, what
-    `config_json` means where it says nothing. `cloud` is what provisioning has agreed.
+    `config_json` means where it says nothing. `cloud` is what provisioning has agreed. With `publishing` off
+    no destination runs.
     """
 
     store: ActorAddress
@@ -34,6 +35,7 @@ class Terms(msgspec.Struct, frozen=True):
     compression: str = "json"
     fallbacks: Mapping[str, dict[str, Any]] = {}
     cloud: Cloud | None = None
+    publishing: bool = True
 
 
 class Owner(msgspec.Struct, frozen=True):

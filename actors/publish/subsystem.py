@@ -31,6 +31,7 @@ def _start(where: Surroundings) -> RunPublisher:
             flow=Flow(publish.window, publish.replay_per_second, publish.attempts_per_minute),
             compression=publish.compression,
             fallbacks=fallbacks(where.settings),
+            publishing=where.runtime.features.enable_device_publish,
         )
     )
 

@@ -1,10 +1,12 @@
 """What the store is asked, and what it says."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from storage.identity import Identity
+from storage.outcomes import Outcome
 
 
 class StoreOpened(msgspec.Struct, frozen=True):
@@ -31,3 +33,15 @@ class Transacted(msgspec.Struct, frozen=True):
     token: Any
     result: Any = None
     error: Exception | None = None
+
+
+class ChangeDatabase(msgspec.Struct, frozen=True):
+    """From the parent, while nobody else uses the database: run `call(database, *args)`, all of it or
+    nothing, and say anew that the database is open. How it went is told by the file of `outcomes` in
+    `folder`; `leftover` is then removed."""
+
+    call: Any
+    args: tuple[Any, ...]
+    folder: Path
+    outcome: Outcome
+    leftover: Path | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.state.messages import StoreOpened, Transact, Transacted
+from actors.state.messages import ChangeDatabase, StoreOpened, Transact, Transacted
 from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import (
     Check,
@@ -20,7 +20,7 @@ from actors.subsystems.messages import (
 )
 from actors.system.supervision import Restart
 from storage import database as stored
-from storage import identity, target_state
+from storage import identity, outcomes, target_state
 from storage.database import Database, Standing, open_database
 from storage.errors import StorageError
 from storage.guard import Trouble
@@ -63,7 +63,9 @@ class Store(SubsystemActor):
         self.opening: Writer | None = None
         self.writer: Writer | None = None
         self.waiting: list[tuple[Transact, ActorAddress]] = []
+        self.told: tuple[str, ...] = ()
         self.notes: str | None = None
+        self.change: ChangeDatabase | None = None
 
     def receiveMsg_RunStore(self, message: RunStore, sender: ActorAddress) -> None:
         self.config = message
@@ -82,13 +84,30 @@ class Store(SubsystemActor):
             self.wakeupAfter(REOPEN, Reopen())
             return
         self.writer = self.opening
-        self.notes = "; ".join(message.contents.notes) or None
+        if self.change is not None:
+            self._change(message.contents.notes)
+            return
+        self.told = message.contents.notes
+        self.notes = "; ".join(self.told) or None
         self.health = self.notes
         self.send(self.parent, message.contents)
         self.send(self.parent, SubsystemStarted())
         waiting, self.waiting = self.waiting, []
         for transact, requester in waiting:
             self.receiveMsg_Transact(transact, requester)
+
+    def receiveMsg_ChangeDatabase(self, message: ChangeDatabase, sender: ActorAddress) -> None:
+        """A database that is not open waits for that first."""
+        self.change = message
+        if self.writer is not None:
+            self._change(self.told)
+
+    def _change(self, notes: tuple[str, ...]) -> None:
+        """Should this life end meanwhile, the next one says that the database is open."""
+        assert self.writer is not None
+        assert self.change is not None
+        change, self.change = self.change, None
+        self.run(_changed(self.writer, change, self.config, notes), then=lambda opened: opened, within=None)
 
     def receiveMsg_Transact(self, message: Transact, sender: ActorAddress) -> None:
         if self.writer is None:
@@ -122,6 +141,30 @@ async def _open(writer: Writer, config: RunStore) -> _Opened:
     except StorageError as error:
         return _Opened(None, error)
     return _Opened(StoreOpened(who, kinds, database.notes), None)
+
+
+async def _changed(
+    writer: Writer, change: ChangeDatabase, config: RunStore, notes: tuple[str, ...]
+) -> _Opened:
+    answer = await _transact(writer, Transact(None, change.call, change.args))
+    await asyncio.to_thread(_note, change, answer.error)
+    who, kinds = await asyncio.wrap_future(writer.submit(_contents, config))
+    return _Opened(StoreOpened(who, kinds, notes), None)
+
+
+def _note(change: ChangeDatabase, error: Exception | None) -> None:
+    """What cannot be noted now is found out at the next start."""
+    what = change.outcome.what
+    if error is None:
+        log.warning("%s: done", what)
+    else:
+        log.error("%s: nothing was changed: %s", what, error)
+    try:
+        outcomes.finish(change.folder, change.outcome, None if error is None else str(error))
+        if change.leftover is not None:
+            change.leftover.unlink(missing_ok=True)
+    except OSError as failure:
+        log.error("%s: how it went could not be noted: %s", what, failure)
 
 
 def _contents(database: Database, config: RunStore) -> tuple[identity.Identity, dict[str, int]]:

@@ -64,7 +64,8 @@ class Subsystem(msgspec.Struct, frozen=True, kw_only=True):
     A `critical` one fails the agent's health while it does not run, and its giving up is its parent's crash.
     `kinds` are the rows of the target state that it keeps. `stays` says that it goes on after its stop, until
     the process ends, through soft restarts too. `reported_as` is its name in the health report, where that is
-    not its own. `told_state` says that it gets `LifecycleChanged`.
+    not its own. `told_state` says that it gets `LifecycleChanged`, `prepares_reset` that it gets
+    `PrepareReset` before a factory reset.
 
     When the runtime settings change, it runs from then on if it is `wanted`, and if `start` then makes
     another message, it gets that, as its start in this life and those to come.
@@ -78,6 +79,7 @@ class Subsystem(msgspec.Struct, frozen=True, kw_only=True):
     stays: bool = False
     wanted: Callable[[Surroundings], bool] = lambda where: True
     told_state: bool = False
+    prepares_reset: bool = False
     reported_as: str | None = None
     kinds: tuple[str, ...] = ()
 

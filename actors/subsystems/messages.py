@@ -68,6 +68,15 @@ class SubsystemChecked(msgspec.Struct, frozen=True):
     checks: list[Check] = []
 
 
+class PrepareReset(msgspec.Struct, frozen=True):
+    """To subsystems that `prepares_reset`: everything stored is about to be deleted, so that what lives
+    elsewhere and is only known from there is to go first. Answered by `ResetPrepared`, within seconds."""
+
+
+class ResetPrepared(msgspec.Struct, frozen=True):
+    pass
+
+
 # From the API to the root
 
 

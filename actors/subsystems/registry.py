@@ -4,7 +4,18 @@ from importlib import import_module
 
 from actors.subsystems.descriptor import Subsystem
 
-_NAMES = ("state", "readings", "accounts", "publish", "outputs", "endpoints", "host")
+_NAMES = (
+    "state",
+    "readings",
+    "logs",
+    "settings",
+    "accounts",
+    "backups",
+    "publish",
+    "outputs",
+    "host",
+    "endpoints",
+)
 
 
 def subsystems() -> tuple[Subsystem, ...]:

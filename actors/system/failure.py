@@ -1,8 +1,10 @@
-"""The one negative reply."""
+"""The one negative reply, and what is said of exceptions; neither repeats a secret."""
 
 from typing import Literal
 
 import msgspec
+
+from conf.redaction import clean
 
 TEXT = 500
 """Characters of an exception's text that are kept."""
@@ -28,8 +30,8 @@ class Refusal(Exception):
     kind: Kind = "invalid"
 
     def __init__(self, message: str, field: str | None = None, kind: Kind | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = clean(message)
+        super().__init__(self.message)
         self.field = field
         if kind is not None:
             self.kind = kind
@@ -42,7 +44,7 @@ def described(error: BaseException) -> str:
     """Class and text of an exception for people, on one line; an exception that cannot say its text is named
     all the same."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(clean(str(error)).split())
     except Exception:  # noqa: BLE001 - `__str__` is anybody's code
         text = "(its text cannot be had)"
     return f"{type(error).__name__}: {text[:TEXT]}"

@@ -12,6 +12,7 @@ from thespian.actors import ActorAddress
 from actors.system.dispatch import LAG_INTERVAL, Dispatch
 from actors.system.failure import Refusal
 from actors.system.mailboxes import Cell
+from actors.system.whose import context_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class Tasks(Dispatch, ABC):
         if cell.tasks is None:
             cell.tasks = {}
         own: list[asyncio.Task[None]] = []  # asking for the current task costs more than handing it over
-        task = self.loop.create_task(self._carry(cell, cell.tasks, own, coroutine, then, reply_to))
+        carried = self._carry(cell, cell.tasks, own, coroutine, then, reply_to)
+        task = self.loop.create_task(carried, context=context_of(cell))
         own.append(task)
         cell.tasks[task] = (coroutine, reply_to)
         if within is not None:
@@ -152,7 +154,9 @@ class Tasks(Dispatch, ABC):
         """Run what outlives its actor (closing a connection), until `released`; see `Actor.release`."""
         if reply_to is not None:
             coroutine = self._answer(coroutine, reply_to, sender or self.address)
-        task = self.loop.create_task(coroutine)
+        cell = None if sender is None else self.mailboxes.get(sender.addressDetails)
+        context = context_of(cell) if isinstance(cell, Cell) else None
+        task = self.loop.create_task(coroutine, context=context)
         self._await_release(task)
         if within is not None:
             self._give_time(task, within)

@@ -7,8 +7,8 @@ import threading
 import traceback
 from types import FrameType
 
+from actors.system import whose
 from actors.system.dispatch import Dispatch
-from actors.system.mailboxes import Cell
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,5 @@ def _say(who: str, where: str) -> None:
 
 def holder(frame: FrameType | None) -> str:
     """Which actor is having its turn on that stack."""
-    while frame is not None:
-        if frame.f_code is Cell.turn.__code__:
-            return str(frame.f_locals["self"].address.addressDetails)
-        frame = frame.f_back
-    return "no actor"
+    found = whose.holder(frame)
+    return "no actor" if found is None else str(found.address.addressDetails)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from time import monotonic
@@ -127,13 +127,21 @@ class AgentClient:
             self._check_kind(answer, JSON)
             return json.loads(self._whole(answer, self.timeout))
 
-    def stream(self, path: str, query: Query | None = None) -> Iterator[tuple[str, bytes]]:
-        """Names and data of events; one without a name when the stream has begun."""
-        with self._answer("GET", path, None, {}, query, (), self.timeout, SILENCE_SECONDS) as answer:
+    def stream(
+        self,
+        path: str,
+        query: Query | None = None,
+        after: str = "",
+        see: Callable[[str], None] = lambda id: None,
+    ) -> Iterator[tuple[str, bytes]]:
+        """Names and data of events, of those `after` an id; one without a name when the stream has begun.
+        `see` is told the ids."""
+        headers = {"Last-Event-ID": after} if after else {}
+        with self._answer("GET", path, None, headers, query, (), self.timeout, SILENCE_SECONDS) as answer:
             self._check_kind(answer, "text/event-stream")
             yield "", b""
             try:
-                yield from events(answer)
+                yield from events(answer, see)
             except (OSError, HTTPException) as error:
                 raise NoAgent(self.url, reason_of(error)) from error
 
@@ -194,7 +202,7 @@ class AgentClient:
             said = None
         if said is None:
             return NoAgent(self.url, status)
-        return Refused(answer.status, said + (_way_in(said) if answer.status == 401 else ""))
+        return Refused(answer.status, said + (_way_in(said) if answer.status in (401, 403) else ""))
 
     def _whole(self, answer: HTTPResponse, timeout: float) -> bytes:
         """The body, if it all comes in time: a drop now and then is no answer."""
@@ -263,6 +271,8 @@ def _way_in(said: str) -> str:
     """What somebody does whom the agent does not know."""
     if said.startswith(("Not authenticated", "Session expired", "User not found")):
         return ". Sign in: callboard login"
+    if said.startswith("The password must be changed"):
+        return " (callboard users passwd)"
     return ". Say the API key with --api-key or API_KEY" if said == "Unauthorized" else ""
 
 

@@ -20,7 +20,7 @@ def _main(argv: Sequence[str]) -> int:
 
     parser = parser_for(argv)
     arguments = parser.parse_args(argv)
-    if arguments.version:
+    if arguments.show_version:
         return _version()
     if arguments.command is None:
         parser.print_usage(sys.stderr)

@@ -12,9 +12,11 @@ from api.printable import one_line
 RECONNECT_SECONDS = 1.0
 
 
-def events(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+def events(
+    lines: Iterable[bytes], see: Callable[[str], None] = lambda id: None
+) -> Iterator[tuple[str, bytes]]:
     """Name and data of each event in a `text/event-stream`; comments and other fields are left out, and
-    an event that was cut off."""
+    an event that was cut off. `see` is told each id before its event comes."""
     name, data = "message", []
     for line in lines:
         field, _, value = line.rstrip(b"\r\n").partition(b":")
@@ -23,6 +25,8 @@ def events(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
             name = value.decode()
         elif field == b"data":
             data.append(value)
+        elif field == b"id":
+            see(value.decode("utf-8", "replace"))
         elif not field and not value:
             if data:
                 yield name, b"\n".join(data)

@@ -47,7 +47,9 @@ def parser_for(argv: Sequence[str] | None) -> argparse.ArgumentParser:
     """A parser that knows the options of the commands named in `argv`, or of all when that is None: what
     nobody has asked for is not imported."""
     parser = argparse.ArgumentParser(prog="callboard", description="Industrial edge agent")
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument(
+        "--version", dest="show_version", action="store_true", help="print the version and exit"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
         added = commands.add_parser(command.name, help=command.summary, description=command.summary)

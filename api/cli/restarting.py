@@ -10,16 +10,15 @@ from api.cli.exits import FAILED, CommandError, NoAgent, Refused
 WAIT_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 UNSEEN_SECONDS = 3.0
-"""For so long a state of RUNNING may be that of before: an agent that has not begun says the same as one that
-was quick."""
+"""For so long a state of RUNNING may be that of before, where the agent does not begin before it answers."""
 
 
-def wait_until_restarted(agent: AgentClient, began: int) -> str:
-    """The state in the end; what is on the way is said on standard error. `began` is Unix ms on this machine
-    before it was told to. Raises `CommandError` when it does not run within a minute."""
+def wait_until_restarted(agent: AgentClient, *, has_begun: bool) -> str:
+    """The state in the end; what is on the way is said on standard error. `has_begun`: it is not RUNNING any
+    more, or again. Raises `CommandError` when it does not run within a minute."""
     deadline = time.monotonic() + WAIT_SECONDS
     quick = time.monotonic() + UNSEEN_SECONDS
-    seen, said, state = False, "", "UNKNOWN"
+    seen, said, state = has_begun, "", "UNKNOWN"
     while time.monotonic() < deadline:
         ready, state = _look(agent)
         seen = seen or not ready

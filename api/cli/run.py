@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress
 
 from actors.agent import Agent, RunAgent, Stop, Stopped
+from actors.logs import capture
 from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
@@ -22,6 +23,7 @@ from api import gateway
 from api.cli.log_lines import LogLines
 from api.cli.service_manager import ServiceManager
 from api.version import version
+from conf.clean_records import take_uncaught
 from conf.settings import ConfigError, Settings, load
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING,
 
 def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
     """Run the agent until a signal; the exit code is 0 after an orderly stop."""
+    terminal = _begin_to_log()
     overrides: dict[str, Any] = {"storage.data_dir": data_dir}
     try:
         settings = load(config, os.environ, overrides)
@@ -51,7 +54,7 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
     except ConfigError as error:
         print(f"callboard: {error}", file=sys.stderr)
         return CONFIG_ERROR
-    _log_to(settings, demo)
+    _log_to(settings, demo, terminal)
     _tune_collector()
     _take_descriptors()
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -150,18 +153,27 @@ def _take_descriptors() -> None:
         log.warning("there are %d descriptors, and no more: %s", soft, error)
 
 
-def _log_to(settings: Settings, demo: bool) -> None:
-    """To standard error; in a demo on a terminal, which its live view draws on, to a file, and to the
-    terminal only what ends it."""
+def _begin_to_log() -> logging.Handler:
+    """To memory and to standard error, without secrets, before anything else is done."""
+    capture.attach()
+    take_uncaught()
     terminal = logging.StreamHandler()
-    handlers: list[logging.Handler] = [terminal]
+    terminal.setFormatter(LogLines())
+    logging.getLogger().addHandler(terminal)
+    return terminal
+
+
+def _log_to(settings: Settings, demo: bool, terminal: logging.Handler) -> None:
+    """In a demo on a terminal, which its live view draws on, to a file, and to the terminal only what ends
+    it."""
+    root = logging.getLogger()
+    root.setLevel(LEVELS[settings.agent.log_level])
     if demo and sys.stdout.isatty():
         terminal.setLevel(logging.CRITICAL)
         with contextlib.suppress(OSError):  # a folder that cannot be written ends the agent, which says why
             settings.storage.data_dir.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(settings.storage.data_dir / "callboard.log"))
-    for handler in handlers:
-        handler.setFormatter(LogLines())
-    logging.basicConfig(level=LEVELS[settings.agent.log_level], handlers=handlers)
+            file = logging.FileHandler(settings.storage.data_dir / "callboard.log")
+            file.setFormatter(LogLines())
+            root.addHandler(file)
     for chatty in ("gmqtt", "pymodbus", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -6,14 +6,8 @@ from aiohttp import web
 from actors.readings.messages import LatestReported, ReportLatest
 from api.portions import unhurried
 from api.readings import LatestReadings, ReadingFilter, ReadingsEvent, latest_of
-from api.readings_hub import Client
 from api.routing import Call, route
-
-HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # a proxy between is not to wait for more
-}
+from api.streams import HEADERS, Client, stream
 
 
 @route(
@@ -49,12 +43,4 @@ async def stream_readings(call: Call, query: ReadingFilter) -> web.StreamRespons
     if transport is None or call.request.method == "HEAD":
         return response
     client = Client(query, response.write, transport.is_closing, transport.abort)
-    call.context.readings.join(client)
-    try:
-        await response.prepare(call.request)
-        await client.serve()
-    except ConnectionError:
-        pass  # the client has left, as they do
-    finally:
-        call.context.readings.leave(client)
-    return response
+    return await stream(call.request, call.context.readings, client, response)

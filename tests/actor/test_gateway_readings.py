@@ -69,7 +69,7 @@ class House:
         WatchedGateway.ports = self.ports
         self.agent = base.spawn(None, Root, "agent", "go")
         self.router = base.spawn(None, WatchedRouter, "readings", RunRouter(), SOON)
-        start = RunGateway(load(None, {}, {"api.port": 0}), self.agent, self.router)
+        start = RunGateway(load(None, {}, {"api.port": 0}), self.agent, self.router, self.agent)
         self.gateway = base.spawn(None, WatchedGateway, "gateway", start, SOON)
 
     @asynccontextmanager

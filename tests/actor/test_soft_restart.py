@@ -14,6 +14,7 @@ from thespian.actors import ActorAddress
 
 from actors import agent as agent_module
 from actors.agent import Agent, RunAgent, Stop, Stopped
+from actors.subsystems import running as running_module
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor
 from actors.subsystems.health import failing
 from actors.subsystems.messages import (
@@ -271,12 +272,12 @@ def check_of(lamp: Cell) -> bool:
 
 
 async def test_who_is_switched_off_and_does_not_stop_is_ended(base, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(agent_module, "RESTART_PATIENCE", 0.05)
+    monkeypatch.setattr(running_module, "END_PATIENCE", 0.05)
     wanted = one(Deaf, wanted=lambda where: where.runtime.features.discovery)
     await running(base, tmp_path, wanted)
     base.tell(AGENT, SettingsStated(RuntimeSettings(features=Features(discovery=False))))
     await until(lambda: "/agent/lamp" not in base.mailboxes)
-    assert "lamp did not stop in time, and is ended" in caplog.text
+    assert "lamp is switched off, and did not stop in time" in caplog.text
     base.tell(AGENT, SettingsStated(RuntimeSettings()))
     await until(lambda: "/agent/lamp" in base.mailboxes)
 

@@ -14,7 +14,7 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-    if item.path.stem == "test_http_server":
+    if item.path.stem.startswith("test_http_server"):
         factories["agent"] = new_loop
     return factories
 

@@ -8,7 +8,7 @@ from fake_agent import SILENT, Client, FakeAgent, serving
 
 from actors.readings.batch import Batch, Insight, Point, Source
 from actors.readings.messages import ReportLatest
-from api import readings_hub
+from api import streams
 from api.readings_hub import ReadingsHub
 
 STREAM = "/v1/readings/stream"
@@ -146,8 +146,8 @@ async def test_head_follows_nothing(hub):
 
 
 async def test_a_client_that_leaves_makes_room(hub, monkeypatch):
-    monkeypatch.setattr(readings_hub, "MAX_CLIENTS", 2)
-    monkeypatch.setattr(readings_hub, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(streams, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(streams, "LOOK_EVERY", 0.01)
     async with serving(FakeAgent(), readings=hub) as client, following(client):
         async with following(client):
             refused = await client.get(STREAM)

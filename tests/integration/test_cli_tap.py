@@ -24,7 +24,7 @@ from servers.field import field
 
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import ReportLatest
-from api import readings_hub
+from api import streams
 from api.cli.command import main
 from api.readings_hub import ReadingsHub
 
@@ -186,7 +186,7 @@ async def test_the_latest_readings_are_printed_once(capsys):
 
 @pytest.mark.parametrize("latest", [[], ["--latest"]])
 async def test_what_the_agent_refuses_is_one_line_and_an_exit_code(capsys, monkeypatch, latest):
-    monkeypatch.setattr(readings_hub, "MAX_CLIENTS", 0)
+    monkeypatch.setattr(streams, "MAX_CLIENTS", 0)
     agent = FakeAgent()
     agent.answers[ReportLatest] = lambda message: None
     async with serving(agent, security_mode="API_KEY", key="s3cret") as client:

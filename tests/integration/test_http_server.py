@@ -17,7 +17,7 @@ from servers.agent import AgentProcess
 from servers.field import field
 
 from actors.endpoints.messages import AddEndpoint
-from api import connection, connections, listener, readings_hub
+from api import connection, connections, listener, streams
 from api.app import build_app
 from api.connections import Limits
 from api.context import Context
@@ -419,9 +419,9 @@ async def test_an_answer_that_is_taken_slowly_arrives(impatient, monkeypatch):
 
 
 async def test_a_stream_that_nobody_takes_ends(impatient, monkeypatch):
-    monkeypatch.setattr(readings_hub, "LOOK_EVERY", 0.01)
-    monkeypatch.setattr(readings_hub, "HEARTBEAT", 0.01)
-    monkeypatch.setattr(readings_hub, "STILL_HERE", b":" * 1_000_000 + b"\n\n")
+    monkeypatch.setattr(streams, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(streams, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(streams, "STILL_HERE", b":" * 1_000_000 + b"\n\n")
     async with listening() as there:
         with ExitStack() as stack:
             one = stack.enter_context(socket.socket())

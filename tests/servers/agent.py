@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import msgspec
 
@@ -46,6 +47,12 @@ class AgentApi:
     def __init__(self, url: str) -> None:
         self.url = url
         self._opener = build_opener(ProxyHandler({}))
+
+    def trust(self, authority: str) -> None:
+        """Speak TLS with it, by the certificate (PEM) of that authority."""
+        self.url = self.url.replace("http:", "https:", 1)
+        context = ssl.create_default_context(cadata=authority)
+        self._opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
 
     def ready(self) -> bool:
         """Whether it is RUNNING and every critical subsystem is well."""

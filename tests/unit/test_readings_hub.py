@@ -7,10 +7,11 @@ import pytest
 
 from actors.readings.batch import Batch, Point, Source
 from actors.system.failure import Refusal
-from api import readings, readings_hub
+from api import readings, readings_hub, streams
 from api.cli.tap import events
 from api.readings import ReadingFilter
-from api.readings_hub import Client, Dropped, ReadingsHub
+from api.readings_hub import ReadingsHub
+from api.streams import Client, Dropped
 
 
 class Reader:
@@ -95,7 +96,7 @@ def test_equal_filters_share_one_encoding(monkeypatch):
         encoded.append(data)
         return msgspec.json.encode(data)
 
-    monkeypatch.setattr(readings_hub, "_encode", encode)
+    monkeypatch.setattr(streams, "_encode", encode)
     hub, reader = ReadingsHub(), Reader()
     clients = [reader.client(endpoint=("press",)) for _ in range(5)]
     for client in clients:
@@ -140,7 +141,7 @@ def test_the_oldest_events_are_left_out_for_a_slow_client_and_counted(monkeypatc
     hub.join(quick)
     hub.publish(batch(0.0))
     size = len(quick.take())
-    monkeypatch.setattr(readings_hub, "QUEUE_BYTES", 3 * size)
+    monkeypatch.setattr(streams, "QUEUE_BYTES", 3 * size)
     for speed in range(1, 10):
         hub.publish(batch(float(speed)))
         assert speeds(quick.take()) == [speed]
@@ -152,10 +153,10 @@ def test_the_oldest_events_are_left_out_for_a_slow_client_and_counted(monkeypatc
 
 
 def test_an_event_larger_than_the_queue_waits_alone(monkeypatch):
-    monkeypatch.setattr(readings_hub, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(streams, "QUEUE_BYTES", 10)
     client = Reader().client()
     for number in range(3):
-        client.put(readings_hub._event("readings", Dropped(number)))
+        client.put(streams.event("readings", Dropped(number)))
     assert read(client.take()) == [("dropped", {"count": 2}), ("readings", {"count": 2})]
 
 
@@ -174,7 +175,7 @@ def test_it_tells_when_the_first_comes_and_the_last_has_left():
 
 
 def test_too_many_clients_are_refused_until_one_leaves(monkeypatch):
-    monkeypatch.setattr(readings_hub, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(streams, "MAX_CLIENTS", 2)
     hub = ReadingsHub()
     first = Reader().client()
     hub.join(first)
@@ -187,8 +188,8 @@ def test_too_many_clients_are_refused_until_one_leaves(monkeypatch):
 
 
 async def test_a_client_is_sent_what_comes_and_a_word_in_between(monkeypatch):
-    monkeypatch.setattr(readings_hub, "LOOK_EVERY", 0.005)
-    monkeypatch.setattr(readings_hub, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(streams, "LOOK_EVERY", 0.005)
+    monkeypatch.setattr(streams, "HEARTBEAT", 0.02)
     hub, reader = ReadingsHub(), Reader()
     client = reader.client()
     hub.join(client)
@@ -205,7 +206,7 @@ async def test_a_client_is_sent_what_comes_and_a_word_in_between(monkeypatch):
 
 
 async def test_a_silent_client_that_has_left_is_noticed(monkeypatch):
-    monkeypatch.setattr(readings_hub, "LOOK_EVERY", 0.005)
+    monkeypatch.setattr(streams, "LOOK_EVERY", 0.005)
     reader = Reader()
     serving = asyncio.create_task(reader.client().serve())
     await reader.until(lambda: reader.received != b"")

@@ -30,6 +30,7 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("API_ALLOWED_HOSTS", "a.example, b:8443,", ("a.example", "b:8443")),
     ("DATA_DIR", "/srv/agent", Path("/srv/agent")),
     ("DATABASE_PATH", "/srv/db.sqlite", Path("/srv/db.sqlite")),
+    ("LOG_DIR", "/var/log/callboard", Path("/var/log/callboard")),
     ("SQLITE_BUSY_TIMEOUT_MS", "0", 0),
     ("CALLBOARD_DURABILITY", "strict", "strict"),
     ("CALLBOARD_COMPRESSION", "msgpack+deflate", "msgpack+deflate"),

@@ -9,12 +9,11 @@ from api.cli.agent_client import AgentClient, segment
 from api.cli.amounts import moment, size
 from api.cli.asking import confirm
 from api.cli.connecting import add_verb, add_verbs, agent_of, whole_number
-from api.cli.exits import FAILED, OK, USAGE, CommandError
+from api.cli.exits import FAILED, OK, USAGE, CommandError, Refused
 from api.cli.output import Output
 from api.cli.private_files import written_whole
 from api.cli.restarting import wait_until_restarted
 from api.cli.sign_in import new_password_of, password_of
-from storage.timestamps import unix_ms
 
 BACKUPS = "/v1/backups"
 LONG_SECONDS = 300.0
@@ -42,6 +41,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
             help="holds the passphrase of the key in it (default: the variable CALLBOARD_PASSPHRASE)",
         )
     download.add_argument("--output", "-o", type=Path, metavar="FILE", help="where to (default: its name)")
+    restore.add_argument(
+        "--identity",
+        choices=("keep", "take"),
+        help="of another agent's backup: keep this agent's uuid and name, or take its own (default: keep)",
+    )
     for one in (restore, delete):
         one.add_argument("--yes", action="store_true", help="do not ask")
     upload = add_verb(verbs, "upload", "give the agent a backup that was fetched before", _upload)
@@ -65,10 +69,11 @@ def _list(arguments: argparse.Namespace) -> int:
                 one.get("trigger"),
                 one.get("version"),
                 one.get("has_key"),
+                one.get("error"),
             )
             for one in reply.get("backups", ())
         ]
-        columns = ("backup", "size", "made", "by", "version", "with key")
+        columns = ("backup", "size", "made", "by", "version", "with key", "error")
         output.show(reply, lambda: output.table(columns, rows))
     return OK
 
@@ -115,23 +120,36 @@ def _upload(arguments: argparse.Namespace) -> int:
     with file, agent_of(arguments) as (agent, output):
         agent.timeout = max(agent.timeout, LONG_SECONDS)
         length = os.fstat(file.fileno()).st_size
-        kept = agent.upload(f"{BACKUPS}/upload", file, length, {"file": arguments.path.name})
+        kept = agent.upload(f"{BACKUPS}/upload", file, length)
         output.done(kept, f"{kept.get('file', arguments.path.name)} ({size(length)})")
     return OK
 
 
 def _restore(arguments: argparse.Namespace) -> int:
     confirm(f"Go back to {arguments.file}? What was configured since is no more.", yes=arguments.yes)
-    body = {}
+    body: dict[str, Any] = {}
+    if arguments.identity:
+        body["keep_identity"] = arguments.identity == "keep"
     if arguments.passphrase_file or os.environ.get("CALLBOARD_PASSPHRASE"):
         body["passphrase"] = _passphrase(arguments, new=False)
     with agent_of(arguments) as (agent, output):
-        began = unix_ms()
         path = f"{BACKUPS}/{segment(arguments.file)}/restore"
         reply = agent.call("POST", path, body, timeout=max(agent.timeout, LONG_SECONDS))
-        state = wait_until_restarted(agent, began)
+        state = wait_until_restarted(agent, has_begun=False)
+        _check_restored(agent)
         output.done({**reply, "state": state}, f"{arguments.file} is restored; the agent is {state}")
     return OK
+
+
+def _check_restored(agent: AgentClient) -> None:
+    """Raises `CommandError` when the agent runs on what it had. Who has no session in what was restored is
+    not told."""
+    try:
+        last = agent.get(BACKUPS).get("last_restore") or {}
+    except Refused:
+        return
+    if last.get("ok") is False:
+        raise CommandError(f"nothing was restored: {last.get('error')}", FAILED)
 
 
 def _delete(arguments: argparse.Namespace) -> int:

@@ -68,7 +68,7 @@ def _diagnostics(arguments: argparse.Namespace) -> int:
 def collected(agent: AgentClient, config: Path | None, data_dir: Path | None) -> dict[str, Any]:
     """Everything, masked. `missing` says what could not be had, and why."""
     from api.cli.doctor.examination import examined
-    from api.masking import masked
+    from api.cli.safe_to_send import safe
 
     findings = [
         {"check": one.check, "state": one.state, "says": one.says, "do": one.do}
@@ -89,8 +89,7 @@ def collected(agent: AgentClient, config: Path | None, data_dir: Path | None) ->
         except CommandError as error:
             found["missing"] |= {one: str(error) for one in ROUTES if one not in found}
             break
-    safe: dict[str, Any] = masked(found)
-    return safe
+    return safe(found)
 
 
 def _print(output: Output, found: dict[str, Any]) -> None:

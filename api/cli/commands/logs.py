@@ -2,8 +2,10 @@
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from api.cli.agent_client import AgentClient
 from api.cli.amounts import moment
 from api.cli.connecting import add_agent_options, agent_of, whole_number
 from api.cli.event_stream import follow, left_out
@@ -13,6 +15,7 @@ from api.printable import one_line
 from storage.timestamps import unix_ms
 
 COLOURS = {"error": "31", "warn": "33", "debug": "2"}
+LEVELS = ("debug", "info", "warn", "error")
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -21,12 +24,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "-n",
         "--lines",
         type=whole_number(0, 1000),
-        default=None,
         metavar="N",
-        help="the last N (default: 200)",
+        help="the last N (default: 200, with -f 10)",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="and what comes from now on")
-    parser.add_argument("--level", choices=("debug", "info", "warn", "error"))
+    parser.add_argument("--level", choices=LEVELS, help="of this level alone")
+    parser.add_argument("--min-level", choices=LEVELS, help="of this level and those above")
     parser.add_argument("--source", choices=("system", "container", "manager"))
     parser.add_argument("--since", metavar="TIME", help="10m, 2h, 1d, or 2026-05-01T12:00")
     parser.add_argument("--text", help="that holds this text")
@@ -38,27 +41,52 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def _logs(arguments: argparse.Namespace) -> int:
     query = _query(arguments)
     with agent_of(arguments) as (agent, output):
-        if not arguments.follow or arguments.lines is not None:
-            lines = 200 if arguments.lines is None else arguments.lines
-            reply = agent.get("/v1/logs", {**query, "limit": str(max(lines, 1))}) if lines else {"logs": []}
-            if output.as_json and not arguments.follow:
-                output.document(reply)
-            else:
-                for entry in reply.get("logs", ()):
-                    _show(output, entry)
         if arguments.follow:
-            query.pop("since", None)
-            follow(
-                agent.url,
-                lambda: agent.stream("/v1/logs/stream", query),
-                lambda name, data: _event(output, name, data),
-            )
+            lines = 10 if arguments.lines is None else arguments.lines
+            stream = _Stream(agent, {**query, "limit": str(lines)})
+            follow(agent.url, stream.opened, lambda name, data: _event(output, name, data))
+        lines = 200 if arguments.lines is None else arguments.lines
+        reply = agent.get("/v1/logs", {**query, "limit": str(max(lines, 1))})
+        entries = reply.get("logs", ()) if lines else ()
+        output.show(reply, lambda: _draw(output, entries))
     return OK
+
+
+def _draw(output: Output, entries: Sequence[dict[str, Any]]) -> None:
+    for entry in entries:
+        _show(output, entry)
+
+
+class _Stream:
+    """The log from where it was when the agent went away."""
+
+    def __init__(self, agent: AgentClient, query: dict[str, str]) -> None:
+        self._agent, self._query, self._last = agent, query, ""
+
+    def opened(self) -> Iterator[tuple[str, bytes]]:
+        query = self._query
+        if self._last and self._began_anew():
+            self._last, query = "", {**query, "limit": "1000"}
+        return self._agent.stream("/v1/logs/stream", query, self._last, self._see)
+
+    def _see(self, id: str) -> None:
+        self._last = id
+
+    def _began_anew(self) -> bool:
+        """Whether the entries are those of another start, which are counted from the beginning again."""
+        newest = self._agent.get("/v1/logs", {"limit": "1"}).get("logs") or [{}]
+        return _number(newest[-1].get("id")) < _number(self._last)
+
+
+def _number(id: Any) -> int:
+    digits = str(id).rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else -1
 
 
 def _query(arguments: argparse.Namespace) -> dict[str, str]:
     chosen = {
         "level": arguments.level,
+        "minLevel": arguments.min_level,
         "source": arguments.source,
         "text": arguments.text,
         "actor": arguments.actor,

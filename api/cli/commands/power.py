@@ -1,14 +1,15 @@
 """`callboard reboot`, `shutdown` and `factory-reset`."""
 
 import argparse
+from time import monotonic
 
 from api.cli.asking import confirm
 from api.cli.connecting import add_agent_options, agent_of
 from api.cli.exits import OK
+from api.cli.kept_sessions import forget
 from api.cli.restarting import wait_until_restarted
-from storage.timestamps import unix_ms
 
-RESET_SECONDS = 120.0
+RESET_SECONDS = 150.0
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +27,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def _reboot(arguments: argparse.Namespace) -> int:
     with agent_of(arguments) as (agent, output):
-        began = unix_ms()
+        began = monotonic()
         agent.call("POST", "/v1/reboot")
         if arguments.no_wait:
             output.done({"status": "restarting"}, "the agent restarts its services")
             return OK
-        state = wait_until_restarted(agent, began)
-        took = (unix_ms() - began) / 1000
+        state = wait_until_restarted(agent, has_begun=True)
+        took = round(monotonic() - began, 3)
         output.done({"status": "restarted", "state": state, "seconds": took}, f"the agent is {state} again")
     return OK
 
@@ -48,9 +49,9 @@ def _shutdown(arguments: argparse.Namespace) -> int:
 def _factory_reset(arguments: argparse.Namespace) -> int:
     confirm("Delete all configuration, users and stored readings of the agent?", yes=arguments.yes)
     with agent_of(arguments) as (agent, output):
-        began = unix_ms()
         body = {"backup": not arguments.no_backup}
         reply = agent.call("POST", "/v1/factory-reset", body, timeout=max(agent.timeout, RESET_SECONDS))
-        state = wait_until_restarted(agent, began)
+        state = wait_until_restarted(agent, has_begun=True)
+        forget(agent.address.origin)
         output.done({**(reply or {}), "state": state}, f"the agent is as new, and {state}")
     return OK

@@ -1,6 +1,7 @@
 """`callboard settings`: dotted keys and JSON values."""
 
 import argparse
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from api.cli.connecting import add_verb, add_verbs, agent_of
 from api.cli.exits import NOT_FOUND, OK, USAGE, CommandError
 from api.cli.output import Output, cell
+
+UNSET_AT_FIRST = ("anomalyDetection",)
+"""Not among an agent's settings before they are set."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +37,13 @@ def _get(arguments: argparse.Namespace) -> int:
 def _set(arguments: argparse.Namespace) -> int:
     changes = changes_of(arguments.pairs)
     with agent_of(arguments) as (agent, output):
+        # What the agent does not know at the top it takes no notice of.
+        known = {*_settings(agent.get("/v1/settings")), *UNSET_AT_FIRST} - {"agent"}
+        if unknown := sorted(set(changes) - known):
+            text = f"there is no setting {unknown[0]}: it is one of {', '.join(sorted(known))}"
+            raise CommandError(text, NOT_FOUND)
         settings = _settings(agent.call("PATCH", "/v1/settings", changes))
-        output.show(settings, lambda: _say_changed(output, changes))
+        output.show(settings, lambda: _say_changed(output, changes, settings))
     return OK
 
 
@@ -100,6 +109,9 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{name}", value
 
 
-def _say_changed(output: Output, changes: dict[str, Any]) -> None:
+def _say_changed(output: Output, changes: dict[str, Any], settings: dict[str, Any]) -> None:
+    """What is set now is the agent's word; a name that it knows as another's is said as it was given."""
     for key, value in flat(changes):
+        with contextlib.suppress(CommandError):
+            value = at(settings, key)
         output.line(f"{key} is now {cell(value)}")

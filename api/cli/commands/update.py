@@ -8,12 +8,16 @@ from api.cli.connecting import add_agent_options, agent_of
 from api.cli.exits import FAILED, OK, USAGE, CommandError
 from api.cli.output import Output
 
+UNHAPPY = ("failed", "rolled_back", "rejected")
+
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "version", nargs="?", metavar="VERSION", help="such as 1.2.3, or latest; `status` shows how it went"
     )
-    parser.add_argument("--file", metavar="WHEEL", help="a wheel file on the agent's machine")
+    parser.add_argument(
+        "--file", metavar="WHEEL", help="the name of a wheel in the agent's folder for updates"
+    )
     parser.add_argument("--force", action="store_true", help="the same or an older version, too")
     parser.add_argument("--signature", metavar="HEX", help="where the agent asks for one")
     parser.add_argument("--issued-at", metavar="TIME", help="that was signed")
@@ -33,15 +37,27 @@ def _update(arguments: argparse.Namespace) -> int:
         "file": arguments.file,
         "force": arguments.force or None,
         "signature": arguments.signature,
-        "issued_at": arguments.issued_at,
-        "expires_at": arguments.expires_at,
-        "scheduled_time": arguments.at,
+        "issued_at": _time(arguments.issued_at),
+        "expires_at": _time(arguments.expires_at),
+        "scheduled_time": _time(arguments.at),
     }
     body = {name: value for name, value in wanted.items() if value is not None}
     with agent_of(arguments) as (agent, output):
         reply = agent.call("POST", "/v1/update", body, timeout=max(agent.timeout, 60.0))
-        output.done(reply, "the update has begun; `callboard update status` shows how it goes")
+        output.done(reply, _said(reply))
     return OK
+
+
+def _time(text: str | None) -> str | int | None:
+    """Unix ms, or ISO 8601."""
+    return int(text) if text and text.isdecimal() else text
+
+
+def _said(reply: dict[str, Any]) -> str:
+    if reply.get("message"):
+        return str(reply["message"])
+    begun = "is scheduled" if reply.get("status") == "update_scheduled" else "has begun"
+    return f"the update {begun}; `callboard update status` shows how it goes"
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -65,4 +81,4 @@ def _draw(output: Output, status: dict[str, Any]) -> None:
 
 
 def _shown(name: str, value: Any) -> Any:
-    return moment(value) if name.endswith("at") and isinstance(value, str | int) else value
+    return moment(value) if name == "at" and isinstance(value, str | int) else value

@@ -9,9 +9,8 @@ from api.cli.amounts import moment
 from api.cli.asking import confirm
 from api.cli.connecting import add_verb, add_verbs, agent_of
 from api.cli.exits import OK, USAGE, CommandError
-from api.cli.kept_sessions import keep, kept_cookie
 from api.cli.output import Output
-from api.cli.sign_in import new_password_of, password_of, sign_in
+from api.cli.sign_in import new_password_of, password_of
 
 USERS = "/v1/admin/users"
 ROLES = ("viewer", "operator", "admin")
@@ -107,8 +106,5 @@ def _passwd(arguments: argparse.Namespace) -> int:
                 {"current_password": current, "new_password": new},
                 timeout=max(agent.timeout, 15.0),
             )
-            if kept_cookie(agent.address.origin) is not None:  # it has ended with all others
-                seconds = sign_in(agent, own, new)["seconds"]
-                keep(agent.address.origin, agent.cookie or "", own, seconds)
         output.done(reply, f"the password of {name} is changed")
     return OK
