@@ -31,7 +31,7 @@ def test_it_ends_with_exit_code_1_three_times_an_hour_and_then_says_why_not(
 ) -> None:
     command = servers._COMMAND.replace("from api.cli.command", f"{GROWING}\nfrom api.cli.command")
     monkeypatch.setattr(servers, "_COMMAND", command)
-    agent = AgentProcess(tmp_path / "data")
+    agent = AgentProcess(tmp_path / "data", HEALTH_CHECK_INTERVAL_MS="100")
     try:
         for number in range(1, 4):
             agent.launch()
