@@ -5,16 +5,11 @@ from importlib import import_module
 from actors.subsystems.descriptor import Subsystem
 
 _NAMES = (
-    "state",
-    "readings",
+    *("state", "readings"),
     "logs",
-    "settings",
-    "accounts",
-    "backups",
-    "publish",
-    "outputs",
-    "host",
-    "endpoints",
+    *("settings", "accounts", "power", "backups", "update"),
+    *("publish", "outputs"),
+    *("host", "endpoints"),
 )
 
 
