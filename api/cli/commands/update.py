@@ -65,9 +65,7 @@ def _status(arguments: argparse.Namespace) -> int:
     with agent_of(arguments) as (agent, output):
         status = agent.get("/v1/update/status")
         output.show(status, lambda: _draw(output, status))
-        return (
-            FAILED if str(status.get("state", "")).lower() in ("failed", "rolled_back", "rolled-back") else OK
-        )
+        return FAILED if status.get("state") in UNHAPPY else OK
 
 
 def _draw(output: Output, status: dict[str, Any]) -> None:
