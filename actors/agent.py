@@ -16,6 +16,7 @@ from actors.subsystems.lifecycle import MOVES, STARTING
 from actors.subsystems.messages import (
     AgentDescribed,
     DescribeAgent,
+    EndAgent,
     LifecycleChanged,
     RestartAgent,
     RestartBegun,
@@ -238,6 +239,14 @@ class Agent(Running):
             self.send(sender, Stopped())
         elif self.state != "STOPPING":
             self._begin_to_stop()
+
+    def receiveMsg_EndAgent(self, message: EndAgent, sender: ActorAddress) -> None:
+        log.critical("the agent ends, to be started again: %s", message.reason)
+        self.receiveMsg_Stop(Stop(), self.myAddress)
+
+    def receiveMsg_Stopped(self, message: Stopped, sender: ActorAddress) -> None:
+        """Everything is in safety, as it has asked of itself."""
+        self.send(self.myAddress, ActorExitRequest())
 
     def receiveMsg_RestartAgent(self, message: RestartAgent, sender: ActorAddress) -> None:
         if self.state != "RUNNING":

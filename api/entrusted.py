@@ -16,6 +16,9 @@ class Entrusted:
     held by its row; a login that failed, or a configuration that was only tried, leaves nothing: clients
     could have any word masked else."""
 
+    def __init__(self) -> None:
+        self._holds = False
+
     def __enter__(self) -> Self:
         return self
 
@@ -27,13 +30,15 @@ class Entrusted:
             given: Any = msgspec.json.decode(raw)
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             given = _form(raw)
+        self._holds = True
         with suppress(RecursionError):  # nested deeper than anybody reads
             redaction.keep(self, secrets_in(given))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        redaction.drop(self)
+        if self._holds:
+            redaction.drop(self)
 
 
 def _form(raw: bytes) -> dict[str, str]:

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
 from actors.system.failure import Refusal
-from api import access, authority
+from api import access, authority, request_counts
 from api.browser_guard import READS, check_browser
 from api.context import Context
 from api.errors import TITLE, ApiError, Error, api_error
@@ -41,6 +41,7 @@ def log_access(context: Context) -> Middleware:
     async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = perf_counter()
         response = await handler(request)
+        request_counts.count(response.status)
         status, waited = response.status, context.lifecycle.state != "RUNNING"
         if status >= 500 and not (status == 503 and waited):
             level = logging.WARNING

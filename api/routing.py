@@ -189,21 +189,25 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
                 decoded["body"] = await _read_body(request, declared.body, entrusted)
             if declared.accepts:
                 decoded["body"] = await _read_upload(request, tuple(declared.accepts))
-            call = Call(context, declared, request.match_info, request)
-
-            async def answer() -> web.StreamResponse:
-                return _respond(await declared.handler(call, **decoded), declared.status)
-
-            if declared.shared is not None:
-                key = (declared.path, *request.match_info.values(), decoded.get("query"))
-                return await context.shared.reply(key, declared.shared, answer)
-            try:
-                return await answer()
-            finally:
-                if declared.method != "GET":
-                    context.shared.changed()
+            return await _answer(request, Call(context, declared, request.match_info, request), decoded)
 
     return handle
+
+
+async def _answer(request: web.Request, call: Call, decoded: dict[str, Any]) -> web.StreamResponse:
+    declared, shared = call.route, call.context.shared
+
+    async def answer() -> web.StreamResponse:
+        return _respond(await declared.handler(call, **decoded), declared.status)
+
+    if declared.shared is not None:
+        key = (declared.path, *request.match_info.values(), decoded.get("query"))
+        return await shared.reply(key, declared.shared, answer)
+    try:
+        return await answer()
+    finally:
+        if declared.method != "GET":
+            shared.changed()
 
 
 async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrusted) -> Any:

@@ -6,6 +6,7 @@ Later wins: `agent.toml` (shipped, every default), the user's TOML file, environ
 
 import logging
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -31,6 +32,18 @@ Uuid = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1), allowed("a non-empty text")]
 File = Annotated[Path, allowed("a path")]
+
+
+def _words(value: Any) -> Any:
+    """A list of words, also one that is a text as for a shell."""
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+Command = Annotated[
+    tuple[str, ...],
+    allowed('a list of texts such as ["systemctl", "poweroff"]'),
+    reads(_words),
+]
 Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
@@ -176,6 +189,30 @@ class HealthSettings(msgspec.Struct, frozen=True):
     check_interval_ms: Milliseconds
 
 
+class PowerSettings(msgspec.Struct, frozen=True):
+    """How the machine is shut down; an empty command: not at all."""
+
+    shutdown_command: Command
+    shutdown_timeout_ms: Milliseconds
+
+
+class UpdateSettings(Confidential, frozen=True):
+    """How the agent exchanges itself; `launcher` is the one that has started it."""
+
+    HIDDEN: ClassVar = ("secret", "index_url")
+
+    secret: Text | None
+    index_url: Text | None
+    wheels: File | None
+    files: File | None
+    min_free_mb: Annotated[int, Meta(ge=0, le=1_000_000)]
+    min_interval_hours: Annotated[int, Meta(ge=0, le=8760)]
+    install_timeout_ms: Milliseconds
+    healthy_ms: Milliseconds
+    trial_ms: Annotated[int, Meta(ge=1000, le=86_400_000)]
+    launcher: File | None
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Everything configurable, one struct per table of `agent.toml`."""
 
@@ -189,6 +226,8 @@ class Settings(msgspec.Struct, frozen=True):
     endpoints: EndpointsSettings
     actors: ActorsSettings
     health: HealthSettings
+    power: PowerSettings
+    update: UpdateSettings
 
     @property
     def database_path(self) -> Path:
@@ -237,6 +276,11 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "GCP_MQTT_CA_CERT": "gcp_iot.ca_cert",
     "GCP_MQTT_PUBLISH_TOPIC_TEMPLATE": "gcp_iot.topic_template",
     "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
+    "CALLBOARD_SHUTDOWN_COMMAND": "power.shutdown_command",
+    "UPDATE_COMMAND_SECRET": "update.secret",
+    "CALLBOARD_UPDATE_INDEX_URL": "update.index_url",
+    "CALLBOARD_UPDATE_WHEELS": "update.wheels",
+    "CALLBOARD_LAUNCHER": "update.launcher",
 }
 TABLES: Final[Mapping[str, Any]] = {table.name: table.type for table in msgspec.structs.fields(Settings)}
 SECRETS: Final = frozenset(
@@ -391,6 +435,12 @@ def _check_together(settings: Settings) -> None:
     missing = [name for name, file in pair.items() if file is None]
     if len(missing) == 1:
         raise ConfigError(f"{missing[0]}: is not set, expected a file: TLS takes a certificate and its key")
+    update = settings.update
+    if update.healthy_ms >= update.trial_ms:
+        raise ConfigError(
+            f"update.healthy_ms: {update.healthy_ms} is not allowed, expected less than update.trial_ms"
+            f" ({update.trial_ms})"
+        )
 
 
 def _shown(key: str, value: Any) -> str:

@@ -4,11 +4,11 @@ import glob
 import logging
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from storage.connection import setting
+from storage.connection import setting, uri
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,15 @@ def copy_before(connection: sqlite3.Connection, path: Path, migration: str) -> N
         logger.warning("%s: no copy was made before the upgrade: %s", path, error)
         return
     logger.info("%s: copied to %s before it is upgraded", path, copy.name)
+    _forget_old(path, copy)
+
+
+def copy_before_update(path: Path, migration: str) -> None:
+    """As `copy_before`, of a database in use and however big: going back from the update takes it. Raises
+    OSError, and what SQLite raises."""
+    copy = path.with_name(f"{path.name}.before-{migration}")
+    with closing(sqlite3.connect(uri(path, "ro"), uri=True, isolation_level=None)) as connection:
+        copy_whole(connection, copy, path.stat().st_mode & 0o777)
     _forget_old(path, copy)
 
 

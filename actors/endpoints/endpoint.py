@@ -17,6 +17,7 @@ from actors.connections.retry import Doubling
 from actors.endpoints import protocols
 from actors.endpoints.health import PollRecord
 from actors.endpoints.messages import (
+    CountPolls,
     DescribeDevice,
     DeviceDescribed,
     HealthReported,
@@ -304,6 +305,9 @@ class Endpoint(Connecting[Reader]):
 
     def receiveMsg_ReportHealth(self, message: ReportHealth, sender: ActorAddress) -> None:
         self.send(sender, self._report())
+
+    def receiveMsg_CountPolls(self, message: CountPolls, sender: ActorAddress) -> None:
+        self.send(sender, self.state.counts())
 
     def _report(self) -> HealthReported:
         return self.state.report()

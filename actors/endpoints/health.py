@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from actors.endpoints.messages import HealthReported
+from actors.endpoints.messages import HealthReported, PollsCounted
 from actors.endpoints.protocol import PollResult
 from actors.readings.batch import Source, quality
 from storage.timestamps import iso
@@ -164,6 +164,12 @@ class PollRecord:
             communication_quality=round(100 * self.quality, 1),
             quality_word=_word(self.connected, self.quality),
             polls_skipped=self.skipped,
+        )
+
+    def counts(self) -> PollsCounted:
+        failed = self.polls - self.succeeded
+        return PollsCounted(
+            self.connected, self.polls, failed, self.skipped, self.updated, self.response_time
         )
 
     def summary(self) -> dict[str, Any]:

@@ -158,6 +158,22 @@ class HealthReported(msgspec.Struct, frozen=True):
     polls_skipped: int
 
 
+class CountPolls(msgspec.Struct, frozen=True):
+    """To an endpoint's own address; replies `PollsCounted`."""
+
+
+class PollsCounted(msgspec.Struct, frozen=True, gc=False):
+    """Since the endpoint's start, or since its configuration changed; `points` are the values that came.
+    `response_ms` is of the latest poll."""
+
+    connected: bool
+    polls: int
+    failed: int
+    skipped: int
+    points: int
+    response_ms: float | None
+
+
 class DescribeDevice(msgspec.Struct, frozen=True):
     """To an endpoint's own address; replies `DeviceDescribed`."""
 

@@ -18,7 +18,8 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
 
     A prefix and a point's name are a source topic that MQTT topic filters are matched against (spec 02
     section 4): `<protocol>/<endpoint>/<device>/` and `sensors/<endpoint>/`, as `source_topics` spells names;
-    `<protocol>` itself is a source topic of every point.
+    `<protocol>` itself is a source topic of every point. Of one that is `incidental` nobody misses what no
+    subscription wants.
     """
 
     endpoint_uuid: str
@@ -28,6 +29,7 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     device: str
     points: tuple[Point, ...]
     prefixes: tuple[str, ...]
+    incidental: bool = False
 
 
 class TimeToThreshold(msgspec.Struct, frozen=True):

@@ -91,7 +91,7 @@ class Router(SubsystemActor):
         if plan.due:
             self._look(plan)
         self.latest[source.endpoint_uuid] = _bare(message)
-        if not plan.delivered:
+        if not plan.delivered and not source.incidental:
             self.unrouted += 1
         for observer in plan.observers.values():
             self.send(observer, message)

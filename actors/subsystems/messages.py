@@ -107,6 +107,13 @@ class RestartBegun(msgspec.Struct, frozen=True):
     state: str
 
 
+class EndAgent(msgspec.Struct, frozen=True):
+    """To `agent`: bring every reading to safety and end the process, with an exit code (1) on which those who
+    started it start it again."""
+
+    reason: str
+
+
 class DescribeAgent(msgspec.Struct, frozen=True):
     """To `agent`; replies `AgentDescribed`."""
 

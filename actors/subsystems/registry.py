@@ -4,7 +4,13 @@ from importlib import import_module
 
 from actors.subsystems.descriptor import Subsystem
 
-_NAMES = ("state", "readings", "logs", "settings", "accounts", "backups", "publish", "outputs", "endpoints")
+_NAMES = (
+    *("state", "readings"),
+    "logs",
+    *("settings", "accounts", "power", "backups", "update"),
+    *("publish", "outputs"),
+    *("host", "endpoints"),
+)
 
 
 def subsystems() -> tuple[Subsystem, ...]:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SLICE = 0.005  # seconds of actor turns before the loop looks at its sockets again
 LAG_INTERVAL = 0.5  # seconds between two looks at the loop's lag
+LAGS = 120  # looks that are remembered: those of the last minute
 
 
 class Blockage(NamedTuple):
@@ -47,13 +48,15 @@ class Dispatch:
         self.mailboxes: dict[str, Mailbox] = {}
         self.clock = Clock()
         self.lag = self.lag_max = 0.0
+        self.lags: deque[float] = deque(maxlen=LAGS)
+        """Of the last minute, in seconds."""
         self.beats = 0
         """How often the loop has been looked at: it stands still while this does."""
         self.blockages: dict[str, Blockage] = {}
         """The latest of each actor that held the loop up, by address."""
         self.dropped_at: dict[str, float] = {}
         """When each actor that lost mail lost the latest (loop time), by address."""
-        self.dead_letters = 0
+        self.dead_letters = self.restarts = self.dropped = 0
         self._dead_letter_handler: ActorAddress | None = None
         self._ready: deque[Cell] = deque()
         self._draining = False
@@ -166,5 +169,6 @@ class Dispatch:
         self.clock.look()
         self.lag = max(0.0, self.loop.time() - due)
         self.lag_max = max(self.lag, self.lag_max)
+        self.lags.append(self.lag)
         if not self._down:
             self.loop.call_later(LAG_INTERVAL, self._look_at_lag, self.loop.time() + LAG_INTERVAL)

@@ -39,6 +39,10 @@ class System(Protocol):
     address: ActorAddress
     lag: float
     lag_max: float
+    lags: deque[float]
+    dead_letters: int
+    restarts: int
+    dropped: int
     blockages: dict[str, Any]
     dropped_at: dict[str, float]
     mailbox_size: int
@@ -224,6 +228,7 @@ class Cell:
 
     def count_dropped(self, messages: int = 1) -> None:
         self.dropped += messages
+        self.system.dropped += messages
         self.system.dropped_at[self.address.addressDetails] = self.system.loop.time()
 
     def spill(self) -> bool:

@@ -62,6 +62,7 @@ class Restarting(Lifecycle):
             self._give_up(cell, crashes)
             return
         log.error("%s %s and restarts in %.1f s", cell.address.addressDetails, how, delay, exc_info=error)
+        self.restarts += 1
         self._end_instance(cell)
         if not crashes.policy.keep_children:
             self._stop_children(cell)

@@ -19,6 +19,7 @@ from actors.logs import capture
 from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
+from actors.update import startup
 from api import gateway
 from api.cli.log_lines import LogLines
 from api.cli.service_manager import ServiceManager
@@ -57,8 +58,11 @@ def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
     _log_to(settings, demo, terminal)
     _tune_collector()
     _take_descriptors()
+    startup.settle(settings)
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_main(settings, demo))
+        code = runner.run(_main(settings, demo))
+    startup.take_over()
+    return code
 
 
 async def _main(settings: Settings, demo: bool) -> int:

@@ -3,7 +3,17 @@
 import msgspec
 
 from actors.subsystems.messages import AgentDescribed, DescribeAgent
+from actors.update.messages import ReportUpdate, UpdateReported, UpdateState
 from api.routing import Call, route
+
+
+class DeviceUpdate(msgspec.Struct, frozen=True):
+    """The update under way, else what became of the latest; `GET /v1/update/status` says more."""
+
+    state: UpdateState
+    reason: str | None
+    from_: str | None = msgspec.field(name="from")
+    to: str | None
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -21,12 +31,18 @@ class Device(msgspec.Struct, frozen=True):
     mac_address: str | None = msgspec.field(name="macAddress")
     os_version: str | None = msgspec.field(name="osVersion")
     created_at: str | None = msgspec.field(name="createdAt")
+    update: DeviceUpdate | None
     status: str = "Idle"
+
+
+def _update(report: UpdateReported) -> DeviceUpdate:
+    return DeviceUpdate(report.state, report.reason, report.origin, report.target)
 
 
 @route("GET", "/v1/device", always=True, reply=Device, summary="The agent's identity and cloud connection")
 async def device(call: Call) -> Device:
     agent = await call.context.request("agent", DescribeAgent(), AgentDescribed)
+    update = await call.context.peek("update", ReportUpdate(), UpdateReported)
     return Device(
         uuid=agent.uuid,
         name=agent.name,
@@ -40,4 +56,5 @@ async def device(call: Call) -> Device:
         mac_address=agent.mac_address,
         os_version=agent.os_version,
         created_at=agent.created_at,
+        update=None if update is None else _update(update),
     )

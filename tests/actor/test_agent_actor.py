@@ -129,7 +129,9 @@ async def test_the_agent_is_ready_when_the_api_listens_and_the_database_answers(
     found = await until_state(base, agent, "READY")
     assert not found.ready
     await opened(base, agent)
-    found = await until_answered(lambda: state(base, agent), lambda found: check(found, "mqtt"))
+    found = await until_answered(
+        lambda: state(base, agent), lambda found: check(found, "memory") and check(found, "mqtt")
+    )
     assert found.ready
     lines = {one.name: (one.healthy, one.critical) for one in found.checks}
     others = {"event-loop": False, "mailboxes": False, "clock": False, "mqtt": False, "lifecycle": True}

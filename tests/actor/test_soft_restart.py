@@ -32,7 +32,7 @@ from actors.system.supervision import Restart
 from conf.runtime import Features, RuntimeSettings
 
 AGENT = ActorAddress("/agent")
-STAYS = {"/agent", "/agent/store", "/agent/gateway"}
+STAYS = {"/agent", "/agent/store", "/agent/host", "/agent/host/memory", "/agent/gateway"}
 PATIENT = Restart("transient", max_restarts=None, backoff=0.001, backoff_max=0.002, keep_children=True)
 
 

@@ -70,7 +70,7 @@ class Agent(Process):
     def _subscribe(self, destination: int, wanted: Wanted) -> int:
         body = {
             "publish_destination_id": destination,
-            "topics": [],
+            "topics": ["modbus"],
             "payload_format": wanted.format,
             "compression": wanted.compression,
             "route_json": {"topic": wanted.topic},

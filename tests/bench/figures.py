@@ -74,6 +74,7 @@ TARGETS = {
     ("asking", "/v1/endpoints p99 ms"): Target(20),
     ("asking", "/v1/openapi.json answers/s"): Target(5_000, at_least=True),
     ("asking", "polls skipped"): Target(0),
+    ("metrics", "/metrics CPU ms"): Target(5),
     ("idle", "RSS MB"): Target(65),
     ("idle", "running after s"): Target(0.5),
     ("start", "answers after s"): Target(0.5),

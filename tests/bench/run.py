@@ -16,12 +16,13 @@ sys.path.insert(1, str(Path(__file__).parents[1]))  # where `servers` is
 
 from agent import Agent, default_command
 from asking import measure_asking
+from diagnosing import measure_diagnosing
 from figures import Figure, show, write_json
 from loads import measure_floor, measure_load
 from many import measure_many
 from outage import measure_outage
 from processes import in_own_group
-from rig import LOADS, ONE, WARM_UP_S, start_agent
+from rig import LOADS, ONE, WARM_UP_S, Load, start_agent
 from scripts import (
     measure_actors,
     measure_formats,
@@ -32,6 +33,8 @@ from scripts import (
 )
 from start import measure_start
 from subscriptions import measure_five, measure_second
+
+WATCHED = Load(200, 50, 1_000)
 
 
 def measure_idle(command: Sequence[str]) -> list[Figure]:
@@ -57,6 +60,7 @@ def benchmarks(
         "outage-w3": partial(measure_outage, "outage-w3", LOADS["w3"], agent),
         "waiting": partial(measure_waiting, waiting_s),
         "asking": partial(measure_asking, "asking", LOADS["w2"], agent, seconds),
+        "metrics": partial(measure_diagnosing, "metrics", WATCHED, agent, seconds),
         "actors": measure_actors,
         "formats": measure_formats,
         "sharing": measure_sharing,
@@ -95,8 +99,8 @@ def main() -> int:
     parser.add_argument(
         "--only",
         type=lambda names: names.split(","),
-        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,actors,formats,sharing,"
-        "polls,reconnects,idle,start,floor",
+        help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
+        "sharing,polls,reconnects,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from fake_backups import FakeBackups
+from fake_host import FakeHost
 from fake_outputs import FakeOutputs
 from msgspec import UNSET
 from thespian.actors import ActorAddress
@@ -40,7 +41,7 @@ SILENT = object()
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent(FakeOutputs, FakeBackups):
+class FakeAgent(FakeOutputs, FakeBackups, FakeHost):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 

@@ -245,6 +245,7 @@ def test_the_tree_on_the_command_line(agent):
         *("agent", "store", "readings", "gateway", "accounts", "publisher"),
         *outputs,
         *endpoints,
+        *("host", "memory"),
     ]
     shown = dict(lines)
     assert "RUNNING" in shown["agent"]

@@ -205,8 +205,8 @@ def configure(
     others: dict[str, dict[str, Any]] | None = None,
     poll_ms: int = POLL_MS,
 ) -> None:
-    """Everything to every broker and to the `others`, `config_json` by type; endpoints last, so that the
-    first reading has somewhere to go."""
+    """What devices say to every broker and to the `others`, `config_json` by type; endpoints last, so that
+    the first reading has somewhere to go."""
     wanted = [("mqtt", {"host": "127.0.0.1", "port": port}) for port in broker_ports]
     for number, (type, config_json) in enumerate([*wanted, *(others or {}).items()]):
         destination = agent.post(
@@ -217,7 +217,7 @@ def configure(
             "/v1/publish/subscriptions",
             {
                 "publish_destination_id": destination["id"],
-                "topics": [],
+                "topics": ["modbus"],
                 "payload_format": "tags",
                 "route_json": {"topic": "plant"},
             },

@@ -1,0 +1,53 @@
+"""What the process does about updates before the actor system is there, and after it."""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from actors.update.layout import Layout, version_in
+from conf.settings import Settings
+from storage import going_back
+
+log = logging.getLogger(__name__)
+
+_successors: list[Path] = []
+
+
+def settle(settings: Settings) -> None:
+    """Before the database is opened: after a version was taken back, the database is made one that this
+    version knows, if the other has upgraded it."""
+    launcher = settings.update.launcher
+    taken_back = None if launcher is None else Layout(launcher.parent.parent).taken_back()
+    if taken_back is None:
+        return
+    failed = version_in(taken_back.failed)
+    log.error("the update to %s was taken back: %s", failed, taken_back.reason)
+    try:
+        went_back = going_back.go_back(settings.database_path, settings.storage.data_dir)
+    except Exception as error:  # noqa: BLE001 - opening the database says what is wrong, and what to do
+        log.error("the database could not be brought back: %s", error)
+        return
+    if went_back is not None:
+        log.warning("%s", went_back)
+
+
+def hand_over_to(launcher: Path) -> None:
+    """Stop in order, as on a signal; `take_over` then starts what the launcher chooses."""
+    _successors[:] = [launcher]
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def take_over() -> None:
+    """When everything is in safety: this process becomes the version that was switched to, under the same
+    number, so that whoever watches it sees no end. Returns where there is none."""
+    if not _successors:
+        return
+    launcher = _successors.pop()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    try:
+        os.execv(launcher, [str(launcher), *sys.argv[1:]])
+    except OSError as error:
+        log.error("%s could not be started, the next start does so: %s", launcher, error)

@@ -1,0 +1,348 @@
+"""The updater: takes commands, has a version prepared and switched to, and confirms itself when it is new."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from thespian.actors import ActorAddress
+
+from actors.subsystems.descriptor import SubsystemActor
+from actors.subsystems.messages import (
+    CheckSubsystem,
+    LifecycleChanged,
+    ReportState,
+    StateReported,
+    StopSubsystem,
+    SubsystemChecked,
+    SubsystemStarted,
+    SubsystemStopped,
+)
+from actors.system.failure import Failed, Refusal
+from actors.update import startup, steps
+from actors.update.history import History, Order, UpdateEvent
+from actors.update.layout import version_in
+from actors.update.messages import ReportUpdate, UpdateAgent, UpdateAnswered, UpdateReported, UpdateState
+from actors.update.rules import Declined, order
+from actors.update.steps import Found, HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver
+from actors.update.updater import Prepared, Updater
+from actors.update.watch import Watch, failing
+from conf.settings import Settings
+from storage.timestamps import unix_ms
+
+log = logging.getLogger(__name__)
+
+LOOK: Final = 1.0
+"""Seconds between two looks at how a version on trial is."""
+
+SCHEDULE_LOOK: Final = 30.0
+"""Seconds between two looks at the clock, which may be set."""
+
+LONGEST_VERSION: Final = 80
+"""Characters of a refused one that are told."""
+
+_STATES: Final[dict[str, UpdateState]] = {
+    "update_completed": "completed",
+    "update_failed": "failed",
+    "update_failed_verified": "rolled_back",
+    "update_skipped": "skipped",
+}
+
+
+class RunUpdates(msgspec.Struct, frozen=True):
+    """Start."""
+
+    settings: Settings
+    version: str
+    agent: ActorAddress
+
+
+class StopNoted(msgspec.Struct, frozen=True):
+    """To itself: how the version on trial was stopped is written."""
+
+    to: ActorAddress
+
+
+class LookAtTrial(msgspec.Struct, frozen=True):
+    """To itself: how is the version on trial?"""
+
+
+class LookAtSchedule(msgspec.Struct, frozen=True):
+    """To itself: is it time?"""
+
+
+class Updates(SubsystemActor):
+    """One update at a time. What happens is logged, and kept in `updates/history.json`."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.updater: Updater | None = None
+        self.unable: str | None = "it has not been looked at yet"
+        self.history = History()
+        self.state: UpdateState = "idle"
+        self.origin: str | None = None
+        self.target: str | None = None
+        self.reason: str | None = None
+        self.busy = False
+        self.prepared: Prepared | None = None
+        self.trial: Watch | None = None
+        self.lifecycle = "BOOT"
+        self.unsaved = False
+        self.saving = False
+        self.leaving = False
+        self.untold = False
+        """A version was taken back, and that is not in the history yet."""
+
+    def receiveMsg_RunUpdates(self, message: RunUpdates, sender: ActorAddress) -> None:
+        self.config, self.parent = message, sender
+        self.settings = message.settings.update
+        data_dir = message.settings.storage.data_dir
+        self.file = data_dir / "updates" / "history.json"
+        self.files = self.settings.files or data_dir / "updates"
+        if not self.begun:
+            self.begun = True
+            looking = asyncio.to_thread(steps.look_around, message.settings, self.file)
+            self.run(looking, then=lambda found: found)
+
+    def receiveMsg_Found(self, message: Found, sender: ActorAddress) -> None:
+        self.updater, self.unable, self.history = message.updater, message.unable, message.history
+        if message.updater is None:
+            self.state, self.reason = "unavailable", message.unable
+        else:
+            self._recall(message)
+        self.send(self.parent, SubsystemStarted())
+
+    def _recall(self, found: Found) -> None:
+        """Say what became of the latest update."""
+        if found.taken_back is not None:
+            self.untold = True
+            self._tell("update_failed_verified", version_in(found.taken_back.failed), found.taken_back.reason)
+        if found.trial is not None:
+            self.trial = Watch(found.trial, self.settings.healthy_ms / 1000, self.lifecycle)
+            self.state = "trial"
+            self.origin, self.target = version_in(found.trial.origin), version_in(found.trial.to)
+            log.warning("%s is on trial: it replaces %s if it stays well", self.target, self.origin)
+            self.wakeupAfter(LOOK, LookAtTrial())
+            return
+        last = self.history.last(*_STATES, "update_started")
+        if last is not None and last.event == "update_started":
+            self._tell("update_failed", last.version, "the agent was ended while it prepared the update")
+            last = self.history.last(*_STATES)
+        if last is not None:
+            self.state, self.target, self.reason = _STATES[last.event], last.version, last.detail
+        if self.history.scheduled is not None:
+            self.state, self.target = "scheduled", self.history.scheduled.version
+            self.wakeupAfter(LOOK, LookAtSchedule())
+
+    @property
+    def able(self) -> Updater:
+        """The updater, where there is one."""
+        assert self.updater is not None
+        return self.updater
+
+    # Commands
+
+    def receiveMsg_UpdateAgent(self, message: UpdateAgent, sender: ActorAddress) -> None:
+        version = message.command.version.strip()
+        if self.updater is None:
+            self.send(
+                sender, UpdateAnswered("unavailable", version, "Agent updater not available", self.unable)
+            )
+            return
+        try:
+            wanted = order(message.command, self.settings.secret, self.history, unix_ms())
+            self._refuse_when_busy()
+        except Refusal as refusal:
+            self.send(sender, refusal.failed())
+        except Declined as declined:
+            self.send(sender, UpdateAnswered(declined.outcome, version, declined.message, declined.hint))
+            self._tell("update_rejected", version[:LONGEST_VERSION], declined.message)
+        else:
+            if wanted.issued is not None:  # a signed command is good for once
+                self.history = msgspec.structs.replace(self.history, latest_issued=wanted.issued)
+            self._judge(wanted, sender)
+
+    def _refuse_when_busy(self) -> None:
+        hint = "Wait until GET /v1/update/status says what has become of it"
+        if self.trial is not None:
+            raise Declined("conflict", f"{self.target}, which runs, is itself on trial", hint)
+        if self.busy:
+            raise Declined("conflict", f"An update to {self.target or 'another version'} is under way", hint)
+
+    def _judge(self, wanted: Order, sender: ActorAddress | None) -> None:
+        self.busy = True
+        judging = asyncio.to_thread(steps.judge, self.able, wanted, self._standing())
+        self.run(judging, then=lambda judged: msgspec.structs.replace(judged, sender=sender))
+
+    def _standing(self) -> steps.Standing:
+        hours = self.settings.min_interval_hours
+        return steps.Standing(self.config.version, self.history, hours, self.files)
+
+    def receiveMsg_Judged(self, message: Judged, sender: ActorAddress) -> None:
+        self.busy = False
+        if message.sender is not None:
+            self.send(message.sender, message.answer)
+        wanted, answer = message.order, message.answer
+        if isinstance(answer, Failed):
+            return
+        if wanted is None:
+            event = "update_skipped" if answer.outcome == "skipped" else "preflight_failed"
+            self._tell(event, answer.version, answer.message)
+        elif wanted.at is not None:
+            self._schedule(wanted)
+        else:
+            self._schedule(None)
+            self._begin(wanted, message.wheel)
+
+    def _begin(self, wanted: Order, wheel: Path | None) -> None:
+        self.busy, self.state = True, "preparing"
+        self.origin, self.target, self.reason = self.config.version, wanted.version, None
+        self._tell("update_started", wanted.version, f"from {self.config.version}")
+        preparing = steps.prepare(self.able, wanted, wheel, self._standing())
+        self.run(preparing, then=lambda done: done, within=None)
+
+    def receiveMsg_PreparationOver(self, message: PreparationOver, sender: ActorAddress) -> None:
+        self.target = message.version
+        if message.prepared is None:
+            event = "update_skipped" if message.skipped else "update_failed"
+            self._finish(event, message.version, message.why)
+            return
+        self.prepared, self.state = message.prepared, "switching"
+        self.send(self.config.agent, ReportState())
+
+    def receiveMsg_StateReported(self, message: StateReported, sender: ActorAddress) -> None:
+        if self.trial is not None:
+            self._look_at(self.trial, message)
+        elif self.prepared is not None:
+            prepared, self.prepared = self.prepared, None
+            switching = asyncio.to_thread(steps.switch, self.able, prepared, failing(message))
+            self.run(switching, then=lambda done: done, within=None)
+
+    def receiveMsg_SwitchOver(self, message: SwitchOver, sender: ActorAddress) -> None:
+        if message.why is not None:
+            self._finish("update_failed", message.version, message.why)
+            return
+        self.leaving = True
+        self._tell("update_switched", message.version, f"from {self.config.version}")
+
+    def _finish(self, event: str, version: str, detail: str | None) -> None:
+        self.busy = False
+        self.state, self.reason = _STATES[event], detail
+        self._tell(event, version, detail)
+
+    # Later
+
+    def _schedule(self, wanted: Order | None) -> None:
+        before = self.history.scheduled
+        if wanted is before is None:
+            return
+        self.history = msgspec.structs.replace(self.history, scheduled=wanted)
+        self._save()
+        if wanted is not None:
+            self.state, self.target, self.reason = "scheduled", wanted.version, None
+            self._tell("update_rescheduled" if before else "update_scheduled", wanted.version)
+            if before is None:
+                self.wakeupAfter(LOOK, LookAtSchedule())
+
+    def receiveMsg_LookAtSchedule(self, message: LookAtSchedule, sender: ActorAddress) -> None:
+        wanted = self.history.scheduled
+        if wanted is None or self.updater is None:
+            return
+        left = (wanted.at or 0) - unix_ms()
+        if left > 0 or self.busy or self.lifecycle != "RUNNING":
+            self.wakeupAfter(max(LOOK, min(left / 1000, SCHEDULE_LOOK)), LookAtSchedule())
+            return
+        self._schedule(None)
+        self.state = "idle"
+        self._judge(msgspec.structs.replace(wanted, at=None), None)
+
+    # On trial
+
+    def receiveMsg_LifecycleChanged(self, message: LifecycleChanged, sender: ActorAddress) -> None:
+        self.lifecycle = message.state
+        if self.trial is not None:
+            self.trial.entered(message.state)
+
+    def receiveMsg_LookAtTrial(self, message: LookAtTrial, sender: ActorAddress) -> None:
+        if self.trial is not None:
+            self.send(self.config.agent, ReportState())
+            self.wakeupAfter(LOOK, LookAtTrial())
+
+    def _look_at(self, trial: Watch, report: StateReported) -> None:
+        before = trial.ailment
+        confirmed = trial.look(report, self._myRef.system.loop.time())
+        if trial.ailment != before and trial.ailment is not None:
+            log.warning("%s, which is on trial, is not well: %s", self.target, trial.ailment)
+            self.run(asyncio.to_thread(steps.quietly, self.able.ail, f"not well: {trial.ailment}"))
+        if confirmed and not self.busy:
+            self.busy = True
+            confirming = asyncio.to_thread(steps.confirm, self.able, trial.trial)
+            self.run(confirming, then=lambda done: done, within=None)
+
+    def receiveMsg_TrialOver(self, message: TrialOver, sender: ActorAddress) -> None:
+        self.busy = False
+        if message.why is not None:
+            log.error("%s could not be confirmed: %s", self.target, message.why)  # it is tried again
+            return
+        self.trial = None
+        if message.confirmed:
+            self._finish("update_completed", self.config.version, f"from {self.origin}")
+        else:
+            self.state, self.reason = "rolled_back", "the next start goes back to the version before"
+
+    def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
+        self.abandon()
+        if self.trial is None:
+            self.send(sender, SubsystemStopped())
+            return
+        noting = asyncio.to_thread(steps.quietly, self.able.stop, self.trial.trial, self.trial.was_well)
+        self.run(noting, then=lambda _: StopNoted(sender))
+
+    def receiveMsg_StopNoted(self, message: StopNoted, sender: ActorAddress) -> None:
+        self.send(message.to, SubsystemStopped())
+
+    # Telling
+
+    def receiveMsg_ReportUpdate(self, message: ReportUpdate, sender: ActorAddress) -> None:
+        self.send(
+            sender,
+            UpdateReported(
+                self.state, self.config.version, self.origin, self.target, self.reason, self.history.events
+            ),
+        )
+
+    def receiveMsg_CheckSubsystem(self, message: CheckSubsystem, sender: ActorAddress) -> None:
+        about = f"{self.state} {self.target}" if self.target else self.state
+        said = f"{about}: {self.reason}" if self.reason else about
+        self.send(sender, SubsystemChecked(description=None if self.state == "idle" else said))
+
+    def _tell(self, event: str, version: str, detail: str | None = None) -> None:
+        bad = event in ("update_failed", "update_failed_verified")
+        log.log(
+            logging.ERROR if bad else logging.INFO,
+            "%s %s%s", event.replace("_", " "), version, f": {detail}" if detail else "",
+        )  # fmt: skip
+        self.history = self.history.plus(UpdateEvent(unix_ms(), event, version, detail))
+        self._save()
+
+    def _save(self) -> None:
+        """One writer at a time; what comes meanwhile is written after it."""
+        self.unsaved = True
+        if not self.saving:
+            self._write()
+
+    def _write(self) -> None:
+        self.unsaved, self.saving = False, True
+        self.release(asyncio.to_thread(steps.save, self.file, self.history), self.myAddress)
+
+    def receiveMsg_HistorySaved(self, message: HistorySaved, sender: ActorAddress) -> None:
+        self.saving = False
+        if self.unsaved:
+            self._write()
+        elif self.untold and message.done and self.updater is not None:
+            self.untold = False
+            self.run(asyncio.to_thread(steps.quietly, self.updater.forget_taken_back))
+        if self.leaving and not self.saving:
+            self.leaving = False
+            startup.hand_over_to(self.able.launcher)

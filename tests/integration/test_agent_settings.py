@@ -1,0 +1,153 @@
+"""Settings of a running agent: each that has an effect is changed, and the effect observed."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from servers.agent import AgentProcess
+from test_delivery import Plant, buffer, configure, plant, wait_for
+
+__all__ = ["plant"]  # a fixture
+
+SLACK = 0.3
+
+
+def change(agent: AgentProcess, **patch: Any) -> Any:
+    return agent.patch("/v1/settings", patch)["settings"]
+
+
+def switch(agent: AgentProcess, on: bool) -> None:
+    assert change(agent, features={"enableDevicePublish": on})["features"]["enableDevicePublish"] is on
+
+
+def status(agent: AgentProcess) -> Any:
+    (destination,) = agent.get("/v1/publish/destinations")["publishers"]
+    return destination["status"]
+
+
+def debug_lines(agent: AgentProcess) -> int:
+    agent.get("/v1/settings")
+    return agent.log.read_text().count(" DEBUG ")
+
+
+def test_the_level_of_the_log_changes_at_once_and_is_there_after_kill_9(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path / "data", LOG_LEVEL="warn") as agent:
+        assert agent.get("/v1/settings")["settings"]["logging"]["level"] == "warn"
+        assert debug_lines(agent) == 0
+        assert change(agent, logging={"level": "debug"})["logging"]["level"] == "debug"
+        assert debug_lines(agent) > 0
+        agent.kill()
+        agent.start()
+        before = debug_lines(agent)
+        wait_for(lambda: debug_lines(agent) > before)
+        assert change(agent, logging={"level": None})["logging"]["level"] == "warn"
+        debug_lines(agent)
+        before = debug_lines(agent)
+        assert debug_lines(agent) == before
+        assert agent.stop() == 0
+
+
+def test_the_reference_example_over_http_and_what_is_refused(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path / "data") as agent:
+        status, body = agent.request(
+            "PATCH", "/v1/settings", {"logging": {"level": "debug"}, "intervals": {"stateReportMs": 30000}}
+        )
+        assert status == 200
+        assert body["logging"] == body["settings"]["logging"]
+        assert body["intervals"]["stateReportMs"] == body["settings"]["intervals"]["stateReportMs"] == 30000
+        identity = agent.get("/v1/device")
+        shown = agent.get("/v1/settings")
+        assert shown["settings"]["agent"]["uuid"] == identity["uuid"]
+        assert shown["settings"]["agent"].keys() >= {"uuid", "name", "version", "provisioned"}
+        assert agent.patch("/v1/settings", shown)["settings"] == shown["settings"]
+        for sent, field in (
+            ({"logging": {"level": "loud"}}, "logging.level"),
+            ({"logging": {"levle": "debug"}}, "logging.levle"),
+            ({"loging": {"level": "debug"}}, "loging"),
+            ({"intervals": {"stateReportMs": 5}}, "intervals.stateReportMs"),
+            ({"runtime": 5}, "runtime"),
+            ({"anomalyDetection": []}, "anomalyDetection"),
+        ):
+            status, body = agent.request("PATCH", "/v1/settings", sent)
+            assert (status, body["field"]) == (400, field)
+        for sent in (
+            b"[]",
+            b"5",
+            b'{"anomalyDetection": {"a": 1e999}}',
+            b'{"anomalyDetection": {"a": "\\u0000"}}',
+        ):
+            assert agent.request("PATCH", "/v1/settings", sent)[0] == 400
+        assert agent.get("/v1/settings") == shown
+        assert agent.stop() == 0
+
+
+@pytest.mark.timeout(60)
+def test_switched_off_nothing_is_published_and_what_was_in_the_outbox_comes_when_it_is_on(
+    plant: Plant,
+) -> None:
+    agent = plant.agent()
+    configure(agent, plant.line, plant.broker.port)
+    readings = lambda: len(plant.delivery.subscriber.readings)  # noqa: E731
+    wait_for(lambda: readings() > 20)
+    plant.broker.stop()
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 100)
+    arrived, off_at = readings(), time.monotonic()
+    switch(agent, False)
+    wait_for(lambda: status(agent)["health"] == "disabled")
+    assert status(agent)["reason"] == "publishing is switched off (features.enableDevicePublish)"
+    plant.broker.start()
+    waiting = status(agent)["rows"]
+    assert waiting > 100
+    read = plant.line.total
+    wait_for(lambda: plant.line.total > read + 50)
+    agent.kill()
+    agent.start()
+    wait_for(lambda: plant.line.total > read + 150)
+    assert (status(agent)["health"], status(agent)["rows"]) == ("disabled", waiting)
+    for reading in plant.delivery.subscriber.readings[arrived:]:  # what the broker had, and has kept
+        assert plant.line.read_at[reading.unit][reading.seq - 1] < off_at
+    switch(agent, True)
+    on_at = time.monotonic()
+    plant.delivery.settle()
+    missing = plant.delivery.missing()
+    assert missing
+    assert all(off_at - SLACK < read_at < on_at + SLACK for read_at in missing.values())
+    assert readings() - arrived >= waiting
+    plant.delivery.check_order()
+    wait_for(lambda: status(agent)["health"] == "connected")
+    assert "reason" not in status(agent)
+    assert agent.stop() == 0
+
+
+@pytest.mark.timeout(60)
+def test_switched_fifty_times_under_load_only_what_was_read_while_it_was_off_is_missing(
+    plant: Plant,
+) -> None:
+    agent = plant.agent()
+    configure(agent, plant.line, plant.broker.port)
+    wait_for(lambda: len(plant.delivery.subscriber.readings) > 20)
+    times_off: list[tuple[float, float]] = []
+    for turn in range(50):
+        began = time.monotonic()
+        switch(agent, False)
+        time.sleep(0.01 * (turn % 4))
+        switch(agent, True)
+        times_off.append((began, time.monotonic()))
+        read = plant.line.total
+        wait_for(lambda read=read: plant.line.total > read + 5)
+    plant.delivery.settle()
+    for read_at in plant.delivery.missing().values():
+        assert any(began - SLACK < read_at < ended + SLACK for began, ended in times_off)
+    plant.delivery.check_order()
+    assert agent.get("/v1/settings")["settings"]["features"]["enableDevicePublish"] is True
+    assert "Traceback" not in agent.log.read_text()
+    assert agent.stop() == 0
+
+
+def test_the_openapi_document_says_what_each_setting_may_be(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path / "data") as agent:
+        document = msgspec.json.encode(agent.get("/v1/openapi.json")).decode()
+    for word in ("stateReportMs", "cloudEnabled", "maxLogFileSize", "enableDevicePublish", "thresholdMb"):
+        assert f'"{word}"' in document
