@@ -121,7 +121,7 @@ def add_verb(
     do: Callable[[argparse.Namespace], int],
 ) -> argparse.ArgumentParser:
     """A command under a command, with the options of all."""
-    parser = verbs.add_parser(name, help=summary, description=summary)
+    parser = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
     add_agent_options(parser)
     parser.set_defaults(do=do)
     return parser

@@ -151,6 +151,23 @@ def test_every_command_takes_json_and_says_how():
             assert "--json" in leaf.format_help(), leaf.prog
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["factory-reset", "--y"],
+        ["factory-reset", "--no"],
+        ["users", "list", "--pass", "x"],
+        ["run", "--dat", "x"],
+    ],
+)
+def test_an_option_is_written_out(line, capsys):
+    """A script that abbreviates one breaks when another comes."""
+    with pytest.raises(SystemExit) as ended:
+        parser_for(line).parse_args(line)
+    assert ended.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
 def leaves(parser, name):
     """The parsers at the ends of a command."""
     import argparse
