@@ -33,7 +33,7 @@ key is ``--api-key`` or, which other users of the machine cannot see, ``API_KEY`
 certificate is always verified, by the system's authorities or by those in the file ``--ca``
 (``CALLBOARD_CA``). Proxies of the environment are not used, and redirects not followed, so that a key
 goes to nobody else. ``--timeout`` is how long each answer is waited for; commands that take longer by
-nature (backups, restores, factory reset, traces, updates) wait as long as they need.
+nature (backups, restores, factory reset, traces, updates) are waited for longer.
 
 Signing in
 ----------
