@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_accounts import TOKEN
 from fake_agent import FakeAgent, serving
 from servers.agent import AgentProcess
 
@@ -27,15 +28,23 @@ def fuzz(
     examples: int = 10,
     workdir: Path | None = None,
     real: bool = False,
+    session: str | None = None,
 ) -> None:
     """Run schemathesis against the API at `base_url`; raises `AssertionError` with its report.
 
-    It adds, changes and deletes whatever it finds there.
+    It adds, changes and deletes whatever it finds there. `session` is the token of one, of an administrator.
     """
+    configuration = CONFIGURATION
+    if session is not None:
+        # Not as a header, which would be there where it tries what happens without the cookie.
+        assert workdir is not None
+        configuration = workdir / "schemathesis.toml"
+        signed_in = f'[auth.openapi.session]\napi_key = "{session}"\n'
+        configuration.write_text(f"{CONFIGURATION.read_text()}\n{signed_in}")
     command = [
         str(SCHEMATHESIS),
         "--config-file",
-        str(CONFIGURATION),
+        str(configuration),
         "run",
         f"{base_url}/v1/openapi.json",
         "--seed",
@@ -53,11 +62,14 @@ def fuzz(
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("settings", [{}, {"security_mode": "API_KEY", "key": "s3cret"}])
-async def test_no_request_makes_a_server_error_or_leaves_the_schema(settings, tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "session"),
+    [({}, TOKEN), ({"security_mode": "API_KEY", "key": "s3cret"}, None)],
+)
+async def test_no_request_makes_a_server_error_or_leaves_the_schema(settings, session, tmp_path):
     async with serving(FakeAgent(), **settings) as client:
         base_url = str(client.make_url("")).rstrip("/")
-        await asyncio.to_thread(fuzz, base_url, settings.get("key"), workdir=tmp_path)
+        await asyncio.to_thread(fuzz, base_url, settings.get("key"), workdir=tmp_path, session=session)
 
 
 @pytest.mark.timeout(180)
