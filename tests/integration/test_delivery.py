@@ -402,14 +402,14 @@ def test_soft_restarts_under_load_lose_nothing_and_leave_nothing_behind(plant: P
     restarts = 30
     with Following(agent) as probes, Stream(agent.url) as stream:
         wait_for(lambda: len(plant.delivery.subscriber.readings) > 100)
-        before = Footprint.of(agent)
+        before = Footprint.of(agent, agent.pid)
         for _ in range(restarts):
             seen = stream.events
             assert agent.request("POST", "/v1/reboot")[0] == 202
             agent.wait_until_running()
             wait_for(lambda seen=seen: stream.events > seen + DEVICES)  # type: ignore[misc]
         wait_for(lambda: buffer(agent)["destinations"][0]["connected"])
-        after = Footprint.of(agent)
+        after = Footprint.of(agent, agent.pid)
     assert probes.worst < 2.0
     assert probes.answers > 100
     assert after.actors == before.actors

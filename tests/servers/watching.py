@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from servers.agent import AgentProcess
+from servers.agent import AgentApi
 
 PROBES = ("/ping", "/v1/healthy")
 
@@ -23,8 +23,8 @@ class Footprint(NamedTuple):
     rss_mb: float
 
     @classmethod
-    def of(cls, agent: AgentProcess) -> Self:
-        process = psutil.Process(agent.pid)
+    def of(cls, agent: AgentApi, pid: int) -> Self:
+        process = psutil.Process(pid)
         tree = agent.get("/v1/actors")["root"]
         return cls(_count(tree), process.num_threads(), process.num_fds(), process.memory_info().rss / 2**20)
 
@@ -37,7 +37,7 @@ class Following:
     """Asks for `/ping` and `/v1/healthy` again and again; any other answer than 200 is an error, which it
     raises in the end."""
 
-    def __init__(self, agent: AgentProcess) -> None:
+    def __init__(self, agent: AgentApi) -> None:
         self._agent = agent
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
