@@ -80,7 +80,7 @@ TARGETS = {
     ("asking", "polls skipped"): Target(0),
     ("metrics", "/metrics CPU ms"): Target(5),
     **{("restarts", name): Target(0) for name in RESTARTED},
-    ("restarts", "RSS growth MB"): Target(3),
+    ("restarts", "RSS growth MB, second half"): Target(1),
     ("restarts", "worst probe ms"): Target(500),
     ("idle", "RSS MB"): Target(65),
     ("idle", "running after s"): Target(0.5),

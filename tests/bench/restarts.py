@@ -22,13 +22,16 @@ def measure_restarts(name: str, load: Load, start: Subject[Any], restarts: int) 
         running.reset()
         before = Footprint.of(api, pid)
         with Following(api) as probes:
-            took = [_restart(running) for _ in range(restarts)]
+            took = [_restart(running) for _ in range(restarts // 2)]
+            halfway = Footprint.of(api, pid)
+            took += [_restart(running) for _ in range(restarts - len(took))]
         running.subject.watch(2)
         after, report = Footprint.of(api, pid), running.report()
         return [
             Figure(name, "soft restarts", restarts),
             *loss_figures(name, running, report),
-            Figure(name, "RSS growth MB", after.rss_mb - before.rss_mb),
+            Figure(name, "RSS growth MB, first half", halfway.rss_mb - before.rss_mb),
+            Figure(name, "RSS growth MB, second half", after.rss_mb - halfway.rss_mb),
             Figure(name, "descriptors left", after.descriptors - before.descriptors),
             Figure(name, "threads left", after.threads - before.threads),
             Figure(name, "actors left", after.actors - before.actors),
