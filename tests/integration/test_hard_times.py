@@ -200,6 +200,25 @@ def test_stopped_at_any_moment_of_its_start_it_ends_in_order(tmp_path, moment):
         agent.kill()
 
 
+@pytest.mark.parametrize("how", ["stop", "restart"])
+def test_a_device_that_does_not_answer_holds_nobody_up(tmp_path, device, how):
+    device.server.on_request = lambda unit, function, address, count: "silent"
+    with AgentProcess(tmp_path / "data") as agent:
+        connection = {"host": "127.0.0.1", "port": device.port, "timeout": 15_000}
+        row = {"name": "plc", "protocol": "modbus", "connection": connection, "poll_interval": 20}
+        agent.post("/v1/endpoints", row | {"data_points": POINTS})
+        until(lambda: device.server.listening[0].peak)
+        began = time.monotonic()
+        if how == "restart":
+            assert agent.request("POST", "/v1/reboot")[0] == 202
+            agent.wait_until_running()
+            assert time.monotonic() - began < 4
+        began = time.monotonic()
+        assert agent.stop() == 0
+        assert time.monotonic() - began < 4
+        assert " ERROR " not in agent.log.read_text()
+
+
 def test_stopped_in_the_middle_of_a_soft_restart_it_ends_in_order(tmp_path, device):
     with AgentProcess(tmp_path / "data") as agent:
         deliver_nowhere(agent, device)
