@@ -20,13 +20,12 @@ def measure_restarts(name: str, load: Load, start: Subject[Any], restarts: int) 
         for _ in range(WARM_UP):
             _restart(running)
         running.reset()
-        before = Footprint.of(api, pid)
+        before = _at_rest(running)
         with Following(api) as probes:
             took = [_restart(running) for _ in range(restarts // 2)]
             halfway = Footprint.of(api, pid)
             took += [_restart(running) for _ in range(restarts - len(took))]
-        running.subject.watch(2)
-        after, report = Footprint.of(api, pid), running.report()
+        after, report = _at_rest(running), running.report()
         return [
             Figure(name, "soft restarts", restarts),
             *loss_figures(name, running, report),
@@ -39,6 +38,15 @@ def measure_restarts(name: str, load: Load, start: Subject[Any], restarts: int) 
             Figure(name, "probes answered", probes.answers),
             Figure(name, "worst probe ms", 1000 * probes.worst),
         ]
+
+
+def _at_rest(running: Rig[Any]) -> Footprint:
+    """When the connections of those who have asked are gone."""
+    seen = []
+    for _ in range(10):
+        running.subject.watch(0.3)
+        seen.append(Footprint.of(running.subject.api, running.subject.pid))
+    return min(seen, key=lambda one: one.descriptors)
 
 
 def _restart(running: Rig[Any]) -> float:
