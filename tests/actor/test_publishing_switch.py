@@ -212,3 +212,26 @@ async def test_a_destination_that_crashes_while_it_is_switched_off_is_told_again
     sites["a"].come_back()
     await off(rig, id)
     assert set(rig.stored()) | set(sites["a"].numbers) == set(range(5))
+
+
+async def test_switched_off_while_the_disk_is_full_it_keeps_what_it_has_until_it_is_on_again(
+    rig: Rig, sites: Sites
+):
+    id = await rig.begin()
+    sites["a"].leave()
+    await rig.fill_disk()
+    rig.poll(*range(30))
+    await rig.routed()
+    switch(rig, False)
+    await rig.until(lambda: rig.health(id) == "retiring")
+    assert (rig.held(id), sites["a"].connected) == (30, [])
+    sites["a"].come_back()
+    rig.poll(*range(30, 40))
+    await rig.routed()
+    switch(rig, True)
+    await rig.until(lambda: rig.health(id) == "connected")
+    await rig.observed(id)
+    rig.poll(40)
+    await rig.free_disk()
+    await rig.settle(id)
+    assert sites["a"].numbers == [*range(30), 40]
