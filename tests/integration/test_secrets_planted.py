@@ -315,7 +315,7 @@ def ask_all(asking: Asking) -> None:
                 filled = filled[: filled.index("{")] + "plc" + filled[filled.index("}") + 1 :]
             asking.ask("GET", filled)
     for path in ("/v1/actors?format=text", "/v1/logs?limit=1000", "/v1/logs/stream?limit=1000", "/metrics"):
-        asking.ask("GET", path)
+        asking.ask("GET", path, wanted=200)
 
 
 def test_none_is_in_anything_that_the_agent_says_or_writes(agent, planted, echo):
@@ -345,11 +345,13 @@ def _letters(asking: Asking) -> bool:
 
 def _back_up(asking: Asking, planted: Planted) -> None:
     body = {"passphrase": planted.text("a passphrase", "ö ")}
-    asking.ask("POST", "/v1/backups", body)
-    asking.ask("POST", "/v1/backups", {})
-    listed = asking.ask("GET", "/v1/backups")
-    for one in listed.get("backups", ()) if isinstance(listed, dict) else ():
-        asking.ask("GET", f"/v1/backups/{one['file']}")
+    asking.ask("POST", "/v1/backups", body, 201)
+    asking.ask("POST", "/v1/backups", {}, 201)
+    made = asking.ask("GET", "/v1/backups", wanted=200)["backups"]
+    assert len(made) >= 2
+    for one in made:
+        assert len(asking.ask("GET", f"/v1/backups/{one['file']}", wanted=200)) == one["size_bytes"]
+        asking.ask("POST", f"/v1/backups/{one['file']}/verify", {}, 200)
 
 
 def files(folder: Path) -> list[Path]:
