@@ -122,7 +122,9 @@ def environment(planted: Planted) -> dict[str, str]:
     assert variables.keys() == SECRETS, (
         "a secret that no environment variable sets has to be planted in a file"
     )
-    return {variable: values.get(key) or planted.text(key) for key, variable in variables.items()}
+    hidden = {variable: values.get(key) or planted.text(key) for key, variable in variables.items()}
+    index = f"https://u:{planted.text('index', 'p_')}@127.0.0.1:{free_port()}/simple"
+    return hidden | {"CALLBOARD_UPDATE_INDEX_URL": index}
 
 
 def configurations(planted: Planted, echo: int, broker: int) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -326,6 +328,7 @@ def test_none_is_in_anything_that_the_agent_says_or_writes(agent, planted, echo)
         until(lambda: asking.ask("GET", "/v1/buffer/status") and _letters(asking))
         ask_all(asking)
         _back_up(asking, planted)
+        _control(asking, planted)
         asking.headers.pop("Cookie")
         ask_all(asking)
     saying = asking.said | {"the terminal": agent.log.read_bytes()}
@@ -334,6 +337,14 @@ def test_none_is_in_anything_that_the_agent_says_or_writes(agent, planted, echo)
     assert any(name.endswith(".log") and "callboard-" in name for name in saying)
     leaks = {name: found for name, data in saying.items() if (found := planted.found_in(data))}
     assert leaks == {}
+
+
+def _control(asking: Asking, planted: Planted) -> None:
+    """What would end or change the agent is refused here, for it is installed as no wheel is."""
+    signed = {"version": "9.9.9", "signature": planted.text("a signature")}
+    asking.ask("POST", "/v1/update", signed)
+    asking.ask("POST", "/v1/update", {"version": "9.9.9"})
+    asking.ask("POST", "/v1/shutdown", {})
 
 
 def _letters(asking: Asking) -> bool:
@@ -369,11 +380,12 @@ def test_what_the_master_key_holds_is_nowhere_else(agent, planted):
         assert b64encode(key).rstrip(b"=") not in data, path
 
 
-def test_the_search_finds_what_is_there(planted, tmp_path):
+def test_the_search_finds_what_is_there(tmp_path):
     """Else the test above would prove nothing."""
-    secret = planted.by_place["api.key"]
+    planted = Planted()
+    secret = planted.text("here", 'é"\\ %')
     for form in spelled(secret).values():
-        assert "api.key" in planted.found_in(b"before " + form + b" after")
+        assert "here" in planted.found_in(b"before " + form + b" after")
     database = sqlite3.connect(tmp_path / "x.sqlite")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("CREATE TABLE t (v)")
