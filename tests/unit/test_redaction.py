@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 import timeit
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
@@ -157,6 +158,18 @@ def test_many_secrets_cost_no_more_than_one():
         min(timeit.repeat(partial(known.clean, line), number=200, repeat=5)) for known in (few, many)
     )
     assert thousands < 5 * one
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["%" * 200_000, "a%4" * 70_000, "://" * 70_000, "&a" * 100_000, "'pass" * 40_000, "token " * 40_000,
+     "A" * 200_000, "authorization:" * 15_000, "://a:" * 40_000, "correct-horse-" * 15_000],
+)  # fmt: skip
+def test_no_text_takes_long(text):
+    known = holding("correct-horse-9", "aaaa%4-secret")
+    begun = time.perf_counter()
+    known.clean(text)
+    assert time.perf_counter() - begun < 3
 
 
 def test_any_thread_may_change_what_is_known():
