@@ -25,6 +25,7 @@ from processes import in_own_group
 from rig import LOADS, ONE, WARM_UP_S, Load, start_agent
 from scripts import (
     measure_actors,
+    measure_backups,
     measure_formats,
     measure_polls,
     measure_reconnects,
@@ -66,6 +67,7 @@ def benchmarks(
         "sharing": measure_sharing,
         "polls": measure_polls,
         "reconnects": measure_reconnects,
+        "backup": measure_backups,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
         "floor": measure_floor,
@@ -100,7 +102,7 @@ def main() -> int:
         "--only",
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
-        "sharing,polls,reconnects,idle,start,floor",
+        "sharing,polls,reconnects,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(
