@@ -68,11 +68,13 @@ def wheel_in(folder: Path, name: str, version: str) -> tuple[Path, str]:
     try:
         inside = folder.resolve()
         found = (inside / name).resolve()
+        outside = found == inside or not found.is_relative_to(inside)
+        there = not outside and found.is_file()
     except (OSError, ValueError, RuntimeError) as error:
-        raise Refusal(f"file cannot be found: {error}", "file") from error
-    if not found.is_relative_to(inside) or found == inside:
+        raise Refusal(f"file cannot be looked for: {getattr(error, 'strerror', error)}", "file") from error
+    if outside:
         raise Refusal(f"file must lie in {folder}", "file")
-    if not found.is_file():
+    if not there:
         raise Refusal(f"There is no file {name} in {folder}", "file")
     try:
         package, held, *_ = parse_wheel_filename(found.name)

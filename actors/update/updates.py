@@ -28,6 +28,7 @@ from actors.update.messages import ReportUpdate, UpdateAgent, UpdateAnswered, Up
 from actors.update.rules import Declined, order
 from actors.update.steps import Found, HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver
 from actors.update.updater import Prepared, Updater
+from actors.update.versions import wanted_version
 from actors.update.watch import Watch, failing
 from conf.settings import Settings
 from storage.timestamps import unix_ms
@@ -157,19 +158,18 @@ class Updates(SubsystemActor):
 
     def receiveMsg_UpdateAgent(self, message: UpdateAgent, sender: ActorAddress) -> None:
         version = message.command.version.strip()
-        if self.updater is None:
-            self.send(
-                sender, UpdateAnswered("unavailable", version, "Agent updater not available", self.unable)
-            )
-            return
         try:
+            wanted_version(version)
+            if self.updater is None:
+                raise Declined("unavailable", "Agent updater not available", self.unable)
             wanted = order(message.command, self.settings.secret, self.history, unix_ms())
             self._refuse_when_busy()
         except Refusal as refusal:
             self.send(sender, refusal.failed())
         except Declined as declined:
             self.send(sender, UpdateAnswered(declined.outcome, version, declined.message, declined.hint))
-            self._tell("update_rejected", version[:LONGEST_VERSION], declined.message)
+            if self.updater is not None:
+                self._tell("update_rejected", version[:LONGEST_VERSION], declined.message)
         else:
             if wanted.issued is not None:  # a signed command is good for once
                 self.history = msgspec.structs.replace(self.history, latest_issued=wanted.issued)
