@@ -26,7 +26,7 @@ from actors.update.history import History, Order, UpdateEvent
 from actors.update.layout import version_in
 from actors.update.messages import ReportUpdate, UpdateAgent, UpdateAnswered, UpdateReported, UpdateState
 from actors.update.rules import Declined, order
-from actors.update.steps import Found, HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver
+from actors.update.steps import HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver, UpdatesFound
 from actors.update.updater import Prepared, Updater
 from actors.update.versions import wanted_version
 from actors.update.watch import Watch, failing
@@ -80,7 +80,7 @@ class LookAtTrial(msgspec.Struct, frozen=True):
     """To itself: how is the version on trial?"""
 
 
-class LookAtSchedule(msgspec.Struct, frozen=True):
+class LookAtUpdateSchedule(msgspec.Struct, frozen=True):
     """To itself: is it time?"""
 
 
@@ -118,7 +118,7 @@ class Updates(SubsystemActor):
             looking = asyncio.to_thread(steps.look_around, message.settings, self.file)
             self.run(looking, then=lambda found: found)
 
-    def receiveMsg_Found(self, message: Found, sender: ActorAddress) -> None:
+    def receiveMsg_UpdatesFound(self, message: UpdatesFound, sender: ActorAddress) -> None:
         self.updater, self.unable, self.history = message.updater, message.unable, message.history
         if message.updater is None:
             self.state, self.reason = "unavailable", message.unable
@@ -126,7 +126,7 @@ class Updates(SubsystemActor):
             self._recall(message)
         self.send(self.parent, SubsystemStarted())
 
-    def _recall(self, found: Found) -> None:
+    def _recall(self, found: UpdatesFound) -> None:
         """Say what became of the latest update."""
         if found.taken_back is not None:
             self.untold = True
@@ -146,7 +146,7 @@ class Updates(SubsystemActor):
             self.state, self.target, self.reason = _STATES[last.event], last.version, last.detail
         if self.history.scheduled is not None:
             self.state, self.target = "scheduled", self.history.scheduled.version
-            self.wakeupAfter(LOOK, LookAtSchedule())
+            self.wakeupAfter(LOOK, LookAtUpdateSchedule())
 
     @property
     def able(self) -> Updater:
@@ -281,15 +281,15 @@ class Updates(SubsystemActor):
             self.state, self.target, self.reason = "scheduled", wanted.version, None
             self._tell("update_rescheduled" if before else "update_scheduled", wanted.version)
             if before is None:
-                self.wakeupAfter(LOOK, LookAtSchedule())
+                self.wakeupAfter(LOOK, LookAtUpdateSchedule())
 
-    def receiveMsg_LookAtSchedule(self, message: LookAtSchedule, sender: ActorAddress) -> None:
+    def receiveMsg_LookAtUpdateSchedule(self, message: LookAtUpdateSchedule, sender: ActorAddress) -> None:
         wanted = self.history.scheduled
         if wanted is None or self.updater is None:
             return
         left = (wanted.at or 0) - unix_ms()
         if left > 0 or self.busy or self.lifecycle != "RUNNING":
-            self.wakeupAfter(max(LOOK, min(left / 1000, SCHEDULE_LOOK)), LookAtSchedule())
+            self.wakeupAfter(max(LOOK, min(left / 1000, SCHEDULE_LOOK)), LookAtUpdateSchedule())
             return
         self._schedule(None)
         self.state = "idle"

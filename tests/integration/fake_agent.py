@@ -13,6 +13,7 @@ from fake_backups import FakeBackups
 from fake_host import FakeHost
 from fake_outputs import FakeOutputs
 from fake_settings import FakeSettings
+from fake_updates import FakeUpdates
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
@@ -42,7 +43,7 @@ SILENT = object()
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent(FakeOutputs, FakeBackups, FakeHost, FakeSettings):
+class FakeAgent(FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeUpdates):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 
