@@ -5,12 +5,16 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Final
 
 from actors.update.layout import Layout, version_in
 from conf.settings import Settings
 from storage import going_back
 
 log = logging.getLogger(__name__)
+
+HANDS_OVER: Final = signal.SIGHUP
+"""Of the signals that stop the agent the one by which it stops itself, to go on as another version."""
 
 _successors: list[Path] = []
 _born_with: dict[str, str] = {}
@@ -37,9 +41,15 @@ def settle(settings: Settings) -> None:
 
 
 def hand_over_to(launcher: Path) -> None:
-    """Stop in order, as on a signal; `take_over` then starts what the launcher chooses."""
+    """Stop in order, as on any signal; `take_over` then starts what the launcher chooses."""
     _successors[:] = [launcher]
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), HANDS_OVER)
+
+
+def signalled(number: int) -> None:
+    """Whoever sends another signal meanwhile wants the process to end."""
+    if number != HANDS_OVER:
+        _successors.clear()
 
 
 def hands_over() -> bool:

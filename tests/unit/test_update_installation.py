@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -159,10 +160,7 @@ def test_pip_gets_nothing_of_the_agents_environment(monkeypatch):
 
 def test_packages_come_from_where_the_configuration_says(layout):
     assert list(updater(layout)._sources()) == []
-    assert list(updater(layout, index_url="https://x/simple")._sources()) == [
-        "--index-url",
-        "https://x/simple",
-    ]
+    assert venv_updater._environment("https://x/simple")["PIP_INDEX_URL"] == "https://x/simple"
     assert list(updater(layout, wheels="/w", index_url="https://x")._sources()) == [
         "--no-index",
         "--find-links",
@@ -197,6 +195,26 @@ def test_one_that_does_becomes_what_the_launcher_chooses(layout, monkeypatch, ca
     assert (program, arguments) == (layout.launcher, [str(layout.launcher), "run", "--config", "x"])
     assert environment["NOTIFY_SOCKET"] == "/run/notify"
     assert not startup.hands_over()
+
+
+def test_a_stop_from_outside_meanwhile_is_one(layout, monkeypatch):
+    """`systemctl stop` while it stops to be updated: nobody wants another process then."""
+    monkeypatch.setattr(os, "kill", lambda pid, number: startup.signalled(number))
+    startup.hand_over_to(layout.launcher)
+    assert startup.hands_over()
+    startup.signalled(signal.SIGTERM)
+    assert not startup.hands_over()
+
+
+def test_a_version_that_was_taken_back_makes_room(layout):
+    layout.begin_trial("1.0.0-1", "2.0.0-1", 60, frozenset())
+    layout.point_at("1.0.0-1")
+    (layout.root / "rolled-back").write_text("from=2.0.0-1\nto=1.0.0-1\nreason=so\n")
+    one = updater(layout)
+    assert one.taken_back().reason == "so"
+    one.forget_taken_back()
+    assert one.taken_back() is None
+    assert [path.name for path in layout.versions.iterdir()] == ["1.0.0-1"]
 
 
 def test_a_launcher_that_cannot_be_run_is_left_to_the_next_start(layout, monkeypatch, caplog):
