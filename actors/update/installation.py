@@ -7,8 +7,7 @@ from typing import Final
 import msgspec
 
 from actors.update.layout import Layout
-from actors.update.updater import NotUpdatable, Updater
-from actors.update.venv_updater import PACKAGE, VenvUpdater
+from actors.update.updater import PACKAGE, NotUpdatable, Updater
 from conf.settings import Settings
 
 _CONTAINERS: Final = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -22,6 +21,8 @@ def find_updater(settings: Settings) -> Updater | NotUpdatable:
     launcher = settings.update.launcher
     if launcher is None or launcher != layout.launcher:
         return NotUpdatable(f"It was not started by {layout.launcher}, which goes back from a bad update")
+    from actors.update.venv_updater import VenvUpdater  # of no use to most
+
     return VenvUpdater(layout, environment.name, settings)
 
 

@@ -25,7 +25,7 @@ class Declined(Exception):
 
 def order(command: Signed, secret: str | None, history: History, now: int) -> Order:
     """Raises `Refusal` for what cannot be read, `Declined` for what may not be done."""
-    version = wanted_version(command.version)
+    version = version_of(command)
     issued = None
     if secret is not None:
         try:
@@ -39,6 +39,13 @@ def order(command: Signed, secret: str | None, history: History, now: int) -> Or
         if at > now + FARTHEST_MS:
             raise Refusal("scheduled_time must be within a year", "scheduled_time")
     return Order(version, command.force is True, command.file, at if at and at > now else None, issued)
+
+
+def version_of(command: Signed) -> str:
+    """A wheel says itself which version it is. Raises `Refusal`."""
+    if command.file is not None and not command.version.strip():
+        return LATEST
+    return wanted_version(command.version)
 
 
 def compare(version: str, running: str, force: bool, history: History, now: int, hours: int) -> None:

@@ -25,10 +25,9 @@ from actors.update import startup, steps
 from actors.update.history import History, Order, UpdateEvent
 from actors.update.layout import version_in
 from actors.update.messages import ReportUpdate, UpdateAgent, UpdateAnswered, UpdateReported, UpdateState
-from actors.update.rules import Declined, order
+from actors.update.rules import Declined, order, version_of
 from actors.update.steps import HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver, UpdatesFound
 from actors.update.updater import Prepared, Updater
-from actors.update.versions import wanted_version
 from actors.update.watch import Watch, failing
 from conf.settings import Settings
 from storage.timestamps import unix_ms
@@ -43,9 +42,6 @@ SCHEDULE_LOOK: Final = 30.0
 
 BACKUP_PATIENCE: Final = 600.0
 """Seconds that a backup may take."""
-
-LONGEST_VERSION: Final = 80
-"""Characters of a refused one that are told."""
 
 _STATES: Final[dict[str, UpdateState]] = {
     "update_completed": "completed",
@@ -159,7 +155,7 @@ class Updates(SubsystemActor):
     def receiveMsg_UpdateAgent(self, message: UpdateAgent, sender: ActorAddress) -> None:
         version = message.command.version.strip()
         try:
-            wanted_version(version)
+            version = version_of(message.command)
             if self.updater is None:
                 raise Declined("unavailable", "Agent updater not available", self.unable)
             wanted = order(message.command, self.settings.secret, self.history, unix_ms())
@@ -169,10 +165,11 @@ class Updates(SubsystemActor):
         except Declined as declined:
             self.send(sender, UpdateAnswered(declined.outcome, version, declined.message, declined.hint))
             if self.updater is not None:
-                self._tell("update_rejected", version[:LONGEST_VERSION], declined.message)
+                self._tell("update_rejected", version, declined.message)
         else:
             if wanted.issued is not None:  # a signed command is good for once
                 self.history = msgspec.structs.replace(self.history, latest_issued=wanted.issued)
+                self._save()
             self._judge(wanted, sender)
 
     def _refuse_when_busy(self) -> None:

@@ -14,11 +14,10 @@ import msgspec
 
 from actors.system.programs import ProgramEnded, run_program
 from actors.update.layout import Layout, TakenBack, Trial
-from actors.update.updater import Prepared, Tell, UpdateFailed
+from actors.update.updater import PACKAGE, Prepared, Tell, UpdateFailed
 from conf.settings import Settings
 from storage import copies, migrations
 
-PACKAGE: Final = "callboard"
 NICE: Final = 10
 CHECK_SECONDS: Final = 120.0
 """For what only imports: minutes on a slow card."""
