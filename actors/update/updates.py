@@ -28,6 +28,7 @@ from actors.update.messages import ReportUpdate, UpdateAgent, UpdateAnswered, Up
 from actors.update.rules import Declined, order, version_of
 from actors.update.steps import HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver, UpdatesFound
 from actors.update.updater import Prepared, Updater
+from actors.update.versions import is_same
 from actors.update.watch import Watch, failing
 from conf.settings import Settings
 from storage.timestamps import unix_ms
@@ -99,6 +100,8 @@ class Updates(SubsystemActor):
         self.lifecycle = "BOOT"
         self.unsaved = False
         self.saving = False
+        self.switching = False
+        self.stop_to: ActorAddress | None = None
         self.leaving = False
         self.untold = False
         """A version was taken back, and that is not in the history yet."""
@@ -126,7 +129,8 @@ class Updates(SubsystemActor):
         """Say what became of the latest update."""
         if found.taken_back is not None:
             self.untold = True
-            self._tell("update_failed_verified", version_in(found.taken_back.failed), found.taken_back.reason)
+            event = "update_failed_verified" if found.taken_back.blamed else "update_failed"
+            self._tell(event, version_in(found.taken_back.failed), found.taken_back.reason)
         if found.trial is not None:
             self.trial = Watch(found.trial, self.settings.healthy_ms / 1000, self.lifecycle)
             self.state = "trial"
@@ -134,15 +138,25 @@ class Updates(SubsystemActor):
             log.warning("%s is on trial: it replaces %s if it stays well", self.target, self.origin)
             self.wakeupAfter(LOOK, LookAtTrial())
             return
-        last = self.history.last(*_STATES, "update_started")
-        if last is not None and last.event == "update_started":
-            self._tell("update_failed", last.version, "the agent was ended while it prepared the update")
-            last = self.history.last(*_STATES)
+        self._close()
+        last = self.history.last(*_STATES)
         if last is not None:
             self.state, self.target, self.reason = _STATES[last.event], last.version, last.detail
         if self.history.scheduled is not None:
             self.state, self.target = "scheduled", self.history.scheduled.version
             self.wakeupAfter(LOOK, LookAtUpdateSchedule())
+
+    def _close(self) -> None:
+        """Of an update that was cut off it is not told yet how it ended."""
+        last = self.history.last(*_STATES, "update_started", "update_switched")
+        if last is None or last.event in _STATES:
+            return
+        if last.event == "update_started":
+            self._tell("update_failed", last.version, "the agent was ended while it prepared the update")
+        elif is_same(last.version, self.config.version):
+            self._tell("update_completed", last.version, last.detail)
+        else:
+            self._tell("update_failed", last.version, f"{self.config.version} was started instead")
 
     @property
     def able(self) -> Updater:
@@ -251,15 +265,19 @@ class Updates(SubsystemActor):
             self._look_at(self.trial, message)
         elif self.prepared is not None:
             prepared, self.prepared = self.prepared, None
+            self.switching = True
             switching = asyncio.to_thread(steps.switch, self.able, prepared, failing(message))
             self.run(switching, then=lambda done: done, within=None)
 
     def receiveMsg_SwitchOver(self, message: SwitchOver, sender: ActorAddress) -> None:
+        self.switching = False
         if message.why is not None:
             self._finish("update_failed", message.version, message.why)
-            return
-        self.leaving = True
-        self._tell("update_switched", message.version, f"from {self.config.version}")
+        else:
+            self.leaving = True
+            self._tell("update_switched", message.version, f"from {self.config.version}")
+        if self.stop_to is not None:
+            self.send(self.stop_to, SubsystemStopped())
 
     def _finish(self, event: str, version: str, detail: str | None) -> None:
         self.busy = False
@@ -327,6 +345,9 @@ class Updates(SubsystemActor):
             self.state, self.reason = "rolled_back", "the next start goes back to the version before"
 
     def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
+        if self.switching:
+            self.stop_to = sender  # a thread cannot be called back
+            return
         self.abandon()
         if self.trial is None:
             self.send(sender, SubsystemStopped())

@@ -1,6 +1,7 @@
 """The updater's actor, with an updater that does what a test says."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -279,6 +280,45 @@ async def test_an_end_in_the_middle_is_told_by_the_next_life(rig):
     assert "ended while it prepared" in report.reason
     rig.updater.gate.set()
     assert (await rig.order()).outcome == "triggered"
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "why"),
+    [("1.0.0", "completed", "from 0.9.0"), ("2.0.0", "failed", "1.0.0 was started instead")],
+)
+async def test_an_end_after_the_switch_is_told_by_what_runs_then(rig, version, state, why):
+    switched = UpdateEvent(1, "update_switched", version, "from 0.9.0")
+    histories.save(rig.folder / "updates" / "history.json", History((switched,)))
+    rig.start()
+    report = await rig.until_state(state)
+    assert (report.target, report.reason) == (version, why)
+
+
+async def test_an_update_that_was_interrupted_is_not_held_against_the_version(rig):
+    rig.updater.back = TakenBack("2.0.0-1", "1.0.0-1", "the update was interrupted", blamed=False)
+    rig.start()
+    assert (await rig.until_state("failed")).reason == "the update was interrupted"
+    assert (await rig.order("2.0.0")).outcome == "triggered"
+
+
+async def test_a_stop_during_the_switch_waits_for_it(rig):
+    """A thread goes on when nobody waits for it: a version would be switched to and nobody knew."""
+    switching, go_on = threading.Event(), threading.Event()
+
+    def slow(to: Prepared, failing: frozenset[str]) -> None:
+        switching.set()
+        assert go_on.wait(5)
+
+    rig.updater.switch = slow
+    rig.start()
+    await rig.order()
+    await until(switching.is_set)
+    stopping = asyncio.ensure_future(rig.base.ask(rig.actor, StopSubsystem(), 5))
+    await rig.report()
+    assert not stopping.done()
+    go_on.set()
+    assert isinstance(await stopping, SubsystemStopped)
+    await until(lambda: rig.left)
 
 
 # A backup before

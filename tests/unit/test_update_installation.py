@@ -197,12 +197,19 @@ def test_one_that_does_becomes_what_the_launcher_chooses(layout, monkeypatch, ca
     assert not startup.hands_over()
 
 
-def test_a_stop_from_outside_meanwhile_is_one(layout, monkeypatch):
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "_process", startup._Process())
+
+
+def test_a_stop_from_outside_before_or_meanwhile_is_one(layout, monkeypatch):
     """`systemctl stop` while it stops to be updated: nobody wants another process then."""
     monkeypatch.setattr(os, "kill", lambda pid, number: startup.signalled(number))
     startup.hand_over_to(layout.launcher)
     assert startup.hands_over()
     startup.signalled(signal.SIGTERM)
+    assert not startup.hands_over()
+    startup.hand_over_to(layout.launcher)
     assert not startup.hands_over()
 
 
