@@ -72,6 +72,7 @@ def judge(updater: Updater, wanted: Order, standing: Standing) -> Judged:
             wheel, version = wheel_in(standing.files, wanted.file, wanted.version)
             wanted = msgspec.structs.replace(wanted, version=version)
         _compare(wanted.version, wanted, standing)
+        quietly(updater.clean)
         updater.check()
     except Refusal as refusal:
         return Judged(refusal.failed())

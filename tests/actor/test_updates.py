@@ -175,7 +175,7 @@ async def test_an_update_is_prepared_switched_to_and_the_process_handed_over(rig
     assert await rig.order() == UpdateAnswered("triggered", "2.0.0")
     await until(lambda: rig.left)
     assert rig.left == [Path("/launcher")]
-    assert rig.updater.did == ["cleaned", ("prepare", "2.0.0", None), ("switch", "2.0.0")]
+    assert rig.updater.did == ["cleaned", "cleaned", ("prepare", "2.0.0", None), ("switch", "2.0.0")]
     stored = histories.load(
         rig.folder / "updates" / "history.json"
     )  # what it was is told by the next version
