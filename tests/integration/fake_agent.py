@@ -15,6 +15,7 @@ from fake_host import FakeHost
 from fake_logs import FakeLogs
 from fake_outputs import FakeOutputs
 from fake_settings import FakeSettings
+from fake_updates import FakeUpdates
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
@@ -45,6 +46,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeLogs):
+class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeUpdates):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 
