@@ -106,6 +106,7 @@ def test_prometheus_reads_it(agent):
         found["callboard_unrouted_batches"].samples[0].value == 0
     )  # though nobody subscribes to the machine's
     assert found["process_resident_memory_bytes"].samples[0].value > 10**7
+    assert {one.labels["level"] for one in found["callboard_log_entries"].samples} >= {"info"}
     before = sum(one.value for one in found["callboard_http_requests"].samples)
     assert sum(one.value for one in scraped(agent)["callboard_http_requests"].samples) == before + 1
 
