@@ -154,3 +154,17 @@ def test_a_database_that_is_deleted_is_not_there(tmp_path: Path) -> None:
                 file.unlink()
         status, stats = agent.request("GET", "/v1/db/stats")
         assert (status, stats.get("exists", True)) in ((200, False), (200, True), (503, True))
+
+
+def test_settings_hold_at_once(agent):
+    def patch(agent_intervals: dict[str, Any], memory: dict[str, Any]) -> None:
+        agent.patch("/v1/settings", {"intervals": {"agent": agent_intervals}, "runtime": {"memory": memory}})
+
+    before = agent.get("/v1/dashboard/stats")["process"]["uptime"]
+    patch({"hostSampleIntervalMs": 1000}, {"maxMemoryMb": 5000, "thresholdMb": 40})
+    eventually(lambda: agent.get("/v1/dashboard/stats")["process"]["uptime"], lambda now: now > before)
+    policy = eventually(lambda: agent.get("/v1/memory")["restartPolicy"], lambda policy: policy["enabled"])
+    assert (policy["thresholdMb"], policy["criticalThresholdMb"]) == (5000, 7500)
+    assert agent.get("/v1/memory")["diagnostics"]["thresholdMB"] == 40
+    patch({"hostSampleIntervalMs": None}, {"maxMemoryMb": None, "thresholdMb": None})
+    eventually(lambda: agent.get("/v1/memory")["restartPolicy"]["enabled"], lambda enabled: not enabled)
