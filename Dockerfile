@@ -1,22 +1,26 @@
 # docker build -t callboard .
 # docker run -d -p 48484:48484 -v callboard:/app/data -e API_SECURITY_MODE=API_KEY -e API_KEY=... callboard
 #
-# The default mode LOCALHOST_ONLY listens on the container's own loopback, where no published port leads:
-# to reach the API from outside set API_SECURITY_MODE to API_KEY (or, behind something that guards it, to
-# LOCAL_NETWORK, with the names that it is called by in API_ALLOWED_HOSTS).
+# docs/deployment.rst says how to run it with a read-only root and without capabilities, how to build it without
+# a registry, and which mode of the API is reached from outside the container.
 
-FROM python:3.11-slim AS build
-RUN python -m venv /opt/callboard
+# Any image of Debian with python3 and its venv does.
+ARG BASE=python:3.11-slim
+
+FROM ${BASE} AS build
+RUN python3 -m venv /opt/callboard
 WORKDIR /src
-COPY setup.cfg pyproject.toml README.rst LICENSE ./
+# A folder `wheels` beside this file is looked into before the package index; with PIP_NO_INDEX=1 in its place.
+ARG PIP_NO_INDEX=
+COPY setup.cfg pyproject.toml README.rst LICENSE wheel[s] ./
 COPY actors actors
 COPY api api
 COPY conf conf
 COPY storage storage
-RUN /opt/callboard/bin/pip install --no-cache-dir . \
+RUN PIP_FIND_LINKS=/src /opt/callboard/bin/pip install --no-cache-dir . \
     && /opt/callboard/bin/pip uninstall --yes pip setuptools
 
-FROM python:3.11-slim
+FROM ${BASE}
 RUN groupadd --gid 48484 callboard \
     && useradd --uid 48484 --gid callboard --no-create-home --home-dir /app --shell /usr/sbin/nologin callboard \
     && install --directory --owner callboard --group callboard --mode 0750 /app/data
@@ -28,7 +32,7 @@ WORKDIR /app
 USER 48484:48484
 VOLUME /app/data
 EXPOSE 48484
-HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 CMD ["python", "-c", \
-    "import os, urllib.request; urllib.request.build_opener(urllib.request.ProxyHandler({})).open('http://127.0.0.1:%s/ping' % (os.environ.get('DEVICE_API_PORT') or '48484'), timeout=4)"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "api.cli.healthcheck"]
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["callboard"]
 CMD ["run"]

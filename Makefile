@@ -41,6 +41,9 @@ check: $(TEST)
 docs/settings.rst: conf/runtime.py conf/runtime_page.py | $(TEST)
 	$(BIN)/python -m conf.runtime_page $@
 
+docs/command-line.rst: api/cli/page.py api/cli/registry.py $(wildcard api/cli/commands/*.py) | $(TEST)
+	$(BIN)/python -m api.cli.page > $@
+
 bench: $(TEST) servers
 	$(BIN)/python tests/bench/run.py
 

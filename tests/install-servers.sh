@@ -19,6 +19,9 @@ needs_command mosquitto_sub mosquitto-clients
 needs_command socat socat
 needs_command gcc gcc libc6-dev
 needs_command systemd-analyze systemd
+needs_command mmdebstrap mmdebstrap
+needs_command setpriv util-linux
+command -v dockerd >/dev/null || { missing+=(docker.io); services+=(docker.service docker.socket); }
 needs_file /usr/include/modbus/modbus.h libmodbus-dev
 
 if [[ ${#missing[@]} -gt 0 ]]; then
@@ -28,4 +31,18 @@ if [[ ${#missing[@]} -gt 0 ]]; then
         # The tests start servers of their own; this machine did not ask for any at every boot.
         if [[ $EUID -eq 0 ]]; then systemctl disable "${services[@]}"; else sudo systemctl disable "${services[@]}"; fi
     fi
+fi
+
+# What the agent's image is built upon in the tests, where no registry has python:3.11-slim: Debian's own Python.
+suite=$(. /etc/os-release && [[ $ID == debian ]] && echo "$VERSION_CODENAME" || echo bookworm)
+base="${XDG_CACHE_HOME:-$HOME/.cache}/callboard/debian-python-$suite.tar"
+if [[ ! -e $base ]]; then
+    echo "The tests need a base image; making $base" >&2
+    mkdir -p "$(dirname "$base")"
+    draft=$(mktemp "$base.XXXXXX")
+    trap 'rm -f "$draft"' EXIT
+    without=()
+    for folder in doc man locale info; do without+=(--dpkgopt="path-exclude=/usr/share/$folder/*"); done
+    mmdebstrap --quiet --format=tar --variant=minbase --include=python3,python3-venv "${without[@]}" "$suite" "$draft" >&2
+    mv "$draft" "$base"
 fi

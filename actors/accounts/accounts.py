@@ -191,7 +191,7 @@ class Accounts(HashingKeeper):
         """Check a password, unless too many checks have failed."""
         name = username if len(username) <= LENGTH else ""
         network, now = peer_of(peer), _now()
-        delay = max(self.throttle.delay(name, network, now), 1.0 if self.hasher.busy else 0.0)
+        delay = max(self.throttle.delay(name, network, now), 1.0 if self.busy else 0.0)
         if delay > 0:
             self.send(requester, SignInDelayed(ceil(delay)))
             return

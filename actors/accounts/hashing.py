@@ -12,6 +12,9 @@ from actors.system.failure import Failed, Refusal
 
 Hashing = Callable[..., Coroutine[Any, Any, Any]]
 
+WAITING = 16
+"""Passwords that are hashed, or wait for it; who comes with another one is to come again."""
+
 
 class Proceed(msgspec.Struct, frozen=True):
     """To itself, in the name of who asked: the password is hashed, and what it was hashed for is done."""
@@ -35,6 +38,10 @@ class HashingKeeper(Keeper):
         self.hashing: dict[int, tuple[ActorAddress, Callable[[Any], None]]] = {}
         self.number = 0
 
+    @property
+    def busy(self) -> bool:
+        return len(self.hashing) >= WAITING
+
     def hash(
         self, requester: ActorAddress, then: Callable[[Any], None], call: Hashing, *args: str | None
     ) -> None:
@@ -51,7 +58,7 @@ class HashingKeeper(Keeper):
         self, requester: ActorAddress, password: str, call: Callable[[ActorAddress, str], None]
     ) -> None:
         """Hash a new password; then `call(requester, hash)` changes something."""
-        if self.hasher.busy:
+        if self.busy:
             raise Refusal("Too many passwords are being hashed: try again", kind="unavailable")
 
         def hashed(result: str | Failed) -> None:

@@ -48,36 +48,22 @@ class Verdict(NamedTuple):
 
 
 class Hasher:
-    """Hashes in threads, at most `AT_ONCE` of them; who comes when `WAITING` wait is told so."""
+    """Hashes in threads, at most `AT_ONCE` of them."""
 
     AT_ONCE: Final = 2
-    WAITING: Final = 16
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(self.AT_ONCE)
-        self._there = 0
-
-    @property
-    def busy(self) -> bool:
-        return self._there >= self.AT_ONCE + self.WAITING
 
     async def make(self, password: str) -> str:
         """The hash to keep of it."""
-        self._there += 1
-        try:
-            async with self._turns:
-                return await asyncio.to_thread(_make, prepared(password))
-        finally:
-            self._there -= 1
+        async with self._turns:
+            return await asyncio.to_thread(_make, prepared(password))
 
     async def check(self, kept: str | None, password: str) -> Verdict:
         """Whether it is the password of that hash. None matches nothing, and takes as long to say so."""
-        self._there += 1
-        try:
-            async with self._turns:
-                return await asyncio.to_thread(_check, kept, prepared(password))
-        finally:
-            self._there -= 1
+        async with self._turns:
+            return await asyncio.to_thread(_check, kept, prepared(password))
 
 
 def _make(password: bytes) -> str:
@@ -97,10 +83,12 @@ def _check(kept: str | None, password: bytes) -> Verdict:
     hasher = _library()
     try:
         hasher.verify(kept or _nobodys(), password)
-    except (VerifyMismatchError, InvalidHashError):
+    except (VerifyMismatchError, InvalidHashError, UnicodeError):
         return Verdict(matches=False)
     except VerificationError as error:
-        raise _no_memory(error) from error
+        if "emory" in str(error):
+            raise _no_memory(error) from error
+        return Verdict(matches=False)  # what is kept is no whole hash
     if kept is None or not hasher.check_needs_rehash(kept):
         return Verdict(matches=kept is not None)
     return Verdict(True, _make(password))

@@ -264,6 +264,8 @@ def reason_of(error: BaseException) -> str:
         return "it does not speak TLS; is it http://?"
     if isinstance(error, TimeoutError):
         return "it took too long"
+    if isinstance(error, ConnectionResetError):  # also of a server that ends without a word
+        return "it ended the connection without an answer; is it https://?"
     return one_line(str(error)) or type(error).__name__
 
 

@@ -38,13 +38,16 @@ def add_agent_options(parser: argparse.ArgumentParser, *, json: bool = True) -> 
 
 
 @contextlib.contextmanager
-def agent_of(arguments: argparse.Namespace) -> Iterator[tuple[AgentClient, Output]]:
+def agent_of(
+    arguments: argparse.Namespace, *, kept_first: bool = False
+) -> Iterator[tuple[AgentClient, Output]]:
     """The agent and the output that a command's options name. Who has said who they are is signed in for as
-    long as the command takes; else a session that `callboard login` has kept goes along, if there is one."""
+    long as the command takes; else a session that `callboard login` has kept goes along, if there is one.
+    With `kept_first` it does also where the environment has a password."""
     output = Output(as_json=getattr(arguments, "json", False))
     agent = client_of(arguments)
-    if not _is_named(arguments):
-        agent.cookie = kept_cookie(agent.address.origin)
+    agent.cookie = kept_cookie(agent.address.origin)
+    if not _is_named(arguments) or (kept_first and agent.cookie and not arguments.user):
         yield agent, output
         return
     user = arguments.user or os.environ.get("CALLBOARD_USER") or DEFAULT_USER
@@ -118,7 +121,7 @@ def add_verb(
     do: Callable[[argparse.Namespace], int],
 ) -> argparse.ArgumentParser:
     """A command under a command, with the options of all."""
-    parser = verbs.add_parser(name, help=summary, description=summary)
+    parser = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
     add_agent_options(parser)
     parser.set_defaults(do=do)
     return parser

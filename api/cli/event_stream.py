@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException
+from typing import NoReturn
 
 from api.cli.exits import NoAgent, Refused
 from api.printable import one_line
@@ -37,7 +38,7 @@ def follow(
     url: str,
     opened: Callable[[], Iterator[tuple[str, bytes]]],
     show: Callable[[str, bytes], None],
-) -> None:
+) -> NoReturn:
     """Show what comes, also after the agent has been away. `opened` makes a stream as `AgentClient.stream`
     does, which raises when the agent was never there; what will not get better by waiting raises, too."""
     seen = away = False

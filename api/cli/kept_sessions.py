@@ -8,16 +8,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from api.cli.event_stream import say
 from api.cli.exits import USAGE, CommandError
 from storage.timestamps import unix_ms
 
 
 def kept_cookie(origin: str) -> str | None:
-    """The session with the agent at `origin`; None when there is none or it is over.
-
-    Raises `CommandError` when others can read the file or have written it.
-    """
-    entry = _read(_file()).get(origin)
+    """The session with the agent at `origin`; None when there is none or it is over, and when others can read
+    the file or have written it, which is said."""
+    try:
+        entry = _read(_file()).get(origin)
+    except CommandError as error:
+        say(str(error))
+        return None
     if not isinstance(entry, dict) or not isinstance(token := entry.get("token"), str):
         return None
     expires_at = entry.get("expires_at")
@@ -48,6 +51,8 @@ def _file() -> Path:
     if runtime and Path(runtime).is_dir():
         return Path(runtime) / "callboard" / "sessions.json"
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    if not os.path.isabs(state):  # this user has no home
+        state = os.path.join(tempfile.gettempdir(), f"callboard-{os.geteuid()}")
     return Path(state) / "callboard" / "sessions.json"
 
 

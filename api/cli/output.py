@@ -27,6 +27,8 @@ STYLES = {
 }
 """How a cell is drawn that says just this."""
 
+COLOURS = {"green": "32", "yellow": "33", "red": "31"}
+
 
 class Output:
     """Standard output, as JSON or for people."""
@@ -52,8 +54,10 @@ class Output:
         """The outcome of a command that does something."""
         self.show(document, lambda: self.line(sentence))
 
-    def line(self, text: str = "") -> None:
-        write_lines([one_line(text)])
+    def line(self, text: str = "", style: str = "") -> None:
+        """`style` is a key of `STYLES`: its colour is that of the line."""
+        colour = COLOURS.get(STYLES.get(style, "")) if style and in_colour() else None
+        write_lines([f"\x1b[{colour}m{one_line(text)}\x1b[0m" if colour else one_line(text)])
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], none: str = "none") -> None:
         """Rows under headings; `none` is said instead of no rows."""

@@ -46,13 +46,17 @@ COMMANDS: Final = (
 def parser_for(argv: Sequence[str] | None) -> argparse.ArgumentParser:
     """A parser that knows the options of the commands named in `argv`, or of all when that is None: what
     nobody has asked for is not imported."""
-    parser = argparse.ArgumentParser(prog="callboard", description="Industrial edge agent")
+    parser = argparse.ArgumentParser(
+        prog="callboard", description="Industrial edge agent", allow_abbrev=False
+    )
     parser.add_argument(
         "--version", dest="show_version", action="store_true", help="print the version and exit"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
-        added = commands.add_parser(command.name, help=command.summary, description=command.summary)
+        added = commands.add_parser(
+            command.name, help=command.summary, description=command.summary, allow_abbrev=False
+        )
         if argv is None or command.name in argv:
             import_module(f"api.cli.commands.{command.module}").declare(added)
     return parser

@@ -16,6 +16,7 @@ from servers.agent import callboard
 
 from api.cli import restarting
 from api.cli.command import main
+from api.cli.commands import update
 from storage.timestamps import unix_ms
 
 TOKEN = "ab" * 32
@@ -160,13 +161,11 @@ async def test_a_file_of_sessions_that_is_not_as_it_should_be_is_not_used(kept, 
         if spoil == "link":
             kept.rename(kept.with_name("elsewhere"))
             kept.symlink_to("elsewhere")
-        code = await api.callboard("users", "list")
-        if spoil in ("open", "link"):
-            assert code == 2
-            assert not api.asked
-        else:
-            assert code == 0
-            assert cookie_of(api.last) is None
+        assert await api.callboard("users", "list", "--json") == 0
+        assert cookie_of(api.last) is None
+        captured = capsys.readouterr()
+        assert json.loads(captured.out) == {"users": []}
+        assert captured.err.count("\n") == (1 if spoil in ("open", "link") else 0)
 
 
 async def test_a_password_is_never_asked_for_without_a_terminal(capsys):
@@ -423,6 +422,44 @@ async def test_updates(capsys):
         assert "failed" in capsys.readouterr().out
         api.says("POST /v1/update", (503, {"error": "Agent updater not available"}))
         assert await api.callboard("update", "latest") == 6
+
+
+async def test_an_update_is_waited_for_also_while_the_agent_is_away(capsys, monkeypatch):
+    monkeypatch.setattr(update, "LOOK_SECONDS", 0.01)
+    left = ["preparing", "preparing", None, "trial", "rolled_back", "completed"]
+
+    async def status(request: web.Request) -> web.Response:
+        state = left.pop(0)
+        if state is None:
+            request.transport.abort()
+        return web.json_response({"state": state, "target": "1.2.3", "reason": "because", "history": []})
+
+    replies = {
+        "POST /v1/update": (202, {"status": "update_triggered", "version": "1.2.3"}),
+        "GET /v1/update/status": status,
+    }
+    async with scripted(replies) as api:
+        assert await api.callboard("update", "1.2.3", "--wait") == 1
+        captured = capsys.readouterr()
+        assert "because" in captured.out
+        assert captured.err == "callboard: the update is preparing\ncallboard: the update is trial\n"
+        assert await api.callboard("update", "1.2.3", "--wait", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["state"] == "completed"
+
+
+async def test_the_status_of_an_agent_that_starts(capsys):
+    starting = (503, {"error": "The agent is starting", "state": "INIT", "hint": "Wait"})
+    health = {"overall": "healthy", "ready": False, "state": "INIT", "report": {"subsystems": []}}
+    replies = {
+        "GET /v1/health/report": health,
+        "GET /v1/endpoints": starting,
+        "GET /v1/buffer/status": starting,
+    }
+    async with scripted(replies) as api:
+        assert await api.callboard("status") == 1
+        assert "INIT" in capsys.readouterr().out
+        assert await api.callboard("endpoints", "list") == 6
+        assert capsys.readouterr() == ("", "callboard: The agent is starting. Wait\n")
 
 
 async def test_memory(capsys):

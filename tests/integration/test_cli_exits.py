@@ -184,7 +184,7 @@ async def test_a_certificate_is_verified(tmp_path, capsys):
         assert "--ca" in one_line_of(capsys)
         plain = ["settings", "get", "a", "--url", f"http://127.0.0.1:{port}"]
         assert await asyncio.to_thread(main, plain) == 3
-        one_line_of(capsys)
+        assert "is it https://?" in one_line_of(capsys)
     finally:
         await runner.cleanup()
 

@@ -143,6 +143,7 @@ async def test_what_is_no_tls_is_closed_and_leaves_nothing(files, authority, sen
 
 
 async def test_shaking_hands_takes_only_so_long(files, monkeypatch):
+    """Who connects and says nothing kept a descriptor for good (python/asyncio issue 483)."""
     monkeypatch.setattr(connections, "HANDSHAKE", 0.2)
     async with listening(files) as (port, server):
         opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
@@ -180,7 +181,8 @@ async def test_those_who_shake_hands_when_the_server_ends_end_with_it(files):
 
 @pytest.mark.timeout(60)
 async def test_thousands_of_handshakes_leave_nothing(files, authority):
-    """Of both versions, with and without a request, and broken off in between."""
+    """Of both versions, with and without a request, and broken off in between (cpython issue 109534, uvloop
+    issue 565)."""
 
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))

@@ -36,9 +36,9 @@ sys.exit(main())
 """
 
 
-def callboard(*arguments: str) -> list[str]:
+def callboard(*arguments: str, python: str = sys.executable) -> list[str]:
     """The command line of a `callboard` that ends with this process, however that happens."""
-    return [sys.executable, "-c", _COMMAND, str(os.getpid()), *arguments]
+    return [python, "-c", _COMMAND, str(os.getpid()), *arguments]
 
 
 class AgentApi:
@@ -113,6 +113,7 @@ class AgentProcess(AgentApi):
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
         self.log = data_dir.with_name(f"{data_dir.name}.log")
+        self._python = sys.executable
         self._arguments = ["run", "--data-dir", str(data_dir)]
         if config is not None:
             self._arguments += ["--config", str(config)]
@@ -137,7 +138,7 @@ class AgentProcess(AgentApi):
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                callboard(*self._arguments),
+                callboard(*self._arguments, python=self._python),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -40,7 +40,7 @@ def test_they_are_read_when_they_have_changed_and_not_else(files, authority):
 
 
 def test_half_a_pair_is_wrong_until_the_other_half_is_there(files, authority):
-    """Renewed one file after the other (nginx #1747 and every hook of a certificate client)."""
+    """They are written one after the other (netpulse pull request 783)."""
     first = look(files, None)
     cert, key = authority.issue()
     files.cert.write_text(cert)
@@ -53,7 +53,7 @@ def test_half_a_pair_is_wrong_until_the_other_half_is_there(files, authority):
 
 
 def test_a_link_that_is_switched_is_a_change(tmp_path, authority):
-    """As certificate clients and mounted secrets do it."""
+    """As certificate clients (caddy issue 5139) and mounted secrets do it."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write(Files(tmp_path / name / "cert.pem", tmp_path / name / "key.pem"), *authority.issue())

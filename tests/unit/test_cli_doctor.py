@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from servers.certificates import Authority
 
 from api.cli.doctor import configuration, data_directory, database, libraries, machine, network
 from api.cli.doctor.findings import Finding, found_by, ok, overall, problem, warning
@@ -269,7 +270,8 @@ def environment(monkeypatch):
         ({"API_SECURITY_MODE": "LOCAL_NETWORK"}, "warning", "may do everything"),
         ({"API_SECURITY_MODE": "API_KEY"}, "problem", "there is none"),
         ({"API_SECURITY_MODE": "API_KEY", "API_KEY": "short"}, "warning", "can be guessed"),
-        ({"API_SECURITY_MODE": "API_KEY", "API_KEY": "x" * 32}, "ok", ""),
+        ({"API_SECURITY_MODE": "API_KEY", "API_KEY": "x" * 32}, "warning", "without TLS"),
+        ({"API_SECURITY_MODE": "API_KEY", "API_KEY": "x" * 32, "DEVICE_API_HOST": "127.0.0.1"}, "ok", ""),
         ({"DEVICE_API_HOST": "0.0.0.0"}, "warning", "LOCALHOST_ONLY"),
         ({"CALLBOARD_DURABILTY": "strict"}, "warning", "CALLBOARD_DURABILTY is not read"),
         ({"LOG_LEVEL": "loud"}, "problem", "LOG_LEVEL"),
@@ -283,6 +285,20 @@ def test_configurations(environment, variables, worst, says):
     assert says in " ".join(one.says for one in found if one.state == worst)
     assert (settings is None) == ("LOG_LEVEL" in variables)
     assert "x" * 32 not in repr(found)
+
+
+@pytest.mark.parametrize(("until", "state"), [(90, "ok"), (3, "warning"), (-0.5, "problem")])
+def test_certificates(environment, tmp_path, until, state):
+    certificate, key = Authority().issue(valid_until=until)
+    for name, text in (("API_TLS_CERT", certificate), ("API_TLS_KEY", key)):
+        file = tmp_path / name
+        file.write_text(text)
+        environment.setenv(name, str(file))
+    _, found = configuration.loaded(None, None)
+    assert only(one for one in found if one.check == "certificate").state == state
+    (tmp_path / "API_TLS_KEY").write_text("no key")
+    _, found = configuration.loaded(None, None)
+    assert only(one for one in found if one.check == "certificate").state == "problem"
 
 
 def test_a_file_with_an_unknown_key(environment, tmp_path):

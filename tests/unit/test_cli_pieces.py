@@ -2,9 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
+from api.cli import page
 from api.cli.agent_client import address_of, segment
 from api.cli.amounts import duration, moment, size
 from api.cli.commands.logs import since
@@ -14,6 +16,8 @@ from api.cli.output import Output, cell, harmless
 from api.cli.registry import COMMANDS, parser_for
 from api.cli.safe_to_send import safe_text
 from storage.timestamps import unix_ms
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +151,23 @@ def test_every_command_takes_json_and_says_how():
             assert "--json" in leaf.format_help(), leaf.prog
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["factory-reset", "--y"],
+        ["factory-reset", "--no"],
+        ["users", "list", "--pass", "x"],
+        ["run", "--dat", "x"],
+    ],
+)
+def test_an_option_is_written_out(line, capsys):
+    """A script that abbreviates one breaks when another comes."""
+    with pytest.raises(SystemExit) as ended:
+        parser_for(line).parse_args(line)
+    assert ended.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
 def leaves(parser, name):
     """The parsers at the ends of a command."""
     import argparse
@@ -183,3 +204,7 @@ def test_what_looks_like_a_secret_does_not_leave(text):
 def test_what_does_not_look_like_one_stays():
     text = "Endpoint plc-1 at 10.0.0.1:502 (tokens of time: 5) is at mail@example"
     assert safe_text(text) == text
+
+
+def test_the_page_about_the_command_line_is_not_stale():
+    assert (DOCS / "command-line.rst").read_text("utf-8") == page.page(), "make docs/command-line.rst"

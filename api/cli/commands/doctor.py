@@ -35,11 +35,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _draw(output: Output, document: dict[str, Any]) -> None:
+    """A line a finding, and below it what to do."""
     findings = document["findings"]
-    output.table(
-        ("check", "", "what was found", "what to do"),
-        [(one["check"], one["state"], one["says"], one["do"] or "") for one in findings],
-    )
+    for one in findings:
+        output.line(f"{one['state']:<8} {one['check']}: {one['says']}", style=one["state"])
+        if one["do"]:
+            output.line(f"{'':<8} -> {one['do']}")
     counts = {word: sum(one["state"] == word for one in findings) for word in ("problem", "warning")}
-    output.line()
     output.line(f"{counts['problem']} problems, {counts['warning']} warnings")

@@ -72,7 +72,7 @@ def _draw_status(output: Output, status: dict[str, Any]) -> None:
             ("state", health.get("state")),
             ("health", health.get("overall")),
             *_failures(health),
-            ("uptime", duration(stats.get("uptime"))),
+            ("machine up", duration(stats.get("uptime"))),
             ("cpu", _percent(stats.get("cpu_usage"))),
             ("memory", _percent(stats.get("memory_percent"))),
             ("storage", _percent(stats.get("storage_percent"))),

@@ -1,14 +1,20 @@
 """`callboard update`."""
 
 import argparse
+import time
 from typing import Any
 
+from api.cli.agent_client import AgentClient
 from api.cli.amounts import moment
 from api.cli.connecting import add_agent_options, agent_of
-from api.cli.exits import FAILED, OK, USAGE, CommandError
+from api.cli.event_stream import say
+from api.cli.exits import FAILED, OK, USAGE, CommandError, NoAgent, Refused
 from api.cli.output import Output
 
-UNHAPPY = ("failed", "rolled_back", "rejected")
+UNHAPPY = ("failed", "rolled_back")
+DECIDED = ("completed", "skipped", "unavailable", *UNHAPPY)
+WAIT_SECONDS = 1800.0
+LOOK_SECONDS = 1.0
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +25,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--file", metavar="WHEEL", help="the name of a wheel in the agent's folder for updates"
     )
     parser.add_argument("--force", action="store_true", help="the same or an older version, too")
+    parser.add_argument("--wait", action="store_true", help="until it has gone well, or has not")
     parser.add_argument("--signature", metavar="HEX", help="where the agent asks for one")
     parser.add_argument("--issued-at", metavar="TIME", help="that was signed")
     parser.add_argument("--expires-at", metavar="TIME", help="that was signed")
@@ -44,8 +51,30 @@ def _update(arguments: argparse.Namespace) -> int:
     body = {name: value for name, value in wanted.items() if value is not None}
     with agent_of(arguments) as (agent, output):
         reply = agent.call("POST", "/v1/update", body, timeout=max(agent.timeout, 60.0))
-        output.done(reply, _said(reply))
-    return OK
+        if not arguments.wait or reply.get("status") != "update_triggered":
+            output.done(reply, _said(reply))
+            return OK
+        status = _awaited(agent)
+        output.show(status, lambda: _draw(output, status))
+        return FAILED if status.get("state") in UNHAPPY else OK
+
+
+def _awaited(agent: AgentClient) -> dict[str, Any]:
+    """The status once it is decided, what is on the way being said on standard error. The agent is away for a
+    while: one version ends and another begins."""
+    deadline, said = time.monotonic() + WAIT_SECONDS, ""
+    while time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+        try:
+            status: dict[str, Any] = agent.get("/v1/update/status")
+        except (NoAgent, Refused):
+            continue
+        if status.get("state") in DECIDED:
+            return status
+        if status.get("state") != said:
+            said = str(status.get("state"))
+            say(f"the update is {said}")
+    raise CommandError(f"the update is not decided after {WAIT_SECONDS:.0f} s", FAILED)
 
 
 def _time(text: str | None) -> str | int | None:
@@ -65,9 +94,7 @@ def _status(arguments: argparse.Namespace) -> int:
     with agent_of(arguments) as (agent, output):
         status = agent.get("/v1/update/status")
         output.show(status, lambda: _draw(output, status))
-        return (
-            FAILED if str(status.get("state", "")).lower() in ("failed", "rolled_back", "rolled-back") else OK
-        )
+        return FAILED if status.get("state") in UNHAPPY else OK
 
 
 def _draw(output: Output, status: dict[str, Any]) -> None:

@@ -91,7 +91,8 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _passwd(arguments: argparse.Namespace) -> int:
-    with agent_of(arguments) as (agent, output):
+    """Over the session that is kept, which goes on then, as no other of that user does."""
+    with agent_of(arguments, kept_first=True) as (agent, output):
         own = str(agent.get("/v1/auth/me").get("username"))
         name = arguments.name or own
         if name != own:

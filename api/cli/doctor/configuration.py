@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from api import tls
 from api.access import API_KEY, LOCAL_NETWORK, LOCALHOST_ONLY, MODES, OPEN
 from api.cli.doctor.findings import Finding, ok, problem, warning
 from conf.settings import ENVIRONMENT, ApiSettings, ConfigError, Settings, load
+from storage.timestamps import iso, unix_ms
 
 CHECK = "configuration"
 SHORTEST_KEY = 16
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN_PREFIXES = ("DEVICE_API_", "API_", "CALLBOARD_", "AWS_IOT_", "AZURE_IOT", "GCP_MQTT_", "SQLITE_")
 _OTHERS = frozenset(
     {
@@ -34,7 +37,8 @@ def loaded(config: Path | None, data_dir: Path | None) -> tuple[Settings | None,
     except ConfigError as error:
         return None, [problem(CHECK, f"an agent does not start with it: {error}", "correct this value")]
     source = f"the defaults, {config} and the environment" if config else "the defaults and the environment"
-    findings = [ok(CHECK, f"{source} are accepted"), *_security(settings.api), *_strange_variables()]
+    findings = [ok(CHECK, f"{source} are accepted"), *_security(settings.api), *_tls(settings.api)]
+    findings += _strange_variables()
     if config is None and Path("/etc/callboard").is_dir():
         text = "this is what the environment of this shell says; a service reads /etc/callboard, too"
         findings.append(warning(CHECK, text, "run doctor with the service's --config and environment"))
@@ -53,7 +57,7 @@ def _security(api: ApiSettings) -> Iterator[Finding]:
     elif mode == LOCAL_NETWORK and not api.enable_auth:
         text = "LOCAL_NETWORK: whoever is in the network may do everything"
         yield warning(check, text, "set ENABLE_AUTH=true and API_KEY, or API_SECURITY_MODE=API_KEY")
-    elif mode == LOCALHOST_ONLY and api.host not in (None, "127.0.0.1", "localhost", "::1"):
+    elif mode == LOCALHOST_ONLY and api.host not in (None, *LOOPBACK):
         text = f"LOCALHOST_ONLY, but it listens on {api.host}: requests of others are refused"
         yield warning(check, text, "leave DEVICE_API_HOST out, or choose another API_SECURITY_MODE")
     else:
@@ -63,6 +67,27 @@ def _security(api: ApiSettings) -> Iterator[Finding]:
     elif api.key and len(api.key) < SHORTEST_KEY:
         text = f"the API key has {len(api.key)} characters, which can be guessed"
         yield warning(check, text, f"take at least {SHORTEST_KEY} random ones: openssl rand -hex 32")
+
+
+def _tls(api: ApiSettings) -> Iterator[Finding]:
+    check = "certificate"
+    if api.tls_cert is None or api.tls_key is None:
+        if api.security_mode != LOCALHOST_ONLY and api.host not in LOOPBACK:
+            text = "the API speaks without TLS to other machines: keys and passwords can be read on the way"
+            yield warning(check, text, "set API_TLS_CERT and API_TLS_KEY, or put a proxy with TLS before it")
+        return
+    advice = "renew it, and have it renewed before it ends; the agent takes new files without a restart"
+    try:
+        served = tls.load(tls.Files(api.tls_cert, api.tls_key))
+    except tls.BadCertificate as error:
+        yield problem(check, f"the API cannot be served with it: {error}", "run doctor as the agent's user")
+        return
+    if served.expires_at <= unix_ms():
+        yield problem(check, served.trouble or "it has expired", advice)
+    elif served.trouble:
+        yield warning(check, served.trouble, advice)
+    else:
+        yield ok(check, f"{api.tls_cert} is good until {iso(served.expires_at)}")
 
 
 def _strange_variables() -> Iterator[Finding]:
