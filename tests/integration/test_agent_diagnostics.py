@@ -112,6 +112,7 @@ def test_prometheus_reads_it(agent):
 
 
 def test_the_machines_readings_go_to_who_asks_for_them(agent, tmp_path):
+    agent.patch("/v1/settings", {"intervals": {"agent": {"hostSampleIntervalMs": 1000}}})
     with Mosquitto(tmp_path) as broker:
         config = {"host": "127.0.0.1", "port": broker.port, "topicTemplate": "plant/{protocol}/{device}"}
         body = {"name": "broker", "type": "mqtt", "config_json": config}
@@ -138,6 +139,7 @@ def test_the_machines_readings_go_to_who_asks_for_them(agent, tmp_path):
     message = msgspec.json.decode(payload)
     assert {tag["name"] for tag in message["tags"]} == {"cpu_usage", "memory_percent"}
     assert message["node"] == "line 7"
+    agent.patch("/v1/settings", {"intervals": None})
 
 
 def test_the_machine_is_no_device_and_its_readings_are_readings(agent):
