@@ -19,7 +19,7 @@ memory.interval = lambda settings: 0.02
 looks = iter(range(10**9))
 
 def process():
-    size = 80 if next(looks) < 50 else 120
+    size = 80 if next(looks) < 10 else 120
     return Process(size << 20, 20 << 20, 200 << 20, 1.0, 5, 30, 3600.0)
 
 memory.process = process
