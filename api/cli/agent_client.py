@@ -34,9 +34,9 @@ class Address(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """What a session belongs to."""
+        """What a session belongs to; below another path of a gateway is another agent."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.secure else 'http'}://{host}:{self.port}{self.path}"
 
 
 class AgentClient:

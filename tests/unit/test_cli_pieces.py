@@ -97,6 +97,7 @@ def test_addresses():
     assert address_of("https://edge.example")[:3] == (True, "edge.example", 443)
     assert address_of("http://[::1]:80/base/").path == "/base"
     assert address_of("http://[::1]:80").origin == "http://[::1]:80"
+    assert address_of("https://Gate.example/a/").origin == "https://gate.example:443/a"
     assert segment("../a b/c?d") == "..%2Fa%20b%2Fc%3Fd"
 
 
