@@ -33,7 +33,7 @@ class Logging(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     level: (
         Annotated[
             Literal["debug", "info", "warn", "error"],
-            Meta(description="The least that is logged. Libraries say no more than before."),
+            Meta(description="The least that is logged. Of libraries, what is for debugging never is."),
         ]
         | None
     ) = None
@@ -146,7 +146,7 @@ class Intervals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """At `max_memory_mb` of resident memory (None: never) the agent restarts itself."""
+    """At `max_memory_mb` of resident memory (None: never) the agent ends, to be started again."""
 
     check_interval_ms: Annotated[
         Interval, Meta(description="Milliseconds between two looks at the agent's memory.")
@@ -157,7 +157,7 @@ class Memory(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     max_memory_mb: (
         Annotated[
             float,
-            Meta(ge=64, le=1_000_000, description="Megabytes at which the agent restarts itself."),
+            Meta(ge=64, le=1_000_000, description="Megabytes at which the agent ends, to be started again."),
             reference("runtime.maxMemoryMb"),
         ]
         | None

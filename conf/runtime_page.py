@@ -50,10 +50,7 @@ agent exists.
 """
 
 NOTES: Final = {
-    "logging": (
-        "Where ``logging.level`` is not set, ``agent.log_level`` (``LOG_LEVEL``) counts. Libraries "
-        "keep levels of their own."
-    ),
+    "logging": "Where ``logging.level`` is not set, ``agent.log_level`` (``LOG_LEVEL``) counts.",
     "features": (
         "While ``features.enableDevicePublish`` is off, readings are polled, shown and watched for "
         "drift as ever, but those polled meanwhile are not queued and never published. Destinations "
@@ -62,7 +59,7 @@ NOTES: Final = {
         "to live as ever."
     ),
     "intervals": "Milliseconds.",
-    "runtime": "What is measured is the resident memory of the agent's process.",
+    "runtime": "Megabytes are of 1,048,576 bytes; what counts is the resident memory of the agent's process.",
     "anomalyDetection": (
         "An object of at most 262,144 bytes of JSON. It is merged and kept as it is, without a look "
         "at what is in it; arrays, such as ``metrics``, are replaced whole."

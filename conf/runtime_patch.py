@@ -114,6 +114,8 @@ def _agreed(key: Key, given: list[tuple[str, Any]], now: RuntimeSettings, is_set
     news = said
     if any(value != said[0][1] for _, value in said):
         news = [one for one in said if (is_set if one[1] is None else one[1] != get(now, key.path))]
+    if not news:
+        return None  # it is not set, and they say so, or what it then is
     first, last = news[0], news[-1]
     if any(value != first[1] for _, value in news):
         message = f"{first[0]} and {last[0]} are the same setting and contradict one another"

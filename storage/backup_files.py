@@ -188,14 +188,14 @@ def prune(folder: Path, trigger: Trigger, keep: int, spare: str | None = None) -
     return gone
 
 
-def sweep(folder: Path) -> None:
-    """Clear away what an agent that was ended in the middle has left; none is under way now."""
+def sweep(folder: Path, spare: str | None = None) -> None:
+    """Clear away what an agent that was ended in the middle has left, but for `spare`; none is under way."""
     with suppress(OSError):
         for path in folder.iterdir():
             orphan = (
                 path.name.endswith(SIDECAR) and not path.with_name(path.name.removesuffix(SIDECAR)).exists()
             )
-            if orphan or path.name.startswith("."):
+            if orphan or (path.name.startswith(".") and path.name != spare):
                 path.unlink(missing_ok=True)
 
 

@@ -181,6 +181,8 @@ def inspect(path: Path, ended: Ended = lambda: False) -> tuple[Info | None, list
         _refuse_other_files(path)
         with closing(_open(path, "ro", immutable=True)) as connection, _giving_up(connection, ended):
             info = read_info(connection)
+            if foreign := _foreign(connection):
+                return info, [f"It holds {foreign}, which no backup does"]
             newer = migrations.unknown(sqlite_utils.Database(connection, execute_plugins=False))
             if newer:
                 return info, [
@@ -306,6 +308,14 @@ def _damage(connection: sqlite3.Connection) -> list[str]:
         return findings
     broken: list[Any] = connection.execute("PRAGMA foreign_key_check").fetchmany(5)
     return [f"row {row[1]} of {row[0]} belongs to one of {row[2]} that is not there" for row in broken]
+
+
+def _foreign(connection: sqlite3.Connection) -> str | None:
+    """What could have SQLite do more than read rows."""
+    row = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'view' OR sql LIKE 'CREATE VIRTUAL%'"
+    ).fetchone()
+    return None if row is None else f"the view {row[0]!r}"
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from storage.backup_files import draft
+from storage.backup_files import draft, make_folder
 from storage.connection import setting
 from storage.database import Database
 from storage.secrets import sync_folder
@@ -34,13 +34,17 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def begin(folder: Path, what: What, file: str | None) -> Outcome:
     """Raises OSError."""
+    make_folder(folder)
     outcome = Outcome(what, random.randrange(1, 2**31), now(), file)
     _write(folder, outcome)
     return outcome
 
 
 def finish(folder: Path, outcome: Outcome, error: str | None) -> Outcome:
-    """Raises OSError."""
+    """Note how it went, unless somebody who knew it has; what is noted. Raises OSError."""
+    noted = last(folder)
+    if noted is not None and noted.token == outcome.token and noted.ok is not None:
+        return noted
     finished = msgspec.structs.replace(outcome, finished_at=now(), ok=error is None, error=error)
     _write(folder, finished)
     return finished

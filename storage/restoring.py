@@ -73,10 +73,17 @@ def _at_this_version(work: Path, key: bytes, passphrase: str | None) -> bool:
         info = read_info(connection)
         own = info.contents.key_id == passphrases.key_id(key)
         theirs = key if own and passphrase is None else _key_of(info, passphrase)
+        _drop_triggers(connection)
         migrations.migrations.apply(sqlite_utils.Database(connection, execute_plugins=False))
         if not own:
             _seal_anew(connection, Secrets(theirs), Secrets(key))
     return own
+
+
+def _drop_triggers(connection: sqlite3.Connection) -> None:
+    """They are for what is in no backup, and a file that somebody has uploaded may have any."""
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {quoted(name)}")
 
 
 def _key_of(info: Info, passphrase: str | None) -> bytes:

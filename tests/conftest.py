@@ -14,6 +14,7 @@ import pytest  # noqa: E402
 from wall_clock import WallClock  # noqa: E402
 
 from actors.publish.destinations.token_clock import token_clock  # noqa: E402
+from actors.settings.log_level import OURS  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +25,10 @@ def no_token_was_accepted() -> None:
 @pytest.fixture(autouse=True)
 def the_log_is_left_as_it_was() -> Iterator[None]:
     """The settings of an agent in the test's process change what is logged."""
-    root = logging.getLogger()
-    level = root.level
+    before = {name: logging.getLogger(name).level for name in ("", *OURS)}
     yield
-    root.setLevel(level)
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture

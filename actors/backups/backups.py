@@ -35,7 +35,7 @@ from actors.subsystems.messages import (
 )
 from actors.system.clock import running_ms
 from actors.system.failure import Failed
-from storage import backup_files, backups, outcomes
+from storage import backup_files, backups, outcomes, restoring
 from storage.backups import Site
 from storage.outcomes import Outcome
 from storage.timestamps import iso, unix_ms
@@ -143,8 +143,10 @@ class Backups(Changing, Scheduling):
 
 
 def _look_around(site: Site) -> Outcome | None:
-    backup_files.sweep(site.folder)
-    return outcomes.last(site.folder)
+    last = outcomes.last(site.folder)
+    under_way = last is not None and last.ok is None  # as far as is known
+    backup_files.sweep(site.folder, restoring.READY if under_way else None)
+    return last
 
 
 def _delete(folder: Path, file: str) -> None:

@@ -55,5 +55,5 @@ def judge(limit: MemoryLimit, resident: float, leak: str | None, blocked: str | 
         return Verdict(leak)
     over = f"{resident:.0f} MB are resident, more than the limit of {limit.limit:.0f} MB"
     if blocked is None:
-        return Verdict(f"{over}: the agent ends, to be started again", restart=True)
+        return Verdict(over, restart=True)
     return Verdict(f"{over}; no restart: {blocked}")

@@ -129,7 +129,6 @@ class MemoryWatch(Actor):
         verdict = judge(self.limit, resident, leak, self._blocked())
         if verdict.restart and not self.ending:
             self.ending = True
-            log.critical("%s", verdict.error)
             attempts = [*(self.attempts or []), restarts.now()]
             self.run(_record(self.config.folder, attempts), then=_as_is)
         if self.judged is None or verdict.error != self.judged.error:

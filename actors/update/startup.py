@@ -13,11 +13,14 @@ from storage import going_back
 log = logging.getLogger(__name__)
 
 _successors: list[Path] = []
+_born_with: dict[str, str] = {}
+"""The environment that a successor gets: what this process was told of its service manager included."""
 
 
 def settle(settings: Settings) -> None:
     """Before the database is opened: after a version was taken back, the database is made one that this
     version knows, if the other has upgraded it."""
+    _born_with.update(os.environ)
     launcher = settings.update.launcher
     taken_back = None if launcher is None else Layout(launcher.parent.parent).taken_back()
     if taken_back is None:
@@ -39,6 +42,12 @@ def hand_over_to(launcher: Path) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def hands_over() -> bool:
+    """Whether this process goes on as another version: then a service manager is not told that it ends, for
+    it would end that."""
+    return bool(_successors)
+
+
 def take_over() -> None:
     """When everything is in safety: this process becomes the version that was switched to, under the same
     number, so that whoever watches it sees no end. Returns where there is none."""
@@ -48,6 +57,6 @@ def take_over() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     try:
-        os.execv(launcher, [str(launcher), *sys.argv[1:]])
+        os.execve(launcher, [str(launcher), *sys.argv[1:]], _born_with)
     except OSError as error:
         log.error("%s could not be started, the next start does so: %s", launcher, error)

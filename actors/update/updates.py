@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from thespian.actors import ActorAddress
 
+from actors.backups.messages import BackupMade, MakeBackup
 from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import (
     CheckSubsystem,
@@ -39,6 +40,9 @@ LOOK: Final = 1.0
 SCHEDULE_LOOK: Final = 30.0
 """Seconds between two looks at the clock, which may be set."""
 
+BACKUP_PATIENCE: Final = 600.0
+"""Seconds that a backup may take."""
+
 LONGEST_VERSION: Final = 80
 """Characters of a refused one that are told."""
 
@@ -56,6 +60,13 @@ class RunUpdates(msgspec.Struct, frozen=True):
     settings: Settings
     version: str
     agent: ActorAddress
+    backups: ActorAddress
+
+
+class BackupOverdue(msgspec.Struct, frozen=True):
+    """To itself: the backup before the switch to that version should have been made."""
+
+    name: str
 
 
 class StopNoted(msgspec.Struct, frozen=True):
@@ -85,6 +96,7 @@ class Updates(SubsystemActor):
         self.target: str | None = None
         self.reason: str | None = None
         self.busy = False
+        self.forced = False
         self.prepared: Prepared | None = None
         self.trial: Watch | None = None
         self.lifecycle = "BOOT"
@@ -196,7 +208,7 @@ class Updates(SubsystemActor):
             self._begin(wanted, message.wheel)
 
     def _begin(self, wanted: Order, wheel: Path | None) -> None:
-        self.busy, self.state = True, "preparing"
+        self.busy, self.state, self.forced = True, "preparing", wanted.force
         self.origin, self.target, self.reason = self.config.version, wanted.version, None
         self._tell("update_started", wanted.version, f"from {self.config.version}")
         preparing = steps.prepare(self.able, wanted, wheel, self._standing())
@@ -209,7 +221,33 @@ class Updates(SubsystemActor):
             self._finish(event, message.version, message.why)
             return
         self.prepared, self.state = message.prepared, "switching"
+        if self.exists(self.config.backups):
+            self.send(self.config.backups, MakeBackup("before-update"))
+            self.wakeupAfter(BACKUP_PATIENCE, BackupOverdue(message.prepared.name))
+        else:
+            self.send(self.config.agent, ReportState())
+
+    def receiveMsg_BackupMade(self, message: BackupMade, sender: ActorAddress) -> None:
         self.send(self.config.agent, ReportState())
+
+    def receiveMsg_BackupOverdue(self, message: BackupOverdue, sender: ActorAddress) -> None:
+        if self.prepared is not None and self.prepared.name == message.name:
+            self._without_backup("it has not been made in time")
+
+    def receiveMsg_Failed(self, message: Failed, sender: ActorAddress) -> None:
+        if sender == self.config.backups and self.prepared is not None:
+            self._without_backup(message.message)
+
+    def _without_backup(self, why: str) -> None:
+        """No switch without one, unless it is forced."""
+        assert self.prepared is not None
+        if self.forced:
+            log.warning("no backup was made before the update: %s", why)
+            self.send(self.config.agent, ReportState())
+            return
+        prepared, self.prepared = self.prepared, None
+        self.run(asyncio.to_thread(self.able.discard, prepared))
+        self._finish("update_failed", prepared.version, f"no backup could be made: {why}")
 
     def receiveMsg_StateReported(self, message: StateReported, sender: ActorAddress) -> None:
         if self.trial is not None:

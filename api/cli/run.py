@@ -87,7 +87,8 @@ async def _main(settings: Settings, demo: bool) -> int:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         _force_end()
         following.cancel()
-        manager.stopping()
+        if not startup.hands_over():
+            manager.stopping()
         if ended.done():
             return 1
         if shown is not None:

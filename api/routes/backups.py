@@ -175,7 +175,7 @@ async def change_schedule(call: Call, body: SchedulePatch) -> ScheduleReply:
     "POST",
     "/v1/backups/upload",
     reply=BackupEntry,
-    raw=SQLITE,
+    raw="application/octet-stream",
     status=201,
     errors=(409,),
     role="admin",

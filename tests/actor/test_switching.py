@@ -11,9 +11,9 @@ from puppets import until
 from test_agent_actor import DOOR, check, opened, settings, state
 from thespian.actors import ActorAddress
 
-from actors import agent as agent_module
 from actors.agent import Agent, RunAgent, Stop, Stopped
 from actors.settings.messages import ChangeSettings, ReportSettings, SettingsReported
+from actors.subsystems import running
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor
 from actors.subsystems.messages import (
     RestartAgent,
@@ -203,7 +203,7 @@ async def test_one_that_crashes_while_it_is_switched_off_is_told_again(rig, monk
 async def test_one_that_does_not_stop_in_time_is_ended_and_comes_back_when_it_is_wanted(
     rig, monkeypatch, caplog
 ):
-    monkeypatch.setattr(agent_module, "STOP_PATIENCE", 0.05)
+    monkeypatch.setattr(running, "END_PATIENCE", 0.05)
     monkeypatch.setattr(Lamp, "deaf", True)
     await rig.start(lamp())
     await rig.switch(False)

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from fake_backups import FakeBackups
 from fake_host import FakeHost
 from fake_outputs import FakeOutputs
+from fake_settings import FakeSettings
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
@@ -41,7 +42,7 @@ SILENT = object()
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent(FakeOutputs, FakeBackups, FakeHost):
+class FakeAgent(FakeOutputs, FakeBackups, FakeHost, FakeSettings):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 

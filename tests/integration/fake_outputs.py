@@ -18,6 +18,7 @@ class FakeOutputs:
     """`baselines` are those of modbus."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.outputs = {
             protocol: outputs.OutputRow(number, protocol, None, CREATED, CREATED)
             for number, protocol in enumerate(PROTOCOLS, 1)

@@ -32,6 +32,7 @@ def debug_lines(agent: AgentProcess) -> int:
     return agent.log.read_text().count(" DEBUG ")
 
 
+@pytest.mark.timeout(60)
 def test_the_level_of_the_log_changes_at_once_and_is_there_after_kill_9(tmp_path: Path) -> None:
     with AgentProcess(tmp_path / "data", LOG_LEVEL="warn") as agent:
         assert agent.get("/v1/settings")["settings"]["logging"]["level"] == "warn"
@@ -144,6 +145,54 @@ def test_switched_fifty_times_under_load_only_what_was_read_while_it_was_off_is_
     assert agent.get("/v1/settings")["settings"]["features"]["enableDevicePublish"] is True
     assert "Traceback" not in agent.log.read_text()
     assert agent.stop() == 0
+
+
+@pytest.mark.timeout(60)
+def test_sizes_of_the_log_change_at_once(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path / "data") as agent:
+
+        def total() -> int:
+            found: int = agent.get("/v1/logs")["total"]
+            return found
+
+        change(agent, logging={"level": "debug"})
+        wait_for(lambda: total() > 30)
+        change(agent, logging={"maxLogs": 10})
+        assert total() <= 10
+        change(agent, logging={"maxLogs": 500})
+        wait_for(lambda: total() > 30)
+        change(agent, logging={"maxLogBytes": 16_384})
+        wait_for(lambda: sum(len(str(entry)) for entry in agent.get("/v1/logs?limit=1000")["logs"]) < 40_000)
+        folder = agent.data_dir / "logs"
+        assert not list(folder.glob("*"))
+        change(agent, logging={"enableFilePersistence": True, "maxLogFileSize": 16_384, "maxLogFiles": 3})
+        wait_for(lambda: total() and len(list(folder.glob("*"))) == 3)
+        change(agent, logging={"maxLogFiles": 1})
+        wait_for(lambda: total() and len(list(folder.glob("*"))) == 1)
+        assert agent.stop() == 0
+
+
+@pytest.mark.timeout(60)
+def test_the_machine_is_sampled_and_memory_judged_as_the_settings_say(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path / "data") as agent:
+        began = time.monotonic()
+        change(agent, intervals={"agent": {"hostSampleIntervalMs": 1000}})
+        seen: set[int] = set()
+
+        def sampled() -> bool:
+            seen.add(agent.get("/v1/dashboard/stats")["uptime"])
+            return len(seen) >= 4
+
+        wait_for(sampled)
+        assert time.monotonic() - began < 8  # by default there is a sample in 10 s
+        assert agent.get("/v1/memory")["restartPolicy"]["enabled"] is False
+        shown = change(agent, runtime={"maxMemoryMb": 512, "memory": {"thresholdMb": 40}})["runtime"]
+        assert shown["maxMemoryMb"] == shown["memory"]["maxMemoryMb"] == 512
+        policy = agent.get("/v1/memory")["restartPolicy"]
+        assert (policy["enabled"], policy["thresholdMb"]) == (True, 512)
+        change(agent, runtime={"maxMemoryMb": None})
+        assert agent.get("/v1/memory")["restartPolicy"]["enabled"] is False
+        assert agent.stop() == 0
 
 
 def test_the_openapi_document_says_what_each_setting_may_be(tmp_path: Path) -> None:

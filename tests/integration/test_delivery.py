@@ -554,3 +554,31 @@ def clock_line(agent: AgentProcess) -> dict[str, Any]:
     _, reply = agent.request("GET", "/v1/health/report")
     [line] = [one for one in reply["report"]["subsystems"] if one["name"] == "clock"]
     return dict(line)
+
+
+@pytest.mark.timeout(60)
+def test_a_restore_costs_no_reading_and_sends_none_again(plant: Plant) -> None:
+    """Made while readings wait, restored while others do: those of the backup have been delivered since."""
+    agent = plant.agent(SMALL_MEMORY)
+    configure(agent, plant.line, plant.broker.port)
+    wait_for(lambda: len(plant.delivery.subscriber.readings) > 50)
+    plant.broker.stop()
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 50)
+    made = agent.post("/v1/backups", {})
+    plant.broker.start()
+    plant.delivery.settle()
+    plant.broker.stop()
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 50)
+    before = plant.delivery.duplicates()
+    agent.post(f"/v1/backups/{made['file']}/restore", {})
+
+    def restored() -> bool:
+        status, reply = agent.request("GET", "/v1/backups")
+        return status == 200 and (reply["last_restore"] or {}).get("ok") is True
+
+    wait_for(restored)
+    plant.broker.start()
+    plant.delivery.settle()
+    assert plant.delivery.missing() == {}
+    assert plant.delivery.duplicates() - before <= DEVICES  # what was under way when the broker was stopped
+    plant.delivery.check_order()

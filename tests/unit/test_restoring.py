@@ -225,6 +225,28 @@ def test_backups_of_every_older_schema_are_restored(tmp_path: Path, here: Site, 
     database.close()
 
 
+def test_nothing_in_a_backup_runs(here: Site) -> None:
+    database = filled(here)
+    views, triggers = create(here, "manual"), create(here, "manual")
+    connection = sqlite3.connect(here.folder / views.file)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n"
+    connection.executescript(f"CREATE VIEW endless AS {endless}")
+    connection.close()
+    with pytest.raises(StorageError, match="which no backup does"):
+        carried(here, views.file, here)
+    connection = sqlite3.connect(here.folder / triggers.file)
+    connection.executescript(
+        f"CREATE TRIGGER evil BEFORE UPDATE ON target_state BEGIN INSERT INTO users {endless}; END"
+    )
+    connection.close()
+    file = carried(here, triggers.file, here)
+    here.key_file.write_bytes(bytes(range(32)))
+    with pytest.raises(StorageError):
+        restoring.prepare(here, file, None)
+    here.key_file.write_bytes(KEY)
+    database.close()
+
+
 # Factory reset
 
 

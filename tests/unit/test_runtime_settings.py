@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conf import runtime_page, runtime_patch
 from conf.annotations import is_struct, types
 from conf.runtime import RuntimeSettings
-from conf.runtime_keys import KEYS, NAMES, TOP, described
+from conf.runtime_keys import KEYS, NAMES, TOP, described, put
 from conf.runtime_patch import MAX_OBJECT, Stored, merged, patched, shown
 from conf.schema import Invalid
 
@@ -318,6 +318,41 @@ def test_whatever_is_sent_is_refused_by_name_or_leaves_settings_that_can_be_stor
     assert again == kept
     assert not runtime_patch.settings(kept)[1]
     assert patched(kept, shown(kept, "info")).values.items() >= kept.values.items()
+
+
+ALLOWED = st.dictionaries(st.sampled_from(list(NAMES)), st.integers(0, 2), max_size=8).map(
+    lambda chosen: {
+        name: (None, KEYS[NAMES[name].path].default, example(NAMES[name].path))[choice]
+        for name, choice in chosen.items()
+    }
+)
+
+
+@given(st.lists(ALLOWED, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_of_what_is_allowed_only_names_that_contradict_one_another_are_refused(patches):
+    kept = Stored()
+    for values in patches:
+        tree: dict[str, Any] = {}
+        for name, value in values.items():
+            put(tree, name, value)
+        meant: dict[str, list[Any]] = {}
+        for name, value in values.items():
+            meant.setdefault(NAMES[name].path, []).append(value)
+        before = kept
+        try:
+            kept = patched(kept, tree)
+        except Invalid as error:
+            said = meant[NAMES[error.field].path]
+            assert any(value != said[0] for value in said)
+            continue
+        for path, said in meant.items():
+            if all(value == said[0] for value in said) and path != "anomalyDetection":
+                assert kept.values.get(path) == said[0]
+        untouched = before.values.keys() - meant.keys()
+        assert {path: kept.values[path] for path in untouched} == {
+            path: before.values[path] for path in untouched
+        }
 
 
 # The schema

@@ -1,5 +1,5 @@
-"""The launcher and the files around it: whatever is interrupted when, the next start runs the old version
-or the new one. The versions here are shell scripts that say their names."""
+"""The launcher and the files around it: whatever is interrupted when, the next start runs the old version or
+the new one. The versions here are shell scripts that say their names."""
 
 import os
 import signal
