@@ -65,6 +65,11 @@ For scripts
 """
 
 AFTER_EXITS = """
+Commands that ask how something is end with 1 when it is not well: ``status`` and ``health``, ``doctor``,
+``buffer`` (messages wait for a destination that is away), ``memory`` (suspected to leak), ``backup
+verify``, ``update status`` and ``update --wait`` (failed, or taken back), ``diagnostics`` (not all of it
+could be had).
+
 Completion
 ----------
 
@@ -119,7 +124,8 @@ def _commands() -> Iterator[str]:
     for command in COMMANDS:
         own = inner[command.name]
         verbs = _inner(own)
-        yield f"``callboard {command.name}``: {command.summary}"
+        also = f" (also ``{'``, ``'.join(command.aliases)}``)" if command.aliases else ""
+        yield f"``callboard {command.name}``: {command.summary}{also}"
         yield ""
         for name, one in (verbs or {"": own}).items():
             for line in _lines(f"{command.name} {name}".rstrip(), one):

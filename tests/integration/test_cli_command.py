@@ -117,6 +117,13 @@ def test_no_command_prints_the_usage(capsys):
     assert "usage: callboard" in capsys.readouterr().err
 
 
+def test_the_version_is_said_without_the_rest_of_the_command_line():
+    script = "import sys; from api.cli.command import main; main(['--version']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(loaded.stdout.split())
+    assert not (HEAVY | {"argparse", "http.client", "json", "ssl", "rich", "shtab"}) & modules
+
+
 def test_the_command_line_starts_without_heavy_modules():
     script = "import sys, api.cli.command; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

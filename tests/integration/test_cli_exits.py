@@ -241,6 +241,19 @@ async def test_closed_outputs_are_no_error():
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+async def test_an_output_that_cannot_spell_a_name_gets_it_all_the_same(encoding):
+    names = {"settings": {"where": "Düsseldorf 温度"}}
+    async with scripted({"GET /v1/settings": names}) as api:
+        for extra in ([], ["--json"]):
+            command = [*callboard("settings", "get", "--url", api.url), *extra]
+            environment = {**os.environ, "PYTHONIOENCODING": encoding}
+            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, env=environment)
+            assert (done.returncode, done.stderr) == (0, b"")
+            text = done.stdout.decode(encoding)
+            assert json.loads(text) == names["settings"] if extra else "sseldorf" in text
+
+
 async def test_what_the_agent_says_does_not_move_the_cursor(capsys):
     evil = "a\x1b[2J\x9b\r\n\u202eb\x7f"
     async with scripted({"GET /v1/settings": {"settings": {"name": evil, evil: 1}}}) as api:

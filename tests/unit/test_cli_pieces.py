@@ -179,6 +179,11 @@ def leaves(parser, name):
     return list(verbs[0].choices.values()) if verbs else [inner]
 
 
+def test_commands_have_the_originals_names_too():
+    assert parser_for(["diag"]).parse_args(["diag", "--json"]).json
+    assert parser_for(["restart"]).parse_args(["restart", "--no-wait"]).no_wait
+
+
 def test_a_command_imports_only_what_it_needs():
     before = set(sys.modules)
     parser_for(["version"])
