@@ -20,6 +20,7 @@ SILENCE_SECONDS = 35.0
 """A stream in which nothing comes for so long is broken: the agent says something every 15 s."""
 CHUNK = 65_536
 JSON = "application/json"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Query = Mapping[str, str | Sequence[str]]
 
@@ -31,6 +32,11 @@ class Address(NamedTuple):
     host: str
     port: int
     path: str
+
+    @property
+    def is_overheard(self) -> bool:
+        """Whether what is sent leaves this machine unencrypted."""
+        return not self.secure and self.host not in LOOPBACK
 
     @property
     def origin(self) -> str:

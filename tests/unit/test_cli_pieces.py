@@ -98,6 +98,9 @@ def test_addresses():
     assert address_of("http://[::1]:80/base/").path == "/base"
     assert address_of("http://[::1]:80").origin == "http://[::1]:80"
     assert address_of("https://Gate.example/a/").origin == "https://gate.example:443/a"
+    assert address_of("http://edge.example").is_overheard
+    assert not address_of("https://edge.example").is_overheard
+    assert not address_of("http://127.0.0.1:1").is_overheard
     assert segment("../a b/c?d") == "..%2Fa%20b%2Fc%3Fd"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from api.access import bind_host
-from api.cli.agent_client import AgentClient
+from api.cli.agent_client import LOOPBACK, AgentClient
 from api.cli.doctor import configuration, data_directory, database, libraries, machine, network, running
 from api.cli.doctor.findings import Finding, found_by, problem, warning
 from api.cli.exits import CommandError, NoAgent, Refused
@@ -82,7 +82,7 @@ def _asking(agent: AgentClient) -> Iterator[Finding]:
 
 def _theirs(agent: AgentClient, configured: Stored) -> Stored | None:
     """What an agent says of itself, where that is here; None when it is not."""
-    if agent.address.host not in configuration.LOOPBACK:
+    if agent.address.host not in LOOPBACK:
         return None
     try:
         named = running.database_of(agent)
