@@ -84,11 +84,12 @@ The script is static: completing starts no Python and asks no agent. Make it ane
 Doctor and diagnostics
 ----------------------
 
-``callboard doctor`` looks at configuration and security mode, data directory, lock, key, disk, database,
-clock, port, descriptors, memory, the systemd unit, libraries, devices and destinations. Each finding is
-*ok*, a *warning* or a *problem*, with what to do; it ends with 1 when there is a problem (with
-``--strict`` also for a warning). Run it as the user of the agent, with its ``--config`` and environment;
-of an agent that runs on this machine it looks at the database that this says is its own.
+``callboard doctor`` looks at configuration, security mode and certificate, data directory, lock, key,
+disk, database, clock, port, descriptors, memory, the systemd unit, libraries, devices and destinations,
+and whether the agent's clock and version are those here. Each finding is *ok*, a *warning* or a
+*problem*, with what to do; it ends with 1 when there is a problem (with ``--strict`` also for a warning).
+Run it as the user of the agent, with its ``--config`` and environment; of an agent that runs on this
+machine it looks at the database that this says is its own.
 
 It changes nothing: the database is opened for reading only, for a limited time, and its log is left
 alone; the lock is looked up in ``/proc/locks``, not taken. While an agent runs, devices and destinations

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from scripted_api import scripted
 from servers.agent import AgentProcess, callboard
 from servers.mosquitto import free_port
@@ -94,6 +95,19 @@ async def test_an_agent_elsewhere_is_not_mistaken_for_one_here(tmp_path):
     assert "another machine, or in a container" in finding[1]
     assert not found(document, "database")
     assert not found(document, "port")
+
+
+async def test_an_agent_of_another_version_whose_clock_is_wrong(tmp_path):
+    async def health(request: web.Request) -> web.Response:
+        body = {"overall": "healthy", "ready": True, "state": "RUNNING"}
+        return web.json_response(body, headers={"Date": "Thu, 01 Jan 1970 00:10:00 GMT"})
+
+    replies = {"GET /v1/health/report": health, "GET /v1/device": {"agentVersion": "99.0"}}
+    async with scripted(replies) as api:
+        code, document = await asyncio.to_thread(doctor, tmp_path, api.url)
+    assert code == 0
+    assert found(document, "version")[0][0] == "warning"
+    assert "apart" in found(document, "clock")[0][1]
 
 
 async def test_an_agent_that_wants_a_key_is_no_reason_to_suspect_the_port(tmp_path):

@@ -25,6 +25,7 @@ _OTHERS = frozenset(
         "CALLBOARD_NEW_PASSWORD",
         "CALLBOARD_PASSPHRASE",
         "CALLBOARD_CA",
+        "CALLBOARD_LAUNCHER",
     }
 )
 

@@ -71,6 +71,7 @@ def _agent(agent: AgentClient) -> tuple[Answers, list[Finding]]:
 
 def _asking(agent: AgentClient) -> Iterator[Finding]:
     for name, check in (
+        ("version", running.check_versions),
         ("devices", running.check_endpoints),
         ("destinations", running.check_destinations),
     ):
