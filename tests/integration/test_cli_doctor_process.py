@@ -48,7 +48,7 @@ def look_of(folder: Path) -> dict[str, tuple[Any, ...]]:
     }
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(120)
 def test_a_killed_agents_data_is_looked_at_and_left_as_it_is(tmp_path):
     with AgentProcess(tmp_path / "data") as agent:
         endpoint = {
