@@ -1,41 +1,77 @@
+"""The whole API as its OpenAPI document has it, by schemathesis, on real agents."""
+
 import asyncio
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
+import msgspec
 import pytest
+from fake_accounts import TOKEN
 from fake_agent import FakeAgent, serving
 from servers.agent import AgentProcess
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+KEY, PASSWORD = "a-key-of-the-api", "a-password-of-admin"
 
-# What the schema allows an actor may still refuse: the settings of a protocol are not in the schema.
-EXCLUDED_CHECKS = "positive_data_acceptance"
-
-# Replies that go on until the client leaves, which a fuzzer does not.
 ENDLESS = "/responses/200/content/text~1event-stream/schema/type == string"
+"""Replies that go on until the client leaves, which a fuzzer does not."""
 
+RESTARTING = ("/v1/reboot", "/v1/factory-reset", "/v1/backups/{file}/restore")
+"""Over these the agent restarts, and says 503 to most of what it is asked meanwhile."""
 
-RESTARTING = ("/v1/factory-reset", "/v1/backups/{file}/restore")
-"""Over these a real agent restarts, and answers 503 meanwhile."""
+SLOW = ("/v1/memory/trace",)
+"""These are answered after as many seconds as they are asked to take."""
+
+SIGNING_OUT = ("/v1/auth/logout", "/v1/auth/password", "/v1/admin/sessions", "/v1/admin/users/{username}")
+"""These may end the session under which everything is asked."""
 
 
 def fuzz(
     base_url: str,
-    key: str | None = None,
+    credentials: Mapping[str, str] | None = None,
+    *,
     examples: int = 10,
+    without: Sequence[str] = (),
+    only: Sequence[str] = (),
+    phases: str = "examples,coverage,fuzzing,stateful",
+    workdir: Path,
+) -> None:
+    """Run schemathesis, with all of its checks, against the API at `base_url`; raises `AssertionError` with
+    its report. It adds, changes and deletes whatever it finds there. `credentials` are by the names of the
+    document's security schemes."""
+    configuration = workdir / "schemathesis.toml"
+    schemes = [f'[auth.openapi.{name}]\napi_key = "{value}"\n' for name, value in (credentials or {}).items()]
+    configuration.write_text("\n".join([CONFIGURATION.read_text(), *schemes]))
+    command = [str(SCHEMATHESIS), "--config-file", str(configuration), "run", f"{base_url}/v1/openapi.json"]
+    command += ["--seed", "1", "--no-color", "--warnings", "off", "--continue-on-failure"]
+    command += ["--phases", phases, "--max-examples", str(examples), "--exclude-by", ENDLESS]
+    for option, values in (("--exclude-path", without), ("--include-path", only)):
+        for value in values:
+            command += [option, value]
     workdir: Path | None = None,
     real: bool = False,
+    session: str | None = None,
 ) -> None:
     """Run schemathesis against the API at `base_url`; raises `AssertionError` with its report.
 
-    It adds, changes and deletes whatever it finds there.
+    It adds, changes and deletes whatever it finds there. `session` is the token of one, of an administrator.
     """
+    configuration = CONFIGURATION
+    if session is not None:
+        # Not as a header, which would be there where it tries what happens without the cookie.
+        assert workdir is not None
+        configuration = workdir / "schemathesis.toml"
+        signed_in = f'[auth.openapi.session]\napi_key = "{session}"\n'
+        configuration.write_text(f"{CONFIGURATION.read_text()}\n{signed_in}")
     command = [
         str(SCHEMATHESIS),
         "--config-file",
-        str(CONFIGURATION),
+        str(configuration),
         "run",
         f"{base_url}/v1/openapi.json",
         "--seed",
@@ -52,21 +88,96 @@ def fuzz(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def agent_in(folder: Path, **environment: str) -> AgentProcess:
+    return AgentProcess(folder / "data", INITIAL_ADMIN_PASSWORD=PASSWORD, **environment)
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("settings", [{}, {"security_mode": "API_KEY", "key": "s3cret"}])
-async def test_no_request_makes_a_server_error_or_leaves_the_schema(settings, tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "session"),
+    [({}, TOKEN), ({"security_mode": "API_KEY", "key": "s3cret"}, None)],
+)
+async def test_no_request_makes_a_server_error_or_leaves_the_schema(settings, session, tmp_path):
     async with serving(FakeAgent(), **settings) as client:
         base_url = str(client.make_url("")).rstrip("/")
-        await asyncio.to_thread(fuzz, base_url, settings.get("key"), workdir=tmp_path)
+        await asyncio.to_thread(fuzz, base_url, settings.get("key"), workdir=tmp_path, session=session)
 
 
-@pytest.mark.timeout(180)
-def test_no_request_makes_a_server_error_of_the_real_agent(tmp_path):
-    with AgentProcess(tmp_path / "data") as agent:
-        fuzz(agent.url, workdir=tmp_path, real=True)
-        assert agent.ready()
-        assert agent.stop() == 0
-        assert "Traceback" not in agent.log.read_text()
+def is_well(agent: AgentProcess) -> None:
+    """It still runs, stops in order, and nothing that it was asked was a defect."""
+    assert agent.ready()
+    assert agent.stop() == 0
+    assert "Traceback" not in agent.log.read_text()
+
+
+def signed_in(agent: AgentProcess) -> str:
+    """The token of a session of an administrator who has changed the first password."""
+    token = _token(agent, "/v1/auth/login", {"username": "admin", "password": PASSWORD}, {})
+    changed = {"current_password": PASSWORD, "new_password": f"{PASSWORD}-2"}
+    _token(agent, "/v1/auth/password", changed, {"Cookie": f"admin_session={token}"})
+    return token
+
+
+def signed_in_again(agent: AgentProcess) -> str:
+    return _token(agent, "/v1/auth/login", {"username": "admin", "password": f"{PASSWORD}-2"}, {})
+
+
+def _token(agent: AgentProcess, path: str, body: Any, headers: dict[str, str]) -> str:
+    request = Request(
+        agent.url + path, msgspec.json.encode(body), {"Content-Type": "application/json", **headers}
+    )
+    with build_opener(ProxyHandler({})).open(request, timeout=20) as reply:
+        return (reply.headers["Set-Cookie"] or "").partition(";")[0].partition("=")[2]
+
+
+@pytest.mark.timeout(240)
+def test_without_credentials_where_none_are_asked_for(tmp_path):
+    with agent_in(tmp_path) as agent:
+        fuzz(agent.url, without=(*RESTARTING, *SLOW), workdir=tmp_path)
+        fuzz(agent.url, only=SLOW, phases="examples", workdir=tmp_path)
+        is_well(agent)
+
+
+@pytest.mark.timeout(240)
+def test_with_the_key(tmp_path):
+    with agent_in(tmp_path, API_SECURITY_MODE="API_KEY", API_KEY=KEY, DEVICE_API_HOST="127.0.0.1") as agent:
+        fuzz(
+            agent.url, [f"X-Api-Key: {KEY}"], without=RESTARTING, phases="examples,coverage", workdir=tmp_path
+        )
+        is_well(agent)
+
+
+@pytest.mark.timeout(240)
+def test_with_a_session_where_one_is_asked_for(tmp_path):
+    with agent_in(tmp_path, API_REQUIRE_SESSION="true") as agent:
+        fuzz(
+            agent.url,
+            {"session": signed_in(agent)},
+            without=(*RESTARTING, *SLOW, *SIGNING_OUT),
+            phases="examples,coverage",
+            workdir=tmp_path,
+        )
+        fuzz(
+            agent.url,
+            {"session": signed_in_again(agent)},
+            only=SIGNING_OUT,
+            phases="examples",
+            workdir=tmp_path,
+        )
+        is_well(agent)
+
+
+@pytest.mark.timeout(240)
+def test_without_credentials_where_some_are_asked_for(tmp_path):
+    with agent_in(tmp_path, API_REQUIRE_SESSION="true") as agent:
+        fuzz(agent.url, phases="examples,coverage", examples=2, workdir=tmp_path)
+        is_well(agent)
+
+
+@pytest.mark.timeout(240)
+def test_what_restarts_the_agent(tmp_path):
+    with agent_in(tmp_path) as agent:
+        fuzz(agent.url, only=RESTARTING, phases="examples,coverage", examples=5, workdir=tmp_path)
+        agent.wait_until_running()
+        is_well(agent)
 
 
 @pytest.mark.timeout(60)
@@ -76,4 +187,4 @@ async def test_the_fuzzer_finds_a_server_error(tmp_path):
     async with serving(agent) as client:
         base_url = str(client.make_url("")).rstrip("/")
         with pytest.raises(AssertionError, match="/v1/device"):
-            await asyncio.to_thread(fuzz, base_url, examples=1, workdir=tmp_path)
+            await asyncio.to_thread(fuzz, base_url, only=["/v1/device"], examples=1, workdir=tmp_path)
