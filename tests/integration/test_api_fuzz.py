@@ -10,7 +10,6 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import msgspec
 import pytest
-from fake_accounts import TOKEN
 from fake_agent import FakeAgent, serving
 from servers.agent import AgentProcess
 
@@ -53,52 +52,12 @@ def fuzz(
     for option, values in (("--exclude-path", without), ("--include-path", only)):
         for value in values:
             command += [option, value]
-    workdir: Path | None = None,
-    real: bool = False,
-    session: str | None = None,
-) -> None:
-    """Run schemathesis against the API at `base_url`; raises `AssertionError` with its report.
-
-    It adds, changes and deletes whatever it finds there. `session` is the token of one, of an administrator.
-    """
-    configuration = CONFIGURATION
-    if session is not None:
-        # Not as a header, which would be there where it tries what happens without the cookie.
-        assert workdir is not None
-        configuration = workdir / "schemathesis.toml"
-        signed_in = f'[auth.openapi.session]\napi_key = "{session}"\n'
-        configuration.write_text(f"{CONFIGURATION.read_text()}\n{signed_in}")
-    command = [
-        str(SCHEMATHESIS),
-        "--config-file",
-        str(configuration),
-        "run",
-        f"{base_url}/v1/openapi.json",
-        "--seed",
-        "1",
-        "--no-color",
-    ]
-    command += ["--exclude-checks", EXCLUDED_CHECKS, "--max-examples", str(examples)]
-    command += ["--warnings", "off", "--continue-on-failure", "--exclude-by", ENDLESS]
-    for path in RESTARTING if real else ():
-        command += ["--exclude-path", path]
-    if key is not None:
-        command += ["--header", f"X-Api-Key: {key}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=workdir, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def agent_in(folder: Path, **environment: str) -> AgentProcess:
     return AgentProcess(folder / "data", INITIAL_ADMIN_PASSWORD=PASSWORD, **environment)
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    ("settings", "session"),
-    [({}, TOKEN), ({"security_mode": "API_KEY", "key": "s3cret"}, None)],
-)
-async def test_no_request_makes_a_server_error_or_leaves_the_schema(settings, session, tmp_path):
-    async with serving(FakeAgent(), **settings) as client:
-        base_url = str(client.make_url("")).rstrip("/")
-        await asyncio.to_thread(fuzz, base_url, settings.get("key"), workdir=tmp_path, session=session)
 
 
 def is_well(agent: AgentProcess) -> None:
