@@ -43,11 +43,12 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class TakenBack(msgspec.Struct, frozen=True):
-    """`failed` was replaced by `to`."""
+    """`failed` was replaced by `to`. It is not `blamed` where it has never been started."""
 
     failed: str
     to: str
     reason: str
+    blamed: bool = True
 
 
 class Layout:
@@ -161,7 +162,7 @@ class Layout:
         said = _read(self.root / "rolled-back")
         if said is None or not said.get("from"):
             return None
-        return TakenBack(said["from"], said.get("to", ""), said.get("reason", ""))
+        return TakenBack(said["from"], said.get("to", ""), said.get("reason", ""), said.get("blamed") != "0")
 
     def forget_taken_back(self) -> None:
         (self.root / "rolled-back").unlink(missing_ok=True)

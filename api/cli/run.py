@@ -16,6 +16,7 @@ from thespian.actors import ActorAddress
 
 from actors.agent import Agent, RunAgent, Stop, Stopped
 from actors.logs import capture
+from actors.settings.log_level import log_from
 from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
@@ -39,8 +40,6 @@ DESCRIPTORS = 65_536
 one after the other."""
 
 log = logging.getLogger(__name__)
-
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
 def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
@@ -72,7 +71,7 @@ async def _main(settings: Settings, demo: bool) -> int:
     watchdog = Watchdog(base)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        base.loop.add_signal_handler(number, stop.set)
+        base.loop.add_signal_handler(number, _stop_on, number, stop)
     manager = ServiceManager.found_in(os.environ)
     following = asyncio.ensure_future(manager.follow(base, agent))
     ended = asyncio.ensure_future(base.ended(agent))
@@ -105,6 +104,11 @@ async def _main(settings: Settings, demo: bool) -> int:
         watchdog.stop()
         base.shutdown()
         await base.released()
+
+
+def _stop_on(number: int, stop: asyncio.Event) -> None:
+    startup.signalled(number)
+    stop.set()
 
 
 def _force_end() -> None:
@@ -172,7 +176,7 @@ def _log_to(settings: Settings, demo: bool, terminal: logging.Handler) -> None:
     """In a demo on a terminal, which its live view draws on, to a file, and to the terminal only what ends
     it."""
     root = logging.getLogger()
-    root.setLevel(LEVELS[settings.agent.log_level])
+    log_from(settings.agent.log_level)
     if demo and sys.stdout.isatty():
         terminal.setLevel(logging.CRITICAL)
         with contextlib.suppress(OSError):  # a folder that cannot be written ends the agent, which says why

@@ -12,8 +12,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from fake_accounts import FakeAccounts
 from fake_backups import FakeBackups
 from fake_host import FakeHost
+from fake_logs import FakeLogs
 from fake_outputs import FakeOutputs
 from fake_settings import FakeSettings
+from fake_updates import FakeUpdates
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
@@ -43,7 +45,8 @@ SILENT = object()
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings):
+class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeLogs):
+class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeUpdates):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 

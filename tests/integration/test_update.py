@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from servers.supervised import SupervisedAgent, install_first, unpack_beside, write_site_wheel, write_wheel
 
@@ -114,6 +115,7 @@ def update(agent: SupervisedAgent, version: str, **body: object) -> None:
 @pytest.mark.timeout(180)
 def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(notified, agent, layout):
     pid, starts = agent.process.pid, agent.starts
+    descriptors = psutil.Process(pid).num_fds()
     update(agent, GOOD)
     status, refused = agent.request("POST", "/v1/update", {"version": "9.9.7"})
     assert (status, refused["error"]) == (409, f"An update to {GOOD} is under way")
@@ -127,6 +129,7 @@ def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(notified,
     agent.until(lambda: agent.state() == (GOOD, "completed"))
     assert agent.get("/v1/device")["agentVersion"] == GOOD
     assert (agent.process.pid, agent.starts) == (pid, starts)
+    assert psutil.Process(pid).num_fds() < descriptors + 5
     lines = told(notified)
     assert lines.count("READY=1") == 2
     assert "STOPPING=1" not in lines  # upon which systemd would end the new version

@@ -228,6 +228,8 @@ def test_a_switch_that_is_cut_off_leaves_the_old_version_or_the_new(layout, monk
     else:
         assert layout.trial() is None
         assert started(layout) == OLD
+        taken_back = layout.taken_back()
+        assert taken_back is None or not taken_back.blamed
 
 
 @pytest.mark.parametrize("operations", range(6))
