@@ -45,8 +45,7 @@ SILENT = object()
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeLogs):
-class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeUpdates):
+class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeLogs, FakeUpdates):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 

@@ -30,7 +30,7 @@ SIGNING_OUT = (
     *("/v1/auth/logout", "/v1/auth/password", "/v1/admin/sessions", "/v1/admin/sessions/{id}"),
     *("/v1/admin/users", "/v1/admin/users/{username}"),
 )
-"""These may end the session under which everything is asked, or take as long as it takes to hash a password."""
+"""These may end the session under which everything is asked, or take as long as hashing a password."""
 
 
 OPEN = ("/ping", "/v1/healthy", "/v1/readiness", "/v1/health/report", "/v1/buffer/status", "/v1/auth/.*")
