@@ -1,6 +1,7 @@
 """The settings of `runtime.py` one by one, by all of their names."""
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -11,9 +12,11 @@ from conf.runtime import RuntimeSettings
 
 class Key(msgspec.Struct, frozen=True):
     """A setting. `path` is its own name from the top on (`logging.maxLogs`), `reference` and `known_as` are
-    its others; `kind` is its type, an object's where nothing is known of what is in it."""
+    its others; `kind` is its type, an object's where nothing is known of what is in it; `field` is where
+    `RuntimeSettings` has it (`logging.max_logs`)."""
 
     path: str
+    field: str
     kind: Any
     default: Any
     reference: tuple[str, ...]
@@ -30,15 +33,16 @@ class Key(msgspec.Struct, frozen=True):
         return isinstance(self.default, dict)
 
 
-def _keys(struct: Any, place: str) -> Iterator[Key]:
+def _keys(struct: Any, place: str = "", at: str = "") -> Iterator[Key]:
     for field in msgspec.structs.fields(struct):
-        path = join(place, field.encode_name)
+        path, where = join(place, field.encode_name), join(at, field.name)
         below = section(field.type)
         if below is not None:
-            yield from _keys(below, path)
+            yield from _keys(below, path, where)
             continue
         yield Key(
             path=path,
+            field=where,
             kind=field.type,
             default=getattr(struct(), field.name),
             reference=said(field.type, "reference") or (),
@@ -53,7 +57,7 @@ def _description(kind: Any) -> str:
     return next(found, "")
 
 
-KEYS: Final[Mapping[str, Key]] = {key.path: key for key in _keys(RuntimeSettings, "")}
+KEYS: Final[Mapping[str, Key]] = {key.path: key for key in _keys(RuntimeSettings)}
 """By their own names, in the order of the schema."""
 
 NAMES: Final[Mapping[str, Key]] = {name: key for key in KEYS.values() for name in key.names}
@@ -80,13 +84,9 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     tree[last] = value
 
 
-def get(settings: RuntimeSettings, path: str) -> Any:
-    """A setting's value by its own name."""
-    found: Any = settings
-    for word in path.split("."):
-        fields = msgspec.structs.fields(found)
-        found = getattr(found, next(field.name for field in fields if field.encode_name == word))
-    return found
+def get(settings: RuntimeSettings, key: Key) -> Any:
+    """A setting's value."""
+    return attrgetter(key.field)(settings)
 
 
 def described(place: str, *, null: bool) -> dict[str, Any]:

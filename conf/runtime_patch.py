@@ -113,7 +113,7 @@ def _agreed(key: Key, given: list[tuple[str, Any]], now: RuntimeSettings, is_set
     said = [(name, None if value is None else _accepted(key, name, value)) for name, value in given]
     news = said
     if any(value != said[0][1] for _, value in said):
-        news = [one for one in said if (is_set if one[1] is None else one[1] != get(now, key.path))]
+        news = [one for one in said if (is_set if one[1] is None else one[1] != get(now, key))]
     if not news:
         return None  # it is not set, and they say so, or what it then is
     first, last = news[0], news[-1]
@@ -157,7 +157,7 @@ def shown(stored: Stored, log_level: str) -> dict[str, Any]:
     now, _ = settings(stored)
     tree: dict[str, Any] = {}
     for key in KEYS.values():
-        value = get(now, key.path)
+        value = get(now, key)
         if key.path == "logging.level" and value is None:
             value = log_level
         if value is None or (key.opaque and key.path not in stored.values):
@@ -165,6 +165,18 @@ def shown(stored: Stored, log_level: str) -> dict[str, Any]:
         for name in (*key.names[: 1 + len(key.reference)], *_used(key, stored.names)):
             put(tree, name, value)
     return tree
+
+
+def changes(before: Stored, after: Stored) -> list[str]:
+    """For people: which settings are set anew (`logging.level: info`) or by default again. What is in an
+    object of which nothing is known is not told."""
+    found = []
+    for path in dict.fromkeys((*before.values, *after.values)):
+        key, value = KEYS.get(path), after.values.get(path)
+        if value != before.values.get(path):
+            told = "changed" if key is None or key.opaque else msgspec.json.encode(value).decode()
+            found.append(f"{path}: {told if path in after.values else 'as by default'}")
+    return found
 
 
 def _used(key: Key, names: Iterable[str]) -> list[str]:

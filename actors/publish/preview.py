@@ -65,6 +65,7 @@ def _plan(catalogue: Catalogue, body: SubscriptionBody, destination: int, limit:
         enabled=body.enabled,
         destination=kept.row.name or "",
         destination_enabled=kept.known.enabled,
+        publishing=catalogue.terms.publishing,
         limit=limit,
     )
 

@@ -8,6 +8,7 @@ from actors.publish.messages import AddSubscription
 from actors.readings.batch import Batch
 
 Warned = Literal[
+    "publishing-disabled",
     "subscription-disabled",
     "destination-disabled",
     "nothing-read",

@@ -19,6 +19,7 @@ class Plan(msgspec.Struct, frozen=True):
     enabled: bool
     destination: str
     destination_enabled: bool
+    publishing: bool
     limit: int
 
 

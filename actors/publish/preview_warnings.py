@@ -7,6 +7,7 @@ from actors.publish import formats
 from actors.publish.filter_reasons import why_nothing
 from actors.publish.preview_messages import PreviewWarning
 from actors.publish.preview_plan import Found, Plan
+from actors.publish.rows import SWITCHED_OFF
 from actors.publish.selection import passing
 from actors.publish.subscription_route import EVENTS, SubscriptionRoute
 from actors.publish.topics import shortens
@@ -35,6 +36,8 @@ def warnings(plan: Plan, found: Found) -> list[PreviewWarning]:
 
 
 def _of_switches(plan: Plan) -> Iterator[PreviewWarning]:
+    if not plan.publishing:
+        yield PreviewWarning("publishing-disabled", SWITCHED_OFF)
     if not plan.enabled:
         yield PreviewWarning("subscription-disabled", "the subscription is disabled")
     if not plan.destination_enabled:

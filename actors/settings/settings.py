@@ -96,6 +96,7 @@ class SettingsKeeper(Keeper):
             return
 
         def changed(row: Row) -> SettingsReported:
+            log.info("settings changed: %s", "; ".join(runtime_patch.changes(self.stored, wanted)) or "none")
             self.id = row.id
             self.stored = wanted
             self.errors.pop(NAME, None)

@@ -16,6 +16,7 @@ from thespian.actors import ActorAddress
 
 from actors.agent import Agent, RunAgent, Stop, Stopped
 from actors.logs import capture
+from actors.settings.log_level import log_from
 from actors.subsystems.registry import subsystems
 from actors.system.asyncio_base import AsyncioSystemBase, new_loop
 from actors.system.watchdog import Watchdog
@@ -39,8 +40,6 @@ DESCRIPTORS = 65_536
 one after the other."""
 
 log = logging.getLogger(__name__)
-
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
 def run(config: Path | None, data_dir: Path | None, demo: bool) -> int:
@@ -177,7 +176,7 @@ def _log_to(settings: Settings, demo: bool, terminal: logging.Handler) -> None:
     """In a demo on a terminal, which its live view draws on, to a file, and to the terminal only what ends
     it."""
     root = logging.getLogger()
-    root.setLevel(LEVELS[settings.agent.log_level])
+    log_from(settings.agent.log_level)
     if demo and sys.stdout.isatty():
         terminal.setLevel(logging.CRITICAL)
         with contextlib.suppress(OSError):  # a folder that cannot be written ends the agent, which says why

@@ -123,6 +123,16 @@ async def test_a_change_is_on_disk_and_told_when_it_is_answered_and_there_after_
     assert (await rig.rows())[0]["values"] == {}
 
 
+async def test_what_is_changed_is_logged_without_what_is_in_objects(rig, caplog):
+    await rig.change(logging={"maxLogs": 50, "level": "info"}, anomalyDetection={"token": "s3cret"})
+    await rig.change(logging={"maxLogs": None}, features={"discovery": False})
+    told = [record.getMessage() for record in caplog.records if record.name == "actors.settings.settings"]
+    assert told == [
+        'settings changed: logging.maxLogs: 50; logging.level: "info"; anomalyDetection: changed',
+        "settings changed: logging.maxLogs: as by default; features.discovery: false",
+    ]
+
+
 async def test_a_change_that_changes_nothing_is_not_written(rig):
     await rig.change(logging={"maxLogs": 50})
     before = await rig.transact(target_state.load, (KIND,))

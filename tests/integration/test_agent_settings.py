@@ -195,6 +195,30 @@ def test_the_machine_is_sampled_and_memory_judged_as_the_settings_say(tmp_path: 
         assert agent.stop() == 0
 
 
+@pytest.mark.timeout(60)
+def test_a_change_during_a_soft_restart_is_made_or_refused_and_the_others_stay(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path / "data") as agent:
+        change(agent, features={"enableDevicePublish": False}, logging={"maxLogFiles": 3})
+        for turn in range(5):
+            agent.post("/v1/reboot", {})
+            wanted = agent.get("/v1/settings")["settings"] if agent.ready() else None
+            answers = []
+            for number in range(30):
+                answer, body = agent.request("PATCH", "/v1/settings", {"logging": {"maxLogs": 100 + number}})
+                answers.append(answer)
+                assert answer == 200 or (answer == 503 and body["error"])
+                if answer == 200:
+                    wanted = body["settings"]
+            agent.wait_until_running()
+            found = agent.get("/v1/settings")["settings"]
+            if answers[-1] == 200:
+                assert found == wanted, f"turn {turn}: {answers}"
+            assert found["features"]["enableDevicePublish"] is False
+            assert found["logging"]["maxLogFiles"] == 3
+        assert "Traceback" not in agent.log.read_text()
+        assert agent.stop() == 0
+
+
 def test_the_openapi_document_says_what_each_setting_may_be(tmp_path: Path) -> None:
     with AgentProcess(tmp_path / "data") as agent:
         document = msgspec.json.encode(agent.get("/v1/openapi.json")).decode()

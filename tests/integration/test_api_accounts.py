@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from accounts_rig import FIRST, PASSWORD, Rig, accounts
 from aiohttp import ClientError
@@ -378,6 +380,31 @@ async def test_no_actor_is_asked_where_a_session_does_not_matter():
 
 
 # The whole agent
+
+
+@pytest.mark.timeout(60)
+def test_the_first_password_is_on_the_terminal_and_nowhere_else(tmp_path):
+    with AgentProcess(tmp_path / "data") as agent:
+        while (shown := re.search(r"\n    (\w{16})\n", agent.log.read_text())) is None:
+            time.sleep(0.01)
+        reply = agent.open("POST", "/v1/auth/login", {"username": "admin", "password": shown[1]})
+        assert msgspec.json.decode(reply.read())["must_change_password"] is True
+        token = COOKIE.fullmatch(reply.headers["Set-Cookie"])[1]
+        assert agent.stop() == 0
+        agent.start()
+        for path in ("/v1/logs?limit=1000", "/v1/actors", "/v1/health/report", "/metrics", "/v1/settings"):
+            with agent.open("GET", path) as reply:
+                text = reply.read().decode()
+            assert shown[1] not in text
+            assert token not in text
+        assert agent.log.read_text().count(shown[1]) == 1
+        for file in agent.data_dir.rglob("*"):
+            if file.is_file():
+                held = file.read_bytes()
+                assert shown[1].encode() not in held
+                assert token.encode() not in held
+                assert bytes.fromhex(token) not in held
+        assert agent.stop() == 0
 
 
 @pytest.mark.timeout(60)

@@ -112,13 +112,21 @@ class Asked(NamedTuple):
     let_in: int
 
 
+NOWHERE = [
+    Asked("GET", "/v1/nothing", 404),
+    Asked("GET", "/v1/update", 405),
+    Asked("GET", "/v1/admin/nothing", 404),
+    Asked("PUT", "/v1/admin/users", 405),
+]
+
+
 async def stub(call: Call) -> web.Response:
     return web.Response(status=LET_IN)
 
 
 def every_route() -> list[Asked]:
     declared = [Asked(one.method, re.sub(r"\{\w+(:[^}]*)?\}", "1", one.path), LET_IN) for one in collect()]
-    return [*declared, Asked("GET", "/v1/nothing", 404), Asked("GET", "/v1/update", 405)]
+    return [*declared, *NOWHERE]
 
 
 @pytest.fixture

@@ -168,6 +168,12 @@ class AgentProcess(AgentApi):
         self._process.send_signal(number)
         return self.wait()
 
+    def signal(self, number: int) -> None:
+        """Send it a signal without waiting."""
+        if self._process is None:
+            raise RuntimeError("the agent is not running")
+        self._process.send_signal(number)
+
     def wait(self) -> int:
         """The exit code of an agent that ends for reasons of its own; as `stop` otherwise."""
         if self._process is None:

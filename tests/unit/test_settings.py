@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from actors.publish.formats.compression import COMPRESSIONS
+from conf import redaction
 from conf import settings as module
 from conf.settings import ENVIRONMENT, SECRETS, TABLES, TYPES, ConfigError, Settings, load
 
@@ -127,6 +128,13 @@ def test_later_sources_win(user_file: Any) -> None:
     assert settings.agent.name == "from-environment"
     assert settings.agent.type == "from-file"
     assert settings.agent.log_level == "info"
+
+
+def test_secrets_appear_in_no_text_from_then_on():
+    load(None, {"API_KEY": "k-4711-of-the-api", "GCP_MQTT_PASSWORD": "p-4711-of-gcp"})
+    assert redaction.clean("k-4711-of-the-api, p-4711-of-gcp") == f"{redaction.MASK}, {redaction.MASK}"
+    load(None, {"LOG_DIR": "/srv/key/secret-token"})
+    assert redaction.clean("/srv/key/secret-token") == "/srv/key/secret-token"
 
 
 @pytest.mark.parametrize(("variable", "text", "value"), VARIABLES)
