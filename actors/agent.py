@@ -241,8 +241,9 @@ class Agent(Running):
             self._begin_to_stop()
 
     def receiveMsg_EndAgent(self, message: EndAgent, sender: ActorAddress) -> None:
-        log.critical("the agent ends, to be started again: %s", message.reason)
-        self.receiveMsg_Stop(Stop(), self.myAddress)
+        if self.progress.stop_to is None:  # else it ends already, as somebody waits for it to
+            log.critical("the agent ends, to be started again: %s", message.reason)
+            self.receiveMsg_Stop(Stop(), self.myAddress)
 
     def receiveMsg_Stopped(self, message: Stopped, sender: ActorAddress) -> None:
         """Everything is in safety, as it has asked of itself."""

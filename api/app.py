@@ -22,7 +22,8 @@ def build_app(context: Context) -> web.Application:
     _warn_of_mode(context.security_mode)
     routes = list(collect())
     anyone = {(declared.method, declared.path) for declared in routes if declared.access == "anyone"}
-    peers = {(declared.method, declared.path) for declared in routes if declared.access != "key"}
+    keyless = ("anyone", "peers")
+    peers = {(declared.method, declared.path) for declared in routes if declared.access in keyless}
     declared_as = {(declared.method, declared.path): declared for declared in routes}
     always = {(declared.method, declared.path) for declared in routes if declared.always}
     app = web.Application(

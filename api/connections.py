@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from aiohttp import web
 
@@ -30,7 +30,14 @@ GOODBYE: Final = 2.0
 MAX_BODIES: Final = 64 * 1024 * 1024
 """Bytes of bodies under way, of all clients."""
 
-TAKEN: Final = "callboard.taken"
+
+class Taken(Protocol):
+    """So many bytes of a body have been taken."""
+
+    def __call__(self, count: int, /) -> None: ...
+
+
+TAKEN: Final = web.RequestKey("taken", Taken)
 """Where a request has what is to be called with the number of bytes of its body that were put elsewhere."""
 
 MAX_UNREAD: Final = 32 * 1024 * 1024

@@ -1,14 +1,17 @@
 """What a request brings of secrets: while it is served they appear in no text, stored or not."""
 
+import csv
 from contextlib import suppress
+from io import StringIO
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from api.decoding import FORM
 from conf import redaction
-from conf.secret_forms import may_hold, secrets_in
+from conf.secret_forms import may_hold, names_secret, secrets_in
 
 
 class Entrusted:
@@ -22,14 +25,11 @@ class Entrusted:
     def __enter__(self) -> Self:
         return self
 
-    def look(self, raw: bytes) -> None:
-        """A body, before anything else is made of it; what is no JSON is looked at as a form."""
+    def look(self, raw: bytes, media_type: str) -> None:
+        """A body, before anything else is made of it; what is no form and no table is taken for JSON."""
         if not may_hold(raw):
             return
-        try:
-            given: Any = msgspec.json.decode(raw)
-        except (msgspec.MsgspecError, RecursionError, UnicodeError):
-            given = _form(raw)
+        given = _READERS.get(media_type, _json)(raw)
         self._holds = True
         with suppress(RecursionError):  # nested deeper than anybody reads
             redaction.keep(self, secrets_in(given))
@@ -41,8 +41,35 @@ class Entrusted:
             redaction.drop(self)
 
 
-def _form(raw: bytes) -> dict[str, str]:
+def _json(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+
+
+def _form(raw: bytes) -> Any:
     try:
         return dict(parse_qsl(raw.decode(), max_num_fields=1000))
     except ValueError:
-        return {}
+        return None
+
+
+def _table(raw: bytes) -> Any:
+    """Its cells by their titles, of the columns that may hold secrets."""
+    text = raw.decode("utf-8-sig", "replace")
+    title = text.partition("\n")[0]
+    try:
+        rows = csv.reader(StringIO(text), delimiter=max(",;\t", key=title.count))
+        titles = next(rows, [])
+        chosen = [at for at, name in enumerate(titles) if _may_hold_one(name)]
+        return [{titles[at]: row[at] for at in chosen if at < len(row)} for row in rows] if chosen else None
+    except csv.Error:
+        return None
+
+
+def _may_hold_one(title: str) -> bool:
+    return names_secret(title) or title.lower().endswith(("url", "headers"))
+
+
+_READERS: Final = {FORM: _form, "text/csv": _table}

@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from actors.publish.destinations.masks import MASK
 from actors.publish.destinations.masks import masked as without_url_passwords
-from conf.secret_forms import SECRET_NAME, may_hold
+from conf.secret_forms import may_hold, names_secret
 
 
 def masked(connection: dict[str, Any]) -> dict[str, Any]:
@@ -26,9 +26,7 @@ def shown(connection: Raw) -> Raw:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            key: MASK if item and SECRET_NAME.search(key) else _masked(item) for key, item in value.items()
-        }
+        return {key: MASK if item and names_secret(key) else _masked(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_masked(item) for item in value]
     return value

@@ -241,6 +241,12 @@ def _machine(sample: Sample) -> list[str]:
     ]
 
 
+def of_logs(counts: Mapping[str, int]) -> list[str]:
+    """By level."""
+    levels = [(labels(level=level), count) for level, count in sorted(counts.items())]
+    return [family("callboard_log_entries_total", "counter", "Entries that the log was given.", levels)]
+
+
 def of_requests(answered: Mapping[int, int]) -> list[str]:
     """By the first digit of the status."""
     counts = [(labels(status=f"{digit}xx"), count) for digit, count in sorted(answered.items())]

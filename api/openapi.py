@@ -12,7 +12,7 @@ from api.context import Context
 from api.decoding import JSON
 from api.errors import Error
 from api.routing import Route
-from api.sessions import COOKIE, key_does, least_role
+from api.sessions import COOKIE, is_for_administrators, least_role
 from api.version import version
 
 KEY_SCHEMES = {
@@ -108,13 +108,14 @@ def _key_does_something(context: Context) -> bool:
 
 def _security(route: Route, context: Context) -> list[dict[str, list[str]]]:
     """What a request needs: one of these, and of that all."""
-    least = least_role(route, context)
+    least = least_role(route, route.path, context)
+    key_does = not is_for_administrators(route, route.path)
     keys: list[dict[str, list[str]]] = [{name: []} for name in KEY_SCHEMES]
     if access.key_needed(context) and route.access in ("login", "key", "admin"):
-        return [{"session": []} | key for key in keys] if least and not key_does(route) else keys
+        return [{"session": []} | key for key in keys] if least and not key_does else keys
     if least is None:
         return []
-    alternatives = keys if key_does(route) and _key_does_something(context) else []
+    alternatives = keys if key_does and _key_does_something(context) else []
     return [{"session": []}, *alternatives]
 
 

@@ -188,7 +188,7 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
             if declared.body is not None:
                 decoded["body"] = await _read_body(request, declared.body, entrusted)
             if declared.accepts:
-                decoded["body"] = await _read_upload(request, tuple(declared.accepts))
+                decoded["body"] = await _read_upload(request, tuple(declared.accepts), entrusted)
             return await _answer(request, Call(context, declared, request.match_info, request), decoded)
 
     return handle
@@ -215,13 +215,13 @@ async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrust
     media_type, charset = request.content_type, request.charset
 
     def decode() -> Any:
-        entrusted.look(raw)
+        entrusted.look(raw, media_type)
         return decode_body(raw, media_type, charset, schema)
 
     return await _decoded(decode, len(raw))
 
 
-async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:
+async def _read_upload(request: web.Request, accepted: Sequence[str], entrusted: Entrusted) -> Upload:
     """What says nothing of itself is of the first type."""
     media_type = request.content_type
     if media_type == "application/octet-stream":
@@ -230,7 +230,9 @@ async def _read_upload(request: web.Request, accepted: Sequence[str]) -> Upload:
         raise ApiError(
             415, Error("Unsupported media type", f"Send {' or '.join(accepted)}, not {media_type}")
         )
-    return Upload(media_type, as_utf8(await _read(request), request.charset))
+    content = as_utf8(await _read(request), request.charset)
+    await _decoded(partial(entrusted.look, content, media_type), len(content))
+    return Upload(media_type, content)
 
 
 async def take(request: web.Request, most: int) -> AsyncIterator[bytes]:

@@ -19,6 +19,7 @@ from api.routing import Route
 from storage.users import Role
 
 COOKIE: Final = "admin_session"
+ADMINISTRATION: Final = "/v1/admin/"
 SESSION: Final = web.RequestKey("session", SessionIdentified)
 """Where a handler finds whose session it was let in by."""
 
@@ -28,21 +29,21 @@ LOOK_AGAIN = 5.0
 NOT_AUTHENTICATED: Final = "Not authenticated"
 
 
-def least_role(route: Route | None, context: Context) -> Role | None:
+def is_for_administrators(route: Route | None, path: str) -> bool:
+    """Whether it needs an administrator's session in every mode, and the key does not do."""
+    return path.startswith(ADMINISTRATION) if route is None else route.access == "admin"
+
+
+def least_role(route: Route | None, path: str, context: Context) -> Role | None:
     """The least that a session must have for it; None when it needs none. The route None stands for a path,
     or a method, that there is not: who may not look is not told."""
-    if route is not None and route.access == "admin":
-        return route.role
+    if is_for_administrators(route, path):
+        return "admin"
     if not context.require_session:
         return None
     if route is None:
         return "viewer"
     return route.role if route.internals or route.access == "key" else None
-
-
-def key_does(route: Route | None) -> bool:
-    """Whether the key does in the place of a session."""
-    return route is None or route.access != "admin"
 
 
 def session_check(routes: Mapping[tuple[str, str], Route], context: Context) -> Middleware:
@@ -53,8 +54,9 @@ def session_check(routes: Mapping[tuple[str, str], Route], context: Context) -> 
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
         route = None if resource is None else routes.get((method, resource.canonical))
-        least = least_role(route, context)
-        if least is None or (key_does(route) and access.has_key(context, given_key(request))):
+        least = least_role(route, request.path, context)
+        key_does = not is_for_administrators(route, request.path)
+        if least is None or (key_does and access.has_key(context, given_key(request))):
             return await handler(request)
         session = await identify(context, request)
         if session.must_change_password:

@@ -12,7 +12,8 @@ from conf.redaction import clean
 log = logging.getLogger(__name__)
 
 LONGEST: Final = 8192
-"""Characters of a message that are kept; of a traceback, half of them from each end."""
+"""Characters of a message or a traceback that are kept, half of them from each end."""
+VERY_LONG: Final = 8 * LONGEST
 
 
 class CleanRecord(logging.LogRecord):
@@ -23,7 +24,7 @@ class CleanRecord(logging.LogRecord):
         """What every formatter asks for; the same for all of them."""
         known: tuple[Any, Any, str] | None = self.__dict__.get("_said")
         if known is None or known[0] is not self.msg or known[1] is not self.args:
-            known = self.__dict__["_said"] = (self.msg, self.args, _bounded(clean(self._formatted())))
+            known = self.__dict__["_said"] = (self.msg, self.args, _cleaned(self._formatted()))
         return known[2]
 
     def _formatted(self) -> str:
@@ -55,7 +56,7 @@ class CleanRecord(logging.LogRecord):
 
     @stack_info.setter
     def stack_info(self, text: str | None) -> None:
-        self.__dict__["_stack"] = text and _bounded(clean(text))
+        self.__dict__["_stack"] = text and _cleaned(text)
 
 
 def said_of(error: BaseException) -> str:
@@ -64,7 +65,7 @@ def said_of(error: BaseException) -> str:
         lines = traceback.format_exception(error)
     except Exception:  # noqa: BLE001 - `__str__` is anybody's code
         lines = [f"{type(error).__name__} (its text cannot be had)"]
-    return _bounded(clean("".join(lines)).rstrip("\n"))
+    return _cleaned("".join(lines).rstrip("\n"))
 
 
 def _text(message: Any) -> str:
@@ -74,11 +75,16 @@ def _text(message: Any) -> str:
         return type(message).__name__
 
 
-def _bounded(text: str) -> str:
-    if len(text) <= LONGEST:
-        return text
+def _cleaned(text: str) -> str:
+    """Without secrets, and without its middle if it is long; that of a very long one nobody looks at."""
+    if len(text) > VERY_LONG:
+        head, tail = clean(text[: VERY_LONG // 2]), clean(text[-VERY_LONG // 2 :])
+    else:
+        head = tail = clean(text)
+        if len(head) <= LONGEST:
+            return head
     half = LONGEST // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
+    return f"{head[:half]}\n[... {max(0, len(text) - 2 * half)} characters ...]\n{tail[-half:]}"
 
 
 def install() -> None:

@@ -47,7 +47,7 @@ _GENERAL: Final = re.compile(
 )
 """What looks like a secret though nobody holds it: the second net."""
 _SUSPECT: Final = re.compile(r"://|[?&;'\"]|authorization|\b(?:bearer|basic|token)\s", re.IGNORECASE)
-_PERCENT: Final = re.compile(r"[^\s'\"<>]*%[0-9A-Fa-f]{2}[^\s'\"<>]*")
+_PART: Final = re.compile(r"[^\s'\"<>]+")
 _ENCODED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
 
 
@@ -116,11 +116,13 @@ class Known:
     def _without_known(self, text: str) -> str:
         text = self._replaced(text)
         if "%" in text:
-            text = _PERCENT.sub(self._decoded, text)
+            text = _PART.sub(self._decoded, text)
         return text
 
     def _decoded(self, match: re.Match[str]) -> str:
         """Part of a URL, of which libraries encode what they like; as it was if no secret is in it."""
+        if "%" not in match[0]:
+            return match[0]
         for decode in (unquote, unquote_plus):
             plain = decode(match[0])
             cleaned = self._replaced(plain)

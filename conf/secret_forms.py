@@ -5,6 +5,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote_plus, unquote, urlsplit
 
@@ -15,7 +16,6 @@ SECRET_NAME: Final = re.compile(
 )
 """Names of fields that hold one."""
 
-HEADERS: Final = re.compile(r"headers$", re.IGNORECASE)
 _HARMLESS: Final = re.compile(r"content-|accept|user-agent|host$|cache-|date$", re.IGNORECASE)
 _PAIR: Final = re.compile(r"(?:^|;)\s*[A-Za-z]*(?:Key|Signature|Password|Secret|Token)\s*=([^;]+)")
 _SCHEME: Final = re.compile(r"(?:bearer|basic|token|apikey|sharedaccesssignature)\s+(\S.*)", re.IGNORECASE)
@@ -23,7 +23,7 @@ _TOKEN: Final = 6  # characters of an encoded secret that do not depend on what 
 
 
 _HINTS: Final = (
-    *(b"pass", b"secret", b"token", b"key", b"jwt", b"credential", b"string", b"headers"),
+    *(b"pass", b"secret", b"token", b"key", b"jwt", b"credential", b"headers"),
     *(b"@", b"://", b"\\"),  # a backslash may spell anything
 )
 
@@ -67,12 +67,18 @@ def forms(secret: str) -> Iterator[Form]:
         yield Form(plain.hex().upper(), token=True)
 
 
+@lru_cache(maxsize=4096)
+def names_secret(name: str) -> bool:
+    """Whether a field of that name holds one."""
+    return SECRET_NAME.search(name) is not None
+
+
 def secrets_in(given: Any, name: str = "", secret: bool = False) -> Iterator[str]:
     """The values of fields that are named like a secret, at any depth, and what URLs hold of secrets."""
     if isinstance(given, dict):
-        headers = HEADERS.search(name) is not None
+        headers = name.lower().endswith("headers")
         for key, value in ((str(key), value) for key, value in given.items()):
-            told = secret or bool((headers and not _HARMLESS.match(key)) or SECRET_NAME.search(key))
+            told = secret or names_secret(key) or (headers and _HARMLESS.match(key) is None)
             yield from secrets_in(value, key, told)
     elif isinstance(given, list | tuple):
         for value in given:

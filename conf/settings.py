@@ -319,11 +319,10 @@ def load(
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
-    for key in SECRETS:
+    """The hidden values, and what URLs in others hold. Files may be named like what is in them."""
+    for key in TYPES:
         table, _, name = key.partition(".")
-        value = getattr(getattr(settings, table), name)
-        if isinstance(value, str):
-            yield from secrets_in({"secret": value})
+        yield from secrets_in(getattr(getattr(settings, table), name), secret=key in SECRETS)
 
 
 def _read(config_file: Path) -> str:

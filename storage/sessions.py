@@ -81,9 +81,3 @@ def end(database: Database, ids: Iterable[int]) -> None:
     """Of sessions that have ended already nothing is left to do."""
     with database.db.atomic():
         database.db.conn.executemany("DELETE FROM admin_sessions WHERE id = ?", [(id,) for id in ids])
-
-
-def end_all(database: Database) -> None:
-    """Nobody is signed in any more: for a database that was somewhere else meanwhile."""
-    with database.db.atomic():
-        database.db.execute("DELETE FROM admin_sessions")

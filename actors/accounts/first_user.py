@@ -60,7 +60,8 @@ def announce(username: str, password: str) -> None:
     line = "=" * 72
     text = (
         f"{line}\nThe password of the user {username}, shown this once, and to be changed:\n\n"
-        f"    {password}\n{line}\n"
+        f"    {password}\n\n"
+        f"callboard users passwd, or POST /v1/auth/password, changes it\n{line}\n"
     )
     try:
         sys.stderr.write(text)

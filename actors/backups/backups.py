@@ -69,7 +69,7 @@ class Backups(Changing, Scheduling):
         assert self.last is not None
         if answer.error is None:
             error = None if answer.result else outcomes.CUT_OFF
-            finish = partial(outcomes.finish, self.start.site.folder, self.last, error)
+            finish = partial(_settle, self.start.site.folder, self.last, error)
             self.run(attempt(finish), then=lambda result: AttemptEnded(result, self.settled))
 
     # Making and keeping them
@@ -118,9 +118,12 @@ class Backups(Changing, Scheduling):
             self._work("an upload", accept, lambda made: self._accepted(made, sender))
 
     def _accepted(self, made: Any, requester: ActorAddress) -> None:
+        """What somebody sends is not the agent's trouble."""
         if isinstance(made, Failed) and made.kind == "conflict":
-            made = Failed("invalid", made.message)
-        self._made(made, requester)
+            log.warning("an upload was refused: %s", made.message)
+            self.send(requester, Failed("invalid", made.message))
+        else:
+            self._made(made, requester)
 
     # As a subsystem
 
@@ -147,6 +150,11 @@ def _look_around(site: Site) -> Outcome | None:
     under_way = last is not None and last.ok is None  # as far as is known
     backup_files.sweep(site.folder, restoring.READY if under_way else None)
     return last
+
+
+def _settle(folder: Path, outcome: Outcome, error: str | None) -> Outcome:
+    (folder / restoring.READY).unlink(missing_ok=True)
+    return outcomes.finish(folder, outcome, error)
 
 
 def _delete(folder: Path, file: str) -> None:

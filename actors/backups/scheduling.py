@@ -28,7 +28,7 @@ LOOK_EVERY = 300.0  # seconds between two looks at what is due
 TRY_AGAIN = 5.0  # seconds until the schedule is asked for again, or something else that is under way is over
 
 
-class LookAtSchedule(msgspec.Struct, frozen=True):
+class LookWhetherDue(msgspec.Struct, frozen=True):
     """To itself."""
 
     number: int
@@ -74,9 +74,9 @@ class Scheduling(OneAtATime):
     def _look_in(self, seconds: float) -> None:
         """And at no time that was said before."""
         self.looks += 1
-        self.wakeupAfter(seconds, LookAtSchedule(self.looks))
+        self.wakeupAfter(seconds, LookWhetherDue(self.looks))
 
-    def receiveMsg_LookAtSchedule(self, message: LookAtSchedule, sender: ActorAddress) -> None:
+    def receiveMsg_LookWhetherDue(self, message: LookWhetherDue, sender: ActorAddress) -> None:
         if message.number != self.looks:
             return
         if self.busy is not None:

@@ -5,7 +5,7 @@ from itertools import islice
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.endpoints.endpoint import Endpoint, RunEndpoint
+from actors.endpoints.endpoint import Endpoint, FinishPoll, PollFinished, RunEndpoint
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
@@ -39,6 +39,15 @@ class EndEndpoints(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
 
 
+class FinishPolls(msgspec.Struct, frozen=True):
+    """To the adapter, which is to end: see that no device is asked for more; answered by `PollsFinished` when
+    what they were asked is answered."""
+
+
+class PollsFinished(msgspec.Struct, frozen=True):
+    pass
+
+
 class GoOn(msgspec.Struct, frozen=True):
     """To itself: there are endpoints to begin."""
 
@@ -52,6 +61,9 @@ class Adapter(Actor):
         self.due: dict[str, RunEndpoint] = {}
         """What it has not come to, by name."""
         self.going_on = False
+        self.finishing: ActorAddress | None = None
+        self.unfinished: set[str] = set()
+        """The endpoints whose polls are waited for."""
 
     def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
         self.send(sender, ReportWanted(message.protocol))
@@ -68,6 +80,24 @@ class Adapter(Actor):
         for name in message.names:
             self.due.pop(name, None)
             self.stop_child(child_address(self.myAddress, name))
+
+    def receiveMsg_FinishPolls(self, message: FinishPolls, sender: ActorAddress) -> None:
+        self.due.clear()
+        self.finishing = sender
+        endpoints = self.running_children()
+        self.unfinished = {one.addressDetails for one in endpoints}
+        for one in endpoints:
+            self.send(one, FinishPoll())
+        self._finish()
+
+    def receiveMsg_PollFinished(self, message: PollFinished, sender: ActorAddress) -> None:
+        self.unfinished.discard(sender.addressDetails)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.finishing is not None and not self.unfinished:
+            self.send(self.finishing, PollsFinished())
+            self.finishing = None
 
     def receiveMsg_GoOn(self, message: GoOn, sender: ActorAddress) -> None:
         self._go_on()

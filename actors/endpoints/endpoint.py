@@ -97,6 +97,15 @@ class PollLate(msgspec.Struct, frozen=True):
     began: float
 
 
+class FinishPoll(msgspec.Struct, frozen=True):
+    """To the endpoint, which is to end: begin no more polls. Answered by `PollFinished` when what the device
+    was asked is answered and on its way; a new start takes it back."""
+
+
+class PollFinished(msgspec.Struct, frozen=True):
+    pass
+
+
 class Endpoint(Connecting[Reader]):
     """One poll in flight at a time; a tick during it is skipped and counted.
 
@@ -114,11 +123,13 @@ class Endpoint(Connecting[Reader]):
         self.polling = False
         self.poll_began = 0.0
         self.probing = False
+        self.finishing: ActorAddress | None = None
         self.found: str | None = None
         self.misconfigured: str | None = None
 
     def receiveMsg_RunEndpoint(self, message: RunEndpoint, sender: ActorAddress) -> None:
         """Begin, or begin anew with a changed configuration; another interval alone keeps the connection."""
+        self.finishing = None
         if self.scheduled and _same_device(message, self.config):
             self.config = message
             self._schedule()
@@ -202,6 +213,8 @@ class Endpoint(Connecting[Reader]):
     # Polling
 
     def _poll(self, now: float, probing: bool = False) -> None:
+        if self.finishing is not None:
+            return
         assert self.connection is not None
         self.polling = True
         self.poll_began = now
@@ -226,11 +239,22 @@ class Endpoint(Connecting[Reader]):
         if reading.values:
             batch = Batch(self.source, message.timestamp, reading.values, reading.qualities, {})
             self.send(self.config.router, batch)
+        self._finish()
 
     def receiveMsg_PollFailed(self, message: PollFailed, sender: ActorAddress) -> None:
         if message.number == self.number:
             self._failed(message.trouble, message.timestamp, message.duration, self.probing)
             self.lose(message.trouble)
+            self._finish()
+
+    def receiveMsg_FinishPoll(self, message: FinishPoll, sender: ActorAddress) -> None:
+        self.finishing = sender
+        self.series += 1  # no tick counts any more
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.finishing is not None and not self.polling:
+            self.send(self.finishing, PollFinished())
 
     def receiveMsg_PollLate(self, message: PollLate, sender: ActorAddress) -> None:
         now = monotonic()

@@ -9,7 +9,15 @@ import msgspec
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
-from actors.endpoints.adapter import Adapter, EndEndpoints, KeepEndpoints, ReportWanted, RunAdapter
+from actors.endpoints.adapter import (
+    Adapter,
+    EndEndpoints,
+    FinishPolls,
+    KeepEndpoints,
+    PollsFinished,
+    ReportWanted,
+    RunAdapter,
+)
 from actors.endpoints.candidates import Candidates, candidate, candidates, check_interval, taken
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
@@ -33,7 +41,7 @@ from actors.endpoints.rows import EndpointRows, row_of
 from actors.endpoints.schedule import phase
 from actors.state.keeper import Keeper
 from actors.state.rows import summary
-from actors.subsystems.messages import Check, SubsystemChecked
+from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
@@ -44,6 +52,8 @@ from storage.endpoints import Packed
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
+
+FINISH_WITHIN = 1.0  # seconds in which polls under way are to end when the agent stops
 
 
 class RunEndpoints(msgspec.Struct, frozen=True):
@@ -62,12 +72,22 @@ class AddCandidates(msgspec.Struct, frozen=True):
     requester: ActorAddress
 
 
+class FinishOver(msgspec.Struct, frozen=True):
+    """To itself: devices have had long enough to answer."""
+
+
 class Endpoints(Keeper):
     """Answers for all endpoints; every change is stored before it takes effect, and costs what it changes."""
 
     RESTART = Restart(keep_children=True)
     CHANGES = (AddEndpoint, ChangeEndpoint, RemoveEndpoint, RemoveAllEndpoints, AddCandidates)
     REQUESTS = (*CHANGES, ImportEndpoints, ListEndpoints, ListDevices)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stop_to: ActorAddress | None = None
+        self.unfinished: set[str] = set()
+        """The adapters whose endpoints' polls are waited for."""
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
@@ -251,6 +271,31 @@ class Endpoints(Keeper):
         """While the rows are not loaded it is told by `take`."""
         if self.loaded:
             self.send(sender, KeepEndpoints(self._starts(message.protocol), only=True))
+
+    # Stopping
+
+    def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
+        """What a device was asked, and has counted as read, is still to be delivered."""
+        self.stop_to = sender
+        adapters = self.running_children()
+        self.unfinished = {one.addressDetails for one in adapters}
+        for one in adapters:
+            self.send(one, FinishPolls())
+        self.wakeupAfter(FINISH_WITHIN, FinishOver())
+        self._finish()
+
+    def receiveMsg_PollsFinished(self, message: PollsFinished, sender: ActorAddress) -> None:
+        self.unfinished.discard(sender.addressDetails)
+        self._finish()
+
+    def receiveMsg_FinishOver(self, message: FinishOver, sender: ActorAddress) -> None:
+        self.unfinished.clear()
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.stop_to is not None and not self.unfinished:
+            self.send(self.stop_to, SubsystemStopped())
+            self.stop_to = None
 
     def _adapter(self, protocol: str) -> ActorAddress:
         return child_address(self.myAddress, protocol)

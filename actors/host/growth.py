@@ -22,6 +22,8 @@ IGNORED = 60.0  # seconds after the start, in which everything is loaded
 RATE = 0.3  # MB a minute below which growth is no growth, over the short window
 NOISE = 0.25  # MB that each quarter of a window rises above the one before it, at least
 EVEN = 0.6  # of the largest rise from quarter to quarter, what the last is at least: else it comes to an end
+SHARE = 0.1
+"""Of the baseline, what a leak takes at least: the counts of thousands of endpoints grow for a while."""
 PATIENCE = 10  # buckets in a row that grow before there is talk of a leak
 
 
@@ -123,8 +125,12 @@ class Growth:
     @property
     def leaking(self) -> bool:
         """Either much within minutes, or slowly through hours; no longer once it has stopped growing."""
-        fast = self.count >= PATIENCE and self.grown >= self.threshold
+        fast = self.count >= PATIENCE and self.grown >= self._needed
         return fast or self._long_leak
+
+    @property
+    def _needed(self) -> float:
+        return max(self.threshold, SHARE * (self.baseline or 0.0))
 
     @property
     def standing(self) -> Standing:
@@ -146,7 +152,7 @@ class Growth:
         if self._long.add(now, resident) and self._long.full:
             lows = floors(list(self._long.buckets))
             peak = max((one.high for one in self._long.earlier), default=0.0)
-            self._long_leak = climbs(self._long.buckets, peak) and lows[-1] - lows[0] >= self.threshold
+            self._long_leak = climbs(self._long.buckets, peak) and lows[-1] - lows[0] >= self._needed
         if self._short.add(now, resident) and self._short.full:
             self._judge()
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MB = 1024 * 1024
 FIRST = 1.0  # seconds after the start, or a change: the agent is to begin its work first
+RECORD_AGAIN = 600.0  # seconds after which another attempt is made to record a restart
 WAITED_FOR = 20.0
 """Seconds of a trace that who asks for it waits for; one that takes longer is answered at once."""
 TRACE_COUNTS = 3600.0
@@ -86,6 +87,7 @@ class MemoryWatch(Actor):
         self.baseline_shared = 0.0
         self.judged: Verdict | None = None
         self.ending = False
+        self.unrecorded_at: float | None = None
         self.tracing = False
         self.trace: Traced | None = None
         self.traced_at = 0.0
@@ -141,7 +143,7 @@ class MemoryWatch(Actor):
         """No restart without a record of it, for it would not be the last."""
         if message.error is not None:
             self.ending = False
-            self.attempts = None
+            self.unrecorded_at = monotonic()
             log.error("no restart, for it cannot be recorded: %s", message.error)
             return
         self.attempts = message.attempts
@@ -152,8 +154,9 @@ class MemoryWatch(Actor):
         """Why the agent may not restart itself now."""
         if self.limit.limit is None:
             return "none is configured (runtime.memory.maxMemoryMb)"
-        if self.attempts is None:
-            return "what is on record of earlier ones cannot be read or written"
+        unrecorded = self.unrecorded_at
+        if self.attempts is None or (unrecorded is not None and monotonic() - unrecorded < RECORD_AGAIN):
+            return "it cannot be put on record"
         if len(restarts.recent(self.attempts, restarts.now())) >= MAX_ATTEMPTS:
             return f"there were {MAX_ATTEMPTS} within the hour"
         return None if self.limit.helps else NEVER_BELOW

@@ -4,29 +4,35 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-_busy: dict[str, "asyncio.Future[Any]"] = {}
-"""What has been begun and has not returned, of the whole process: an actor that restarts must not begin a
-second call beside one that hangs."""
+
+class _Asked(NamedTuple):
+    future: "asyncio.Future[Any]"
+    thread: threading.Thread
+
+
+_asked: dict[str, _Asked] = {}
+"""The latest call of each name, of the whole process: an actor that restarts must not begin a second one
+beside one that hangs."""
 
 
 async def ask(name: str, call: Callable[[], T], within: float) -> T | None:
     """What `call` returns; None when it raised, or has not returned `within` seconds. One that hangs goes on,
     and until it returns nothing of that name is asked again."""
     loop = asyncio.get_running_loop()
-    asked = _busy.get(name)
-    if asked is not None and not asked.done():
-        if asked.get_loop() is not loop:
-            return None
-        await asyncio.wait({asked}, timeout=within)
-        if not asked.done():
+    before = _asked.get(name)
+    if before is not None and before.thread.is_alive():
+        if before.future.get_loop() is loop:
+            await asyncio.wait({before.future}, timeout=within)
+        if before.thread.is_alive() and not before.future.done():
             return None
     future: asyncio.Future[T] = loop.create_future()
-    _busy[name] = future
-    threading.Thread(target=_call, args=(loop, future, call), name=f"host-{name}", daemon=True).start()
+    thread = threading.Thread(target=_call, args=(loop, future, call), name=f"host-{name}", daemon=True)
+    _asked[name] = _Asked(future, thread)
+    thread.start()
     await asyncio.wait({future}, timeout=within)
     return future.result() if future.done() else None
 

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -61,6 +61,8 @@ class LogCapture(logging.Handler):
         super().__init__()
         self.ring = LogRing(limits.max_logs, limits.max_log_bytes)
         self.failed = 0
+        self.counts: Counter[str] = Counter()
+        """Entries by their level, since the start."""
         self.sinks: tuple[Sink, ...] = ()
         self.files: LogFiles | None = None
         self._former: LogFiles | None = None
@@ -94,6 +96,7 @@ class LogCapture(logging.Handler):
                 exception=error,
                 about=about if isinstance(about, About) else NOTHING,
             )
+            self.counts[entry.level] += 1
             self.ring.add(entry)
             for sink in self.sinks:
                 sink.put(entry)

@@ -35,6 +35,8 @@ class LogFolder:
         self._descriptor: int | None = None
         self._size = 0
         """Of the file that is written to."""
+        self._cleared = 0
+        """The `max_files` beyond which there are none."""
 
     def write(self, lines: list[bytes], durable: bool) -> None:
         """Each line ends with a newline, and is written whole or not at all; those that were are taken from
@@ -102,7 +104,8 @@ class LogFolder:
         return self._begin()
 
     def _begin(self) -> int:
-        """A new file, and the oldest ones beyond `max_files` deleted."""
+        """A new file, which may be one too many."""
+        self._cleared = 0
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         files = self.files()
@@ -116,9 +119,10 @@ class LogFolder:
         return self._descriptor
 
     def clear_old(self) -> None:
-        """Delete what is beyond `max_files`."""
-        for path in self.files()[: -self.max_files]:
+        """Delete the oldest beyond `max_files`."""
+        for path in self.files()[: -self.max_files] if self.max_files != self._cleared else ():
             path.unlink(missing_ok=True)
+        self._cleared = self.max_files
 
     def last_entries(self, limit: int) -> list[ShownEntry]:
         """The newest entries of earlier runs, oldest first; lines that are not whole are left out."""

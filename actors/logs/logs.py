@@ -10,7 +10,15 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.logs.capture import Following, LogCapture, attach
-from actors.logs.messages import FollowLogs, LogsAdded, LogsReported, ReportLogs, UnfollowLogs
+from actors.logs.messages import (
+    CountLogs,
+    FollowLogs,
+    LogsAdded,
+    LogsCounted,
+    LogsReported,
+    ReportLogs,
+    UnfollowLogs,
+)
 from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import Check, CheckSubsystem, SubsystemChecked, SubsystemStarted
 from conf.runtime import Logging
@@ -76,6 +84,9 @@ class Logs(SubsystemActor):
     def _log(self) -> LogCapture:
         assert self.capture is not None
         return self.capture
+
+    def receiveMsg_CountLogs(self, message: CountLogs, sender: ActorAddress) -> None:
+        self.send(sender, LogsCounted(dict(self._log.counts)))
 
     def receiveMsg_CheckSubsystem(self, message: CheckSubsystem, sender: ActorAddress) -> None:
         ring, files, lost = self._log.ring, self._log.files, self._log.failed

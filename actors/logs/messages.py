@@ -25,6 +25,16 @@ class LogsReported(msgspec.Struct, frozen=True):
     newest: int
 
 
+class CountLogs(msgspec.Struct, frozen=True):
+    """To `logs`; replies `LogsCounted`."""
+
+
+class LogsCounted(msgspec.Struct, frozen=True):
+    """Entries by their level, since the start of the process."""
+
+    counts: dict[str, int]
+
+
 class FollowLogs(msgspec.Struct, frozen=True):
     """To `logs`: the sender gets `LogsAdded` from now on, as the only one."""
 

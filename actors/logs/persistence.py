@@ -66,8 +66,9 @@ class LogFiles:
         self._news.set()
 
     def bound(self, max_bytes: int, max_files: int) -> None:
-        """From the next batch on."""
+        """From now on, for files that there are too."""
         self._folder.max_bytes, self._folder.max_files = max_bytes, max_files
+        self._news.set()
 
     def end(self) -> None:
         """Write what waits, once, if the disk takes it."""
@@ -100,6 +101,7 @@ class LogFiles:
             batch, self._waiting, self._bytes = list(self._waiting), deque(), 0
         lines = [_encode(shown(entry)) + b"\n" for entry in batch]
         try:
+            self._folder.clear_old()
             self._folder.write(lines, any(entry.level in DURABLE for entry in batch))
         except OSError as error:
             self.trouble = f"{self._folder.folder}: {os.strerror(error.errno) if error.errno else error}"

@@ -317,6 +317,12 @@ class Destination(Keeping, Retiring):
         if self.retire is not None:
             self.store_marks(self.outbox, self.outbox.ages.last(monotonic()))
 
+    def stopped(self) -> None:
+        """It may have to end before the disk takes anything again."""
+        if self.retire is not None and self.unstorable and self.outbox is not None and self.outbox.unsaved:
+            log.error("%s: %d payloads could not be stored and are lost", self.peer, self.outbox.unsaved)
+        super().stopped()
+
     def secured(self) -> bool:
         if self.outbox is None:
             return False

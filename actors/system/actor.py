@@ -94,6 +94,10 @@ class Actor(ActorTypeDispatcher):  # type: ignore[misc]
         """Whether this actor has a child at that address."""
         return child.addressDetails in (self._myRef.children or {})
 
+    def running_children(self) -> list[ActorAddress]:
+        """The addresses of those there are."""
+        return [ActorAddress(path) for path in self._myRef.children or {}]
+
     def start_of(self, child: ActorAddress) -> Any:
         """The start message of the child at that address; None when there is none."""
         cell = (self._myRef.children or {}).get(child.addressDetails)

@@ -55,7 +55,8 @@ point_at() {
 roll_back() {
     why=$1
     said=$(head -c 500 "$root/trial-says" 2>/dev/null | tr '\n' ' ')
-    printf 'from=%s\nto=%s\nreason=%s%s\n' "$target" "$origin" "$why" "${said:+ ($said)}" | put "$root/rolled-back" &&
+    { printf 'from=%s\nto=%s\nblamed=%s\n' "$target" "$origin" "${2:-1}"
+      printf 'reason=%s%s\n' "$why" "${said:+ ($said)}"; } | put "$root/rolled-back" &&
         point_at "$origin" && rm -f -- "$trial" "$root/trial-says"
 }
 
@@ -84,7 +85,7 @@ if [ "${1-}" = run ] && read_trial; then
         if [ -s "$root/rolled-back" ]; then
             point_at "$origin" && rm -f -- "$trial" "$root/trial-says"
         else
-            roll_back 'the update was interrupted'
+            roll_back 'the update was interrupted' 0
         fi
         chosen=$origin
     elif [ "$orderly" != 1 ] && [ "$starts" -ge "$limit" ]; then

@@ -25,7 +25,7 @@ class Declined(Exception):
 
 def order(command: Signed, secret: str | None, history: History, now: int) -> Order:
     """Raises `Refusal` for what cannot be read, `Declined` for what may not be done."""
-    version = wanted_version(command.version)
+    version = version_of(command)
     issued = None
     if secret is not None:
         try:
@@ -39,6 +39,13 @@ def order(command: Signed, secret: str | None, history: History, now: int) -> Or
         if at > now + FARTHEST_MS:
             raise Refusal("scheduled_time must be within a year", "scheduled_time")
     return Order(version, command.force is True, command.file, at if at and at > now else None, issued)
+
+
+def version_of(command: Signed) -> str:
+    """A wheel says itself which version it is. Raises `Refusal`."""
+    if command.file is not None and not command.version.strip():
+        return LATEST
+    return wanted_version(command.version)
 
 
 def compare(version: str, running: str, force: bool, history: History, now: int, hours: int) -> None:
@@ -68,11 +75,13 @@ def wheel_in(folder: Path, name: str, version: str) -> tuple[Path, str]:
     try:
         inside = folder.resolve()
         found = (inside / name).resolve()
+        outside = found == inside or not found.is_relative_to(inside)
+        there = not outside and found.is_file()
     except (OSError, ValueError, RuntimeError) as error:
-        raise Refusal(f"file cannot be found: {error}", "file") from error
-    if not found.is_relative_to(inside) or found == inside:
+        raise Refusal(f"file cannot be looked for: {getattr(error, 'strerror', error)}", "file") from error
+    if outside:
         raise Refusal(f"file must lie in {folder}", "file")
-    if not found.is_file():
+    if not there:
         raise Refusal(f"There is no file {name} in {folder}", "file")
     try:
         package, held, *_ = parse_wheel_filename(found.name)

@@ -23,7 +23,7 @@ from storage.timestamps import unix_ms
 log = logging.getLogger(__name__)
 
 
-class Found(msgspec.Struct, frozen=True):
+class UpdatesFound(msgspec.Struct, frozen=True):
     """What there is at the start; `unable` says why there is no updater."""
 
     updater: Updater | None
@@ -33,17 +33,17 @@ class Found(msgspec.Struct, frozen=True):
     trial: Trial | None = None
 
 
-def look_around(settings: Settings, file: Path) -> Found:
+def look_around(settings: Settings, file: Path) -> UpdatesFound:
     history = histories.load(file)
     found = find_updater(settings)
     if isinstance(found, NotUpdatable):
-        return Found(None, found.hint, history)
+        return UpdatesFound(None, found.hint, history)
     trial = found.trial()
     if trial is not None:
         quietly(found.stop, trial, False)  # it goes on after a soft restart
     else:
         quietly(found.clean)
-    return Found(found, None, history, found.taken_back(), trial)
+    return UpdatesFound(found, None, history, found.taken_back(), trial)
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -72,6 +72,7 @@ def judge(updater: Updater, wanted: Order, standing: Standing) -> Judged:
             wheel, version = wheel_in(standing.files, wanted.file, wanted.version)
             wanted = msgspec.structs.replace(wanted, version=version)
         _compare(wanted.version, wanted, standing)
+        quietly(updater.clean)
         updater.check()
     except Refusal as refusal:
         return Judged(refusal.failed())

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from actors.update.layout import TakenBack, Trial
+
+PACKAGE: Final = "callboard"
 
 Tell = Callable[[str], None]
 """Called with each line that a tool prints."""

@@ -25,9 +25,10 @@ from actors.update import startup, steps
 from actors.update.history import History, Order, UpdateEvent
 from actors.update.layout import version_in
 from actors.update.messages import ReportUpdate, UpdateAgent, UpdateAnswered, UpdateReported, UpdateState
-from actors.update.rules import Declined, order
-from actors.update.steps import Found, HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver
+from actors.update.rules import Declined, order, version_of
+from actors.update.steps import HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver, UpdatesFound
 from actors.update.updater import Prepared, Updater
+from actors.update.versions import is_same
 from actors.update.watch import Watch, failing
 from conf.settings import Settings
 from storage.timestamps import unix_ms
@@ -42,9 +43,6 @@ SCHEDULE_LOOK: Final = 30.0
 
 BACKUP_PATIENCE: Final = 600.0
 """Seconds that a backup may take."""
-
-LONGEST_VERSION: Final = 80
-"""Characters of a refused one that are told."""
 
 _STATES: Final[dict[str, UpdateState]] = {
     "update_completed": "completed",
@@ -79,7 +77,7 @@ class LookAtTrial(msgspec.Struct, frozen=True):
     """To itself: how is the version on trial?"""
 
 
-class LookAtSchedule(msgspec.Struct, frozen=True):
+class LookAtUpdateSchedule(msgspec.Struct, frozen=True):
     """To itself: is it time?"""
 
 
@@ -102,6 +100,8 @@ class Updates(SubsystemActor):
         self.lifecycle = "BOOT"
         self.unsaved = False
         self.saving = False
+        self.switching = False
+        self.stop_to: ActorAddress | None = None
         self.leaving = False
         self.untold = False
         """A version was taken back, and that is not in the history yet."""
@@ -117,7 +117,7 @@ class Updates(SubsystemActor):
             looking = asyncio.to_thread(steps.look_around, message.settings, self.file)
             self.run(looking, then=lambda found: found)
 
-    def receiveMsg_Found(self, message: Found, sender: ActorAddress) -> None:
+    def receiveMsg_UpdatesFound(self, message: UpdatesFound, sender: ActorAddress) -> None:
         self.updater, self.unable, self.history = message.updater, message.unable, message.history
         if message.updater is None:
             self.state, self.reason = "unavailable", message.unable
@@ -125,11 +125,12 @@ class Updates(SubsystemActor):
             self._recall(message)
         self.send(self.parent, SubsystemStarted())
 
-    def _recall(self, found: Found) -> None:
+    def _recall(self, found: UpdatesFound) -> None:
         """Say what became of the latest update."""
         if found.taken_back is not None:
             self.untold = True
-            self._tell("update_failed_verified", version_in(found.taken_back.failed), found.taken_back.reason)
+            event = "update_failed_verified" if found.taken_back.blamed else "update_failed"
+            self._tell(event, version_in(found.taken_back.failed), found.taken_back.reason)
         if found.trial is not None:
             self.trial = Watch(found.trial, self.settings.healthy_ms / 1000, self.lifecycle)
             self.state = "trial"
@@ -137,15 +138,25 @@ class Updates(SubsystemActor):
             log.warning("%s is on trial: it replaces %s if it stays well", self.target, self.origin)
             self.wakeupAfter(LOOK, LookAtTrial())
             return
-        last = self.history.last(*_STATES, "update_started")
-        if last is not None and last.event == "update_started":
-            self._tell("update_failed", last.version, "the agent was ended while it prepared the update")
-            last = self.history.last(*_STATES)
+        self._close()
+        last = self.history.last(*_STATES)
         if last is not None:
             self.state, self.target, self.reason = _STATES[last.event], last.version, last.detail
         if self.history.scheduled is not None:
             self.state, self.target = "scheduled", self.history.scheduled.version
-            self.wakeupAfter(LOOK, LookAtSchedule())
+            self.wakeupAfter(LOOK, LookAtUpdateSchedule())
+
+    def _close(self) -> None:
+        """Of an update that was cut off it is not told yet how it ended."""
+        last = self.history.last(*_STATES, "update_started", "update_switched")
+        if last is None or last.event in _STATES:
+            return
+        if last.event == "update_started":
+            self._tell("update_failed", last.version, "the agent was ended while it prepared the update")
+        elif is_same(last.version, self.config.version):
+            self._tell("update_completed", last.version, last.detail)
+        else:
+            self._tell("update_failed", last.version, f"{self.config.version} was started instead")
 
     @property
     def able(self) -> Updater:
@@ -157,22 +168,22 @@ class Updates(SubsystemActor):
 
     def receiveMsg_UpdateAgent(self, message: UpdateAgent, sender: ActorAddress) -> None:
         version = message.command.version.strip()
-        if self.updater is None:
-            self.send(
-                sender, UpdateAnswered("unavailable", version, "Agent updater not available", self.unable)
-            )
-            return
         try:
+            version = version_of(message.command)
+            if self.updater is None:
+                raise Declined("unavailable", "Agent updater not available", self.unable)
             wanted = order(message.command, self.settings.secret, self.history, unix_ms())
             self._refuse_when_busy()
         except Refusal as refusal:
             self.send(sender, refusal.failed())
         except Declined as declined:
             self.send(sender, UpdateAnswered(declined.outcome, version, declined.message, declined.hint))
-            self._tell("update_rejected", version[:LONGEST_VERSION], declined.message)
+            if self.updater is not None:
+                self._tell("update_rejected", version, declined.message)
         else:
             if wanted.issued is not None:  # a signed command is good for once
                 self.history = msgspec.structs.replace(self.history, latest_issued=wanted.issued)
+                self._save()
             self._judge(wanted, sender)
 
     def _refuse_when_busy(self) -> None:
@@ -254,15 +265,19 @@ class Updates(SubsystemActor):
             self._look_at(self.trial, message)
         elif self.prepared is not None:
             prepared, self.prepared = self.prepared, None
+            self.switching = True
             switching = asyncio.to_thread(steps.switch, self.able, prepared, failing(message))
             self.run(switching, then=lambda done: done, within=None)
 
     def receiveMsg_SwitchOver(self, message: SwitchOver, sender: ActorAddress) -> None:
+        self.switching = False
         if message.why is not None:
             self._finish("update_failed", message.version, message.why)
-            return
-        self.leaving = True
-        self._tell("update_switched", message.version, f"from {self.config.version}")
+        else:
+            self.leaving = True
+            self._tell("update_switched", message.version, f"from {self.config.version}")
+        if self.stop_to is not None:
+            self.send(self.stop_to, SubsystemStopped())
 
     def _finish(self, event: str, version: str, detail: str | None) -> None:
         self.busy = False
@@ -281,15 +296,15 @@ class Updates(SubsystemActor):
             self.state, self.target, self.reason = "scheduled", wanted.version, None
             self._tell("update_rescheduled" if before else "update_scheduled", wanted.version)
             if before is None:
-                self.wakeupAfter(LOOK, LookAtSchedule())
+                self.wakeupAfter(LOOK, LookAtUpdateSchedule())
 
-    def receiveMsg_LookAtSchedule(self, message: LookAtSchedule, sender: ActorAddress) -> None:
+    def receiveMsg_LookAtUpdateSchedule(self, message: LookAtUpdateSchedule, sender: ActorAddress) -> None:
         wanted = self.history.scheduled
         if wanted is None or self.updater is None:
             return
         left = (wanted.at or 0) - unix_ms()
         if left > 0 or self.busy or self.lifecycle != "RUNNING":
-            self.wakeupAfter(max(LOOK, min(left / 1000, SCHEDULE_LOOK)), LookAtSchedule())
+            self.wakeupAfter(max(LOOK, min(left / 1000, SCHEDULE_LOOK)), LookAtUpdateSchedule())
             return
         self._schedule(None)
         self.state = "idle"
@@ -330,6 +345,9 @@ class Updates(SubsystemActor):
             self.state, self.reason = "rolled_back", "the next start goes back to the version before"
 
     def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
+        if self.switching:
+            self.stop_to = sender  # a thread cannot be called back
+            return
         self.abandon()
         if self.trial is None:
             self.send(sender, SubsystemStopped())

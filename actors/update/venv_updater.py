@@ -14,11 +14,10 @@ import msgspec
 
 from actors.system.programs import ProgramEnded, run_program
 from actors.update.layout import Layout, TakenBack, Trial
-from actors.update.updater import Prepared, Tell, UpdateFailed
+from actors.update.updater import PACKAGE, Prepared, Tell, UpdateFailed
 from conf.settings import Settings
 from storage import copies, migrations
 
-PACKAGE: Final = "callboard"
 NICE: Final = 10
 CHECK_SECONDS: Final = 120.0
 """For what only imports: minutes on a slow card."""
@@ -96,7 +95,6 @@ class VenvUpdater:
         try:
             await self._install(made, version, wheel, tell)
             tested = await self._test(made, version, tell)
-            await asyncio.to_thread(self._layout.finish, made.name)
             return Prepared(made.name, version, tested.migrations)
         except (OSError, UpdateFailed) as error:
             await asyncio.to_thread(self._layout.remove, made.name)
@@ -148,6 +146,7 @@ class VenvUpdater:
     def switch(self, to: Prepared, failing: frozenset[str]) -> None:
         try:
             self._copy_database(to)
+            self._layout.finish(to.name)
             self._layout.begin_trial(self._running, to.name, self._trial_seconds, failing)
         except (OSError, sqlite3.Error) as error:
             raise UpdateFailed(f"It could not be switched to {to.version}: {error}") from error
@@ -160,7 +159,8 @@ class VenvUpdater:
             copies.copy_before_update(self._database, added[0])
 
     def discard(self, prepared: Prepared) -> None:
-        self._layout.remove(prepared.name)
+        if self._layout.current != prepared.name:
+            self._layout.remove(prepared.name)
 
     def trial(self) -> Trial | None:
         found = self._layout.trial()
@@ -170,7 +170,10 @@ class VenvUpdater:
         return self._layout.taken_back()
 
     def forget_taken_back(self) -> None:
+        taken_back = self._layout.taken_back()
         self._layout.forget_taken_back()
+        if taken_back is not None and taken_back.failed not in (self._running, self._layout.current):
+            self._layout.remove(taken_back.failed)
 
     def ail(self, what: str) -> None:
         self._layout.note_ailment(what)
@@ -196,11 +199,9 @@ class VenvUpdater:
     # pip
 
     def _sources(self) -> Iterator[str]:
-        """Where packages come from: a folder and nothing else, an index, or what pip is set up with."""
+        """Where packages come from: a folder and nothing else, or what `_environment` says."""
         if self._settings.wheels is not None:
             yield from ("--no-index", "--find-links", str(self._settings.wheels))
-        elif self._settings.index_url is not None:
-            yield from ("--index-url", self._settings.index_url)
 
     async def _pip(self, python: Path, arguments: Sequence[str], tell: Tell) -> ProgramEnded:
         options = ["--no-input", "--disable-pip-version-check", "--no-cache-dir", "--no-color"]
@@ -212,17 +213,19 @@ class VenvUpdater:
             await asyncio.to_thread(self._scratch.mkdir, mode=0o700, exist_ok=True)
         except OSError as error:
             raise UpdateFailed(f"{self._scratch}: {error}") from error
-        environment = _environment() | {"TMPDIR": str(self._scratch)}
+        environment = _environment(self._settings.index_url) | {"TMPDIR": str(self._scratch)}
         return await run_program(command, environment, seconds, self._scratch, tell, NICE)
 
     def _forget_scratch(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def _environment() -> dict[str, str]:
-    """That of the machine's pip, and nothing of the agent's, which holds secrets."""
-    return {
+def _environment(index_url: str | None = None) -> dict[str, str]:
+    """That of the machine's pip, and nothing of the agent's, which holds secrets. The address of an index may
+    hold a password, which everybody would see among a program's arguments."""
+    passed = {
         name: value
         for name, value in os.environ.items()
         if name in _PASSED_ON or (name.startswith("PIP_") and name not in _ELSEWHERE)
     }
+    return passed if index_url is None else passed | {"PIP_INDEX_URL": index_url}

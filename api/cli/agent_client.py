@@ -19,7 +19,11 @@ TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 35.0
 """A stream in which nothing comes for so long is broken: the agent says something every 15 s."""
 CHUNK = 65_536
+SLOWEST = 4096
+"""Bytes a second of a line that is slow but works."""
+
 JSON = "application/json"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Query = Mapping[str, str | Sequence[str]]
 
@@ -33,10 +37,15 @@ class Address(NamedTuple):
     path: str
 
     @property
+    def is_overheard(self) -> bool:
+        """Whether what is sent leaves this machine unencrypted."""
+        return not self.secure and self.host not in LOOPBACK
+
+    @property
     def origin(self) -> str:
-        """What a session belongs to."""
+        """What a session belongs to; below another path of a gateway is another agent."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.secure else 'http'}://{host}:{self.port}{self.path}"
 
 
 class AgentClient:
@@ -164,7 +173,9 @@ class AgentClient:
         try:
             try:
                 connection.connect()
-                connection.request(method, target, body, {**headers, **self._credentials()})
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    # Who refuses a large body says so before all of it is sent, and reads no more of it.
+                    connection.request(method, target, body, {**headers, **self._credentials()})
                 answer = connection.getresponse()
             except (OSError, HTTPException, ValueError) as error:
                 raise NoAgent(self.url, reason_of(error)) from error
@@ -205,11 +216,12 @@ class AgentClient:
         return Refused(answer.status, said + (_way_in(said) if answer.status in (401, 403) else ""))
 
     def _whole(self, answer: HTTPResponse, timeout: float) -> bytes:
-        """The body, if it all comes in time: a drop now and then is no answer."""
+        """The body, if it all comes in time: a drop now and then is no answer, a slow line is given time."""
         deadline = monotonic() + timeout
         chunks = []
         while chunk := self._chunk(answer):
             chunks.append(chunk)
+            deadline += len(chunk) / SLOWEST
             if monotonic() > deadline:
                 raise NoAgent(self.url, "its answer took too long")
         if answer.length:

@@ -78,7 +78,7 @@ def _read(file: Path) -> dict[str, Any]:
             raise CommandError(f"{file}: others can read or write it, so it is not used; delete it", USAGE)
         try:
             entries = json.loads(opened.read())
-        except ValueError:  # half a file is no file
+        except (ValueError, RecursionError):  # half a file is no file
             return {}
     return entries if isinstance(entries, dict) else {}
 

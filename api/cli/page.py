@@ -65,6 +65,11 @@ For scripts
 """
 
 AFTER_EXITS = """
+Commands that ask how something is end with 1 when it is not well: ``status`` and ``health``, ``doctor``,
+``buffer`` (messages wait for a destination that is away), ``memory`` (suspected to leak), ``backup
+verify``, ``update status`` and ``update --wait`` (failed, or taken back), ``diagnostics`` (not all of it
+could be had).
+
 Completion
 ----------
 
@@ -79,11 +84,12 @@ The script is static: completing starts no Python and asks no agent. Make it ane
 Doctor and diagnostics
 ----------------------
 
-``callboard doctor`` looks at configuration and security mode, data directory, lock, key, disk, database,
-clock, port, descriptors, memory, the systemd unit, libraries, devices and destinations. Each finding is
-*ok*, a *warning* or a *problem*, with what to do; it ends with 1 when there is a problem (with
-``--strict`` also for a warning). Run it as the user of the agent, with its ``--config`` and environment;
-of an agent that runs on this machine it looks at the database that this says is its own.
+``callboard doctor`` looks at configuration, security mode and certificate, data directory, lock, key,
+disk, database, clock, port, descriptors, memory, the systemd unit, libraries, devices and destinations,
+and whether the agent's clock and version are those here. Each finding is *ok*, a *warning* or a
+*problem*, with what to do; it ends with 1 when there is a problem (with ``--strict`` also for a warning).
+Run it as the user of the agent, with its ``--config`` and environment; of an agent that runs on this
+machine it looks at the database that this says is its own.
 
 It changes nothing: the database is opened for reading only, for a limited time, and its log is left
 alone; the lock is looked up in ``/proc/locks``, not taken. While an agent runs, devices and destinations
@@ -119,7 +125,8 @@ def _commands() -> Iterator[str]:
     for command in COMMANDS:
         own = inner[command.name]
         verbs = _inner(own)
-        yield f"``callboard {command.name}``: {command.summary}"
+        also = f" (also ``{'``, ``'.join(command.aliases)}``)" if command.aliases else ""
+        yield f"``callboard {command.name}``: {command.summary}{also}"
         yield ""
         for name, one in (verbs or {"": own}).items():
             for line in _lines(f"{command.name} {name}".rstrip(), one):

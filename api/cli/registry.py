@@ -8,11 +8,12 @@ from typing import Final, NamedTuple
 
 class Command(NamedTuple):
     """`module` has `declare(parser)`, which adds options and sets `do`, a function of the parsed
-    arguments that returns the exit code."""
+    arguments that returns the exit code. `aliases` are what the original's command line calls it."""
 
     name: str
     summary: str
     module: str
+    aliases: tuple[str, ...] = ()
 
 
 COMMANDS: Final = (
@@ -24,7 +25,7 @@ COMMANDS: Final = (
     Command("tap", "follow the readings of a running agent", "tap"),
     Command("logs", "show or follow the agent's log", "logs"),
     Command("doctor", "look for what is wrong and say what to do, with or without a running agent", "doctor"),
-    Command("diagnostics", "collect what support needs to know, secrets masked", "diagnostics"),
+    Command("diagnostics", "collect what support needs to know, secrets masked", "diagnostics", ("diag",)),
     Command("endpoints", "list, show, enable, disable or remove endpoints", "endpoints"),
     Command("destinations", "list where readings go", "destinations"),
     Command("buffer", "show what waits for its destination", "destinations"),
@@ -36,7 +37,7 @@ COMMANDS: Final = (
     Command("sessions", "list or end sessions", "sessions"),
     Command("backup", "make, check, fetch and restore backups", "backup"),
     Command("update", "update the agent, or see how an update went", "update"),
-    Command("reboot", "restart the agent's services and wait until they run", "power"),
+    Command("reboot", "restart the agent's services and wait until they run", "power", ("restart",)),
     Command("shutdown", "shut the machine down", "power"),
     Command("factory-reset", "delete everything but the agent's identity", "power"),
     Command("completion", "print a script that completes commands in a shell", "completion"),
@@ -55,8 +56,12 @@ def parser_for(argv: Sequence[str] | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
         added = commands.add_parser(
-            command.name, help=command.summary, description=command.summary, allow_abbrev=False
+            command.name,
+            help=command.summary,
+            description=command.summary,
+            allow_abbrev=False,
+            aliases=command.aliases,
         )
-        if argv is None or command.name in argv:
+        if argv is None or not {command.name, *command.aliases}.isdisjoint(argv):
             import_module(f"api.cli.commands.{command.module}").declare(added)
     return parser

@@ -71,7 +71,7 @@ async def _main(settings: Settings, demo: bool) -> int:
     watchdog = Watchdog(base)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        base.loop.add_signal_handler(number, stop.set)
+        base.loop.add_signal_handler(number, _stop_on, number, stop)
     manager = ServiceManager.found_in(os.environ)
     following = asyncio.ensure_future(manager.follow(base, agent))
     ended = asyncio.ensure_future(base.ended(agent))
@@ -104,6 +104,11 @@ async def _main(settings: Settings, demo: bool) -> int:
         watchdog.stop()
         base.shutdown()
         await base.released()
+
+
+def _stop_on(number: int, stop: asyncio.Event) -> None:
+    startup.signalled(number)
+    stop.set()
 
 
 def _force_end() -> None:

@@ -18,6 +18,11 @@ SIGN_IN_SECONDS = 15.0
 
 def sign_in(agent: AgentClient, user: str, password: str) -> Any:
     """Take a session along from now on; returns the agent's reply, with the `seconds` that it is good for."""
+    if agent.address.is_overheard:
+        text = (
+            f"the password goes to {agent.address.host} unencrypted; use https:// where others are in between"
+        )
+        print(f"callboard: {text}", file=sys.stderr)
     body = {"username": user, "password": password}
     waits = max(agent.timeout, SIGN_IN_SECONDS)
     reply, headers = agent.exchange("POST", "/v1/auth/login", body, timeout=waits)

@@ -113,7 +113,7 @@ class MemoryState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class TraceRequest(msgspec.Struct, frozen=True):
     """For how long to trace, and how many lines to name."""
 
-    seconds: Annotated[float, Meta(ge=0.5, le=3600)] = 10.0
+    seconds: Annotated[float, Meta(ge=0.5, le=600)] = 10.0
     top: Annotated[int, Meta(ge=1, le=100)] = 20
 
     EXAMPLE: ClassVar[dict[str, Any]] = {"seconds": 1, "top": 10}

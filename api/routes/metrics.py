@@ -6,6 +6,7 @@ from aiohttp import web
 
 from actors.endpoints.messages import CountPolls, EndpointsListed, ListEndpoints, PollsCounted
 from actors.host.messages import HostReported, ReportHost
+from actors.logs.messages import CountLogs, LogsCounted
 from actors.publish.messages import BuffersReported, ReportBuffers
 from actors.readings.messages import ReportRouting, RoutingReported
 from actors.subsystems.messages import ReportState, StateReported
@@ -24,12 +25,13 @@ MAX_ENDPOINTS = 1000
 async def metrics(call: Call) -> web.Response:
     """Whoever does not answer soon is left out: of an agent that starts, most are."""
     context = call.context
-    state, host, listed, buffers, routing = await asyncio.gather(
+    state, host, listed, buffers, routing, logs = await asyncio.gather(
         context.peek("agent", ReportState(), StateReported),
         context.peek("host", ReportHost(), HostReported),
         context.peek("endpoints", ListEndpoints(), EndpointsListed),
         context.peek("publisher", ReportBuffers(), BuffersReported),
         context.peek("readings", ReportRouting(), RoutingReported),
+        context.peek("logs", CountLogs(), LogsCounted),
     )
     told = families.of_agent(context.lifecycle.state, state)
     if listed is not None:
@@ -39,6 +41,8 @@ async def metrics(call: Call) -> web.Response:
         told += families.of_destinations(buffers.outboxes, unrouted, unix_ms())
     if host is not None:
         told += families.of_host(host)
+    if logs is not None:
+        told += families.of_logs(logs.counts)
     told += families.of_requests(request_counts.ANSWERED)
     return web.Response(body="".join(told).encode("utf-8", "replace"), headers={"Content-Type": CONTENT_TYPE})
 

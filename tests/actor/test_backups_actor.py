@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from puppets import SECONDS, Puppet, until
-from shelf import configured
+from shelf import configured, fill_disk
 from thespian.actors import ActorAddress
 
 from actors.backups import changing, scheduling
@@ -36,7 +36,7 @@ from actors.subsystems.messages import (
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Failed
-from storage import backup_files, backups, identity, outcomes, target_state
+from storage import backup_files, backups, identity, outbox, outcomes, target_state
 from storage.backups import Site
 
 
@@ -222,6 +222,26 @@ async def test_a_restore_that_fails_leaves_what_there_was_and_is_in_health(
     await until(lambda: stage.told(StoreOpened) == 3)
     assert (await stage.over()).ok
     assert (await stage.health()).error is None
+
+
+async def test_a_disk_that_is_full_by_then_leaves_what_there_was(stage: Stage) -> None:
+    broker = await stage.transact(target_state.insert, "destination", "broker", {})
+    for number in range(40):
+        await stage.transact(target_state.insert, "endpoint", f"e{number}", {"filling": "x" * 20_000})
+    made = await stage.ask(said.MakeBackup())
+    await stage.transact(_delete_endpoints)
+    rows = [outbox.OutboxRow(number, "t", bytes(20_000), 1) for number in range(1, 51)]
+    await stage.transact(outbox.commit, broker.id, rows, [])
+    await stage.transact(fill_disk)
+    assert isinstance(await stage.ask(said.RestoreBackup(made.backup.file)), said.ChangeBegun)
+    last = await stage.over()
+    assert last.ok is False
+    assert "full" in last.error
+    assert [row.name for row in await stage.transact(target_state.load)] == ["broker"]
+
+
+def _delete_endpoints(database: Any) -> None:
+    database.db.execute("DELETE FROM target_state WHERE kind = 'endpoint'")
 
 
 async def test_an_agent_that_cannot_restart_now_says_so(stage: Stage) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from test_agent_actor import opened, run, settings, until_state
 
+from actors.agent import Stop, Stopped
 from actors.host.messages import MemoryReported, ReportMemory
 from actors.subsystems.messages import EndAgent, RestartAgent
 from actors.system.addresses import child_address
@@ -40,6 +41,15 @@ async def test_told_so_twice_or_during_a_soft_restart_it_ends_once(base, tmp_pat
     base.tell(agent, EndAgent("too much memory"))
     async with asyncio.timeout(10):
         await base.ended(agent)
+
+
+async def test_who_waits_for_it_to_stop_is_answered_whatever_it_wishes_itself(base, tmp_path):
+    agent = run(base, settings(tmp_path))
+    await opened(base, agent)
+    stopping = asyncio.ensure_future(base.ask(agent, Stop(), 10.0))
+    await asyncio.sleep(0)
+    base.tell(agent, EndAgent("too much memory"))
+    assert isinstance(await stopping, Stopped)
 
 
 async def test_what_memory_did_is_known_over_a_soft_restart(base, tmp_path):

@@ -13,7 +13,7 @@ from actors.connections import connecting, deadlines, retry
 from actors.connections.connecting import Trouble
 from actors.connections.connection import Permanent, Transient
 from actors.endpoints import endpoint, protocols
-from actors.endpoints.endpoint import Endpoint, Polled, PollFailed
+from actors.endpoints.endpoint import Endpoint, FinishPoll, Polled, PollFailed, PollFinished
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceDescribed,
@@ -100,6 +100,32 @@ async def test_polls_keep_to_the_interval(stage, device):
     await until(lambda: device.reads >= first + 20)
     # However late each of them is: twenty ticks of a grid have nineteen intervals between them.
     assert 0.019 * INTERVAL_MS <= asyncio.get_running_loop().time() - began < 0.060 * INTERVAL_MS
+
+
+async def test_an_endpoint_that_is_to_end_delivers_what_its_device_was_asked_and_asks_no_more(stage, device):
+    address = run(stage, poll_interval=10)
+    await until(lambda: device.reads == 2)
+    device.open.clear()
+    asked = device.reads
+    await until(lambda: device.in_flight)
+    finishing = asyncio.ensure_future(stage.ask(address, FinishPoll()))
+    await asyncio.sleep(0.05)
+    assert not finishing.done()
+    asked = device.reads
+    device.open.set()
+    assert isinstance(await finishing, PollFinished)
+    assert len(stage.batches) == asked
+    await asyncio.sleep(0.05)
+    assert device.reads == asked
+    reconfigure(stage, address, poll_interval=20)
+    await until(lambda: device.reads > asked)
+
+
+async def test_an_endpoint_without_a_poll_under_way_ends_at_once(stage, device):
+    device.fault = Transient("gone")
+    address = run(stage, poll_interval=1000)
+    await until(lambda: device.connects)
+    assert isinstance(await stage.ask(address, FinishPoll()), PollFinished)
 
 
 async def test_an_endpoint_of_a_long_interval_is_polled_soon(stage, device, monkeypatch):

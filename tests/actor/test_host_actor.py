@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import tracemalloc
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +106,10 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(
-    system: AsyncioSystemBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncGenerator[Stage, None]:
+async def stage(system: AsyncioSystemBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(host, "FIRST", 0.02)
     monkeypatch.setattr(memory, "FIRST", 0.01)
-    yield Stage(system, tmp_path)
-    for asked in list(probes._busy.values()):
-        asked.cancel()
-    probes._busy.clear()
+    return Stage(system, tmp_path)
 
 
 # The machine

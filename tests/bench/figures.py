@@ -23,6 +23,10 @@ OUTAGES = ("outage", "outage-w3")
 RUNS = (*LOADS, "w2x5", *OUTAGES)
 TOPICS = ("1/bench", "1/readings", "1/copy", "2/bench", "2/packed")
 SHARED = ("second", "sharing tags", "sharing custom")
+RESTARTED = (
+    *("sequence numbers missing", "devices silent", "messages unreadable", "duplicates"),
+    *("descriptors left", "threads left", "actors left"),
+)
 RECONNECTS = tuple(f"reconnects {scheme}" for scheme in ("mqtt", "mqtts", "ws", "wss"))
 FORMATS = ("custom", "tags", "ecp", "sparkplug", "line-protocol")
 SLOW = ("waiting sine registers", "waiting walk registers")
@@ -75,6 +79,9 @@ TARGETS = {
     ("asking", "/v1/openapi.json answers/s"): Target(5_000, at_least=True),
     ("asking", "polls skipped"): Target(0),
     ("metrics", "/metrics CPU ms"): Target(5),
+    **{("restarts", name): Target(0) for name in RESTARTED},
+    ("restarts", "RSS growth MB, second half"): Target(1),
+    ("restarts", "worst probe ms"): Target(500),
     ("idle", "RSS MB"): Target(65),
     ("idle", "running after s"): Target(0.5),
     ("start", "answers after s"): Target(0.5),

@@ -62,6 +62,10 @@ class Process:
             self._process.kill()
             self._process.communicate()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def tell(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")

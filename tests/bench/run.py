@@ -22,9 +22,11 @@ from loads import measure_floor, measure_load
 from many import measure_many
 from outage import measure_outage
 from processes import in_own_group
+from restarts import measure_restarts
 from rig import LOADS, ONE, WARM_UP_S, Load, start_agent
 from scripts import (
     measure_actors,
+    measure_backups,
     measure_formats,
     measure_polls,
     measure_reconnects,
@@ -35,6 +37,8 @@ from start import measure_start
 from subscriptions import measure_five, measure_second
 
 WATCHED = Load(200, 50, 1_000)
+
+RESTARTED = Load(devices=20, registers=50, interval_ms=100)
 
 
 def measure_idle(command: Sequence[str]) -> list[Figure]:
@@ -48,7 +52,7 @@ def measure_idle(command: Sequence[str]) -> list[Figure]:
 
 
 def benchmarks(
-    command: Sequence[str], seconds: float, outbox_mb: int, waiting_s: int
+    command: Sequence[str], seconds: float, outbox_mb: int, waiting_s: int, restarts: int
 ) -> dict[str, Callable[[], list[Figure]]]:
     agent = partial(start_agent, command, ONE)
     return {
@@ -66,6 +70,8 @@ def benchmarks(
         "sharing": measure_sharing,
         "polls": measure_polls,
         "reconnects": measure_reconnects,
+        "restarts": partial(measure_restarts, "restarts", RESTARTED, agent, restarts),
+        "backup": measure_backups,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
         "floor": measure_floor,
@@ -74,7 +80,7 @@ def benchmarks(
 
 def run(options: argparse.Namespace) -> int:
     command = options.agent.split() if options.agent else default_command()
-    found = benchmarks(command, options.seconds, options.outbox_mb, options.waiting_s)
+    found = benchmarks(command, options.seconds, options.outbox_mb, options.waiting_s, options.restarts)
     unknown = set(options.only or ()) - set(found)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(found)}")
@@ -100,7 +106,7 @@ def main() -> int:
         "--only",
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
-        "sharing,polls,reconnects,idle,start,floor",
+        "sharing,polls,reconnects,restarts,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(
@@ -109,6 +115,7 @@ def main() -> int:
     parser.add_argument(
         "--waiting-s", type=int, default=600, help="simulated time of waiting (default 600; a day is 86400)"
     )
+    parser.add_argument("--restarts", type=int, default=1000, help="soft restarts in a row (default 1000)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument(
         "--agent", help="command that starts the agent (default: `callboard run` beside this python)"

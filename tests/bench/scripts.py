@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 from actors_bench import Ring
+from backups_bench import Backing
 from figures import Figure
 from formats_bench import Encoding
 from polls_bench import Polls
@@ -36,6 +37,17 @@ def measure_actors() -> list[Figure]:
         ring = ask(Ring, "actors_bench.py", "--actors", size)
         figures.append(Figure(f"actors {size:,}", "messages/s", ring.messages_per_s))
         figures.append(Figure(f"actors {size:,}", "bytes/idle actor", ring.bytes_per_actor))
+    return figures
+
+
+def measure_backups() -> list[Figure]:
+    figures = []
+    for each in ask(list[Backing], "backups_bench.py"):
+        run = f"backup of {each.content}"
+        figures.append(Figure(run, "took s", each.took_s))
+        figures.append(Figure(run, "commit before ms", each.before_ms))
+        figures.append(Figure(run, "commit during ms", each.during_ms))
+        figures.append(Figure(run, "longest during ms", each.most_ms))
     return figures
 
 

@@ -9,10 +9,13 @@ from uuid import uuid4
 import msgspec
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from fake_accounts import FakeAccounts
 from fake_backups import FakeBackups
 from fake_host import FakeHost
+from fake_logs import FakeLogs
 from fake_outputs import FakeOutputs
 from fake_settings import FakeSettings
+from fake_updates import FakeUpdates
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
@@ -42,7 +45,7 @@ SILENT = object()
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent(FakeOutputs, FakeBackups, FakeHost, FakeSettings):
+class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeLogs, FakeUpdates):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 

@@ -16,6 +16,7 @@ from actors.host.messages import (
 )
 from actors.host.network import Interface
 from actors.host.tracing import Grown, Traced
+from actors.logs.messages import CountLogs, LogsCounted
 from actors.state.messages import Transact, Transacted
 from actors.system.tree import Tally
 from storage.sizes import Sizes
@@ -71,6 +72,9 @@ SIZES = Sizes("/data/agent.sqlite", True, 5_242_880, 32_768, 4096, 1280, 4, ["ag
 class FakeHost:
     def on_ReportHost(self, message: ReportHost) -> HostReported:
         return HostReported(SAMPLE, Tally(20, 0, 0, 1, 2, 3, 0.001, 0.02))
+
+    def on_CountLogs(self, message: CountLogs) -> LogsCounted:
+        return LogsCounted({"info": 5, "error": 1})
 
     def on_ReportMemory(self, message: ReportMemory) -> MemoryReported:
         return MEMORY

@@ -31,11 +31,11 @@ DONE = {
 }
 
 
-def wait_for(predicate: Callable[[], Any], seconds: float = 15.0) -> Any:
+def wait_for(predicate: Callable[[], Any], seconds: float = 15.0, pause: float = 0.02) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := predicate()):
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(pause)
     return found
 
 
@@ -193,34 +193,60 @@ def test_the_api_answers_throughout_a_reset(fresh: AgentProcess) -> None:
     assert endpoint_names(agent) == []
 
 
-@pytest.mark.parametrize("what", ["restore", "reset"])
+MARKS = (": the agent restarts", "lifecycle: STOPPING", "lifecycle: STOPPED", "lifecycle: INIT", ": done")
+"""What the log says on the way, in this order."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("what", ["restore", "factory-reset"])
 def test_killed_in_the_middle_it_starts_with_the_one_or_the_other(tmp_path: Path, what: str) -> None:
-    """Where exactly, chance decides; each statement of the transaction is tried in test_restoring."""
+    """Where exactly, chance has a say in; each statement of the transaction is tried in test_restoring."""
     agent = AgentProcess(tmp_path / "data")
     with agent:
-        agent.post("/v1/endpoints", ENDPOINT)
+        agent.post("/v1/endpoints", ENDPOINT | {"name": "old"})
         made = agent.post("/v1/backups", {})
-        for attempt in range(4):
-            if not agent.running:
-                agent.start()
-            if endpoint_names(agent) == []:
-                agent.post("/v1/endpoints", ENDPOINT)
-            if what == "restore":
-                agent.post(f"/v1/backups/{made['file']}/restore", {})
-            else:
-                with socket.create_connection(("127.0.0.1", agent.port), 5) as asking:
-                    asking.sendall(
-                        b"POST /v1/factory-reset HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
-                    )
-                    time.sleep(0.05)
-            time.sleep(0.04 * attempt)
-            agent.kill()
+        path = "/v1/factory-reset" if what == "factory-reset" else f"/v1/backups/{made['file']}/restore"
+        for mark in MARKS:
+            agent.delete("/v1/endpoints")
+            agent.post("/v1/endpoints", ENDPOINT | {"name": "newer"})
+            logged = agent.log.stat().st_size
+            with socket.create_connection(("127.0.0.1", agent.port), 5) as asking:
+                head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+                asking.sendall(head.encode())
+                said_so = lambda logged=logged, mark=mark: mark in agent.log.read_text()[logged:]  # noqa: E731
+                wait_for(said_so, pause=0.001)
+                agent.kill()
             agent.start()
-            assert endpoint_names(agent) in ([["plc"]] if what == "restore" else [["plc"], []])
+            found = endpoint_names(agent)
             last = wait_for(lambda: _settled(agent))
-            assert last == "none" or last["ok"] or "nothing was changed" in last["error"]
+            assert last["what"] == what
+            assert found == ((["old"] if what == "restore" else []) if last["ok"] else ["newer"])
+            assert last["ok"] or last["error"] == "the agent ended before it was done; nothing was changed"
             assert not [one for one in agent.get("/v1/backups")["backups"] if one["error"]]
+            assert not [one.name for one in (agent.data_dir / "backups").glob(".*")]
         assert agent.stop() == 0
+
+
+def test_after_a_reset_the_first_administrator_is_there_again(tmp_path: Path) -> None:
+    with AgentProcess(tmp_path / "data", INITIAL_ADMIN_PASSWORD="first-password-of-all") as agent:
+        signed_in = {"username": "admin", "password": "first-password-of-all"}
+        status, headers, _ = _sign_in(agent, signed_in)
+        assert status == 200
+        cookie = headers["set-cookie"].partition(";")[0]
+        body = {"current_password": signed_in["password"], "new_password": "another-password"}
+        status, reply = agent.request("POST", "/v1/auth/password", body, {"Cookie": cookie})
+        assert status == 200, reply
+        _, headers, _ = _sign_in(agent, signed_in | {"password": "another-password"})
+        cookie = headers["set-cookie"].partition(";")[0]
+        assert raw(agent, "GET", "/v1/admin/users", Cookie=cookie)[0] == 200
+        assert agent.request("POST", "/v1/factory-reset", {}, {"Cookie": cookie}) == (200, DONE)
+        assert raw(agent, "GET", "/v1/admin/users", Cookie=cookie)[0] == 401
+        assert _sign_in(agent, signed_in)[0] == 200
+        assert agent.stop() == 0
+
+
+def _sign_in(agent: AgentProcess, body: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+    return raw(agent, "POST", "/v1/auth/login", json.dumps(body).encode(), Content_Type="application/json")
 
 
 def _settled(agent: AgentProcess) -> Any:

@@ -106,11 +106,13 @@ def test_prometheus_reads_it(agent):
         found["callboard_unrouted_batches"].samples[0].value == 0
     )  # though nobody subscribes to the machine's
     assert found["process_resident_memory_bytes"].samples[0].value > 10**7
+    assert {one.labels["level"] for one in found["callboard_log_entries"].samples} >= {"info"}
     before = sum(one.value for one in found["callboard_http_requests"].samples)
     assert sum(one.value for one in scraped(agent)["callboard_http_requests"].samples) == before + 1
 
 
 def test_the_machines_readings_go_to_who_asks_for_them(agent, tmp_path):
+    agent.patch("/v1/settings", {"intervals": {"agent": {"hostSampleIntervalMs": 1000}}})
     with Mosquitto(tmp_path) as broker:
         config = {"host": "127.0.0.1", "port": broker.port, "topicTemplate": "plant/{protocol}/{device}"}
         body = {"name": "broker", "type": "mqtt", "config_json": config}
@@ -137,6 +139,7 @@ def test_the_machines_readings_go_to_who_asks_for_them(agent, tmp_path):
     message = msgspec.json.decode(payload)
     assert {tag["name"] for tag in message["tags"]} == {"cpu_usage", "memory_percent"}
     assert message["node"] == "line 7"
+    agent.patch("/v1/settings", {"intervals": None})
 
 
 def test_the_machine_is_no_device_and_its_readings_are_readings(agent):
@@ -153,3 +156,17 @@ def test_a_database_that_is_deleted_is_not_there(tmp_path: Path) -> None:
                 file.unlink()
         status, stats = agent.request("GET", "/v1/db/stats")
         assert (status, stats.get("exists", True)) in ((200, False), (200, True), (503, True))
+
+
+def test_settings_hold_at_once(agent):
+    def patch(agent_intervals: dict[str, Any], memory: dict[str, Any]) -> None:
+        agent.patch("/v1/settings", {"intervals": {"agent": agent_intervals}, "runtime": {"memory": memory}})
+
+    before = agent.get("/v1/dashboard/stats")["process"]["uptime"]
+    patch({"hostSampleIntervalMs": 1000}, {"maxMemoryMb": 5000, "thresholdMb": 40})
+    eventually(lambda: agent.get("/v1/dashboard/stats")["process"]["uptime"], lambda now: now > before)
+    policy = eventually(lambda: agent.get("/v1/memory")["restartPolicy"], lambda policy: policy["enabled"])
+    assert (policy["thresholdMb"], policy["criticalThresholdMb"]) == (5000, 7500)
+    assert agent.get("/v1/memory")["diagnostics"]["thresholdMB"] == 40
+    patch({"hostSampleIntervalMs": None}, {"maxMemoryMb": None, "thresholdMb": None})
+    eventually(lambda: agent.get("/v1/memory")["restartPolicy"]["enabled"], lambda enabled: not enabled)

@@ -229,6 +229,10 @@ async def test_metrics_are_what_prometheus_reads_whatever_names_there_are():
         {"device": "eth0"}
     ]
     assert found["callboard_http_requests"].samples
+    assert {one.labels["level"]: one.value for one in found["callboard_log_entries"].samples} == {
+        "info": 5,
+        "error": 1,
+    }
 
 
 async def test_an_agent_that_starts_tells_what_there_is():

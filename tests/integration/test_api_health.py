@@ -224,5 +224,6 @@ async def test_the_device_is_described_field_by_field():
             "macAddress": None,
             "osVersion": None,
             "createdAt": "2024-01-15T10:30:00.000Z",
+            "update": {"state": "idle", "reason": None, "from": None, "to": None},
             "status": "Idle",
         }

@@ -1,6 +1,8 @@
 import re
 from typing import Any
 
+import pytest
+from fake_accounts import TOKEN
 from fake_agent import FakeAgent, serving
 
 from api.routing import collect
@@ -97,3 +99,47 @@ async def test_the_key_is_described_only_where_it_is_needed():
     assert "401" in keyed["paths"]["/v1/device"]["get"]["responses"]
     assert keyed["paths"]["/v1/buffer/status"]["get"]["security"] == []
     assert keyed["paths"]["/ping"]["get"]["responses"].keys() == {"200"}
+
+
+KEYS = [{"header": []}, {"query": []}]
+SIGNED_IN = [{"session": []}]
+EITHER = SIGNED_IN + KEYS
+WITH_BOTH = [{"session": [], "header": []}, {"session": [], "query": []}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "admin", "login", "report"),
+    [
+        ({}, None, SIGNED_IN, None, None),
+        ({"security_mode": "API_KEY", "key": "s3cret"}, KEYS, WITH_BOTH, KEYS, []),
+        (
+            {"enable_auth": True, "require_session": True, "key": "s3cret"},
+            KEYS,
+            WITH_BOTH,
+            KEYS,
+            SIGNED_IN + KEYS,
+        ),
+        ({"require_session": True, "key": "s3cret"}, EITHER, SIGNED_IN, [], EITHER),
+    ],
+)
+async def test_what_each_route_needs_is_described(settings, device, admin, login, report):
+    paths = (await _document(**settings))["paths"]
+    described = {
+        "/v1/device": device,
+        "/v1/admin/users": admin,
+        "/v1/auth/me": login,
+        "/v1/health/report": report,
+    }
+    for path, security in described.items():
+        operation = paths[path]["get"]
+        assert operation.get("security") == security, path
+        assert ("401" in operation["responses"]) == (bool(security) or path == "/v1/auth/me")
+    assert paths["/v1/auth/login"]["post"]["responses"].keys() >= {"200", "400", "401", "429"}
+
+
+async def test_a_session_alone_is_described_where_there_is_no_key():
+    async with serving(FakeAgent(), require_session=True) as client:
+        reply = await client.get("/v1/openapi.json", headers={"Cookie": f"admin_session={TOKEN}"})
+        document = await reply.json()
+    assert document["paths"]["/v1/device"]["get"]["security"] == SIGNED_IN
+    assert document["components"]["securitySchemes"].keys() == {"session"}

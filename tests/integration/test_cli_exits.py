@@ -148,6 +148,39 @@ async def test_an_agent_that_is_slow_is_waited_for_as_long_as_said(head, capsys)
     assert "too long" in one_line_of(capsys)
 
 
+async def test_a_slow_line_is_no_reason_to_give_up(capsys):
+    text = json.dumps({"settings": {"a": "x" * 8000}}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
+
+    async def slowly(reader, writer):
+        writer.write(head.encode())
+        for begin in range(0, len(text), 500):
+            writer.write(text[begin : begin + 500])
+            await asyncio.sleep(0.04)
+
+    async with raw_server(slowly) as url:
+        assert await asyncio.to_thread(main, ["settings", "get", "--url", url, "--timeout", "0.3"]) == 0
+    assert "xxx" in capsys.readouterr().out
+
+
+async def test_a_large_upload_that_is_refused_before_its_end_is_said_as_it_was(tmp_path, capsys):
+    file = tmp_path / "backup"
+    file.write_bytes(bytes(20_000_000))
+
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"error": "Insufficient role"}'
+        head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        await writer.drain()
+        writer.write_eof()
+        await asyncio.sleep(0.2)
+
+    async with raw_server(refuse) as url:
+        assert await asyncio.to_thread(main, ["backup", "upload", str(file), "--url", url]) == 4
+    assert one_line_of(capsys) == "Insufficient role"
+
+
 async def test_proxies_of_the_environment_are_not_asked(monkeypatch, capsys):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -239,6 +272,19 @@ async def test_closed_outputs_are_no_error():
             subprocess.run, ["/bin/sh", "-c", f"exec {line} >&- 2>&-"], env={**os.environ}
         )
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+async def test_an_output_that_cannot_spell_a_name_gets_it_all_the_same(encoding):
+    names = {"settings": {"where": "Düsseldorf 温度"}}
+    async with scripted({"GET /v1/settings": names}) as api:
+        for extra in ([], ["--json"]):
+            command = [*callboard("settings", "get", "--url", api.url), *extra]
+            environment = {**os.environ, "PYTHONIOENCODING": encoding}
+            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, env=environment)
+            assert (done.returncode, done.stderr) == (0, b"")
+            text = done.stdout.decode(encoding)
+            assert json.loads(text) == names["settings"] if extra else "sseldorf" in text
 
 
 async def test_what_the_agent_says_does_not_move_the_cursor(capsys):

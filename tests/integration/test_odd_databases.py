@@ -15,7 +15,7 @@ import pytest
 from servers.agent import AgentProcess, callboard
 from servers.field import field
 
-from storage import target_state
+from storage import migrations, target_state
 from storage.database import Database, open_database
 from storage.endpoints import add_endpoint
 from storage.publishing import DESTINATION, SUBSCRIPTION
@@ -334,12 +334,24 @@ def test_a_data_folder_that_is_a_file_is_refused_with_what_to_do(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_database_of_an_older_version_is_upgraded_and_runs(tmp_path):
+@pytest.mark.parametrize("version", migrations.names())
+def test_a_data_folder_of_every_version_is_upgraded_and_runs(tmp_path, version):
     dumps = Path(__file__).parents[1] / "unit" / "stored_databases"
     with closing(sqlite3.connect(tmp_path / "agent.sqlite")) as connection:
-        connection.executescript((dumps / "0001_first_tables.sql").read_text())
+        connection.executescript((dumps / f"{version}.sql").read_text())
+        kept = connection.execute("SELECT kind, name, uuid FROM target_state ORDER BY id").fetchall()
+        ((uuid, name),) = connection.execute("SELECT uuid, name FROM agent").fetchall()
     (tmp_path / ".master.key").write_bytes(bytes(range(32)))
     with AgentProcess(tmp_path) as agent:
-        (row,) = agent.get("/v1/endpoints")["endpoints"]
-        assert row["name"] == "plc-line-1"
+        device = agent.get("/v1/device")
+        assert (device["uuid"], device["name"]) == (uuid, name)
+        endpoints = {row["uuid"] for row in agent.get("/v1/endpoints")["endpoints"]}
+        assert endpoints == {uuid for kind, _, uuid in kept if kind == "endpoint"}
+        destinations = {row["name"] for row in agent.get("/v1/publish/destinations")["publishers"]}
+        assert destinations == {name for kind, name, _ in kept if kind == "destination"}
+        assert agent.get("/v1/healthy")["status"] == "healthy"
         assert agent.stop() == 0
+    missing = migrations.names()[migrations.names().index(version) + 1 :]
+    copies = {path.name for path in tmp_path.glob("agent.sqlite.before-*")}
+    assert copies == ({f"agent.sqlite.before-{missing[0]}"} if missing else set())
+    assert "Traceback" not in agent.log.read_text()

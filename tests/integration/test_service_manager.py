@@ -68,6 +68,7 @@ def test_an_agent_tells_that_it_is_ready_alive_and_stopping(tmp_path, folder, ab
             notified.until(has("STOPPING=1"))
             assert notified.lines.count("READY=1") == 1
             assert notified.lines.count("STOPPING=1") == 1
+            assert "STOPPING=1" in notified.messages[-1]  # it is not kept by signs of life
             assert starts("EXTEND_TIMEOUT_USEC=")(notified.lines)
 
 

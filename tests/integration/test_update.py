@@ -1,6 +1,7 @@
 """Updating a running agent with real wheels and real virtual environments, under a service manager that
 starts it anew whenever it ends."""
 
+import shutil
 import socket
 import sqlite3
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from servers.supervised import SupervisedAgent, install_first, unpack_beside, write_site_wheel, write_wheel
 
@@ -114,6 +116,7 @@ def update(agent: SupervisedAgent, version: str, **body: object) -> None:
 @pytest.mark.timeout(180)
 def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(notified, agent, layout):
     pid, starts = agent.process.pid, agent.starts
+    descriptors = psutil.Process(pid).num_fds()
     update(agent, GOOD)
     status, refused = agent.request("POST", "/v1/update", {"version": "9.9.7"})
     assert (status, refused["error"]) == (409, f"An update to {GOOD} is under way")
@@ -127,6 +130,7 @@ def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(notified,
     agent.until(lambda: agent.state() == (GOOD, "completed"))
     assert agent.get("/v1/device")["agentVersion"] == GOOD
     assert (agent.process.pid, agent.starts) == (pid, starts)
+    assert psutil.Process(pid).num_fds() < descriptors + 5
     lines = told(notified)
     assert lines.count("READY=1") == 2
     assert "STOPPING=1" not in lines  # upon which systemd would end the new version
@@ -141,12 +145,20 @@ def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(notified,
 
 
 @pytest.mark.timeout(180)
-def test_what_cannot_work_is_not_switched_to(agent, layout):
+def test_what_cannot_work_is_not_switched_to(agent, layout, wheels):
     """One that cannot be imported, one that is not what it says, and one that is not there: the agent that
     runs goes on, and nothing is left of them."""
     pid = agent.process.pid
-    for version, why in ((BROKEN, "no run"), (FALSE, "1.2.3"), ("9.9.99", "9.9.99")):
-        update(agent, version)
+    given = agent.data_dir / "updates"
+    given.mkdir(exist_ok=True)
+    file = f"callboard-{BROKEN}-py3-none-any.whl"
+    shutil.copy(wheels / file, given / file)
+    for version, why, body in (
+        (BROKEN, "no run", {"file": file}),
+        (FALSE, "1.2.3", {}),
+        ("9.9.99", "9.9.99", {}),
+    ):
+        update(agent, version, **body)
         agent.until(lambda: agent.state() == (FIRST, "failed"))
         device = agent.get("/v1/device")["update"]
         assert why in device["reason"]

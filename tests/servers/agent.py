@@ -69,15 +69,19 @@ class AgentApi:
 
         A `body` of bytes is sent as it is; `headers` come on top of the content type, JSON.
         """
-        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
-        fields = {"Content-Type": "application/json"} | (headers or {})
-        request = Request(self.url + path, data, fields, method=method)
         try:
-            with self._opener.open(request, timeout=REQUEST_SECONDS) as reply:
+            with self.open(method, path, body, headers) as reply:
                 return reply.status, _decoded(reply.read())
         except HTTPError as error:
             with error:
                 return error.code, _decoded(error.read())
+
+    def open(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """The reply, with its headers. Raises HTTPError for what is not good."""
+        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
+        fields = {"Content-Type": "application/json"} | (headers or {})
+        request = Request(self.url + path, data, fields, method=method)
+        return self._opener.open(request, timeout=REQUEST_SECONDS)
 
     def get(self, path: str) -> Any:
         """The reply's JSON. This and those below raise RuntimeError for any status but 2xx."""
@@ -163,6 +167,12 @@ class AgentProcess(AgentApi):
             return 0
         self._process.send_signal(number)
         return self.wait()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal without waiting."""
+        if self._process is None:
+            raise RuntimeError("the agent is not running")
+        self._process.send_signal(number)
 
     def wait(self) -> int:
         """The exit code of an agent that ends for reasons of its own; as `stop` otherwise."""

@@ -12,9 +12,12 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import psutil
 
 from actors.update.layout import Layout
 from servers.agent import AgentApi
@@ -161,8 +164,13 @@ class SupervisedAgent(AgentApi):
         return status["current"], status["state"]
 
     def kill(self) -> None:
+        """And what it has left behind, as a service manager does."""
         assert self.process is not None
+        children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGKILL)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def __enter__(self) -> Self:
         self.data_dir.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 import pytest
 
-from api.access import bind_host, check_key, check_peer
+from api.access import bind_host, check_key, check_peer, check_role, has_key
+from api.context import Context
 from api.errors import ApiError
 
 
@@ -90,3 +91,18 @@ def test_the_key_must_be_equal_and_configured():
     assert _status(check_key, "s3cret", "\udcff") == 401
     assert _status(check_key, None, "s3cret") == 500
     assert _status(check_key, "", "") == 500
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", 1), ("operator", 2), ("admin", 3)])
+def test_each_role_may_do_what_those_before_it_may(role, may):
+    statuses = [_status(check_role, role, least) for least in ("viewer", "operator", "admin")]
+    assert statuses == [None] * may + [403] * (3 - may)
+
+
+def test_the_key_counts_where_it_is_not_asked_for_and_one_that_is_none_does_not():
+    context = Context(None, None, key="s3cret")
+    assert has_key(context, "s3cret")
+    assert not has_key(context, "wrong")
+    assert not has_key(context, None)
+    assert not has_key(Context(None, None), None)
+    assert not has_key(Context(None, None, key=""), "")

@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from api.authority import parse
-from api.browser_guard import check_browser, own_names
+from api.browser_guard import check_browser, check_page, own_names
 from api.errors import ApiError
 
 LISTED = [parse("edge-7.plant.example"), parse("ui.plant.example:8443")]
@@ -248,3 +248,29 @@ def test_programs_are_not_affected(headers, media_type, host):
 
 def _spelt(headers):
     return {name.replace("-", "_"): text for name, text in headers.items()}
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({}, True),
+        ({"Host": "any.name.example"}, True),
+        ({"Host": "ui.example", "Origin": "https://ui.example"}, True),
+        ({"Host": "ui.example", "Origin": "https://evil.example"}, False),
+        ({"Host": "ui.example", "Origin": "https://ui.plant.example:8443"}, True),
+        ({"Host": "", "Origin": "https://evil.example"}, False),
+        ({"Host": "a b", "Origin": "https://a"}, False),
+        ({"Host": "ui.example", "Sec-Fetch-Site": "same-origin"}, True),
+        ({"Host": "ui.example", "Sec-Fetch-Site": "none"}, True),
+        ({"Host": "ui.example", "Sec-Fetch-Site": "same-site"}, False),
+        ({"Host": "ui.example", "Origin": "null"}, False),
+    ],
+)
+def test_what_a_session_is_looked_at_for_comes_from_no_page_of_another_origin(headers, passes):
+    """Whatever name this machine is called by: a browser keeps a cookie for that alone."""
+    given = CIMultiDict(headers)
+    if passes:
+        check_page("DELETE", "/v1/admin/users/eve", given, LISTED)
+    else:
+        with pytest.raises(ApiError, match="403"):
+            check_page("DELETE", "/v1/admin/users/eve", given, LISTED)

@@ -367,8 +367,9 @@ def test_what_can_be_reached_and_what_cannot(tmp_path, monkeypatch):
         ("unknown", Place("no-such-host.invalid", 1)),
         ("cable", Place(device=str(tmp_path / "ttyUSB0"))),
         ("null", Place(device=str(tmp_path))),
+        ("no name", Place("x" * 70 + ".example", 1)),
     ]
-    assert states(network.check_places("devices", places)) == ["problem"] * 4
+    assert states(network.check_places("devices", places)) == ["problem"] * 5
     assert states(network.check_places("devices", [("serial", Place(device="/dev/null"))])) == ["ok"]
 
 
@@ -398,6 +399,23 @@ def test_hundreds_of_dead_addresses_are_tried_at_once(monkeypatch):
     places = [(str(number), Place("192.0.2.1", 502)) for number in range(64)]
     assert states(network.check_places("devices", places)) == ["problem"] * 64
     assert time.monotonic() - began < 2
+
+
+def test_a_name_server_that_is_away_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(network, "REACH_SECONDS", -0.8)
+    waits = threading.Event()
+
+    def resolve(*arguments):
+        waits.wait(20)
+        raise OSError("given up")
+
+    monkeypatch.setattr(network.socket, "create_connection", resolve)
+    began = time.monotonic()
+    found = list(network.check_places("devices", [("a", Place("a", 1)), ("null", Place(device="/dev/null"))]))
+    assert time.monotonic() - began < 2
+    waits.set()
+    assert states(found) == ["ok", "problem"]
+    assert "1 more" in found[1].says
 
 
 def _slow(*arguments):

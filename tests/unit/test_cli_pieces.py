@@ -97,6 +97,10 @@ def test_addresses():
     assert address_of("https://edge.example")[:3] == (True, "edge.example", 443)
     assert address_of("http://[::1]:80/base/").path == "/base"
     assert address_of("http://[::1]:80").origin == "http://[::1]:80"
+    assert address_of("https://Gate.example/a/").origin == "https://gate.example:443/a"
+    assert address_of("http://edge.example").is_overheard
+    assert not address_of("https://edge.example").is_overheard
+    assert not address_of("http://127.0.0.1:1").is_overheard
     assert segment("../a b/c?d") == "..%2Fa%20b%2Fc%3Fd"
 
 
@@ -176,6 +180,11 @@ def leaves(parser, name):
     inner = choices[name]
     verbs = [a for a in inner._actions if isinstance(a, argparse._SubParsersAction)]
     return list(verbs[0].choices.values()) if verbs else [inner]
+
+
+def test_commands_have_the_originals_names_too():
+    assert parser_for(["diag"]).parse_args(["diag", "--json"]).json
+    assert parser_for(["restart"]).parse_args(["restart", "--no-wait"]).no_wait
 
 
 def test_a_command_imports_only_what_it_needs():

@@ -1,5 +1,6 @@
 """What two looks at a machine say, and what becomes of it as readings."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -162,6 +163,22 @@ async def test_a_call_that_hangs_is_given_up_and_no_second_begins_beside_it():
     hanging.set()
     calls[0].join(5)
     assert await probes.ask("test-storage", lambda: "well again", 5) == "well again"
+
+
+def test_a_call_that_outlived_its_loop_holds_nothing_up():
+    """As in a process that starts one agent after another."""
+    hanging, threads = threading.Event(), []
+
+    def call():
+        threads.append(threading.current_thread())
+        hanging.wait(10)
+
+    assert asyncio.run(probes.ask("test-loops", call, 0.01)) is None
+    assert asyncio.run(probes.ask("test-loops", lambda: 1, 0.01)) is None
+    hanging.set()
+    threads[0].join(5)
+    assert asyncio.run(probes.ask("test-loops", lambda: 1, 5)) == 1
+    assert len(threads) == 1
 
 
 async def test_others_are_not_held_up_by_it():

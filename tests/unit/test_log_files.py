@@ -217,6 +217,18 @@ def test_what_waits_for_the_disk_is_bounded(tmp_path, start, monkeypatch):
     assert written.lost == 500 - len(kept)
 
 
+def test_fewer_files_are_wanted_and_the_oldest_go_at_once(tmp_path, start):
+    folder = LogFolder(tmp_path, 20, 50)
+    for number in range(40):
+        folder.write([line(number)], durable=False)
+    folder.close()
+    assert len(folder.files()) == 40
+    written = start(tmp_path)
+    written.bound(1_000_000, 2)
+    until(lambda: len(folder.files()) == 2)
+    assert folder.files()[-1].read_bytes() == line(39)
+
+
 def test_the_end_writes_what_waits(tmp_path, monkeypatch, start):
     monkeypatch.setattr(persistence, "PAUSE", 30.0)
     written = start(tmp_path, *(entry(number) for number in range(10)))

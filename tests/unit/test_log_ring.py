@@ -210,6 +210,19 @@ def test_a_secret_is_found_before_a_text_is_cut(capture):
     assert "characters ..." in said
 
 
+def test_of_a_text_of_megabytes_both_ends_are_kept_and_clean(capture):
+    redaction.keep("test", ["hunter22-secret"])
+    begun = time.perf_counter()
+    log.error("%s", "begin hunter22-secret " + "x% " * 2_000_000 + " hunter22-secret end")
+    assert time.perf_counter() - begun < 2
+    redaction.keep("test", [])
+    (said,) = messages(capture)
+    assert "hunt" not in said
+    assert said.startswith("begin ******** x%")
+    assert said.endswith("******** end")
+    assert len(said) < LONGEST + 100
+
+
 def test_every_handler_gets_the_same_text(capture):
     written: list[str] = []
 

@@ -38,6 +38,7 @@ QUIET = {
     "load that goes and comes back": minutes(300, lambda m: 150 if m % 60 < 30 else 80),
     "memory that is given back": minutes(300, lambda m: 300 - m * 0.5),
     "noise of five megabytes": minutes(600, lambda m: 80 + noise(m, 5)),
+    "the counts of 5,000 endpoints": minutes(300, lambda m: 300 + 20 * min(m / 16, 1) + noise(m)),
     "an outage that fills the memory of an outbox": minutes(
         300, lambda m: 70 + (min(m - 60, 8) * 4 if m >= 60 else 0) + noise(m)
     ),

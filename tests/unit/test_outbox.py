@@ -261,6 +261,19 @@ def test_dead_letters_give_way_first_while_the_disk_fails() -> None:
     assert desk.outbox.rows == HARD_BOUND
 
 
+def test_what_is_in_memory_only_is_counted() -> None:
+    outbox = Outbox(limits(memory_bytes=10_000))
+    for number in range(3):
+        outbox.add("t", payload_of(number), NOW_MS, 0.0)
+    assert outbox.unsaved == 3
+    assert outbox.commit(0.0, force=True) is not None
+    assert outbox.unsaved == 0
+    outbox.committed(ok=False)
+    assert outbox.unsaved == 3
+    outbox.delivered([entry.seq for entry in outbox.take(1)])
+    assert outbox.unsaved == 2
+
+
 def test_a_failed_commit_is_due_again_as_a_whole() -> None:
     desk = Desk()
     desk.add(3)

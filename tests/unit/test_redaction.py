@@ -1,13 +1,20 @@
 import json
 import threading
+import time
 import timeit
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote, quote_plus
 
+import aiohttp
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from actors.connections.connection import Transient
+from actors.system.failure import TEXT, Failed, Refusal, described
+from api.errors import api_error
 from conf import redaction
 from conf.redaction import FORMER, MASK, Known
 from conf.secret_forms import secrets_in
@@ -153,6 +160,18 @@ def test_many_secrets_cost_no_more_than_one():
     assert thousands < 5 * one
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["%" * 200_000, "a%4" * 70_000, "://" * 70_000, "&a" * 100_000, "'pass" * 40_000, "token " * 40_000,
+     "A" * 200_000, "authorization:" * 15_000, "://a:" * 40_000, "correct-horse-" * 15_000],
+)  # fmt: skip
+def test_no_text_takes_long(text):
+    known = holding("correct-horse-9", "aaaa%4-secret")
+    begun = time.perf_counter()
+    known.clean(text)
+    assert time.perf_counter() - begun < 3
+
+
 def test_any_thread_may_change_what_is_known():
     known, errors = Known(), []
 
@@ -192,6 +211,33 @@ def test_secrets_of_a_configuration_are_found_by_the_names_of_their_fields():
         "Basic dXNlcjpiYXNpYy1vbmU=",
         "dXNlcjpiYXNpYy1vbmU=", "basic-one", "x-one",
     }  # fmt: skip
+
+
+@pytest.fixture
+def held() -> Iterator[str]:
+    redaction.keep("test", ["hunter22-x/y"])
+    yield "hunter22-x/y"
+    redaction.keep("test", [])
+
+
+def test_errors_of_libraries_that_quote_a_url_come_out_clean(held):
+    """As aiohttp's do: the query first of all, where what is cut at the end leaves it whole."""
+    url = URL.build(
+        scheme="https", host="api.example", path="/v1", query={"api_key": held, "format": "x" * 900}
+    )
+    told = aiohttp.RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict()), url)
+    error = aiohttp.ClientResponseError(told, (), status=403, message=f"Forbidden {held}")
+    assert held in str(error) or quote(held, safe="") in str(error) or "hunter22" in str(error)
+    assert "hunter22" not in described(error)
+    assert "hunter22" not in str(Transient(f"not reached: {error}"))
+    assert "hunter22" not in str(Refusal(str(error)))
+    assert "hunter22" not in Refusal(str(error)).failed().message
+    assert "hunter22" not in repr(api_error(Failed("internal", str(error))).body)
+
+
+def test_a_secret_is_found_before_an_error_is_cut(held):
+    text = described(ValueError("x" * (TEXT - 4) + held))
+    assert text.endswith("x****")
 
 
 def test_the_process_has_one_of_these():

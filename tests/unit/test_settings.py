@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from actors.publish.formats.compression import COMPRESSIONS
+from conf import redaction
 from conf import settings as module
 from conf.settings import ENVIRONMENT, SECRETS, TABLES, TYPES, ConfigError, Settings, load
 
@@ -53,6 +54,11 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("GCP_MQTT_CA_CERT", "ca", "ca"),
     ("GCP_MQTT_PUBLISH_TOPIC_TEMPLATE", "plant/{endpoint}", "plant/{endpoint}"),
     ("HEALTH_CHECK_INTERVAL_MS", "500", 500),
+    ("CALLBOARD_SHUTDOWN_COMMAND", "systemctl 'power off'", ("systemctl", "power off")),
+    ("UPDATE_COMMAND_SECRET", "hunter2", "hunter2"),
+    ("CALLBOARD_UPDATE_INDEX_URL", "https://packages.example/simple", "https://packages.example/simple"),
+    ("CALLBOARD_UPDATE_WHEELS", "/srv/wheels", Path("/srv/wheels")),
+    ("CALLBOARD_LAUNCHER", "/opt/callboard/bin/callboard", Path("/opt/callboard/bin/callboard")),
 ]
 
 PAIRS = {"API_TLS_CERT": {"API_TLS_KEY": "/k"}, "API_TLS_KEY": {"API_TLS_CERT": "/c"}}
@@ -122,6 +128,13 @@ def test_later_sources_win(user_file: Any) -> None:
     assert settings.agent.name == "from-environment"
     assert settings.agent.type == "from-file"
     assert settings.agent.log_level == "info"
+
+
+def test_secrets_appear_in_no_text_from_then_on():
+    load(None, {"API_KEY": "k-4711-of-the-api", "GCP_MQTT_PASSWORD": "p-4711-of-gcp"})
+    assert redaction.clean("k-4711-of-the-api, p-4711-of-gcp") == f"{redaction.MASK}, {redaction.MASK}"
+    load(None, {"LOG_DIR": "/srv/key/secret-token"})
+    assert redaction.clean("/srv/key/secret-token") == "/srv/key/secret-token"
 
 
 @pytest.mark.parametrize(("variable", "text", "value"), VARIABLES)
@@ -228,6 +241,11 @@ def test_port_that_is_a_number_out_of_range_is_an_error(text: str) -> None:
         ("AWS_IOT_PORT", "0", "an integer from 1 to 65535"),
         ("GCP_MQTT_PORT", "mqtt", "an integer from 1 to 65535"),
         ("HEALTH_CHECK_INTERVAL_MS", "soon", "an integer from 100 to 86400000"),
+        (
+            "CALLBOARD_SHUTDOWN_COMMAND",
+            "sh -c 'unfinished",
+            'a list of texts such as ["systemctl", "poweroff"]',
+        ),
         ("DEVICE_NAME", "K\udcfchlhaus", "UTF-8 without NUL"),
         ("DATABASE_PATH", "/data/K\udcfchlhaus.sqlite", "UTF-8 without NUL"),
     ],
@@ -272,7 +290,7 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         (
             "[apii]\nport = 5",
             "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
-            "endpoints, actors, health",
+            "endpoints, actors, health, power, update",
         ),
         ('[agent]\nname = "a\\u0000"', "agent.name: 'a\\x00' is not allowed, expected UTF-8 without NUL"),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),
@@ -310,7 +328,7 @@ def test_unknown_override_is_an_error() -> None:
 
 
 def test_secrets_are_those_that_their_names_suggest() -> None:
-    telling = re.compile(r"\.(key|connection_string|private_key|jwt|(.*_)?password|token|secret)$")
+    telling = re.compile(r"\.(key|connection_string|private_key|jwt|(.*_)?password|token|secret|index_url)$")
     assert {key for key in TYPES if telling.search(key)} == SECRETS
 
 

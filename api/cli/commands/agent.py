@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from api.cli.exits import FAILED, CommandError
+
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file that overrides the defaults")
@@ -14,4 +16,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from api.cli.run import run
 
-    return run(arguments.config, arguments.data_dir, arguments.demo)
+    try:
+        return run(arguments.config, arguments.data_dir, arguments.demo)
+    except BrokenPipeError as error:  # which is no error of commands that print, but of an agent
+        raise CommandError(f"the agent has ended: {error.strerror}", FAILED) from error

@@ -3,6 +3,8 @@
 import argparse
 import io
 import json
+import os
+import platform
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,7 @@ def collected(agent: AgentClient, config: Path | None, data_dir: Path | None) ->
         "made_at": iso(unix_ms()),
         "command_version": version(),
         "url": agent.url,
+        "made_on": {"system": platform.platform(), "machine": platform.machine(), "cores": os.cpu_count()},
         "missing": {},
         "doctor": findings,
     }

@@ -7,13 +7,13 @@ from typing import Any
 
 from api import tls
 from api.access import API_KEY, LOCAL_NETWORK, LOCALHOST_ONLY, MODES, OPEN
+from api.cli.agent_client import LOOPBACK
 from api.cli.doctor.findings import Finding, ok, problem, warning
 from conf.settings import ENVIRONMENT, ApiSettings, ConfigError, Settings, load
 from storage.timestamps import iso, unix_ms
 
 CHECK = "configuration"
 SHORTEST_KEY = 16
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN_PREFIXES = ("DEVICE_API_", "API_", "CALLBOARD_", "AWS_IOT_", "AZURE_IOT", "GCP_MQTT_", "SQLITE_")
 _OTHERS = frozenset(
     {
@@ -25,6 +25,7 @@ _OTHERS = frozenset(
         "CALLBOARD_NEW_PASSWORD",
         "CALLBOARD_PASSPHRASE",
         "CALLBOARD_CA",
+        "CALLBOARD_LAUNCHER",
     }
 )
 

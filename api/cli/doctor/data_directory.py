@@ -132,4 +132,5 @@ def _command_of(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return ""
-    return f" ({b' '.join(words[:3]).decode(errors='replace')})"
+    text = b" ".join(words[:3]).decode(errors="replace").strip()
+    return f" ({text if len(text) <= 80 else f'{text[:77]}...'})"

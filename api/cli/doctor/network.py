@@ -4,14 +4,18 @@ A connection is opened and closed again; nothing is sent. A serial port is not e
 control lines, at which some devices restart.
 """
 
+import contextlib
 import errno
 import os
+import queue
 import socket
 import ssl
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -104,8 +108,36 @@ def check_places(check: str, places: Sequence[tuple[str, Place]]) -> Iterator[Fi
     """All of them at once, each for a short time."""
     if not places:
         return
-    with ThreadPoolExecutor(min(AT_ONCE, len(places))) as pool:
-        yield from pool.map(lambda one: _reached(check, *one), places)
+    yield from _all_at_once([partial(_reached, check, *one) for one in places], check)
+
+
+def _all_at_once(looks: Sequence[Callable[[], Finding]], check: str) -> Iterator[Finding]:
+    """What they find, in their order. Who asks a name server that is away waits for longer than anybody has:
+    such threads are left behind, and end with the process."""
+    found: dict[int, Finding] = {}
+    waiting = queue.SimpleQueue[int]()
+    for number in range(len(looks)):
+        waiting.put(number)
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                number = waiting.get_nowait()
+                found[number] = looks[number]()
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(looks)))]
+    for one in workers:
+        one.start()
+    rounds = -(-len(looks) // AT_ONCE)
+    deadline = monotonic() + rounds * (REACH_SECONDS + 1.0)
+    for one in workers:
+        one.join(max(0.0, deadline - monotonic()))
+    undecided = len(looks) - len(found)
+    for number in sorted(found):
+        yield found[number]
+    if undecided:
+        text = f"{undecided} more could not be looked at in time"
+        yield problem(check, text, "look at the name servers: resolvectl status")
 
 
 def _reached(check: str, name: str, place: Place) -> Finding:
@@ -129,8 +161,8 @@ def _reached(check: str, name: str, place: Place) -> Finding:
     except TimeoutError:
         advice = "look at power and cable, at the address, and for a firewall between"
         return problem(check, f"{where}: nobody answers", advice)
-    except OSError as error:
-        text = f"{where}: {error.strerror or error}"
+    except (OSError, UnicodeError) as error:  # the latter of what can be no name
+        text = f"{where}: {getattr(error, 'strerror', None) or error}"
         return problem(check, text, "look whether it runs and listens on this port, and at the address")
     return ok(check, f"{where}: can be reached")
 

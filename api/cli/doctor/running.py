@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from api.cli.agent_client import AgentClient
 from api.cli.amounts import duration
 from api.cli.doctor.findings import Finding, ok, problem, warning
 from api.cli.exits import Refused
+from api.version import version
 from storage.timestamps import unix_ms
 
 LATE_FACTOR = 10
 LATE_MS = 60_000
+CLOCK_SLACK_MS = 60_000
 
 
 def check_agent(agent: AgentClient) -> Iterator[Finding]:
     """Raises `NoAgent` when nobody answers."""
-    health = agent.get("/v1/health/report", also=(500,))
+    health, headers = agent.exchange("GET", "/v1/health/report", also=(500,))
     state = health.get("state")
     if health.get("ready") is True:
         yield ok("agent", f"{state} at {agent.url}")
@@ -28,6 +31,26 @@ def check_agent(agent: AgentClient) -> Iterator[Finding]:
         text = f"{one.get('name')} is not well: {one.get('lastError') or one.get('description')}"
         make = problem if one.get("critical") else warning
         yield make("agent", text, "callboard health; callboard logs --level error")
+    yield from _clock(headers.get("Date"))
+
+
+def check_versions(agent: AgentClient) -> Iterator[Finding]:
+    theirs = (_asked(agent, "/v1/device") or {}).get("agentVersion")
+    if theirs is not None and theirs != version():
+        text = f"the agent is of version {theirs}, and this command of {version()}"
+        yield warning("version", text, "use the command that was installed with the agent")
+
+
+def _clock(date: str | None) -> Iterator[Finding]:
+    """The agent's, as its answers are dated, against ours."""
+    try:
+        theirs = parsedate_to_datetime(date or "").timestamp() * 1000
+    except ValueError:
+        return
+    if abs(theirs - unix_ms()) > CLOCK_SLACK_MS:
+        apart = duration(abs(theirs - unix_ms()) / 1000)
+        text = f"the agent's clock and the one here are {apart} apart"
+        yield warning("clock", text, "set right the one that is wrong: readings are stamped with the agent's")
 
 
 def check_endpoints(agent: AgentClient) -> Iterator[Finding]:
