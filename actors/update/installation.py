@@ -19,7 +19,7 @@ def find_updater(settings: Settings) -> Updater | NotUpdatable:
     if layout is None:
         return NotUpdatable(_otherwise(environment))
     launcher = settings.update.launcher
-    if launcher is None or launcher != layout.launcher:
+    if launcher is None or launcher.resolve() != layout.launcher.resolve():  # links may lead there
         return NotUpdatable(f"It was not started by {layout.launcher}, which goes back from a bad update")
     from actors.update.venv_updater import VenvUpdater  # of no use to most
 

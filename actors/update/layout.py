@@ -117,11 +117,18 @@ class Layout:
         )
 
     def begin_trial(self, origin: str, to: str, seconds: int, failing: frozenset[str]) -> None:
-        """The next start runs `to`, which goes back to `origin` unless it is confirmed within the seconds."""
+        """The next start runs `to`, which goes back to `origin` unless it is confirmed within the seconds.
+        When that cannot be written, all is as before."""
         for old in ("rolled-back", "trial-says"):
             (self.root / old).unlink(missing_ok=True)
-        self._write_trial(Trial(origin, to, secrets.token_hex(8), seconds, failing=failing))
-        self.point_at(to)
+        try:
+            self._write_trial(Trial(origin, to, secrets.token_hex(8), seconds, failing=failing))
+            self.point_at(to)
+        except OSError:
+            if self.current != origin:
+                self.point_at(origin)
+            (self.root / "trial").unlink(missing_ok=True)
+            raise
 
     def note_stop(self, trial: Trial, orderly: bool) -> None:
         """Whether the next start is one after an orderly stop, which does not count."""
@@ -135,11 +142,12 @@ class Layout:
     def confirm(self, trial: Trial) -> bool:
         """The trial is over, well; False when it was taken back meanwhile."""
         found = self.trial()
-        if found is None or found.id != trial.id or self.current != trial.to:
+        if self.current != trial.to or (found is not None and found.id != trial.id):
             return False
-        (self.root / "trial").unlink()
-        _sync(self.root)
-        (self.root / "trial-says").unlink(missing_ok=True)
+        (self.root / "trial").unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone, and at worst will be again
+            _sync(self.root)
+            (self.root / "trial-says").unlink(missing_ok=True)
         return True
 
     def _write_trial(self, trial: Trial) -> None:

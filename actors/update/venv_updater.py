@@ -159,7 +159,8 @@ class VenvUpdater:
             copies.copy_before_update(self._database, added[0])
 
     def discard(self, prepared: Prepared) -> None:
-        self._layout.remove(prepared.name)
+        if self._layout.current != prepared.name:
+            self._layout.remove(prepared.name)
 
     def trial(self) -> Trial | None:
         found = self._layout.trial()

@@ -1,6 +1,7 @@
 """Updating a running agent with real wheels and real virtual environments, under a service manager that
 starts it anew whenever it ends."""
 
+import shutil
 import socket
 import sqlite3
 import time
@@ -144,12 +145,20 @@ def test_a_good_version_replaces_the_one_that_runs_in_the_same_process(notified,
 
 
 @pytest.mark.timeout(180)
-def test_what_cannot_work_is_not_switched_to(agent, layout):
+def test_what_cannot_work_is_not_switched_to(agent, layout, wheels):
     """One that cannot be imported, one that is not what it says, and one that is not there: the agent that
     runs goes on, and nothing is left of them."""
     pid = agent.process.pid
-    for version, why in ((BROKEN, "no run"), (FALSE, "1.2.3"), ("9.9.99", "9.9.99")):
-        update(agent, version)
+    given = agent.data_dir / "updates"
+    given.mkdir(exist_ok=True)
+    file = f"callboard-{BROKEN}-py3-none-any.whl"
+    shutil.copy(wheels / file, given / file)
+    for version, why, body in (
+        (BROKEN, "no run", {"file": file}),
+        (FALSE, "1.2.3", {}),
+        ("9.9.99", "9.9.99", {}),
+    ):
+        update(agent, version, **body)
         agent.until(lambda: agent.state() == (FIRST, "failed"))
         device = agent.get("/v1/device")["update"]
         assert why in device["reason"]

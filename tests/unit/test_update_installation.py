@@ -59,8 +59,11 @@ def test_a_version_that_its_launcher_has_started_can(layout, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(layout.versions / "1.0.0-1"))
     assert "was not started by" in hint(monkeypatch, layout.root)
     assert "was not started by" in hint(monkeypatch, layout.root, launcher="/usr/bin/callboard")
-    found = find_updater(settings(layout.root, launcher=layout.launcher))
-    assert isinstance(found, VenvUpdater)
+    link = layout.root.with_name("link")
+    link.symlink_to(layout.root)
+    for launcher in (link / "bin" / "callboard", layout.launcher):
+        found = find_updater(settings(layout.root, launcher=launcher))
+        assert isinstance(found, VenvUpdater)
     assert found.launcher == layout.launcher
 
 

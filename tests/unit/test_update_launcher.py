@@ -288,6 +288,45 @@ def test_a_launcher_that_is_killed_at_any_step_leaves_the_old_version_or_the_new
     assert after > 2
 
 
+@pytest.mark.parametrize("operations", range(12))
+def test_a_switch_that_the_disk_does_not_take_leaves_everything_as_it_was(layout, monkeypatch, operations):
+    failed = [False]
+
+    def failing(call: Any) -> Any:
+        def operation(*arguments: Any, **keywords: Any) -> Any:
+            if done[0] == operations and not failed[0]:
+                failed[0] = True
+                raise OSError(28, "No space left on device")
+            done[0] += 1
+            return call(*arguments, **keywords)
+
+        return operation
+
+    done = [0]
+    with monkeypatch.context() as patch:
+        for owner, name in ((Path, "rename"), (Path, "symlink_to"), (Path, "open"), (os, "fsync")):
+            patch.setattr(owner, name, failing(getattr(owner, name)))
+        with suppress(OSError):
+            begin(layout)
+    if failed[0]:
+        assert layout.trial() is None
+        assert [started(layout), started(layout)] == [OLD, OLD]
+    else:
+        assert started(layout) == NEW
+
+
+def test_a_confirmation_outlives_a_disk_that_does_not_sync_and_a_trial_that_is_gone(layout, monkeypatch):
+    begin(layout)
+    trial = layout.trial()
+
+    def failing(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    assert layout.confirm(trial)
+    assert layout.confirm(trial)
+
+
 # What else can be wrong
 
 
