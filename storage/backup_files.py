@@ -6,6 +6,7 @@ that begins with a dot and is no backup.
 
 import errno
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ import msgspec
 from storage.errors import StorageError
 from storage.secrets import sync_folder
 from storage.timestamps import unix_ms
+
+logger = logging.getLogger(__name__)
 
 Trigger = Literal["manual", "scheduled", "before-reset", "before-restore", "before-update", "uploaded"]
 
@@ -90,10 +93,14 @@ class Backup(msgspec.Struct, frozen=True):
 
 
 def make_folder(folder: Path) -> None:
-    """Make it, closed to others. Raises OSError."""
+    """Make it, closed to others; what leads to another disk is left as it is where that has no modes.
+    Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
+        try:
+            folder.chmod(0o700)
+        except OSError as error:
+            logger.warning("%s is open to other users, and cannot be closed: %s", folder, error)
 
 
 def found(folder: Path, file: str) -> Path:

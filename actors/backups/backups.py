@@ -118,9 +118,12 @@ class Backups(Changing, Scheduling):
             self._work("an upload", accept, lambda made: self._accepted(made, sender))
 
     def _accepted(self, made: Any, requester: ActorAddress) -> None:
+        """What somebody sends is not the agent's trouble."""
         if isinstance(made, Failed) and made.kind == "conflict":
-            made = Failed("invalid", made.message)
-        self._made(made, requester)
+            log.warning("an upload was refused: %s", made.message)
+            self.send(requester, Failed("invalid", made.message))
+        else:
+            self._made(made, requester)
 
     # As a subsystem
 

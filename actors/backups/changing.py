@@ -62,7 +62,8 @@ class Changing(OneAtATime):
         if isinstance(found, Failed):
             if message.passphrase is not None and found.field == "passphrase":
                 self.throttle.was_wrong(monotonic())
-            log.error("%s is not restored: %s", message.file, found.message)
+            level = logging.ERROR if found.kind == "unavailable" else logging.WARNING
+            log.log(level, "%r is not restored: %s", message.file, found.message)
             self.send(requester, found)
             return
         self.throttle.was_right()

@@ -16,6 +16,7 @@ from servers.agent import AgentApi
 from servers.docker_engine import Engine, engine
 from servers.field import field
 from servers.mosquitto import free_port
+from servers.system_calls import write_profile
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("docker")]
 
@@ -129,17 +130,25 @@ def agent_uuid(log: str) -> str:
     return next(line for line in log.splitlines() if "its data is in" in line).split("INFO")[-1]
 
 
-def test_its_api_is_reached_over_a_published_port_with_the_key(docker, container):
+def test_its_api_is_reached_over_a_published_port_and_it_makes_no_system_call_that_the_unit_forbids(
+    docker, container, tmp_path
+):
+    write_profile(tmp_path / "filter.json")
     docker.run("network", "create", "plant")
     port = free_port()
     key = ("-e", "API_SECURITY_MODE=API_KEY", "-e", "API_KEY=s3cret")
-    id = container("--network=plant", "-p", f"127.0.0.1:{port}:48484", *key)
+    filtered = f"--security-opt=seccomp={tmp_path}/filter.json"
+    id = container("--network=plant", "-p", f"127.0.0.1:{port}:48484", *key, filtered)
     until(lambda: healthy(docker, id))
     agent = AgentApi(f"http://127.0.0.1:{port}")
     assert agent.request("GET", "/v1/device")[0] == 401
     status, reply = agent.request("GET", "/v1/device", headers={"X-Api-Key": "s3cret"})
     assert (status, reply["status"]) == (200, "Idle")
-    assert "s3cret" not in docker.run("logs", id)
+    docker.run("stop", id)
+    log = docker.run("logs", id)
+    assert log.splitlines()[-1].endswith("lifecycle: STOPPED")
+    assert "not permitted" not in log
+    assert "s3cret" not in log
 
 
 def test_a_folder_that_is_not_its_users_is_one_clear_line_and_exit_code_1(docker, container, tmp_path):

@@ -435,12 +435,13 @@ async def test_a_stream_that_nobody_takes_ends(impatient, monkeypatch):
 
 async def test_answers_that_nobody_takes_are_bounded(monkeypatch):
     monkeypatch.setattr(connections, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(connections, "MAX_UNREAD", LARGE)
+    monkeypatch.setattr(connections, "MAX_UNREAD", 4 * LARGE)
     async with listening() as there:
         with ExitStack() as stack:
             for _ in range(3):
                 deaf(there, stack)
-            await until(lambda: len(there.agent.asked) == 3)
+            await until(lambda: there.unread > 2 * LARGE)
+            monkeypatch.setattr(connections, "MAX_UNREAD", LARGE)
             await until(lambda: there.open == 1)
             assert there.unread <= LARGE
             await there.served()

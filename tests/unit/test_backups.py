@@ -98,6 +98,19 @@ def test_files_are_closed_to_others_and_stand_alone(here: Site) -> None:
     database.close()
 
 
+def test_the_folder_may_be_on_another_disk_and_that_may_be_away(here: Site, tmp_path: Path) -> None:
+    database = filled(here)
+    here.folder.symlink_to(tmp_path / "stick")
+    with pytest.raises(OSError, match="backups"):
+        create(here, "scheduled")
+    assert backup_files.listed(here.folder) == []
+    (tmp_path / "stick").mkdir()
+    made = create(here, "scheduled")
+    assert verify(here, made.file).ok
+    assert (tmp_path / "stick" / made.file).exists()
+    database.close()
+
+
 def test_the_sidecar_says_what_the_list_says(here: Site) -> None:
     database = filled(here)
     made = create(here, "before-update")
