@@ -1,6 +1,7 @@
 """What a request brings of secrets: while it is served they appear in no text, stored or not."""
 
 import csv
+from collections.abc import Iterable
 from contextlib import suppress
 from io import StringIO
 from types import TracebackType
@@ -10,8 +11,15 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from api.decoding import FORM
+from api.errors import ApiError, Error
 from conf import redaction
 from conf.secret_forms import may_hold, names_secret, secrets_in
+
+MOST: Final = 5000
+"""Secrets of one request, of a PEM text each line."""
+
+MOST_CHARACTERS: Final = 1024 * 1024
+"""Of all of them; each is looked for in some twenty spellings."""
 
 
 class Entrusted:
@@ -30,15 +38,31 @@ class Entrusted:
         if not may_hold(raw):
             return
         given = _READERS.get(media_type, _json)(raw)
-        self._holds = True
+        secrets: list[str] = []
         with suppress(RecursionError):  # nested deeper than anybody reads
-            redaction.keep(self, secrets_in(given))
+            secrets = _bounded(secrets_in(given))
+        self._holds = True
+        redaction.keep(self, secrets)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._holds:
             redaction.drop(self)
+
+
+def _bounded(secrets: Iterable[str]) -> list[str]:
+    """Raises `ApiError` for more than anybody has: to look for them takes memory, and time, of all others."""
+    found: set[str] = set()
+    size = 0
+    for part in (part for secret in secrets for part in redaction.parts(secret)):
+        if part not in found:
+            found.add(part)
+            size += len(part)
+        if len(found) > MOST or size > MOST_CHARACTERS:
+            why = f"A body may bring {MOST} secrets at most; send it in parts"
+            raise ApiError(413, Error("Payload too large", why))
+    return list(found)
 
 
 def _json(raw: bytes) -> Any:

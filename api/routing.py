@@ -17,6 +17,7 @@ from api.decoding import as_utf8, decode_body, decode_number, decode_query, refu
 from api.entrusted import Entrusted
 from api.errors import ApiError, Error
 from api.middleware import json_response
+from conf.secret_forms import may_hold
 from storage.users import Role
 
 T = TypeVar("T")
@@ -27,6 +28,12 @@ and never a session; `key`: needs whatever the mode demands; `admin`: an adminis
 
 LARGE_BODY = 256 * 1024
 """A larger body is decoded in a thread, so that it does not hold the loop up."""
+
+SECRETS_WEIGH = 64
+"""How much longer a body takes that may be full of secrets."""
+
+LOGIN_BODY = 16 * 1024
+"""Bytes of a body that anybody may send."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -186,7 +193,8 @@ def serve(declared: Route, context: Context) -> Callable[[web.Request], Awaitabl
             if declared.query is not None:
                 decoded["query"] = decode_query(request.query, declared.query)
             if declared.body is not None:
-                decoded["body"] = await _read_body(request, declared.body, entrusted)
+                most = LOGIN_BODY if declared.access in ("anyone", "peers", "login") else None
+                decoded["body"] = await _read_body(request, declared.body, entrusted, most)
             if declared.accepts:
                 decoded["body"] = await _read_upload(request, tuple(declared.accepts), entrusted)
             return await _answer(request, Call(context, declared, request.match_info, request), decoded)
@@ -210,15 +218,17 @@ async def _answer(request: web.Request, call: Call, decoded: dict[str, Any]) -> 
             shared.changed()
 
 
-async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrusted) -> Any:
+async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrusted, most: int | None) -> Any:
     raw = await _read(request)
+    if most is not None and len(raw) > most:
+        raise ApiError(413, Error("Payload too large", f"A body may have at most {most >> 10} KB here"))
     media_type, charset = request.content_type, request.charset
 
     def decode() -> Any:
         entrusted.look(raw, media_type)
         return decode_body(raw, media_type, charset, schema)
 
-    return await _decoded(decode, len(raw))
+    return await _decoded(decode, len(raw) * (SECRETS_WEIGH if may_hold(raw) else 1))
 
 
 async def _read_upload(request: web.Request, accepted: Sequence[str], entrusted: Entrusted) -> Upload:

@@ -70,6 +70,8 @@ class Known:
         self._lock = threading.Lock()
         self._held: dict[Hashable, frozenset[str]] = {}
         self._holders: Counter[str] = Counter()
+        self._spelled: dict[str, frozenset[_Spelling]] = {}
+        """Of each secret that is held, how it may be spelled."""
         self._uses: Counter[_Spelling] = Counter()
         self._former: deque[str] = deque()
         self._spellings: dict[str, tuple[_Spelling, ...]] = {}
@@ -80,13 +82,16 @@ class Known:
 
     def keep(self, holder: Hashable, secrets: Iterable[str]) -> None:
         """`holder` holds these, and no others any more."""
-        new = frozenset(part for secret in secrets for part in _parts(secret))
+        new = frozenset(part for secret in secrets for part in parts(secret))
         with self._lock:
             old = self._held.pop(holder, frozenset())
             if new:
                 self._held[holder] = new
-            for secret in new - old:
-                self._add(secret)
+        for secret in new - old:
+            spellings = _spellings(secret)  # most of the work, for which nobody is to wait
+            with self._lock:
+                self._add(secret, spellings)
+        with self._lock:
             for secret in old - new:
                 self._former.append(secret)
             while len(self._former) > FORMER:
@@ -95,7 +100,9 @@ class Known:
     def drop(self, holder: Hashable) -> None:
         """`holder` held something for a while only: it is not looked for any more."""
         with self._lock:
-            for secret in self._held.pop(holder, ()):
+            old = self._held.pop(holder, frozenset())
+        for secret in old:
+            with self._lock:
                 self._remove(secret)
 
     def clean(self, text: str) -> str:
@@ -154,17 +161,18 @@ class Known:
                     return extent
         return None
 
-    def _add(self, secret: str) -> None:
+    def _add(self, secret: str, spellings: frozenset[_Spelling]) -> None:
         self._holders[secret] += 1
         if self._holders[secret] == 1:
-            for spelling in _spellings(secret):
+            self._spelled[secret] = spellings
+            for spelling in spellings:
                 self._count(spelling, 1)
 
     def _remove(self, secret: str) -> None:
         self._holders[secret] -= 1
         if not self._holders[secret]:
             del self._holders[secret]
-            for spelling in _spellings(secret):
+            for spelling in self._spelled.pop(secret):
                 self._count(spelling, -1)
 
     def _count(self, spelling: _Spelling, one: int) -> None:
@@ -191,8 +199,8 @@ def _put(into: dict[str, tuple[T, ...]], key: str, values: tuple[T, ...]) -> Non
         into.pop(key, None)
 
 
-def _spellings(secret: str) -> set[_Spelling]:
-    return {_spelling(form) for form in forms(secret) if len(form.text) >= LEAST}
+def _spellings(secret: str) -> frozenset[_Spelling]:
+    return frozenset(_spelling(form) for form in forms(secret) if len(form.text) >= LEAST)
 
 
 def _spelling(form: Form) -> _Spelling:
@@ -216,7 +224,7 @@ def _in_word(text: str, at: int) -> bool:
     return 0 <= at < len(text) and text[at].isalnum()
 
 
-def _parts(secret: str) -> Iterator[str]:
+def parts(secret: str) -> Iterator[str]:
     """What is looked for: of a PEM text each line, for a line is all that some messages quote."""
     lines = secret.replace("\\n", "\n").splitlines() if "-----BEGIN" in secret else [secret]
     for line in lines:

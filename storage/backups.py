@@ -5,6 +5,7 @@ meanwhile is not in it, and does not wait for it. Its backup interface begins an
 and `VACUUM INTO` would take along the payloads that wait to be delivered, which may be a disk full.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -47,7 +48,17 @@ SESSIONS: Final = frozenset({"admin_sessions"})
 STAYS: Final = OUTBOX | SESSIONS
 
 INFO: Final = "backup_info"
+_OUR_INDEX: Final = re.compile(
+    r'CREATE (UNIQUE )?INDEX "?\w+"?\s+ON "?\w+"? ?\("?\w+"?(, "?\w+"?)*\)( WHERE \w+ IS NOT NULL)?', re.ASCII
+)
+_OUR_CHECK: Final = "CHECK (id = 1)"
 _OURS: Final = "substr(name, 1, 7) <> 'sqlite_'"
+
+LONGEST_INFO: Final = 64 * 1024
+"""Bytes that a backup says of itself: they are read with each list."""
+
+LARGEST_VALUE: Final = 32 * 1024 * 1024
+"""Bytes of a value in a backup: a request brings a third of that at most."""
 
 STEPS: Final = 20_000
 """Instructions of SQLite between two looks whether to go on: some 0.2 ms."""
@@ -180,9 +191,9 @@ def inspect(path: Path, ended: Ended = lambda: False) -> tuple[Info | None, list
     try:
         _refuse_other_files(path)
         with closing(_open(path, "ro", immutable=True)) as connection, _giving_up(connection, ended):
-            info = read_info(connection)
             if foreign := _foreign(connection):
-                return info, [f"It holds {foreign}, which no backup does"]
+                return None, [f"It holds {foreign}, which no backup does"]
+            info = read_info(connection)
             newer = migrations.unknown(sqlite_utils.Database(connection, execute_plugins=False))
             if newer:
                 return info, [
@@ -201,6 +212,8 @@ def read_info(connection: sqlite3.Connection) -> Info:
     """Raises `StorageError` when it is no backup, and what SQLite raises."""
     try:
         row = connection.execute(f"SELECT info FROM {INFO}").fetchone()
+        if len(row[0]) > LONGEST_INFO:
+            raise StorageError("What it says of itself is too long", "corrupt")
         return msgspec.json.decode(row[0], type=Info)
     except sqlite3.OperationalError as error:
         if "no such" not in str(error):
@@ -228,7 +241,9 @@ def _open(path: Path, mode: str, immutable: bool = False) -> sqlite3.Connection:
         connection.text_factory = as_text
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA cell_size_check=ON")
-        if not immutable:
+        if immutable:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+        else:
             # It has its name only when it is whole.
             connection.execute("PRAGMA journal_mode=OFF").fetchall()
             connection.execute("PRAGMA synchronous=OFF")
@@ -311,11 +326,20 @@ def _damage(connection: sqlite3.Connection) -> list[str]:
 
 
 def _foreign(connection: sqlite3.Connection) -> str | None:
-    """What could have SQLite do more than read rows."""
-    row = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'view' OR sql LIKE 'CREATE VIRTUAL%'"
-    ).fetchone()
-    return None if row is None else f"the view {row[0]!r}"
+    """What could have SQLite do more than read rows, however it is spelled in the schema. What is computed is
+    so whenever a row is looked at; a pattern alone can take all the time there is."""
+    for _, name, kind, *_ in connection.execute("PRAGMA main.table_list").fetchall():
+        if kind != "table":
+            return f"the {kind} {name!r}"
+        if any(row[6] for row in connection.execute(f"PRAGMA main.table_xinfo({quoted(name)})")):
+            return f"columns of {name!r} that are computed"
+    schema = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    for kind, name, sql in schema:
+        if kind == "index" and _OUR_INDEX.fullmatch(sql) is None:
+            return f"the index {name!r}, which is computed"
+        if kind == "table" and "CHECK" in sql.replace(_OUR_CHECK, "").upper():
+            return f"constraints of {name!r}"
+    return None
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -12,6 +12,9 @@ from storage.errors import StorageError
 from storage.secrets import Secrets, Undecipherable
 
 SHORTEST: Final = 8
+LONGEST: Final = 1024
+"""Characters: what it costs to compose accents grows with the square of their number."""
+
 COST: Final = 2**15
 """Of scrypt, with blocks of 8: 32 MB for a tenth of a second, and 1 s on a small board."""
 

@@ -36,7 +36,8 @@ def check_password(password: str, field: str = "password") -> None:
 
 
 def prepared(password: str) -> bytes:
-    """The same for whichever keyboard it came from (RFC 8265 section 4.2: NFC)."""
+    """The same for whichever keyboard it came from (RFC 8265 section 4.2: NFC). Of at most `MOST` characters:
+    what a long text of accents costs grows with the square of its length."""
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 
 
@@ -61,7 +62,10 @@ class Hasher:
             return await asyncio.to_thread(_make, prepared(password))
 
     async def check(self, kept: str | None, password: str) -> Verdict:
-        """Whether it is the password of that hash. None matches nothing, and takes as long to say so."""
+        """Whether it is the password of that hash. None matches nothing, and takes as long to say so; so does
+        what is too long for a password."""
+        if len(password) > MOST:
+            kept, password = None, password[:MOST]
         async with self._turns:
             return await asyncio.to_thread(_check, kept, prepared(password))
 

@@ -36,7 +36,7 @@ from storage.backup_files import Backup
 from storage.backup_schedule import COUNT, HOURS
 from storage.backups import Verified
 from storage.outcomes import Outcome
-from storage.passphrases import SHORTEST
+from storage.passphrases import LONGEST, SHORTEST
 from storage.timestamps import iso
 
 SQLITE = "application/vnd.sqlite3"
@@ -48,7 +48,7 @@ STILL = "It takes longer than a request may: GET /v1/backups shows it once it is
 
 CHECKING = "Checking the backup takes longer than a request may"
 
-Passphrase = Annotated[str, Meta(min_length=SHORTEST, max_length=1024)]
+Passphrase = Annotated[str, Meta(min_length=SHORTEST, max_length=LONGEST)]
 
 
 class BackupEntry(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ class NewBackup(msgspec.Struct, frozen=True):
 class Restore(msgspec.Struct, frozen=True):
     """`keep_identity`: this agent keeps its uuid and name; null: unless the backup is its own."""
 
-    passphrase: str | None = None
+    passphrase: Annotated[str, Meta(max_length=LONGEST)] | None = None
     keep_identity: bool | None = None
 
 

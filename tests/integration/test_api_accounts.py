@@ -455,3 +455,16 @@ def test_the_agent_lets_in_who_has_signed_in(tmp_path):
     assert "Traceback" not in log
     for secret in (FIRST, PASSWORD, admin, viewer, operator):
         assert secret not in log
+
+
+async def test_what_anybody_may_send_is_small(rig):
+    """It is looked through for secrets, and its password composed, before it is known who sent it."""
+    async with api(rig) as client:
+        words = [f"word-{number}" for number in range(10_000)]
+        for more in ({"secrets": words}, {"password": "\u0301\u0316" * 10_000}):
+            body = {"username": "admin", "password": "x"} | more
+            reply = await client.post("/v1/auth/login", json=body)
+            assert (reply.status, await reply.json()) == (
+                413,
+                {"error": "Payload too large", "message": "A body may have at most 16 KB here"},
+            )

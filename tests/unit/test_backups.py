@@ -1,8 +1,9 @@
 import errno
 import json
 import os
+import resource
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,50 @@ def test_one_of_a_newer_version_is_refused_by_name(here: Site) -> None:
     with pytest.raises(StorageError, match="newer version"):
         restoring.prepare(here, made.file, None)
     database.close()
+
+
+HUGE = "zeroblob(400000000)"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [f"DROP TABLE {backups.INFO}", f"CREATE TABLE {backups.INFO}(x, info BLOB AS ({HUGE}))"],
+        [f"DROP TABLE {backups.INFO}", f"CREATE TABLE {backups.INFO}(info BLOB)"],
+        [
+            f"DROP TABLE {backups.INFO}",
+            f"CREATE VIEW {backups.INFO} AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"
+            " SELECT max(n) AS info FROM r",
+        ],
+        [f"CREATE TABLE more(x CHECK (length({HUGE}) > x))"],
+        [f"CREATE TABLE more(x, y AS (hex({HUGE})) NOT NULL)"],
+        ["CREATE TABLE more(x)", f"CREATE INDEX of_more ON more(length({HUGE}))"],
+        ["CREATE TABLE more(x)", "CREATE INDEX of_more ON more(x) WHERE x LIKE '%a%a%a%a%a%a%a%a%a%b'"],
+        [
+            "PRAGMA writable_schema=ON",
+            "INSERT INTO sqlite_master VALUES"
+            " ('table', 'more', 'more', 0, 'CREATE/**/VIRTUAL TABLE more USING fts5(x)')",
+        ],
+    ],
+)
+def test_a_schema_from_outside_makes_nothing_run_or_grow(here: Site, statements: list[str]) -> None:
+    """A few kilobytes of it take hundreds of megabytes else, or all the time there is."""
+    filled(here).close()
+    made = here.folder / create(here, "manual").file
+    uploaded = backup_files.draft(here.folder, "upload")
+    uploaded.write_bytes(made.read_bytes())
+    backup_files.remove(made)
+    with closing(sqlite3.connect(uploaded, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        if "writable" not in statements[0]:
+            last = backups.INFO if backups.INFO in statements[0] and "VIEW" not in statements[-1] else "more"
+            with suppress(sqlite3.OperationalError):  # a view holds nothing
+                value = b" " * (backups.LONGEST_INFO + 1) if last == backups.INFO else 1
+                column = "info" if "info BLOB)" in statements[-1] else "x"
+                connection.execute(f"INSERT INTO {last}({column}) VALUES (?)", [value])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(StorageError, match="no backup that can be restored"):
+        backups.accept(here, uploaded)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000
+    assert list(here.folder.iterdir()) == []

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from api.decoding import FORM, JSON
-from api.entrusted import Entrusted
+from api.entrusted import MOST, MOST_CHARACTERS, Entrusted
+from api.errors import ApiError
 from conf import redaction
 from conf.redaction import MASK
 
@@ -57,3 +58,19 @@ def test_a_word_that_somebody_tried_as_a_password_is_masked_no_longer_than_that(
         with Entrusted() as entrusted:
             entrusted.look(json.dumps({"password": f"endpoints-{number}"}).encode(), JSON)
     assert redaction.clean("endpoints-99") == "endpoints-99"
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        [f"secret-{number}" for number in range(MOST + 1)],
+        "s" * (MOST_CHARACTERS + 1),
+        "-----BEGIN KEY-----\n" + "\n".join(f"line{number}" for number in range(MOST + 1)),
+    ],
+)
+def test_nobody_brings_more_secrets_than_can_be_looked_for(secrets):
+    before = redaction.KNOWN.count
+    with Entrusted() as entrusted, pytest.raises(ApiError) as refused:
+        entrusted.look(json.dumps({"password": secrets}).encode(), JSON)
+    assert refused.value.status == 413
+    assert redaction.KNOWN.count == before

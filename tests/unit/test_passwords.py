@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 import unicodedata
 
 import pytest
@@ -116,3 +117,14 @@ def test_the_memory_of_a_hash_is_given_back():
     (RustCrypto/password-hashes issues 478 and 526, authelia issue 1044)."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 6_000_000
+
+
+async def test_what_is_longer_than_any_password_is_wrong_and_costs_no_more():
+    """Accents are put in order, for which a text of nothing else takes the square of its length."""
+    hasher = Hasher()
+    kept = await hasher.make("a" * passwords.MOST)
+    assert await hasher.check(kept, "a" * passwords.MOST) == Verdict(True)
+    assert await hasher.check(kept, "a" * (passwords.MOST + 1)) == Verdict(False)
+    before = time.process_time()
+    assert await hasher.check(kept, "a" + "\u0301" * 20_000 + "\u0316" * 20_000) == Verdict(False)
+    assert time.process_time() - before < 2
