@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -73,6 +73,9 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 Handler = Callable[..., Awaitable[Any]]
+
+STILL: Final = web.RequestKey("still", Callable[[], Awaitable[object]])
+"""Raises `ApiError` when who was let in may not do it any more: a body can take hours to come."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,6 +261,7 @@ async def take(request: web.Request, most: int) -> AsyncIterator[bytes]:
             raise too_large(most)
         yield piece
         taken(len(piece))
+    await _check_again(request)
 
 
 def too_large(most: int) -> ApiError:
@@ -283,7 +287,16 @@ async def _invite(request: web.Request) -> None:
 async def _read(request: web.Request) -> bytes:
     refuse_coding(request)
     await _invite(request)
-    return await request.read()
+    raw = await request.read()
+    if raw:
+        await _check_again(request)
+    return raw
+
+
+async def _check_again(request: web.Request) -> None:
+    still = request.get(STILL)
+    if still is not None:
+        await still()
 
 
 def refuse_coding(request: web.Request) -> None:

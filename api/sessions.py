@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -15,7 +16,7 @@ from api.browser_guard import check_page
 from api.context import Context
 from api.errors import ApiError, Error
 from api.middleware import allowed_hosts, given_key
-from api.routing import Route
+from api.routing import STILL, Route
 from storage.users import Role
 
 COOKIE: Final = "admin_session"
@@ -58,18 +59,25 @@ def session_check(routes: Mapping[tuple[str, str], Route], context: Context) -> 
         key_does = not is_for_administrators(route, request.path)
         if least is None or (key_does and access.has_key(context, given_key(request))):
             return await handler(request)
-        session = await identify(context, request)
-        if session.must_change_password:
-            hint = "POST /v1/auth/password with current_password and new_password"
-            raise ApiError(403, Error("The password must be changed first", hint=hint))
-        access.check_role(session.role, least)
-        request[SESSION] = session
+        let_in = partial(_let_in, context, request, least)
+        request[SESSION] = await let_in()
+        request[STILL] = let_in
         if route is None or not route.events:
             return await handler(request)
         async with _ended_with_session(context, request):
             return await handler(request)
 
     return checked
+
+
+async def _let_in(context: Context, request: web.Request, least: Role) -> SessionIdentified:
+    """Raises `ApiError` unless the request's session may do what takes `least`."""
+    session = await identify(context, request)
+    if session.must_change_password:
+        hint = "POST /v1/auth/password with current_password and new_password"
+        raise ApiError(403, Error("The password must be changed first", hint=hint))
+    access.check_role(session.role, least)
+    return session
 
 
 async def identify(context: Context, request: web.Request) -> SessionIdentified:

@@ -1,5 +1,6 @@
 """The users there are, and what has to hold of them. Plain."""
 
+import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
@@ -7,7 +8,6 @@ from msgspec import UNSET, UnsetType
 
 from actors.accounts.messages import UserRow
 from actors.system.failure import Refusal
-from conf.texts import has_controls
 from storage.users import Role, StoredUser
 
 MOST: Final = 200
@@ -50,8 +50,8 @@ class Users:
         self._by_name.pop(username, None)
 
     def check_new(self, username: str) -> None:
-        """Raises `Refusal`; names that differ in capitals only are the same to people."""
-        if any(username.casefold() == name.casefold() for name in self._by_name):
+        """Raises `Refusal` for a name that people cannot tell from one that there is."""
+        if any(_read_as(username) == _read_as(name) for name in self._by_name):
             raise Refusal("Username already exists", "username", "conflict")
         if len(self._by_name) >= MOST:
             raise Refusal(f"There are {MOST} users already", kind="conflict")
@@ -69,13 +69,20 @@ def user_name(given: str) -> str:
     name = given.strip()
     if not name:
         raise Refusal("username is required", "username")
+    if len(name) <= LENGTH:
+        name = unicodedata.normalize("NFC", name)
     if len(name) > LENGTH:
         raise Refusal(f"username must be at most {LENGTH} characters", "username")
-    if has_controls(name):
-        raise Refusal("username must not hold line ends or other control characters", "username")
+    if not name.isprintable():
+        raise Refusal("username must not hold line ends or other characters that are not seen", "username")
     if "/" in name or name in (".", ".."):
         raise Refusal("username must not hold slashes, for it is part of a path", "username")
     return name
+
+
+def _read_as(name: str) -> str:
+    """The same for names that differ in capitals, in width, or in how accents are composed only."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def wanted_role(now: Role, role: Role | UnsetType, is_superuser: bool | UnsetType) -> Role:

@@ -42,6 +42,9 @@ from storage.database import Database
 ELSEWHERE = "203.0.113.9"
 
 
+UNSEEN = "username must not hold line ends or other characters that are not seen"
+
+
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What hashing costs is for other tests to see."""
@@ -422,6 +425,9 @@ async def test_a_disk_that_takes_nothing_keeps_nobody_in(rig):
         (AddUser("eve", "12345"), Failed("invalid", "password must be at least 6 characters", "password")),
         (AddUser("admin", PASSWORD), Failed("conflict", "Username already exists", "username")),
         (AddUser("Admin", PASSWORD), Failed("conflict", "Username already exists", "username")),
+        (AddUser("\uff41dmin", PASSWORD), Failed("conflict", "Username already exists", "username")),
+        (AddUser("admin\u200b", PASSWORD), Failed("invalid", UNSEEN, "username")),
+        (AddUser("a\u202eb", PASSWORD), Failed("invalid", UNSEEN, "username")),
         (ChangeUser("eve"), Failed("not_found", "User not found")),
         (RemoveUser("eve"), Failed("not_found", "User not found")),
         (

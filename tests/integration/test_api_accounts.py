@@ -468,3 +468,28 @@ async def test_what_anybody_may_send_is_small(rig):
                 413,
                 {"error": "Payload too large", "message": "A body may have at most 16 KB here"},
             )
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [(ChangeUser("eve", is_active=False), 401), (ChangeUser("eve", role="operator"), 403), (None, 201)],
+)
+async def test_a_body_that_comes_late_does_no_more_than_its_sender_may_by_then(rig, change, status):
+    """A request that was begun in time would give somebody who is let go another user hours later."""
+    await rig.admin()
+    eve = await rig.user("eve", role="admin")
+    async with api(rig) as client:
+        body = b'{"username": "mallory", "password": "password", "role": "admin"}'
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(
+            b"POST /v1/admin/users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nCookie: admin_session=%b\r\nContent-Length: %d\r\n\r\n"
+            % (eve.token.encode(), len(body))
+        )
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        if change is not None:
+            assert not isinstance(await rig.ask(change), Failed)
+        writer.write(body)
+        assert (await reader.readline()).split()[1] == b"%d" % status
+        writer.close()
+        assert (rig.actor.users.find("mallory") is None) == (change is not None)
