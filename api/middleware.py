@@ -39,10 +39,10 @@ def log_access(context: Context) -> Middleware:
 
     @web.middleware
     async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started = perf_counter()
+        started, waited = perf_counter(), context.lifecycle.state != "RUNNING"
         response = await handler(request)
         request_counts.count(response.status)
-        status, waited = response.status, context.lifecycle.state != "RUNNING"
+        status, waited = response.status, waited or context.lifecycle.state != "RUNNING"
         if status >= 500 and not (status == 503 and waited):
             level = logging.WARNING
         else:

@@ -15,6 +15,7 @@ from wall_clock import WallClock  # noqa: E402
 
 from actors.publish.destinations.token_clock import token_clock  # noqa: E402
 from actors.settings.log_level import OURS  # noqa: E402
+from conf import redaction  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,12 @@ def the_log_is_left_as_it_was() -> Iterator[None]:
     yield
     for name, level in before.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_known() -> None:
+    """What one test has for a secret may be a word in the texts of another."""
+    redaction.KNOWN.__init__()
 
 
 @pytest.fixture

@@ -23,9 +23,7 @@ from actors.accounts.messages import (
     ListUsers,
     PasswordChanged,
     RemoveUser,
-    SessionIdentified,
     SessionRefused,
-    SessionRow,
     SessionsEnded,
     SessionsListed,
     SignedIn,
@@ -39,7 +37,7 @@ from actors.accounts.messages import (
     UsersListed,
 )
 from actors.accounts.passwords import Verdict, check_password
-from actors.accounts.signed_in import Session, Sessions
+from actors.accounts.signed_in import Session, Sessions, identified, session_row
 from actors.accounts.throttle import Throttle
 from actors.accounts.users import ADMIN, LENGTH, Users, user_name, user_row, wanted_role
 from actors.state.keeper import RELOAD, Reload
@@ -52,7 +50,7 @@ from conf.settings import Confidential
 from storage import sessions, users
 from storage.database import Database
 from storage.sessions import StoredSession
-from storage.timestamps import iso, unix_ms
+from storage.timestamps import unix_ms
 from storage.users import StoredUser
 
 log = logging.getLogger(__name__)
@@ -99,6 +97,10 @@ class Accounts(HashingKeeper):
         self.ended: set[int] = set()
         """Sessions that are still to be removed from the database."""
         self.throttle = Throttle()
+        self.awaiting: list[ActorAddress] = []
+        """Who signs in, and has yet to hear that it is stored."""
+        self.unstored = 0
+        """The id of the latest session that is not: below zero."""
         self.founding = self.founded = False
 
     def receiveMsg_RunAccounts(self, message: RunAccounts, sender: ActorAddress) -> None:
@@ -173,8 +175,7 @@ class Accounts(HashingKeeper):
                 self.send(sender, SignInRefused())
                 return
             self.throttle.succeeded(user.username, peer_of(message.peer))
-            begin = Proceed(lambda asking: self._begin(asking, message, user, verdict.anew))
-            self.receiveMessage(begin, sender)
+            self._begin(sender, message, user, verdict.anew)
 
         kept = None if user is None else user.password_hash
         self._check(sender, message.username, message.peer, kept, message.password, checked)
@@ -191,7 +192,8 @@ class Accounts(HashingKeeper):
         """Check a password, unless too many checks have failed."""
         name = username if len(username) <= LENGTH else ""
         network, now = peer_of(peer), _now()
-        delay = max(self.throttle.delay(name, network, now), 1.0 if self.busy else 0.0)
+        busy = self.is_busy(reserved=self.throttle.is_known(name, network))
+        delay = max(self.throttle.delay(name, network, now), 1.0 if busy else 0.0)
         if delay > 0:
             self.send(requester, SignInDelayed(ceil(delay)))
             return
@@ -211,24 +213,38 @@ class Accounts(HashingKeeper):
         log.warning("a password from %s was wrong", peer)
 
     def _begin(self, requester: ActorAddress, message: SignIn, checked: StoredUser, anew: str | None) -> None:
-        """Unless the user has changed since the password was checked."""
-        user = self.users.find(checked.username)
-        if user is None or not user.is_active or user.password_hash != checked.password_hash:
-            self.send(requester, SignInRefused())
-            return
+        """Unless the user has changed since the password was checked. A disk that takes nothing keeps nobody
+        out, who may have come to mend that: the session is then good until the agent restarts."""
         token = signed_in.new_token()
-        new = signed_in.new_session(token, user.id, message.peer, message.user_agent, unix_ms())
-        giving_way = self.sessions.giving_way(user.id)
+        new = signed_in.new_session(token, checked.id, message.peer, message.user_agent, unix_ms())
+        giving_way = self.sessions.giving_way(checked.id)
 
-        def begun(stored: StoredSession) -> SignedIn:
+        def begun(answer: Transacted) -> None:
+            self.awaiting.remove(requester)
             self.sessions.end(giving_way)
+            stored = answer.result
+            if answer.error is not None:
+                log.warning("a session is not stored: %s", answer.error)
+                self.ended |= set(giving_way)
+                self.unstored -= 1
+                stored = StoredSession(self.unstored, *msgspec.structs.astuple(new))
             self.sessions.begin(stored, _now())
-            if anew is not None:
+            user = self.users.find(checked.username)
+            if user is None or not user.is_active or user.password_hash != checked.password_hash:
+                self._end([stored.id], lambda _: self.send(requester, SignInRefused()))
+                return
+            if anew is not None and answer.error is None:
                 self.users.put(msgspec.structs.replace(user, password_hash=anew))
             log.info("%s signed in from %s", user.username, message.peer)
-            return SignedIn(token, _identified(stored, user))
+            self.send(requester, SignedIn(token, identified(stored, user)))
 
-        self.transact(requester, begun, sessions.begin, new, giving_way, anew)
+        self.awaiting.append(requester)
+        self.ask_store("begin", sessions.begin, new, giving_way, anew, then=begun)
+
+    def stopped(self) -> None:
+        super().stopped()
+        for requester in self.awaiting:
+            self.send(requester, Failed("unavailable", "Interrupted: sign in again"))
 
     def receiveMsg_ChangePassword(self, message: ChangePassword, sender: ActorAddress) -> None:
         session, user = self._whose(self.sessions.get(message.session))
@@ -267,7 +283,7 @@ class Accounts(HashingKeeper):
         if session is None or user is None:
             self.send(sender, SessionRefused(expired=found is not None))
         else:
-            self.send(sender, _identified(session.stored, user))
+            self.send(sender, identified(session.stored, user))
 
     def _whose(self, session: Session | None) -> tuple[Session | None, StoredUser | None]:
         """The session, if it has not expired, and its user, if that is one who may be signed in."""
@@ -285,7 +301,7 @@ class Accounts(HashingKeeper):
 
     def receiveMsg_ListSessions(self, message: ListSessions, sender: ActorAddress) -> None:
         there = [(one.stored, self.users.of(one.stored.user_id)) for one in self.sessions.all(_now())]
-        rows = [_session_row(stored, user) for stored, user in there if user is not None]
+        rows = [session_row(stored, user) for stored, user in there if user is not None]
         self.send(sender, SessionsListed(rows))
 
     def receiveMsg_EndSession(self, message: EndSession, sender: ActorAddress) -> None:
@@ -421,21 +437,6 @@ class Accounts(HashingKeeper):
 
 def _stored(database: Database) -> tuple[list[StoredUser], list[StoredSession]]:
     return users.load(database), sessions.load(database)
-
-
-def _identified(session: StoredSession, user: StoredUser) -> SessionIdentified:
-    return SessionIdentified(session.id, user.username, user.role, user.must_change_password)
-
-
-def _session_row(session: StoredSession, user: StoredUser) -> SessionRow:
-    return SessionRow(
-        id=session.id,
-        username=user.username,
-        created_at=iso(session.created_at) or "",
-        expires_at=iso(session.expires_at) or "",
-        peer=session.peer,
-        user_agent=session.user_agent,
-    )
 
 
 def _now() -> float:

@@ -15,6 +15,9 @@ Hashing = Callable[..., Coroutine[Any, Any, Any]]
 WAITING = 16
 """Passwords that are hashed, or wait for it; who comes with another one is to come again."""
 
+RESERVED = 6
+"""Of these, for who is known."""
+
 
 class Proceed(msgspec.Struct, frozen=True):
     """To itself, in the name of who asked: the password is hashed, and what it was hashed for is done."""
@@ -38,9 +41,9 @@ class HashingKeeper(Keeper):
         self.hashing: dict[int, tuple[ActorAddress, Callable[[Any], None]]] = {}
         self.number = 0
 
-    @property
-    def busy(self) -> bool:
-        return len(self.hashing) >= WAITING
+    def is_busy(self, reserved: bool = False) -> bool:
+        """Whether another one is to come again; some room is `reserved`."""
+        return len(self.hashing) >= (WAITING if reserved else WAITING - RESERVED)
 
     def hash(
         self, requester: ActorAddress, then: Callable[[Any], None], call: Hashing, *args: str | None
@@ -58,7 +61,7 @@ class HashingKeeper(Keeper):
         self, requester: ActorAddress, password: str, call: Callable[[ActorAddress, str], None]
     ) -> None:
         """Hash a new password; then `call(requester, hash)` changes something."""
-        if self.busy:
+        if self.is_busy(reserved=True):
             raise Refusal("Too many passwords are being hashed: try again", kind="unavailable")
 
         def hashed(result: str | Failed) -> None:

@@ -12,7 +12,10 @@ from typing import Final
 
 import msgspec
 
+from actors.accounts.messages import SessionIdentified, SessionRow
 from storage.sessions import NewSession, StoredSession
+from storage.timestamps import iso
+from storage.users import StoredUser
 
 LASTS: Final = 86_400
 """Seconds, from signing in (the reference's): using it makes it no longer."""
@@ -101,3 +104,18 @@ class Sessions:
     def end(self, ids: Iterable[int]) -> None:
         gone = set(ids)
         self._by_hash = {key: one for key, one in self._by_hash.items() if one.stored.id not in gone}
+
+
+def identified(session: StoredSession, user: StoredUser) -> SessionIdentified:
+    return SessionIdentified(session.id, user.username, user.role, user.must_change_password)
+
+
+def session_row(session: StoredSession, user: StoredUser) -> SessionRow:
+    return SessionRow(
+        id=session.id,
+        username=user.username,
+        created_at=iso(session.created_at) or "",
+        expires_at=iso(session.expires_at) or "",
+        peer=session.peer,
+        user_agent=session.user_agent,
+    )

@@ -106,7 +106,11 @@ class Throttle:
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
 
+    def is_known(self, username: str, peer: str | None) -> bool:
+        """Whether the user has, or it is this machine."""
+        return peer is None or (username, peer) in self._known
+
     def _name(self, username: str, peer: str | None) -> Hashable:
-        if peer is None or (username, peer) in self._known:
+        if self.is_known(username, peer):
             return username, peer
         return username, "elsewhere"

@@ -77,7 +77,7 @@ class Backups(Changing, Scheduling):
     def receiveMsg_MakeBackup(self, message: MakeBackup, sender: ActorAddress) -> None:
         if not self._is_busy(sender):
             call = partial(make, self.start.site, message.trigger, message.passphrase, self._is_ended)
-            self._work("a backup", call, lambda made: self._made(made, sender))
+            self._work("a backup", call, lambda made: self._made(made, sender), sender)
 
     def _made(self, made: Any, requester: ActorAddress) -> None:
         if isinstance(made, Failed):
@@ -89,33 +89,29 @@ class Backups(Changing, Scheduling):
 
     def receiveMsg_ListBackups(self, message: ListBackups, sender: ActorAddress) -> None:
         call, last = partial(backup_files.listed, self.start.site.folder), self.last
-        answer = partial(self._answer, sender, lambda found: BackupsListed(found, last))
-        self.run(attempt(call), then=lambda result: AttemptEnded(result, answer))
+        self._look_up(call, lambda found: BackupsListed(found, last), sender)
 
     def receiveMsg_VerifyBackup(self, message: VerifyBackup, sender: ActorAddress) -> None:
         if not self._is_busy(sender):
             verify = partial(backups.verify, self.start.site, message.file, self._is_ended)
-            self._work("a check", verify, partial(self._answer, sender, lambda verified: verified))
+            self._work("a check", verify, partial(self._answer, sender, lambda verified: verified), sender)
 
     def receiveMsg_FindBackup(self, message: FindBackup, sender: ActorAddress) -> None:
-        call = partial(backup_files.found, self.start.site.folder, message.file)
-        answer = partial(self._answer, sender, BackupFound)
-        self.run(attempt(call), then=lambda result: AttemptEnded(result, answer))
+        self._look_up(partial(backup_files.found, self.start.site.folder, message.file), BackupFound, sender)
 
     def receiveMsg_DeleteBackup(self, message: DeleteBackup, sender: ActorAddress) -> None:
         if not self._is_busy(sender):
             delete = partial(_delete, self.start.site.folder, message.file)
-            self._work("a deletion", delete, partial(self._answer, sender, lambda _: BackupDeleted()))
+            self._work("a deletion", delete, partial(self._answer, sender, lambda _: BackupDeleted()), sender)
 
     def receiveMsg_FindUploadPlace(self, message: FindUploadPlace, sender: ActorAddress) -> None:
         call = partial(_place, self.start.site.folder, message.size or 0)
-        answer = partial(self._answer, sender, lambda found: UploadPlaced(*found))
-        self.run(attempt(call), then=lambda result: AttemptEnded(result, answer))
+        self._look_up(call, lambda found: UploadPlaced(*found), sender)
 
     def receiveMsg_AcceptUpload(self, message: AcceptUpload, sender: ActorAddress) -> None:
         if not self._is_busy(sender):
             accept = partial(backups.accept, self.start.site, message.path, self._is_ended)
-            self._work("an upload", accept, lambda made: self._accepted(made, sender))
+            self._work("an upload", accept, lambda made: self._accepted(made, sender), sender)
 
     def _accepted(self, made: Any, requester: ActorAddress) -> None:
         """What somebody sends is not the agent's trouble."""
@@ -140,9 +136,6 @@ class Backups(Changing, Scheduling):
         """What is under way is given up: nobody waits for a backup while the agent stops."""
         self.ended.set()
         self.send(sender, SubsystemStopped())
-
-    def stopped(self) -> None:
-        self.ended.set()
 
 
 def _look_around(site: Site) -> Outcome | None:

@@ -12,7 +12,7 @@ from thespian.actors import ActorAddress
 
 from actors.backups.attempts import Throttle, attempt
 from actors.backups.messages import ChangeBegun, PassphrasesThrottled, ResetEverything, RestoreBackup
-from actors.backups.one_at_a_time import AttemptEnded, OneAtATime, make
+from actors.backups.one_at_a_time import GIVEN_UP, AttemptEnded, OneAtATime, make
 from actors.state.messages import ChangeDatabase
 from actors.subsystems.messages import PrepareReset, ResetPrepared, RestartAgent, RestartBegun
 from actors.system.failure import Failed
@@ -56,7 +56,8 @@ class Changing(OneAtATime):
             self.send(sender, PassphrasesThrottled(int(wait) + 1))
             return
         prepare = partial(_prepare_restore, self.start.site, message.file, message.passphrase, self._is_ended)
-        self._work("a restore", prepare, lambda found: self._restore_prepared(found, message, sender))
+        then = partial(self._restore_prepared, message=message, requester=sender)
+        self._work("a restore", prepare, then, sender)
 
     def _restore_prepared(self, found: Any, message: RestoreBackup, requester: ActorAddress) -> None:
         if isinstance(found, Failed):
@@ -84,7 +85,7 @@ class Changing(OneAtATime):
             self._reset(None, sender)
             return
         call = partial(make, self.start.site, "before-reset", None, self._is_ended)
-        self._work("a backup", call, lambda made: self._reset(made, sender))
+        self._work("a backup", call, lambda made: self._reset(made, sender), sender)
 
     def _reset(self, made: Any, requester: ActorAddress) -> None:
         if isinstance(made, Failed):
@@ -139,6 +140,7 @@ class Changing(OneAtATime):
         if self.change is not None and self.change.outcome is not None:
             log.warning("%s: the agent restarts", self.change.outcome.what)
             self.send(self.change.requester, ChangeBegun(self.change.outcome.token))
+            self.change = None
 
     def receiveMsg_Failed(self, message: Failed, sender: ActorAddress) -> None:
         """The agent does not restart, for it stops or starts already; or a subsystem knows no resets."""
@@ -148,6 +150,11 @@ class Changing(OneAtATime):
             self._not_begun(message)
         else:
             self.receiveMsg_ResetPrepared(ResetPrepared(), sender)
+
+    def stopped(self) -> None:
+        super().stopped()
+        if self.change is not None:
+            self.send(self.change.requester, GIVEN_UP)
 
     def _not_begun(self, failed: Failed) -> None:
         change, self.change, self.busy = self.change, None, None

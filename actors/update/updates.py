@@ -9,7 +9,6 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.backups.messages import BackupMade, MakeBackup
-from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import (
     CheckSubsystem,
     LifecycleChanged,
@@ -22,11 +21,12 @@ from actors.subsystems.messages import (
 )
 from actors.system.failure import Failed, Refusal
 from actors.update import startup, steps
-from actors.update.history import History, Order, UpdateEvent
+from actors.update.history import Order
+from actors.update.journal import Journal
 from actors.update.layout import version_in
 from actors.update.messages import ReportUpdate, UpdateAgent, UpdateAnswered, UpdateReported, UpdateState
 from actors.update.rules import Declined, order, version_of
-from actors.update.steps import HistorySaved, Judged, PreparationOver, SwitchOver, TrialOver, UpdatesFound
+from actors.update.steps import Judged, PreparationOver, SwitchOver, TrialOver, UpdatesFound
 from actors.update.updater import Prepared, Updater
 from actors.update.versions import is_same
 from actors.update.watch import Watch, failing
@@ -81,14 +81,14 @@ class LookAtUpdateSchedule(msgspec.Struct, frozen=True):
     """To itself: is it time?"""
 
 
-class Updates(SubsystemActor):
+class Updates(Journal):
     """One update at a time. What happens is logged, and kept in `updates/history.json`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.begun = False
         self.updater: Updater | None = None
         self.unable: str | None = "it has not been looked at yet"
-        self.history = History()
         self.state: UpdateState = "idle"
         self.origin: str | None = None
         self.target: str | None = None
@@ -98,8 +98,6 @@ class Updates(SubsystemActor):
         self.prepared: Prepared | None = None
         self.trial: Watch | None = None
         self.lifecycle = "BOOT"
-        self.unsaved = False
-        self.saving = False
         self.switching = False
         self.stop_to: ActorAddress | None = None
         self.leaving = False
@@ -130,7 +128,7 @@ class Updates(SubsystemActor):
         if found.taken_back is not None:
             self.untold = True
             event = "update_failed_verified" if found.taken_back.blamed else "update_failed"
-            self._tell(event, version_in(found.taken_back.failed), found.taken_back.reason)
+            self.tell(event, version_in(found.taken_back.failed), found.taken_back.reason)
         if found.trial is not None:
             self.trial = Watch(found.trial, self.settings.healthy_ms / 1000, self.lifecycle)
             self.state = "trial"
@@ -152,11 +150,11 @@ class Updates(SubsystemActor):
         if last is None or last.event in _STATES:
             return
         if last.event == "update_started":
-            self._tell("update_failed", last.version, "the agent was ended while it prepared the update")
+            self.tell("update_failed", last.version, "the agent was ended while it prepared the update")
         elif is_same(last.version, self.config.version):
-            self._tell("update_completed", last.version, last.detail)
+            self.tell("update_completed", last.version, last.detail)
         else:
-            self._tell("update_failed", last.version, f"{self.config.version} was started instead")
+            self.tell("update_failed", last.version, f"{self.config.version} was started instead")
 
     @property
     def able(self) -> Updater:
@@ -179,11 +177,10 @@ class Updates(SubsystemActor):
         except Declined as declined:
             self.send(sender, UpdateAnswered(declined.outcome, version, declined.message, declined.hint))
             if self.updater is not None:
-                self._tell("update_rejected", version, declined.message)
+                self.tell("update_rejected", version, declined.message)
         else:
             if wanted.issued is not None:  # a signed command is good for once
-                self.history = msgspec.structs.replace(self.history, latest_issued=wanted.issued)
-                self._save()
+                self.change(latest_issued=wanted.issued)
             self._judge(wanted, sender)
 
     def _refuse_when_busy(self) -> None:
@@ -211,7 +208,7 @@ class Updates(SubsystemActor):
             return
         if wanted is None:
             event = "update_skipped" if answer.outcome == "skipped" else "preflight_failed"
-            self._tell(event, answer.version, answer.message)
+            self.tell(event, answer.version, answer.message)
         elif wanted.at is not None:
             self._schedule(wanted)
         else:
@@ -221,7 +218,7 @@ class Updates(SubsystemActor):
     def _begin(self, wanted: Order, wheel: Path | None) -> None:
         self.busy, self.state, self.forced = True, "preparing", wanted.force
         self.origin, self.target, self.reason = self.config.version, wanted.version, None
-        self._tell("update_started", wanted.version, f"from {self.config.version}")
+        self.tell("update_started", wanted.version, f"from {self.config.version}")
         preparing = steps.prepare(self.able, wanted, wheel, self._standing())
         self.run(preparing, then=lambda done: done, within=None)
 
@@ -275,14 +272,14 @@ class Updates(SubsystemActor):
             self._finish("update_failed", message.version, message.why)
         else:
             self.leaving = True
-            self._tell("update_switched", message.version, f"from {self.config.version}")
+            self.tell("update_switched", message.version, f"from {self.config.version}")
         if self.stop_to is not None:
             self.send(self.stop_to, SubsystemStopped())
 
     def _finish(self, event: str, version: str, detail: str | None) -> None:
         self.busy = False
         self.state, self.reason = _STATES[event], detail
-        self._tell(event, version, detail)
+        self.tell(event, version, detail)
 
     # Later
 
@@ -290,11 +287,10 @@ class Updates(SubsystemActor):
         before = self.history.scheduled
         if wanted is before is None:
             return
-        self.history = msgspec.structs.replace(self.history, scheduled=wanted)
-        self._save()
+        self.change(scheduled=wanted)
         if wanted is not None:
             self.state, self.target, self.reason = "scheduled", wanted.version, None
-            self._tell("update_rescheduled" if before else "update_scheduled", wanted.version)
+            self.tell("update_rescheduled" if before else "update_scheduled", wanted.version)
             if before is None:
                 self.wakeupAfter(LOOK, LookAtUpdateSchedule())
 
@@ -373,32 +369,11 @@ class Updates(SubsystemActor):
         said = f"{about}: {self.reason}" if self.reason else about
         self.send(sender, SubsystemChecked(description=None if self.state == "idle" else said))
 
-    def _tell(self, event: str, version: str, detail: str | None = None) -> None:
-        bad = event in ("update_failed", "update_failed_verified")
-        log.log(
-            logging.ERROR if bad else logging.INFO,
-            "%s %s%s", event.replace("_", " "), version, f": {detail}" if detail else "",
-        )  # fmt: skip
-        self.history = self.history.plus(UpdateEvent(unix_ms(), event, version, detail))
-        self._save()
-
-    def _save(self) -> None:
-        """One writer at a time; what comes meanwhile is written after it."""
-        self.unsaved = True
-        if not self.saving:
-            self._write()
-
-    def _write(self) -> None:
-        self.unsaved, self.saving = False, True
-        self.release(asyncio.to_thread(steps.save, self.file, self.history), self.myAddress)
-
-    def receiveMsg_HistorySaved(self, message: HistorySaved, sender: ActorAddress) -> None:
-        self.saving = False
-        if self.unsaved:
-            self._write()
-        elif self.untold and message.done and self.updater is not None:
+    def saved(self, done: bool) -> None:
+        """What the next version is to know is known before it begins."""
+        if self.untold and done:
             self.untold = False
-            self.run(asyncio.to_thread(steps.quietly, self.updater.forget_taken_back))
-        if self.leaving and not self.saving:
+            self.run(asyncio.to_thread(steps.quietly, self.able.forget_taken_back))
+        if self.leaving:
             self.leaving = False
             startup.hand_over_to(self.able.launcher)

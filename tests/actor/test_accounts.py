@@ -239,6 +239,35 @@ async def test_of_too_many_attempts_at_once_some_are_told_to_come_again(rig):
     assert await rig.ask(SignIn("somebody", "x", PEER)) == SignInRefused()
 
 
+async def test_the_owner_gets_in_while_others_keep_it_busy(rig):
+    await rig.admin()
+    flood = [asyncio.ensure_future(rig.ask(SignIn("x", "x", f"198.51.100.{n}"))) for n in range(60)]
+    await asyncio.sleep(0)
+    owner = await rig.ask(SignIn("admin", PASSWORD, PEER))
+    assert isinstance(owner, SignedIn)
+    assert SignInDelayed in {type(answer) for answer in await asyncio.gather(*flood)}
+
+
+def refuse_sessions(database: Database) -> None:
+    database.db.execute(
+        "CREATE TEMP TRIGGER broken BEFORE INSERT ON admin_sessions BEGIN SELECT raise(ABORT, 'full'); END"
+    )
+
+
+async def test_a_disk_that_takes_nothing_keeps_nobody_out_who_may_have_come_to_mend_that(tmp_path, caplog):
+    async with accounts(tmp_path) as rig:
+        await rig.admin()
+        await stored(rig, refuse_sessions)
+        known = [await rig.sign_in("admin") for _ in range(2)]
+        assert [await is_in(rig, one.token) for one in known] == [True, True]
+        assert caplog.text.count("a session is not stored: ") == 2
+        assert [one.session for one in known] == [-1, -2]
+        assert await rig.ask(EndSession(-1)) == SessionsEnded(1)
+        assert [await is_in(rig, one.token) for one in known] == [False, True]
+    async with accounts(tmp_path) as rig:
+        assert not await is_in(rig, known[1].token)
+
+
 # Sessions
 
 

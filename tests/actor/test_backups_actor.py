@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from puppets import SECONDS, Puppet, until
+from puppets import SECONDS, Do, Puppet, until
 from shelf import configured, fill_disk
 from thespian.actors import ActorAddress
 
@@ -408,3 +408,30 @@ async def test_what_is_under_way_when_the_agent_stops_leaves_nothing(
 def _fill(database: Any) -> None:
     for number in range(10):
         target_state.insert(database, "endpoint", f"e{number}", {})
+
+
+@pytest.mark.parametrize("how", ["ended", "crashed"])
+@pytest.mark.parametrize("message", [said.MakeBackup(), said.RestoreBackup("it"), said.ResetEverything()])
+async def test_who_asked_is_answered_when_it_ends_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, message: Any, how: str
+) -> None:
+    """At once: a client would wait for half a minute, and be told that it takes long."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> None:
+        entered.set()
+        go_on.wait(SECONDS)
+        raise OSError(errno.EIO, "too late")
+
+    monkeypatch.setattr(backups, "create", slow)
+    monkeypatch.setattr(changing.restoring, "prepare", slow)
+    asking = asyncio.ensure_future(stage.ask(message))
+    await until(entered.is_set)
+    if how == "ended":
+        stage.system.tell(stage.root, Do(lambda root, _: root.stop_child(root.backups)))
+    else:
+        stage.system.crash(stage.system.mailboxes[stage.backups.addressDetails], RuntimeError("boom"))
+    answer = await asking
+    go_on.set()
+    assert isinstance(answer, Failed)
+    assert answer.kind == "unavailable"

@@ -11,7 +11,8 @@ from test_delivery import Plant, buffer, configure, plant, wait_for
 
 __all__ = ["plant"]  # a fixture
 
-SLACK = 0.3
+SLACK = 0.5
+POLL_MS = 400  # long enough for a device on a busy machine: a poll without an answer is a reading less
 
 
 def change(agent: AgentProcess, **patch: Any) -> Any:
@@ -20,6 +21,14 @@ def change(agent: AgentProcess, **patch: Any) -> Any:
 
 def switch(agent: AgentProcess, on: bool) -> None:
     assert change(agent, features={"enableDevicePublish": on})["features"]["enableDevicePublish"] is on
+
+
+def begin(agent: AgentProcess, plant: Plant) -> None:
+    """Readings of a device that was too busy to answer are not published."""
+    configure(agent, plant.line, plant.broker.port, poll_ms=POLL_MS)
+    (subscription,) = agent.get("/v1/publish/subscriptions")["subscriptions"]
+    route = subscription["route_json"] | {"qualities": ["GOOD"]}
+    agent.patch(f"/v1/publish/subscriptions/{subscription['id']}", {"route_json": route})
 
 
 def status(agent: AgentProcess) -> Any:
@@ -89,23 +98,23 @@ def test_switched_off_nothing_is_published_and_what_was_in_the_outbox_comes_when
     plant: Plant,
 ) -> None:
     agent = plant.agent()
-    configure(agent, plant.line, plant.broker.port)
+    begin(agent, plant)
     readings = lambda: len(plant.delivery.subscriber.readings)  # noqa: E731
     wait_for(lambda: readings() > 20)
     plant.broker.stop()
-    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 100)
+    wait_for(lambda: buffer(agent)["mqttMessageBufferCount"] > 30)
     arrived, off_at = readings(), time.monotonic()
     switch(agent, False)
     wait_for(lambda: status(agent)["health"] == "disabled")
     assert status(agent)["reason"] == "publishing is switched off (features.enableDevicePublish)"
     plant.broker.start()
     waiting = status(agent)["rows"]
-    assert waiting > 100
+    assert waiting > 30
     read = plant.line.total
-    wait_for(lambda: plant.line.total > read + 50)
+    wait_for(lambda: plant.line.total > read + 15)
     agent.kill()
     agent.start()
-    wait_for(lambda: plant.line.total > read + 150)
+    wait_for(lambda: plant.line.total > read + 40)
     assert (status(agent)["health"], status(agent)["rows"]) == ("disabled", waiting)
     for reading in plant.delivery.subscriber.readings[arrived:]:  # what the broker had, and has kept
         assert plant.line.read_at[reading.unit][reading.seq - 1] < off_at
@@ -127,7 +136,7 @@ def test_switched_fifty_times_under_load_only_what_was_read_while_it_was_off_is_
     plant: Plant,
 ) -> None:
     agent = plant.agent()
-    configure(agent, plant.line, plant.broker.port)
+    begin(agent, plant)
     wait_for(lambda: len(plant.delivery.subscriber.readings) > 20)
     times_off: list[tuple[float, float]] = []
     for turn in range(50):
@@ -137,7 +146,7 @@ def test_switched_fifty_times_under_load_only_what_was_read_while_it_was_off_is_
         switch(agent, True)
         times_off.append((began, time.monotonic()))
         read = plant.line.total
-        wait_for(lambda read=read: plant.line.total > read + 5)
+        wait_for(lambda read=read: plant.line.total > read + 2)
     plant.delivery.settle()
     for read_at in plant.delivery.missing().values():
         assert any(began - SLACK < read_at < ended + SLACK for began, ended in times_off)

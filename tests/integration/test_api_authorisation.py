@@ -193,7 +193,7 @@ async def statuses(client: Client, asked: Sequence[tuple[Asked, dict[str, str]]]
     return found
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 @pytest.mark.usefixtures("stubbed")
 async def test_every_route_lets_in_who_may_call_it_and_nobody_else(rig, caplog):
     caplog.set_level("CRITICAL")

@@ -195,7 +195,7 @@ async def test_those_who_shake_hands_when_the_server_ends_end_with_it(files):
     await empty(server)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_thousands_of_handshakes_leave_nothing(files, authority):
     """Of both versions, with and without a request, and broken off in between (cpython issue 109534, uvloop
     issue 565)."""
@@ -225,7 +225,8 @@ async def test_thousands_of_handshakes_leave_nothing(files, authority):
         await empty(server)
         gc.collect()
         before, held = resident(), descriptors()
-        await asyncio.to_thread(batch, 2000, port)
+        own = not isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)  # not of the standard library
+        await asyncio.to_thread(batch, 2000 if own else 800, port)
         await empty(server)
         gc.collect()
         assert descriptors() <= held

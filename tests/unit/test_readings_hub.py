@@ -8,7 +8,7 @@ import pytest
 from actors.readings.batch import Batch, Point, Source
 from actors.system.failure import Refusal
 from api import readings, readings_hub, streams
-from api.cli.tap import events
+from api.cli.event_stream import events
 from api.readings import ReadingFilter
 from api.readings_hub import ReadingsHub
 from api.streams import Client, Dropped

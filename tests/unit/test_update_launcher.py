@@ -2,6 +2,7 @@
 the new one. The versions here are shell scripts that say their names."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from actors.update import layout as layout_module
@@ -165,6 +167,7 @@ def test_the_watch_over_a_trial_ends_with_it(layout):
     begin(layout, seconds=30)
     with subprocess.Popen([layout.launcher, "run"], stdout=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
+        assert len(watchers(layout)) == 1
         layout.confirm(layout.trial())
         deadline = time.monotonic() + 10
         while watchers(layout):
@@ -174,9 +177,10 @@ def test_the_watch_over_a_trial_ends_with_it(layout):
         process.kill()
 
 
-def watchers(layout: Layout) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(layout.launcher) in line and " ps " not in line]
+def watchers(layout: Layout) -> list[int]:
+    """Shells that run the launcher; a version that it has started is none any more."""
+    found = psutil.process_iter(["cmdline"])
+    return [one.pid for one in found if str(layout.launcher) in (one.info["cmdline"] or ())]
 
 
 # Interruptions
@@ -272,7 +276,7 @@ def test_a_launcher_that_is_killed_at_any_step_leaves_the_old_version_or_the_new
         tools, count = tmp_path / f"tools-{after}", tmp_path / f"count-{after}"
         tools.mkdir()
         for tool in ("cat", "mv", "ln", "rm", "sync", "sed", "head", "tr"):
-            real = subprocess.run(["which", tool], capture_output=True, text=True, check=True).stdout.strip()
+            real = shutil.which(tool)
             script = tools / tool
             # The counting itself uses cat: by its full path.
             text = KILLER.replace("$(cat", "$(/bin/cat").format(count=count, after=after, real=real)
