@@ -44,8 +44,8 @@ class Form(NamedTuple):
 
 
 def forms(secret: str) -> Iterator[Form]:
-    """How a text may spell it: as it is, escaped in a literal, in JSON or on a page, as a form, in base64 or hex. URLs
-    are decoded by who looks: what is encoded in them differs."""
+    """How a text may spell it: as it is, escaped in a literal, in JSON or on a page, as a form, in base64 or
+    hex. URLs are decoded by who looks: what is encoded in them differs."""
     plain = secret.encode("utf-8", "surrogatepass")
     yield Form(secret)
     for text in (

@@ -252,9 +252,7 @@ def test_the_process_has_one_of_these():
     assert redaction.clean("the-one-secret") == "the-one-secret"
 
 
-@pytest.mark.parametrize(
-    "word", ["1883", "error", "http", "INFO", "....", "0000", "localhost", "aaaa"]
-)
+@pytest.mark.parametrize("word", ["1883", "error", "http", "INFO", "....", "0000", "localhost", "aaaa"])
 def test_what_protects_nothing_does_not_blacken_the_log(word):
     """Who may set a password could have the words of the log masked else."""
     line = f"INFO error on {word}: http://localhost:1883 ...."
