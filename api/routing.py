@@ -74,7 +74,8 @@ class Upload(msgspec.Struct, frozen=True):
 
 Handler = Callable[..., Awaitable[Any]]
 
-STILL: Final = web.RequestKey("still", Callable[[], Awaitable[object]])
+Still = Callable[[], Awaitable[object]]
+STILL: Final[web.RequestKey[Still]] = web.RequestKey("still")
 """Raises `ApiError` when who was let in may not do it any more: a body can take hours to come."""
 
 
