@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -74,15 +74,9 @@ class Upload(msgspec.Struct, frozen=True):
 
 Handler = Callable[..., Awaitable[Any]]
 
-
-class Still(Protocol):
-    """Raises `ApiError` when who was let in may not do it any more."""
-
-    def __call__(self) -> Awaitable[object]: ...
-
-
-STILL: Final = web.RequestKey("still", Still)
-"""Where a request has what is to be called once its body has come, which can take hours."""
+Still = Callable[[], Awaitable[object]]
+STILL: Final[web.RequestKey[Still]] = web.RequestKey("still")
+"""Raises `ApiError` when who was let in may not do it any more: a body can take hours to come."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

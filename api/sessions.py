@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -59,7 +58,10 @@ def session_check(routes: Mapping[tuple[str, str], Route], context: Context) -> 
         key_does = not is_for_administrators(route, request.path)
         if least is None or (key_does and access.has_key(context, given_key(request))):
             return await handler(request)
-        let_in = partial(_let_in, context, request, least)
+
+        async def let_in() -> SessionIdentified:
+            return await _let_in(context, request, least)
+
         request[SESSION] = await let_in()
         request[STILL] = let_in
         if route is None or not route.events:
