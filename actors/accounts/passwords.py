@@ -23,6 +23,9 @@ MOST: Final = 1024
 
 PASSES, KIBIBYTES, LANES = 2, 19_456, 1
 
+DEAREST: Final = 8
+"""How many times the cost a hash may have that was made elsewhere."""
+
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1 << 20
 
@@ -86,6 +89,8 @@ def _check(kept: str | None, password: bytes) -> Verdict:
 
     hasher = _library()
     try:
+        if kept is not None and not _is_affordable(kept):
+            return Verdict(matches=False)
         hasher.verify(kept or _nobodys(), password)
     except (VerifyMismatchError, InvalidHashError, UnicodeError):
         return Verdict(matches=False)
@@ -96,6 +101,17 @@ def _check(kept: str | None, password: bytes) -> Verdict:
     if kept is None or not hasher.check_needs_rehash(kept):
         return Verdict(matches=kept is not None)
     return Verdict(True, _make(password))
+
+
+def _is_affordable(kept: str) -> bool:
+    """A restored backup has the hashes that somebody has uploaded, and they say what they cost. Raises what
+    the library raises for what is no hash."""
+    from argon2 import extract_parameters
+
+    found = extract_parameters(kept)
+    return found.memory_cost <= DEAREST * KIBIBYTES and found.time_cost * found.memory_cost <= (
+        DEAREST * PASSES * KIBIBYTES
+    )
 
 
 def _no_memory(error: Exception) -> Refusal:

@@ -25,7 +25,17 @@ async def test_a_hash_matches_its_password_and_no_other():
 
 
 @pytest.mark.parametrize(
-    "kept", [None, "", "x", "$2b$10$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=8,t=1,p=1$", "\ud800"]
+    "kept",
+    [
+        None,
+        "",
+        "x",
+        "$2b$10$abcdefghijklmnopqrstuv",
+        "$argon2id$v=19$m=8,t=1,p=1$",
+        "\ud800",
+        f"$argon2id$v=19$m=4194304,t=1,p=1${'c2FsdHNhbHQ'}${'aGFzaA' * 7}",
+        f"$argon2id$v=19$m=19456,t=2000000,p=1${'c2FsdHNhbHQ'}${'aGFzaA' * 7}",
+    ],
 )
 async def test_what_is_no_hash_matches_nothing(kept):
     assert await Hasher().check(kept, "") == Verdict(False)
