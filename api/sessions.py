@@ -82,6 +82,17 @@ async def _let_in(context: Context, request: web.Request, least: Role) -> Sessio
     return session
 
 
+async def is_administrator(context: Context, request: web.Request) -> bool:
+    """Whether an administrator's session comes with it, needed or not."""
+    try:
+        await _let_in(context, request, "admin")
+    except ApiError as error:
+        if error.status == 503:
+            raise
+        return False
+    return True
+
+
 async def identify(context: Context, request: web.Request) -> SessionIdentified:
     """Whose session the request comes with. Raises `ApiError`: 401 without one, 403 for one that a page of
     another web site has sent."""

@@ -113,8 +113,9 @@ def _seal_anew(connection: sqlite3.Connection, theirs: Secrets, ours: Secrets) -
     connection.execute("COMMIT")
 
 
-def replace(database: Database, ready: Path, identity: bool, token: int) -> None:
-    """Have what `ready` holds instead of what is there; with its `identity`, or under the present one.
+def replace(database: Database, ready: Path, identity: bool, token: int, users: bool = True) -> None:
+    """Have what `ready` holds instead of what is there; with its `identity`, or under the present one, and
+    with its `users`, or those that there are.
 
     For a transaction of which nothing else is a part. `token` is found by `outcomes.is_done` once it is
     committed. Raises `StorageError`, and what SQLite raises.
@@ -125,7 +126,7 @@ def replace(database: Database, ready: Path, identity: bool, token: int) -> None
         source.execute("PRAGMA trusted_schema=OFF")
         live.execute("PRAGMA defer_foreign_keys=ON")
         last_run = live.execute("SELECT last_run_at FROM backup_schedule").fetchone()
-        stays = () if identity else ("agent",)
+        stays = (*(() if identity else ("agent",)), *(() if users else ("users",)))
         kept = _empty_but_for(live, source, stays)
         for table in _travelling(live, stays):
             _take_over(live, source, table, kept)

@@ -72,7 +72,7 @@ class Changing(OneAtATime):
         identity = own if message.keep_identity is None else not message.keep_identity
 
         def change(outcome: Outcome) -> ChangeDatabase:
-            args = (ready, identity, outcome.token)
+            args = (ready, identity, outcome.token, message.users)
             return ChangeDatabase(restoring.replace, args, self.start.site.folder, outcome, ready)
 
         self.change = _Change(requester, change)

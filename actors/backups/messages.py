@@ -82,11 +82,13 @@ class AcceptUpload(msgspec.Struct, frozen=True):
 
 class RestoreBackup(msgspec.Struct, frozen=True):
     """Replies `ChangeBegun` once the backup is checked, another one made of what there is, and the agent
-    restarts. `keep_identity` None: its identity comes back if it was made under this agent's master key."""
+    restarts. `keep_identity` None: its identity comes back if it was made under this agent's master key.
+    `users`: who may sign in comes back, too."""
 
     file: str
     passphrase: str | None = None
     keep_identity: bool | None = None
+    users: bool = True
 
     def __repr__(self) -> str:
         return f"RestoreBackup(file={self.file!r}, keep_identity={self.keep_identity!r})"

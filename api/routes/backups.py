@@ -32,6 +32,7 @@ from actors.backups.messages import (
 from actors.system.failure import Refusal
 from api.errors import ApiError, Error
 from api.routing import Call, route, take, too_large
+from api.sessions import is_administrator
 from storage.backup_files import Backup
 from storage.backup_schedule import COUNT, HOURS
 from storage.backups import Verified
@@ -88,7 +89,8 @@ class NewBackup(msgspec.Struct, frozen=True):
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """`keep_identity`: this agent keeps its uuid and name; null: unless the backup is its own."""
+    """`keep_identity`: this agent keeps its uuid and name; null: unless the backup is its own. Users come
+    back for an administrator who is signed in only: others could make themselves one by a backup."""
 
     passphrase: Annotated[str, Meta(max_length=LONGEST)] | None = None
     keep_identity: bool | None = None
@@ -252,7 +254,8 @@ async def verify_backup(call: Call) -> VerifiedReply:
 )
 async def restore_backup(call: Call, body: Restore) -> Restoring:
     file = call.text("file")
-    message = RestoreBackup(file, body.passphrase, body.keep_identity)
+    users = await is_administrator(call.context, call.request)
+    message = RestoreBackup(file, body.passphrase, body.keep_identity, users)
     either: Any = ChangeBegun | PassphrasesThrottled
     answer = await call.context.request("backups", message, either, silence=CHECKING)
     if isinstance(answer, PassphrasesThrottled):

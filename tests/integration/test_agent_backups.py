@@ -39,9 +39,11 @@ def wait_for(predicate: Callable[[], Any], seconds: float = 15.0, pause: float =
     return found
 
 
-def restored(agent: AgentProcess, file: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def restored(
+    agent: AgentProcess, file: str, body: dict[str, Any] | None = None, **headers: str
+) -> dict[str, Any]:
     """Restore and wait for the end of it; what the list says of it."""
-    status, reply = agent.request("POST", f"/v1/backups/{file}/restore", body or {})
+    status, reply = agent.request("POST", f"/v1/backups/{file}/restore", body or {}, headers)
     assert (status, reply) == (202, {"status": "restoring", "file": file})
 
     def over() -> Any:
@@ -404,3 +406,25 @@ def test_the_schedule_is_changed_and_kept(fresh: AgentProcess) -> None:
     agent.start()
     again = agent.get("/v1/backups/schedule")
     assert (again["enabled"], again["keep_count"]) == (True, 3)
+
+
+def test_nobody_becomes_administrator_by_a_backup(tmp_path: Path) -> None:
+    """Where no session is asked for anybody may upload a backup, and restore it."""
+    first = {"username": "admin", "password": "first-password-of-all"}
+    forged = {"username": "admin", "password": "password-of-mallory"}
+    with AgentProcess(tmp_path / "theirs" / "data", INITIAL_ADMIN_PASSWORD="password-of-mallory") as theirs:
+        assert _sign_in(theirs, forged)[0] == 200  # there is a first user by now
+        made = theirs.post("/v1/backups", {"passphrase": "swordfish"})
+        _, content = download(theirs, made["file"])
+    with AgentProcess(tmp_path / "data", INITIAL_ADMIN_PASSWORD=first["password"]) as agent:
+        file = upload(agent, content)[1]["file"]
+        body = {"passphrase": "swordfish"}
+        assert restored(agent, file, body, Cookie="admin_session=" + "0" * 64)["ok"]
+        assert (_sign_in(agent, first)[0], _sign_in(agent, forged)[0]) == (200, 401)
+        _, headers, _ = _sign_in(agent, first)
+        cookie = headers["set-cookie"].partition(";")[0]
+        change = {"current_password": first["password"], "new_password": "another-password"}
+        assert agent.request("POST", "/v1/auth/password", change, {"Cookie": cookie})[0] == 200
+        assert restored(agent, file, body, Cookie=cookie)["ok"]
+        assert (_sign_in(agent, first)[0], _sign_in(agent, forged)[0]) == (401, 200)
+        assert agent.stop() == 0
