@@ -32,6 +32,10 @@ _WORDS: Final = frozenset(
     {
         *("admin", "guest", "user", "username", "test", "default", "public", "private"),
         *("passwd", "password", "passphrase", "secret", "token", "none", "null", "true", "false"),
+        *("1234", "12345", "123456", "root", "localhost", "127.0.0.1", "callboard"),
+        *("http", "https", "mqtt", "mqtts", "modbus", "opcua", "bacnet", "snmp", "influxdb"),
+        *("1883", "8883", "8080", "8086", "4840", "47808", "48484"),
+        *("debug", "info", "warning", "error", "main", "open", "ready", "running"),
     }
 )
 """As secrets these protect nothing, and without them many a sentence could not be read."""
@@ -232,6 +236,7 @@ def parts(secret: str) -> Iterator[str]:
         if (
             len(line) >= LEAST
             and line.lower() not in _WORDS
+            and (len(line) >= LONG or len(set(line)) > 1)
             and not line.startswith("-----")
             and line != MASK
         ):

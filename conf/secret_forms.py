@@ -1,6 +1,7 @@
 """How a secret is spelled: in configurations, where it is found by the name of its field, and in texts."""
 
 import binascii
+import html
 import json
 import re
 from base64 import b64decode, b64encode
@@ -43,18 +44,22 @@ class Form(NamedTuple):
 
 
 def forms(secret: str) -> Iterator[Form]:
-    """How a text may spell it: as it is, escaped in a literal or in JSON, as a form, in base64 or hex. URLs
-    are decoded by who looks: what is encoded in them differs."""
+    """How a text may spell it: as it is, escaped in a literal, in JSON or on a page, as a form, in base64 or
+    hex. URLs are decoded by who looks: what is encoded in them differs."""
     plain = secret.encode("utf-8", "surrogatepass")
     yield Form(secret)
     for text in (
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
+        ascii(secret)[1:-1],
         repr(plain)[2:-1],
     ):
         yield Form(text)
         yield Form(repr(text)[1:-1])
+        yield Form(json.dumps(text)[1:-1])
+    yield Form(html.escape(secret))
+    yield Form(html.escape(secret, quote=False))
     yield Form(quote_plus(plain))
     for before in range(3):
         encoded = b64encode(bytes(before) + plain).decode()

@@ -3,6 +3,8 @@
 import logging
 import os
 import sqlite3
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -23,6 +25,7 @@ INCREMENTAL: Final = 2
 
 def connect(path: Path, busy_timeout_ms: int, create: bool = True) -> sqlite3.Connection:
     """Raises `StorageError`, and what SQLite raises; without `create` also when there is no database."""
+    _close_to_others(path, create)
     # Autocommit (isolation_level None): transactions begin where we say, never behind our back.
     connection = sqlite3.connect(
         uri(path, "rwc" if create else "rw"), timeout=busy_timeout_ms / 1000, isolation_level=None, uri=True
@@ -45,6 +48,18 @@ def connect(path: Path, busy_timeout_ms: int, create: bool = True) -> sqlite3.Co
         connection.close()
         raise
     return connection
+
+
+def _close_to_others(path: Path, create: bool) -> None:
+    """Hashes of passwords are in it. What it is given to groups for stays so; SQLite makes its other files
+    like this one, and says what is wrong where this is not possible."""
+    with suppress(OSError):
+        if create and not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        for suffix in ("", "-wal", "-shm"):
+            file = path.with_name(path.name + suffix)
+            if file.is_file() and (mode := stat.S_IMODE(file.stat().st_mode)) & stat.S_IRWXO:
+                file.chmod(mode & ~stat.S_IRWXO)
 
 
 def uri(path: Path, mode: str) -> str:

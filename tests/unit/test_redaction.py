@@ -1,3 +1,4 @@
+import html
 import json
 import threading
 import time
@@ -48,6 +49,10 @@ def holding(*secrets: str) -> Known:
         lambda one: json.dumps({"said": one}),
         lambda one: json.dumps({"said": one}, ensure_ascii=False),
         lambda one: repr(json.dumps({"said": one})),
+        lambda one: json.dumps({"body": json.dumps({"said": one})}),
+        lambda one: ascii({"said": one}),
+        lambda one: f"<p>{html.escape(one)} is wrong</p>",
+        lambda one: f"<p>{html.escape(one, quote=False)} is wrong</p>",
         lambda one: f"GET http://h/?t={quote(one)}",
         lambda one: f"GET http://h/?t={quote(one, safe='')}",
         lambda one: f"GET http://h/?t={quote_plus(one)}",
@@ -245,3 +250,10 @@ def test_the_process_has_one_of_these():
     assert redaction.clean("the-one-secret") == MASK
     redaction.drop("test")
     assert redaction.clean("the-one-secret") == "the-one-secret"
+
+
+@pytest.mark.parametrize("word", ["1883", "error", "http", "INFO", "....", "0000", "localhost", "aaaa"])
+def test_what_protects_nothing_does_not_blacken_the_log(word):
+    """Who may set a password could have the words of the log masked else."""
+    line = f"INFO error on {word}: http://localhost:1883 ...."
+    assert holding(word).clean(line) == line

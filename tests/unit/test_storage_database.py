@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -303,3 +304,21 @@ def test_disk_that_takes_no_more_at_open_is_an_error_naming_the_path(path: Path,
     assert str(path) in json.loads(child.stdout)
     assert not list(path.parent.glob("*.corrupt-*"))
     open_database(path).close()
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, 0o600), (0o644, 0o640), (0o600, 0o600)])
+def test_others_may_not_read_it_whatever_the_umask(path, given, wanted):
+    """It has hashes of passwords, which anybody with an account on the machine could try out else."""
+    before = os.umask(0o022)
+    try:
+        if given is not None:
+            filled(path)
+            path.chmod(given)
+        database = open_database(path)
+        target_state.insert(database, "destination", "another", {})
+        files = {file.name: file.stat().st_mode & 0o777 for file in path.parent.glob("agent.sqlite*")}
+        database.close()
+    finally:
+        os.umask(before)
+    assert {"agent.sqlite", "agent.sqlite-wal", "agent.sqlite-shm"} <= files.keys()
+    assert {name: mode for name, mode in files.items() if mode != wanted and not name.endswith("lock")} == {}
