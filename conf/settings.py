@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from conf import redaction
 from conf.annotations import allowed, optional, reader, reads
+from conf.environment import ENVIRONMENT
 from conf.faults import words
 from conf.fields import Host, listed, lower
 from conf.secret_forms import secrets_in
@@ -234,54 +235,6 @@ class Settings(msgspec.Struct, frozen=True):
         return self.storage.database or self.storage.data_dir / "agent.sqlite"
 
 
-ENVIRONMENT: Final[Mapping[str, str]] = {
-    "DEVICE_UUID": "agent.uuid",
-    "DEVICE_NAME": "agent.name",
-    "DEVICE_TYPE": "agent.type",
-    "LOG_LEVEL": "agent.log_level",
-    "MAC_ADDRESS": "agent.mac_address",
-    "OS_VERSION": "agent.os_version",
-    "DEVICE_API_HOST": "api.host",
-    "DEVICE_API_PORT": "api.port",
-    "API_SECURITY_MODE": "api.security_mode",
-    "ENABLE_AUTH": "api.enable_auth",
-    "API_KEY": "api.key",
-    "API_REQUIRE_SESSION": "api.require_session",
-    "INITIAL_ADMIN_PASSWORD": "api.initial_admin_password",
-    "API_TLS_CERT": "api.tls_cert",
-    "API_TLS_KEY": "api.tls_key",
-    "API_ALLOWED_HOSTS": "api.allowed_hosts",
-    "DATA_DIR": "storage.data_dir",
-    "DATABASE_PATH": "storage.database",
-    "LOG_DIR": "storage.log_dir",
-    "SQLITE_BUSY_TIMEOUT_MS": "storage.busy_timeout_ms",
-    "CALLBOARD_DURABILITY": "publish.durability",
-    "CALLBOARD_COMPRESSION": "publish.compression",
-    "CALLBOARD_MAX_DISK_PERCENT": "publish.max_disk_percent",
-    "AZURE_IOTHUB_CONNECTION_STRING": "azure_iot.connection_string",
-    "AZURE_SAS_TOKEN_TTL_SECONDS": "azure_iot.token_ttl_seconds",
-    "AWS_IOT_ENDPOINT": "aws_iot.endpoint",
-    "AWS_IOT_PORT": "aws_iot.port",
-    "AWS_IOT_DEVICE_ID": "aws_iot.device_id",
-    "AWS_IOT_CLIENT_CERT": "aws_iot.client_cert",
-    "AWS_IOT_PRIVATE_KEY": "aws_iot.private_key",
-    "AWS_IOT_CA_CERT": "aws_iot.ca_cert",
-    "AWS_IOT_PUBLISH_TOPIC_TEMPLATE": "aws_iot.topic_template",
-    "GCP_MQTT_ENDPOINT": "gcp_iot.endpoint",
-    "GCP_MQTT_PORT": "gcp_iot.port",
-    "GCP_MQTT_CLIENT_ID": "gcp_iot.client_id",
-    "GCP_MQTT_USERNAME": "gcp_iot.username",
-    "GCP_MQTT_JWT": "gcp_iot.jwt",
-    "GCP_MQTT_PASSWORD": "gcp_iot.password",
-    "GCP_MQTT_CA_CERT": "gcp_iot.ca_cert",
-    "GCP_MQTT_PUBLISH_TOPIC_TEMPLATE": "gcp_iot.topic_template",
-    "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
-    "CALLBOARD_SHUTDOWN_COMMAND": "power.shutdown_command",
-    "UPDATE_COMMAND_SECRET": "update.secret",
-    "CALLBOARD_UPDATE_INDEX_URL": "update.index_url",
-    "CALLBOARD_UPDATE_WHEELS": "update.wheels",
-    "CALLBOARD_LAUNCHER": "update.launcher",
-}
 TABLES: Final[Mapping[str, Any]] = {table.name: table.type for table in msgspec.structs.fields(Settings)}
 SECRETS: Final = frozenset(
     f"{table}.{name}"

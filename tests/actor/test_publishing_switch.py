@@ -25,6 +25,13 @@ from actors.publish.rows import SWITCHED_OFF
 from actors.subsystems.messages import CheckSubsystem, SubsystemChecked
 
 
+async def begin(rig: Rig, *names: str) -> int:
+    """A destination that is connected and gets everything that is read from now on."""
+    id = await rig.begin(*names)
+    await rig.observed(id)
+    return id
+
+
 def switch(rig: Rig, on: bool, **terms: Any) -> None:
     """As the root does: a new start, for the publisher's lives to come too."""
     rig.terms = msgspec.structs.replace(rig.terms, publishing=on, **terms)
@@ -46,7 +53,7 @@ async def status(rig: Rig, id: int) -> Any:
 
 
 async def test_what_waits_stays_on_disk_is_reported_and_goes_out_when_it_is_on_again(rig: Rig, sites: Sites):
-    id = await rig.begin()
+    id = await begin(rig)
     sites["a"].leave()
     rig.poll(*range(20))
     await off(rig, id)
@@ -65,12 +72,13 @@ async def test_what_waits_stays_on_disk_is_reported_and_goes_out_when_it_is_on_a
     rig.poll(*range(40, 45))
     await rig.settle(id)
     assert sites["a"].numbers == [*range(20), *range(40, 45)]
+    await rig.reported(id, lambda report: report.connected)
     found = await status(rig, id)
     assert (found.health, found.reason) == ("connected", msgspec.UNSET)
 
 
 async def test_what_was_routed_before_it_was_off_is_kept(rig: Rig, sites: Sites):
-    id = await rig.begin()
+    id = await begin(rig)
     sites["a"].acknowledging = False
     rig.poll(*range(10))
     await rig.routed()
@@ -79,7 +87,7 @@ async def test_what_was_routed_before_it_was_off_is_kept(rig: Rig, sites: Sites)
 
 
 async def test_it_is_off_over_a_restart_and_the_publisher_starts_all_the_same(rig: Rig, sites: Sites):
-    id = await rig.begin()
+    id = await begin(rig)
     sites["a"].leave()
     rig.poll(*range(5))
     await off(rig, id)
@@ -98,7 +106,7 @@ async def test_it_is_off_over_a_restart_and_the_publisher_starts_all_the_same(ri
 
 
 async def test_destinations_and_subscriptions_can_be_changed_while_it_is_off(rig: Rig, sites: Sites):
-    id = await rig.begin()
+    id = await begin(rig)
     sites["a"].leave()
     rig.poll(1, 2)
     await off(rig, id)
@@ -127,7 +135,7 @@ async def test_destinations_and_subscriptions_can_be_changed_while_it_is_off(rig
 
 
 async def test_the_health_report_says_that_it_is_off_and_nothing_is_wrong(rig: Rig, sites: Sites):
-    id = await rig.begin()
+    id = await begin(rig)
     sites["a"].leave()
     await rig.reported(id, lambda report: report.last_error)
     await off(rig, id)
@@ -139,7 +147,7 @@ async def test_the_health_report_says_that_it_is_off_and_nothing_is_wrong(rig: R
 async def test_what_the_cloud_agreed_to_outlasts_new_terms_and_rows_are_not_read_again(
     rig: Rig, sites: Sites
 ):
-    id = await rig.begin()
+    id = await begin(rig)
     cloud = Cloud("mqtt://127.0.0.1", "client", "tenant", "agent")
     rig.base.tell(rig.publisher, JoinCloud(cloud))
     publisher: Any = rig.base.mailboxes[rig.publisher.addressDetails].instance
@@ -155,7 +163,7 @@ async def test_what_the_cloud_agreed_to_outlasts_new_terms_and_rows_are_not_read
 async def test_switched_fifty_times_under_load_nothing_of_any_outbox_is_lost_or_sent_twice(
     rig: Rig, sites: Sites
 ):
-    ids = [await rig.begin("a", "one"), await rig.begin("b", "two")]
+    ids = [await begin(rig, "a", "one"), await begin(rig, "b", "two")]
     polled = 0
     kept: set[int] = set()
 
@@ -198,7 +206,7 @@ async def test_switched_fifty_times_under_load_nothing_of_any_outbox_is_lost_or_
 async def test_a_destination_that_crashes_while_it_is_switched_off_is_told_again(
     rig: Rig, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ):
-    id = await rig.begin()
+    id = await begin(rig)
     sites["a"].leave()
     rig.poll(*range(5))
     await rig.until(lambda: rig.stored() == list(range(5)))
@@ -217,14 +225,15 @@ async def test_a_destination_that_crashes_while_it_is_switched_off_is_told_again
 async def test_switched_off_while_the_disk_is_full_it_keeps_what_it_has_until_it_is_on_again(
     rig: Rig, sites: Sites
 ):
-    id = await rig.begin()
+    id = await begin(rig)
     sites["a"].leave()
     await rig.fill_disk()
     rig.poll(*range(30))
     await rig.routed()
     switch(rig, False)
     await rig.until(lambda: rig.health(id) == "retiring")
-    assert (rig.held(id), sites["a"].connected) == (30, [])
+    await rig.until(lambda: rig.held(id) == 30)
+    assert sites["a"].connected == []
     sites["a"].come_back()
     rig.poll(*range(30, 40))
     await rig.routed()

@@ -22,8 +22,9 @@ from servers.mosquitto import Mosquitto, free_port
 from servers.rude_device import rude_device
 
 from actors.publish import destinations
+from conf.environment import ENVIRONMENT
 from conf.secret_forms import secrets_in
-from conf.settings import ENVIRONMENT, SECRETS
+from conf.settings import SECRETS
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,7 +7,8 @@ import pytest
 from actors.publish.formats.compression import COMPRESSIONS
 from conf import redaction
 from conf import settings as module
-from conf.settings import ENVIRONMENT, SECRETS, TABLES, TYPES, ConfigError, Settings, load
+from conf.environment import ENVIRONMENT
+from conf.settings import SECRETS, TABLES, TYPES, ConfigError, Settings, load
 
 HOSTS = "a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"
 UUID = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"
