@@ -1,15 +1,18 @@
 """What a client's patch makes of the stored settings (`runtime.py`), and what clients see of them. Plain."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 
 import msgspec
 
 from conf.annotations import join, reader
 from conf.faults import words
+from conf.redaction import MASK
 from conf.runtime import RuntimeSettings
 from conf.runtime_keys import KEYS, NAMES, SECTIONS, TOP, Key, below, get, put
 from conf.schema import Invalid
+from conf.secret_forms import names_secret
 from conf.unknown import nearest, plain
 
 WRAPPER: Final = "settings"
@@ -60,7 +63,8 @@ def patched(stored: Stored, patch: Mapping[str, Any]) -> Stored:
         if change is None:
             values.pop(path, None)
         elif key is not None and key.opaque:
-            values[path] = _bounded(path, merged(values.get(path), change))
+            before = values.get(path)
+            values[path] = _bounded(path, merged(before, _unmasked(before, change)))
         else:
             values[path] = change
         for name, value in given:
@@ -145,6 +149,27 @@ def merged(before: Any, patch: Any) -> Any:
     return result
 
 
+def _masked(value: Any) -> Any:
+    """Of an object of which nothing is known: without what stands under the name of a secret."""
+    if isinstance(value, Mapping):
+        return {
+            name: MASK if item and names_secret(str(name)) else _masked(item) for name, item in value.items()
+        }
+    return [_masked(item) for item in value] if isinstance(value, list) else value
+
+
+def _unmasked(before: Any, given: Any) -> Any:
+    """What clients send back as it was shown to them stands for what is in its place."""
+    if given == MASK:
+        return given if before is None else before
+    if isinstance(given, Mapping):
+        known = before if isinstance(before, Mapping) else {}
+        return {name: _unmasked(known.get(name), item) for name, item in given.items()}
+    if isinstance(given, list) and isinstance(before, list):
+        return [_unmasked(old, item) for old, item in zip_longest(before, given)][: len(given)]
+    return given
+
+
 def _bounded(path: str, value: Any) -> Any:
     if len(msgspec.json.encode(value)) > MAX_OBJECT:
         raise Invalid(f"{path} must take at most {MAX_OBJECT} bytes", path)
@@ -162,6 +187,8 @@ def shown(stored: Stored, log_level: str) -> dict[str, Any]:
             value = log_level
         if value is None or (key.opaque and key.path not in stored.values):
             continue
+        if key.opaque:
+            value = _masked(value)
         for name in (*key.names[: 1 + len(key.reference)], *_used(key, stored.names)):
             put(tree, name, value)
     return tree

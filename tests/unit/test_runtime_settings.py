@@ -400,3 +400,20 @@ def test_the_page_names_every_setting_and_what_nothing_uses_yet():
         if key.waits_for:
             assert f"**Later**: with {key.waits_for}" in " ".join(page.split())
     assert max(map(len, page.splitlines())) <= 125
+
+
+def test_secrets_in_an_object_of_which_nothing_is_known_are_not_shown_and_come_back_unharmed():
+    """Viewers read the settings, and clients send back whole replies."""
+    given = {
+        "anomalyDetection": {"hook": {"token": "swordfish"}, "alerts": [{"password": "hunter22"}], "a": 1}
+    }
+    kept = stored(given)
+    seen = shown(kept, "info")
+    assert "swordfish" not in str(seen)
+    assert "hunter22" not in str(seen)
+    seen["anomalyDetection"]["a"] = 2
+    again = patched(kept, seen).values["anomalyDetection"]
+    assert again == given["anomalyDetection"] | {"a": 2}
+    assert patched(kept, {"anomalyDetection": {"hook": {"token": "new"}}}).values["anomalyDetection"][
+        "hook"
+    ] == {"token": "new"}
