@@ -115,7 +115,8 @@ class Accounts(HashingKeeper):
         return (_stored,)
 
     def take(self, stored: tuple[list[StoredUser], list[StoredSession]]) -> None:
-        found, open_sessions = stored
+        found, rows = stored
+        open_sessions = [one for one in rows if one.id not in self.ended]
         self.users = Users(found)
         self.sessions = Sessions()
         self.ended |= set(self.sessions.load(open_sessions, unix_ms(), _now()))

@@ -34,6 +34,7 @@ from actors.accounts.messages import (
     UserRemoved,
 )
 from actors.accounts.throttle import FREE
+from actors.state.keeper import Reload
 from actors.state.messages import Transact
 from actors.system.failure import Failed
 from storage import sessions, users
@@ -407,6 +408,9 @@ async def test_a_disk_that_takes_nothing_keeps_nobody_in(rig):
     ended = await rig.ask(EndSession(eve.session))
     assert ended.kind == "unavailable"
     assert ended.message.startswith("Ended, but it would be back after a restart")
+    assert not await is_in(rig, admin.token)
+    assert not await is_in(rig, eve.token)
+    rig.system.tell(rig.accounts, Reload())  # as after a change that may have been stored or not
     assert not await is_in(rig, admin.token)
     assert not await is_in(rig, eve.token)
     await stored(rig, mend)

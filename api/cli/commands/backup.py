@@ -55,7 +55,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     switch.add_argument("--on", dest="enabled", action="store_true", default=None)
     switch.add_argument("--off", dest="enabled", action="store_false")
     plan.add_argument("--every", type=whole_number(1, 8760), metavar="HOURS")
-    plan.add_argument("--keep", type=whole_number(1, 1000), metavar="COUNT", help="the oldest are deleted")
+    plan.add_argument("--keep", type=whole_number(1, 100), metavar="COUNT", help="the oldest are deleted")
 
 
 def _list(arguments: argparse.Namespace) -> int:
