@@ -223,9 +223,11 @@ async def _answer(request: web.Request, call: Call, decoded: dict[str, Any]) -> 
 
 
 async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrusted, most: int | None) -> Any:
+    if most is not None and (request.content_length or 0) > most:
+        raise too_large(most)  # before it comes
     raw = await _read(request)
     if most is not None and len(raw) > most:
-        raise ApiError(413, Error("Payload too large", f"A body may have at most {most >> 10} KB here"))
+        raise too_large(most)
     media_type, charset = request.content_type, request.charset
 
     def decode() -> Any:
@@ -266,7 +268,8 @@ async def take(request: web.Request, most: int) -> AsyncIterator[bytes]:
 
 
 def too_large(most: int) -> ApiError:
-    return ApiError(413, Error("Payload too large", f"A body may have at most {most >> 20} MB here"))
+    size = f"{most >> 20} MB" if most >> 20 else f"{most >> 10} KB"
+    return ApiError(413, Error("Payload too large", f"A body may have at most {size} here"))
 
 
 async def body_is_awaited(request: web.Request) -> None:
