@@ -40,7 +40,11 @@ async def keyed():
 
 
 def test_the_exempt_routes_are_those_that_were_decided():
-    assert {(one.method, one.path): one.access for one in ROUTES if one.access != "key"} == EXEMPT
+    keyed = ("key", "login", "admin")
+    assert {(one.method, one.path): one.access for one in ROUTES if one.access not in keyed} == EXEMPT
+    for one in ROUTES:
+        assert (one.access == "admin") == one.path.startswith("/v1/admin/"), one.path
+        assert (one.access == "login") == one.path.startswith("/v1/auth/"), one.path
 
 
 def test_the_documentation_has_every_mode_and_the_exempt_routes():
