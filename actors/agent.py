@@ -225,9 +225,12 @@ class Agent(Running):
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         name = self.names.get(message.childAddress.addressDetails)
         if name is not None:
+            subsystem = self.subsystem(name)
             self.not_started(name)
             self.book.failed(name, "has ended")
-            self.has_ended(self.subsystem(name))
+            if self.state == "STOPPING" and not subsystem.stays:
+                self.stop_child(message.childAddress)  # else it is back before the others have stopped
+            self.has_ended(subsystem)
             self.no_longer(name)
 
     # Stopping

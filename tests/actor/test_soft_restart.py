@@ -56,6 +56,15 @@ class Doomed(Lamp):
     RESTART = Restart(max_restarts=0, rest=0.2)
 
 
+class Broken(Lamp):
+    """Gives up over its stop, and would be back at once."""
+
+    RESTART = Restart(max_restarts=0, rest=0.0)
+
+    def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
+        raise RuntimeError("boom")
+
+
 class Kept(msgspec.Struct, frozen=True):
     """To the store, in between."""
 
@@ -253,6 +262,22 @@ async def test_who_does_not_stop_is_ended_and_begun_anew(base, tmp_path, monkeyp
     assert cell(base, "/agent/lamp") is not before
     assert "stopping did not do so in time: lamp" in caplog.text
     assert (await state(base, AGENT)).ready
+
+
+async def test_who_gives_up_over_its_stop_is_not_back_while_others_stop(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(agent_module, "RESTART_PATIENCE", 0.1)
+    broken = msgspec.structs.replace(one(Broken), name="broken")
+    await running(base, tmp_path, broken, one(Deaf, Phase.INFRASTRUCTURE))
+    await restart(base)
+    await until(lambda: "/agent/broken" not in base.mailboxes)
+    seen = set()
+    while cell(base, "/agent").instance.state == "STOPPING":
+        seen |= cells(base).keys()
+        await asyncio.sleep(0.001)
+    assert "/agent/lamp" in seen
+    assert "/agent/broken" not in seen
+    await over(base)
+    assert "/agent/broken" in base.mailboxes
 
 
 async def test_who_does_not_stop_takes_no_time_of_those_that_keep_readings(base, tmp_path, monkeypatch):
