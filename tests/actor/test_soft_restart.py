@@ -14,6 +14,8 @@ from thespian.actors import ActorAddress
 
 from actors import agent as agent_module
 from actors.agent import Agent, RunAgent, Stop, Stopped
+from actors.state.messages import StoreOpened
+from actors.state.store import RunStore
 from actors.subsystems import running as running_module
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor
 from actors.subsystems.health import failing
@@ -30,6 +32,7 @@ from actors.system.failure import Failed
 from actors.system.mailboxes import Cell
 from actors.system.supervision import Restart
 from conf.runtime import Features, RuntimeSettings
+from storage.identity import Identity
 
 AGENT = ActorAddress("/agent")
 STAYS = {one.name for one in (*subsystems(), DOOR) if one.stays}
@@ -171,6 +174,40 @@ async def test_what_the_store_is_to_do_it_does_while_nobody_else_uses_it(base, t
     await restart(base, Kept())
     await over(base)
     assert Keeper.KEPT == ["alone"]
+
+
+class Thorough(Keeper):
+    """Takes longer over it than phases may to start."""
+
+    def receiveMsg_RunStore(self, message: RunStore, sender: ActorAddress) -> None:
+        self.parent = sender
+        self._open()
+
+    def receiveMsg_Kept(self, message: Kept, sender: ActorAddress) -> None:
+        self.wakeupAfter(0.3, "open")
+
+    def receiveMsg_str(self, message: str, sender: ActorAddress) -> None:
+        Keeper.KEPT.append("done")
+        self._open()
+
+    def _open(self) -> None:
+        self.send(self.parent, StoreOpened(Identity("u", "n", "t", "now"), {}))
+        self.send(self.parent, SubsystemStarted())
+
+
+async def test_nobody_begins_before_the_database_is_there_again(base, tmp_path, monkeypatch):
+    """However long that takes: they could do nothing, and a watchdog might end the agent in the middle."""
+    Keeper.KEPT.clear()
+    monkeypatch.setattr(agent_module, "START_PATIENCE", 0.02)
+    real = next(each for each in subsystems() if each.name == "store")
+    store = msgspec.structs.replace(real, actor=Thorough)
+    base.spawn(None, Agent, "agent", RunAgent(settings(tmp_path), "1", (store, one(Lamp), DOOR)), PATIENT)
+    await until_state(base, AGENT, "RUNNING")
+    await restart(base, Kept())
+    await until(lambda: "/agent/lamp" not in base.mailboxes)
+    await until(lambda: "/agent/lamp" in base.mailboxes)
+    assert Keeper.KEPT == ["done"]
+    await over(base)
 
 
 class Fuse:
