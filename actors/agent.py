@@ -126,7 +126,7 @@ class Agent(Running):
     def receiveMsg_StoreOpened(self, message: StoreOpened, sender: ActorAddress) -> None:
         self.surroundings = msgspec.structs.replace(self.surroundings, identity=message.identity)
         self.book.stored(message.kinds)
-        self.advance(opened=message)
+        self.advance(opened=message, changing=False)
 
     def receiveMsg_BeginPhase(self, message: BeginPhase, sender: ActorAddress) -> None:
         if self.state in ("STOPPING", "STOPPED", "ERROR"):
@@ -160,8 +160,8 @@ class Agent(Running):
         if message.number != self.number or not self.waiting:
             return
         log.error("%s did not do so in time: %s", self.state.lower(), ", ".join(sorted(self.waiting)))
-        if self.state != "STOPPING" and self.surroundings.identity is None:
-            # A large database is being checked or upgraded: nothing can be done without it.
+        if self.state != "STOPPING" and self._without_database:
+            # A large one is being checked, upgraded, restored or emptied: nothing can be done without it.
             self.wakeupAfter(START_PATIENCE, message)
             return
         if self.state == "STOPPING" and self.progress.stop_to is None:
@@ -169,6 +169,11 @@ class Agent(Running):
                 self.end(self.subsystem(name))
         else:
             self._phase_over()
+
+    @property
+    def _without_database(self) -> bool:
+        changing = self.progress.changing and "store" in self.waiting
+        return self.surroundings.identity is None or changing
 
     def _phase_over(self) -> None:
         self.waiting = set()
@@ -212,6 +217,8 @@ class Agent(Running):
     def receiveMsg_SubsystemFailed(self, message: SubsystemFailed, sender: ActorAddress) -> None:
         name = self.names[sender.addressDetails]
         self.not_started(name)
+        if name == "store" and self.progress.changing:
+            self.advance(changing=False)  # it is not open, and may not be for long
         self.failed(name, message.message)
 
     def failed(self, name: str, error: str) -> None:
@@ -225,9 +232,12 @@ class Agent(Running):
     def receiveMsg_ChildActorExited(self, message: ChildActorExited, sender: ActorAddress) -> None:
         name = self.names.get(message.childAddress.addressDetails)
         if name is not None:
+            subsystem = self.subsystem(name)
             self.not_started(name)
             self.book.failed(name, "has ended")
-            self.has_ended(self.subsystem(name))
+            if self.state == "STOPPING" and not subsystem.stays:
+                self.stop_child(message.childAddress)  # else it is back before the others have stopped
+            self.has_ended(subsystem)
             self.no_longer(name)
 
     # Stopping
@@ -291,7 +301,7 @@ class Agent(Running):
             return
         assert self.progress.restarting is not None
         to_store = self.progress.restarting.store
-        self.advance(restarting=None)
+        self.advance(restarting=None, changing=to_store is not None)
         self._enter("INIT")
         if to_store is not None:
             self.not_started("store")

@@ -23,7 +23,8 @@ END_PATIENCE = 30.0  # seconds that a subsystem may take to stop that is switche
 class Progress(msgspec.Struct, frozen=True):
     """To the root's next life: how far this one was. `ran` says that the agent was RUNNING once, and may not
     be now; `ending` are subsystems that are not wanted any more, and have been told to stop; `restarting`
-    says that it is to be restarted once it has stopped."""
+    says that it is to be restarted once it has stopped, `changing` that the store does what was to be done in
+    between."""
 
     running: bool = False
     ran: bool = False
@@ -32,6 +33,7 @@ class Progress(msgspec.Struct, frozen=True):
     opened: StoreOpened | None = None
     runtime: RuntimeSettings = RuntimeSettings()
     restarting: RestartAgent | None = None
+    changing: bool = False
     stop_to: ActorAddress | None = None
 
 

@@ -14,6 +14,8 @@ from thespian.actors import ActorAddress
 
 from actors import agent as agent_module
 from actors.agent import Agent, RunAgent, Stop, Stopped
+from actors.state.messages import StoreOpened
+from actors.state.store import RunStore
 from actors.subsystems import running as running_module
 from actors.subsystems.descriptor import Phase, Subsystem, SubsystemActor
 from actors.subsystems.health import failing
@@ -30,6 +32,7 @@ from actors.system.failure import Failed
 from actors.system.mailboxes import Cell
 from actors.system.supervision import Restart
 from conf.runtime import Features, RuntimeSettings
+from storage.identity import Identity
 
 AGENT = ActorAddress("/agent")
 STAYS = {one.name for one in (*subsystems(), DOOR) if one.stays}
@@ -54,6 +57,15 @@ class Doomed(Lamp):
     """Gives up at once, and would be back soon."""
 
     RESTART = Restart(max_restarts=0, rest=0.2)
+
+
+class Broken(Lamp):
+    """Gives up over its stop, and would be back at once."""
+
+    RESTART = Restart(max_restarts=0, rest=0.0)
+
+    def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
+        raise RuntimeError("boom")
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -164,6 +176,40 @@ async def test_what_the_store_is_to_do_it_does_while_nobody_else_uses_it(base, t
     assert Keeper.KEPT == ["alone"]
 
 
+class Thorough(Keeper):
+    """Takes longer over it than phases may to start."""
+
+    def receiveMsg_RunStore(self, message: RunStore, sender: ActorAddress) -> None:
+        self.parent = sender
+        self._open()
+
+    def receiveMsg_Kept(self, message: Kept, sender: ActorAddress) -> None:
+        self.wakeupAfter(0.3, "open")
+
+    def receiveMsg_str(self, message: str, sender: ActorAddress) -> None:
+        Keeper.KEPT.append("done")
+        self._open()
+
+    def _open(self) -> None:
+        self.send(self.parent, StoreOpened(Identity("u", "n", "t", "now"), {}))
+        self.send(self.parent, SubsystemStarted())
+
+
+async def test_nobody_begins_before_the_database_is_there_again(base, tmp_path, monkeypatch):
+    """However long that takes: they could do nothing, and a watchdog might end the agent in the middle."""
+    Keeper.KEPT.clear()
+    monkeypatch.setattr(agent_module, "START_PATIENCE", 0.02)
+    real = next(each for each in subsystems() if each.name == "store")
+    store = msgspec.structs.replace(real, actor=Thorough)
+    base.spawn(None, Agent, "agent", RunAgent(settings(tmp_path), "1", (store, one(Lamp), DOOR)), PATIENT)
+    await until_state(base, AGENT, "RUNNING")
+    await restart(base, Kept())
+    await until(lambda: "/agent/lamp" not in base.mailboxes)
+    await until(lambda: "/agent/lamp" in base.mailboxes)
+    assert Keeper.KEPT == ["done"]
+    await over(base)
+
+
 class Fuse:
     """Makes the root crash over a message, once, when `left` others have been handled: before it handles it,
     so that it is lost (but for what is only noted, which no crash comes of), or after."""
@@ -253,6 +299,22 @@ async def test_who_does_not_stop_is_ended_and_begun_anew(base, tmp_path, monkeyp
     assert cell(base, "/agent/lamp") is not before
     assert "stopping did not do so in time: lamp" in caplog.text
     assert (await state(base, AGENT)).ready
+
+
+async def test_who_gives_up_over_its_stop_is_not_back_while_others_stop(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(agent_module, "RESTART_PATIENCE", 0.1)
+    broken = msgspec.structs.replace(one(Broken), name="broken")
+    await running(base, tmp_path, broken, one(Deaf, Phase.INFRASTRUCTURE))
+    await restart(base)
+    await until(lambda: "/agent/broken" not in base.mailboxes)
+    seen = set()
+    while cell(base, "/agent").instance.state == "STOPPING":
+        seen |= cells(base).keys()
+        await asyncio.sleep(0.001)
+    assert "/agent/lamp" in seen
+    assert "/agent/broken" not in seen
+    await over(base)
+    assert "/agent/broken" in base.mailboxes
 
 
 async def test_who_does_not_stop_takes_no_time_of_those_that_keep_readings(base, tmp_path, monkeypatch):
