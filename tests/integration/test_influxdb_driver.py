@@ -381,7 +381,7 @@ async def test_the_token_is_never_in_an_error(server: InfluxDB) -> None:
     server.script = [Reply(500, f"Authorization: Token {TOKEN}")]
     with pytest.raises(Transient) as refused:
         await InfluxOwner(server.config_json()).driver.connect()
-    assert str(refused.value) == "HTTP 500: Authorization: Token ***"
+    assert str(refused.value) == "HTTP 500: Authorization: Token ********"
 
 
 async def test_a_proxy_of_the_environment_is_not_used(

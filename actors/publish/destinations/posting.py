@@ -23,6 +23,7 @@ from actors.connections.dialing import Address, tuned
 from actors.connections.http_names import Names
 from actors.connections.outflow import acknowledged
 from actors.publish.messages import DestinationTested
+from conf.redaction import MASK
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ class Posting:
                 response.close()
         text = begun.decode(errors="replace")
         for secret in self._site.secrets:
-            text = text.replace(secret, "***")
+            text = text.replace(secret, MASK)
         return Answer(
             response.status,
             text or response.reason or "",
