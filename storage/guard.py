@@ -26,7 +26,7 @@ RETRY: Final = 5.0
 TRY_DISK: Final = 1.0
 """Seconds between two looks whether the disk takes anything."""
 
-RESTART: Final = "nothing is stored until the agent is restarted, which then takes what is there now"
+RESTART: Final = "nothing is stored until the agent is ended and started anew, which then takes what is there"
 RETURN: Final = "nothing is stored until it is back"
 
 

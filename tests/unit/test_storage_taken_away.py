@@ -327,7 +327,7 @@ def test_another_program_that_has_written_the_database_without_its_log_is_not_ov
     assert "theirs" in other.said
     if not stays:
         other.close()
-    with pytest.raises(StorageError, match="nothing is stored until the agent is restarted"):
+    with pytest.raises(StorageError, match="nothing is stored until the agent is ended and started anew"):
         add(writer, "three")
     if stays:
         other.close()
