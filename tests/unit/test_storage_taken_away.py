@@ -225,7 +225,7 @@ def test_a_restored_copy_is_left_as_it_is_and_found_by_the_next_start(
     wanted = path.read_bytes()
 
     for _ in range(2):
-        with pytest.raises(StorageError, match="restarted, which then takes what is there") as caught:
+        with pytest.raises(StorageError, match="started anew, which then takes what is there") as caught:
             add(writer, "three")
         assert caught.value.kind == "unusable"
     assert path.read_bytes() == wanted
