@@ -5,8 +5,8 @@ VENV ?= .venv
 PYTHON ?= $(shell for python in python3.11 python3 python3.13 python3.12 /usr/bin/python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 BIN := $(VENV)/bin
-# As many tests at a time as there are processors.
-PYTEST_ARGS ?= -n logical
+# As many tests at a time as there are processors; who has none left takes some of another's.
+PYTEST_ARGS ?= -n logical --dist worksteal
 CREATED := $(VENV)/.created
 DEMO := $(VENV)/.installed-demo
 TEST := $(VENV)/.installed-test
