@@ -119,10 +119,11 @@ class LogFolder:
         return self._descriptor
 
     def clear_old(self) -> None:
-        """Delete the oldest beyond `max_files`."""
-        for path in self.files()[: -self.max_files] if self.max_files != self._cleared else ():
+        """Delete the oldest beyond `max_files`, which may change meanwhile."""
+        wanted = self.max_files
+        for path in self.files()[:-wanted] if wanted != self._cleared else ():
             path.unlink(missing_ok=True)
-        self._cleared = self.max_files
+        self._cleared = wanted
 
     def last_entries(self, limit: int) -> list[ShownEntry]:
         """The newest entries of earlier runs, oldest first; lines that are not whole are left out."""

@@ -230,8 +230,9 @@ class Outbox:
 
     @property
     def unsaved(self) -> int:
-        """How many are in memory only, the commit under way not counted."""
-        return sum(entry.live for entry in self._unsaved)
+        """How many are in memory only, or in a commit that is under way."""
+        under_way = self._committing.entries if self._committing is not None else ()
+        return sum(entry.live for entry in (*self._unsaved, *under_way))
 
     def commit(self, now: float, force: bool = False) -> Commit | None:
         """What is due to be written, or None; one at a time, each ended by `committed`.

@@ -106,8 +106,8 @@ async def test_an_endpoint_that_is_to_end_delivers_what_its_device_was_asked_and
     address = run(stage, poll_interval=10)
     await until(lambda: device.reads == 2)
     device.open.clear()
-    asked = device.reads
-    await until(lambda: device.in_flight)
+    before = device.reads
+    await until(lambda: device.reads > before and device.in_flight)
     finishing = asyncio.ensure_future(stage.ask(address, FinishPoll()))
     await asyncio.sleep(0.05)
     assert not finishing.done()

@@ -267,11 +267,14 @@ def test_what_is_in_memory_only_is_counted() -> None:
         outbox.add("t", payload_of(number), NOW_MS, 0.0)
     assert outbox.unsaved == 3
     assert outbox.commit(0.0, force=True) is not None
-    assert outbox.unsaved == 0
+    assert outbox.unsaved == 3
     outbox.committed(ok=False)
     assert outbox.unsaved == 3
     outbox.delivered([entry.seq for entry in outbox.take(1)])
     assert outbox.unsaved == 2
+    assert outbox.commit(0.0, force=True) is not None
+    outbox.committed(ok=True)
+    assert outbox.unsaved == 0
 
 
 def test_a_failed_commit_is_due_again_as_a_whole() -> None:
