@@ -1,5 +1,6 @@
 """The root actor: goes through the subsystems in order, and back."""
 
+import gc
 import logging
 import platform
 import uuid
@@ -192,6 +193,7 @@ class Agent(Running):
         self.advance(running=True, ran=True)
         if checked:
             self.ask_how_they_are()  # who came new has said nothing yet
+            gc.collect()  # what the subsystems of before have left would stay for thousands of restarts
         else:
             self.receiveMsg_CheckHealth(CheckHealth(), self.myAddress)
 
