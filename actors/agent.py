@@ -193,7 +193,6 @@ class Agent(Running):
         self.advance(running=True, ran=True)
         if checked:
             self.ask_how_they_are()  # who came new has said nothing yet
-            gc.collect()  # what the subsystems of before have left would stay for thousands of restarts
         else:
             self.receiveMsg_CheckHealth(CheckHealth(), self.myAddress)
 
@@ -303,6 +302,8 @@ class Agent(Running):
             return
         assert self.progress.restarting is not None
         to_store = self.progress.restarting.store
+        # What the subsystems have left would stay for thousands of restarts; now nobody is held up by it.
+        gc.collect()
         self.advance(restarting=None, changing=to_store is not None)
         self._enter("INIT")
         if to_store is not None:
