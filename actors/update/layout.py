@@ -24,6 +24,8 @@ from typing import Final, Self
 
 import msgspec
 
+from storage.secrets import sync_folder
+
 LIMIT: Final = 3
 """Starts of a version on trial, the orderly ones aside."""
 
@@ -96,7 +98,7 @@ class Layout:
         draft.unlink(missing_ok=True)
         draft.symlink_to(Path("versions") / name)
         draft.rename(self.root / "current")
-        _sync(self.root)
+        sync_folder(self.root)
 
     # A trial
 
@@ -146,7 +148,7 @@ class Layout:
             return False
         (self.root / "trial").unlink(missing_ok=True)
         with suppress(OSError):  # it is gone, and at worst will be again
-            _sync(self.root)
+            sync_folder(self.root)
             (self.root / "trial-says").unlink(missing_ok=True)
         return True
 
@@ -236,15 +238,7 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def main() -> int:
