@@ -69,6 +69,15 @@ class AgentClient:
         """The reply's JSON, also that of the error statuses `also`, whose bodies say what a 200's say."""
         return self.call("GET", path, query=query, also=also)
 
+    def get_if_known(self, path: str) -> Any:
+        """The reply's JSON, None while the agent cannot say or does not know."""
+        try:
+            return self.get(path)
+        except Refused as refused:
+            if refused.status in (404, 500, 503):
+                return None
+            raise
+
     def call(
         self,
         method: str,

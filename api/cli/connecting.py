@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from api.cli.agent_client import TIMEOUT_SECONDS, AgentClient
-from api.cli.exits import USAGE, CommandError
 from api.cli.kept_sessions import kept_cookie
 from api.cli.output import Output
 from api.cli.sign_in import DEFAULT_USER, password_of, sign_in, sign_out
@@ -104,14 +103,6 @@ class _Whole:
         if text.lstrip("+-").isdecimal() and self._least <= int(text) <= self._most:
             return int(text)
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from {self._least} to {self._most}")
-
-
-def read_file(path: Path, option: str) -> bytes:
-    """What a file that an option names holds. Raises `CommandError`."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{option}: {str(path)!r} cannot be read: {error.strerror}", USAGE) from error
 
 
 def add_verb(

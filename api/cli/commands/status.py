@@ -30,21 +30,11 @@ def status_of(agent: AgentClient) -> dict[str, Any]:
     return {
         "url": agent.url,
         "health": health,
-        "device": unless_starting(agent, "/v1/device"),
-        "stats": unless_starting(agent, "/v1/dashboard/stats"),
-        "buffer": unless_starting(agent, "/v1/buffer/status"),
-        "endpoints": _endpoint_counts(unless_starting(agent, "/v1/endpoints")),
+        "device": agent.get_if_known("/v1/device"),
+        "stats": agent.get_if_known("/v1/dashboard/stats"),
+        "buffer": agent.get_if_known("/v1/buffer/status"),
+        "endpoints": _endpoint_counts(agent.get_if_known("/v1/endpoints")),
     }
-
-
-def unless_starting(agent: AgentClient, path: str) -> Any:
-    """The reply, None while the agent cannot say or does not know."""
-    try:
-        return agent.get(path)
-    except Refused as refused:
-        if refused.status in (404, 500, 503):
-            return None
-        raise
 
 
 def _endpoint_counts(reply: Any) -> dict[str, int] | None:

@@ -8,7 +8,6 @@ from typing import Any
 from api.cli.agent_client import AgentClient
 from api.cli.amounts import duration
 from api.cli.doctor.findings import Finding, ok, problem, warning
-from api.cli.exits import Refused
 from api.version import version
 from storage.timestamps import unix_ms
 
@@ -35,7 +34,7 @@ def check_agent(agent: AgentClient) -> Iterator[Finding]:
 
 
 def check_versions(agent: AgentClient) -> Iterator[Finding]:
-    theirs = (_asked(agent, "/v1/device") or {}).get("agentVersion")
+    theirs = (agent.get_if_known("/v1/device") or {}).get("agentVersion")
     if theirs is not None and theirs != version():
         text = f"the agent is of version {theirs}, and this command of {version()}"
         yield warning("version", text, "use the command that was installed with the agent")
@@ -54,7 +53,7 @@ def _clock(date: str | None) -> Iterator[Finding]:
 
 
 def check_endpoints(agent: AgentClient) -> Iterator[Finding]:
-    reply = _asked(agent, "/v1/endpoints")
+    reply = agent.get_if_known("/v1/endpoints")
     if reply is None:
         return
     rows = reply.get("endpoints", ())
@@ -89,7 +88,7 @@ def _endpoint(one: dict[str, Any]) -> Finding:
 
 
 def check_destinations(agent: AgentClient) -> Iterator[Finding]:
-    reply = _asked(agent, "/v1/publish/destinations")
+    reply = agent.get_if_known("/v1/publish/destinations")
     if reply is None:
         return
     rows = reply.get("publishers", ())
@@ -119,19 +118,9 @@ def _destination(one: dict[str, Any]) -> Finding:
 
 def database_of(agent: AgentClient) -> str | None:
     """Where the agent has its database, if it says so."""
-    reply = _asked(agent, "/v1/db/stats")
+    reply = agent.get_if_known("/v1/db/stats")
     path = reply.get("path") if isinstance(reply, dict) else None
     return path if isinstance(path, str) else None
-
-
-def _asked(agent: AgentClient, path: str) -> Any:
-    """None when the agent does not say, which the health report has told already."""
-    try:
-        return agent.get(path)
-    except Refused as refused:
-        if refused.status in (404, 500, 503):
-            return None
-        raise
 
 
 def _age_ms(time: Any) -> float | None:
