@@ -97,10 +97,11 @@ async def test_a_connection_that_is_lost_again_and_again_leaves_nothing(
     monkeypatch.setattr(request_pace, "LEAST_ROOM", 0.0)
     await lose(place, how)
     await until(lambda: place.relay.connections == 0)
-    before = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+    tasks, descriptors = asyncio.all_tasks(), len(os.listdir("/proc/self/fd"))
     for _ in range(TIMES):
         await lose(place, how)
     assert len(made) == 3 * (TIMES + 1)
     await until(lambda: place.relay.connections == 0)
     assert [each for each in made if each() is not None] == []
-    assert (len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))) <= before
+    await until(lambda: len(asyncio.all_tasks()) <= len(tasks))
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
