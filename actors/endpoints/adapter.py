@@ -6,6 +6,7 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.endpoints.endpoint import Endpoint, FinishPoll, PollFinished, RunEndpoint
+from actors.endpoints.lines import lines_of
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from actors.system.supervision import Restart
@@ -53,7 +54,8 @@ class GoOn(msgspec.Struct, frozen=True):
 
 
 class Adapter(Actor):
-    """Brings its children in line with the endpoints it is told to run, which its start leaves alone."""
+    """Brings its children in line with the endpoints it is told to run, which its start leaves alone, and
+    holds the lines that they share."""
 
     RESTART = Restart(keep_children=True)
 
@@ -66,6 +68,7 @@ class Adapter(Actor):
         """The endpoints whose polls are waited for."""
 
     def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
+        self.lines = lines_of(message.protocol)
         self.send(sender, ReportWanted(message.protocol))
 
     def receiveMsg_KeepEndpoints(self, message: KeepEndpoints, sender: ActorAddress) -> None:

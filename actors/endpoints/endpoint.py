@@ -1,36 +1,42 @@
-"""The endpoint actor: polls one device, owns its connection, its health and its last values."""
+"""The endpoint actor: owns a connection to the field, and the health and last values of who is at its end."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 from thespian.actors import ActorAddress
 
-from actors.connections.connecting import Connecting, Lost, Trouble, beyond, trouble_of
+from actors.connections.connecting import Connecting, Lost, Trouble, beyond
 from actors.connections.connection import NoConnection
 from actors.connections.deadlines import Overdue, bounded
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
-from actors.endpoints.health import PollRecord
+from actors.endpoints.gathering import Change, ChangesDue, Gathering, Heard, Presence, layers
+from actors.endpoints.image import OFFLINE, Image, device_uuid, source_of
+from actors.endpoints.lines import Lines, lines_of
+from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
     CountPolls,
     DescribeDevice,
     DeviceDescribed,
-    HealthReported,
+    DevicesFound,
+    FoundDevice,
     MetricsSummarised,
     RegisterWritten,
     ReportHealth,
     SummariseMetrics,
     WriteRegister,
 )
-from actors.endpoints.protocol import CheckedEndpoint, PollResult, Reader
+from actors.endpoints.polling import Polled, PollFailed, Polling, PollLate
+from actors.endpoints.protocol import CheckedEndpoint, Session, WriteRequest
+from actors.endpoints.pushing import Pushing
 from actors.endpoints.schedule import Schedule, origin
-from actors.endpoints.shared import Points, check
-from actors.readings.batch import Batch, Source
+from actors.endpoints.shared import check
+from actors.readings.batch import Point, Source
 from actors.readings.messages import ForgetSource
 from actors.readings.source_topics import prefixes
 from actors.system.failure import Failed, Refusal
@@ -38,17 +44,18 @@ from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
 
-OFFLINE = "DEVICE_OFFLINE"
 NOT_CONFIGURED = "DEVICE_NOT_CONFIGURED"
 FIRST_POLL_WITHIN = 5.0  # seconds: an endpoint of a long interval does not wait for its place in it
-SOON = 1.0  # seconds: a device that is back is read at once, unless its next poll comes as soon as this
-SELDOM = 10.0  # seconds of an interval from which on a tick is too late to notice a poll that hangs
+MAX_DEVICES = 1000
+"""Of one endpoint; they may come from outside."""
+OWN = ""
+"""The identifier of the device that has the endpoint's name."""
 
 
 class RunEndpoint(msgspec.Struct, frozen=True):
     """Start, and again whenever the configuration changes. `connection` is JSON of an object, `data_points`
     of an array of objects or null. Intervals in ms; `phase` is where in the interval to poll, 0..1; `router`
-    gets the batches."""
+    gets the batches, `keeper` is told of devices that are found."""
 
     uuid: str
     name: str
@@ -62,39 +69,13 @@ class RunEndpoint(msgspec.Struct, frozen=True):
     reconnect_min_ms: int
     reconnect_max_ms: int
     router: ActorAddress
+    keeper: ActorAddress | None = None
 
 
-class Poll(msgspec.Struct, frozen=True):
-    """To itself: a tick of the schedule; `series` tells the ticks of an outdated schedule apart."""
+class Tick(msgspec.Struct, frozen=True):
+    """To itself: the schedule's; `series` tells the ticks of an outdated schedule apart."""
 
     series: int
-
-
-class Polled(msgspec.Struct, frozen=True, gc=False):
-    """To itself: the device answered; `timestamp` Unix ms, `duration` ms.
-
-    `number`, here and below, is that of the connection.
-    """
-
-    number: int
-    reading: PollResult
-    timestamp: int
-    duration: float
-
-
-class PollFailed(msgspec.Struct, frozen=True):
-    """To itself: the device did not answer."""
-
-    number: int
-    trouble: Trouble
-    timestamp: int
-    duration: float
-
-
-class PollLate(msgspec.Struct, frozen=True):
-    """To itself: time to look whether the poll that began then (monotonic seconds) has ended."""
-
-    began: float
 
 
 class FinishPoll(msgspec.Struct, frozen=True):
@@ -106,25 +87,28 @@ class PollFinished(msgspec.Struct, frozen=True):
     pass
 
 
-class Endpoint(Connecting[Reader]):
-    """One poll in flight at a time; a tick during it is skipped and counted.
-
-    While the device is away every tick of the schedule gives a BAD batch, and attempts to reach it again go
-    by times of their own; what one of them found out is the code of the next tick's batch.
-    """
+class Endpoint(Connecting[Session]):
+    """Keeps the configuration, an image of each of its devices, and writes; how they are read is the
+    `strategy`'s to say."""
 
     config: RunEndpoint
+    own: Image
+    """Of the device that it is named for."""
+    strategy: Polling | Pushing
 
     def __init__(self) -> None:
         super().__init__()
         self.series = 0
         self.scheduled = False
         self.begun = False
-        self.polling = False
-        self.poll_began = 0.0
-        self.probing = False
+        self.images: dict[str, Image] = {}
+        """By identifier."""
+        self.lines: Lines | None = None
+        self.gathering: Gathering | None = None
+        self.untold: list[FoundDevice] = []
+        """Devices that the keeper has not been told of."""
+        self.crowded = False
         self.finishing: ActorAddress | None = None
-        self.found: str | None = None
         self.misconfigured: str | None = None
 
     def receiveMsg_RunEndpoint(self, message: RunEndpoint, sender: ActorAddress) -> None:
@@ -137,23 +121,42 @@ class Endpoint(Connecting[Reader]):
         self._forget()
         self.config = message
         self.peer = message.name
-        self.state = PollRecord(message.device)
         self.misconfigured = None
         self.health = "connecting"
+        self._describe_own(())
         try:
             self.protocol = protocols.find(message.protocol)
-            self.endpoint, self.points = check(
+            self.endpoint, points = check(
                 message.name, self.protocol, message.connection, message.data_points
             )
         except Refusal as refusal:
             self._misconfigured(refusal.message)
             return
-        self.source = _source(message, self.points)
-        if not self.endpoint.polled:
+        self._describe_own(self.endpoint.points, points.shown)
+        for description in self.endpoint.devices:
+            self._described(description)
+        if self.endpoint.mode == "idle":
             self.health = "not polled: serves discovery only"
             return
+        self.strategy = Polling(self) if self.endpoint.mode == "polled" else Pushing(self)
+        self.lines = lines_of(self.protocol.name)
         self.scheduled = True
+        self._tell_devices()
         self._schedule()
+
+    def _describe_own(self, points: tuple[Any, ...], shown: tuple[Point, ...] = ()) -> None:
+        config = self.config
+        source = Source(
+            endpoint_uuid=config.uuid,
+            endpoint=config.name,
+            protocol=config.protocol,
+            device_uuid=config.device_uuid,
+            device=config.device,
+            points=shown,
+            prefixes=prefixes(config.protocol, config.name, config.device),
+        )
+        self.own = Image(source, Description(OWN, config.device, points))
+        self.images = {OWN: self.own}
 
     def _forget(self) -> None:
         """Let go of the device, and of what was known of it."""
@@ -161,8 +164,8 @@ class Endpoint(Connecting[Reader]):
         if self.scheduled:
             self.send(self.config.router, ForgetSource(self.config.uuid))
         self.series += 1
-        self.scheduled = self.begun = self.polling = False
-        self.found = None
+        self.scheduled = self.begun = False
+        self.gathering = None
 
     # The schedule
 
@@ -172,146 +175,160 @@ class Endpoint(Connecting[Reader]):
         interval, phase, now = self.config.poll_interval / 1000, self.config.phase, monotonic()
         self.schedule = Schedule(interval, origin(now, interval, phase))
         if interval > FIRST_POLL_WITHIN:
-            self.wakeupAfter(origin(now, FIRST_POLL_WITHIN, phase) - now, Poll(self.series))
+            self.wakeupAfter(origin(now, FIRST_POLL_WITHIN, phase) - now, Tick(self.series))
         else:
-            self.wakeupAfter(self.schedule.next_delay(now), Poll(self.series))
+            self.wakeupAfter(self.schedule.next_delay(now), Tick(self.series))
 
-    def receiveMsg_Poll(self, message: Poll, sender: ActorAddress) -> None:
+    def receiveMsg_Tick(self, message: Tick, sender: ActorAddress) -> None:
         if message.series != self.series:
             return
         now = monotonic()
         self.wakeupAfter(self.schedule.next_delay(now), message)
-        if self.polling:
-            self._poll_in_flight(now)
-        elif self.connected:
-            self._poll(now)
-        elif self.failures:
-            self._offline()
-        elif not self.begun:
-            # Not before the first tick: endpoints that start together do not connect together.
-            self.begun = True
-            self.connect()
-        else:
-            self.state.skipped += 1
+        self.strategy.tick(now)
 
-    def _poll_in_flight(self, now: float) -> None:
-        if not self._look_at_poll(now):
-            return
-        if self.failures:
-            self._offline()
-        else:
-            self.state.skipped += 1
-
-    def _offline(self) -> None:
-        """A tick while the device is away: no poll, but a reading."""
-        self.look_at_clock()
-        now = unix_ms()
-        code, self.found = self.found or OFFLINE, None
-        self.state.failure(now, None, code, self.state.last_error or OFFLINE)
-        self._emit_bad(now, code)
-
-    # Polling
-
-    def _poll(self, now: float, probing: bool = False) -> None:
-        if self.finishing is not None:
-            return
-        assert self.connection is not None
-        self.polling = True
-        self.poll_began = now
-        self.probing = probing
-        patience = self.connection.patience
-        poll = _poll(self.number, self.connection, len(self.source.points), self.schedule.interval)
-        self.run(poll, then=_as_is, within=beyond(patience))
-        if self.schedule.interval > SELDOM and self.schedule.interval > patience:
-            self.wakeupAfter(patience, PollLate(now))
+    def begin(self) -> bool:
+        """Connect, if it has not yet begun to; whether it begins now. Not before the first tick: endpoints
+        that start together do not connect together."""
+        if self.begun:
+            return False
+        self.begun = True
+        self.connect()
+        return True
 
     def receiveMsg_Polled(self, message: Polled, sender: ActorAddress) -> None:
-        if message.number != self.number:
-            return
-        self.polling = False
-        if not self.proven:
-            self.proved()
-            log.info("%s: connected to %s", self.config.name, self.endpoint.address)
-            self.health = "connected"
-            self.found = None
-        reading = message.reading
-        self.state.success(message.timestamp, message.duration, reading)
-        if reading.values:
-            batch = Batch(self.source, message.timestamp, reading.values, reading.qualities, {})
-            self.send(self.config.router, batch)
-        self._finish()
+        if message.number == self.number and isinstance(self.strategy, Polling):
+            self.strategy.polled(message)
+            self._finish()
 
     def receiveMsg_PollFailed(self, message: PollFailed, sender: ActorAddress) -> None:
-        if message.number == self.number:
-            self._failed(message.trouble, message.timestamp, message.duration, self.probing)
-            self.lose(message.trouble)
+        if message.number == self.number and isinstance(self.strategy, Polling):
+            self.strategy.failed(message)
             self._finish()
+
+    def receiveMsg_PollLate(self, message: PollLate, sender: ActorAddress) -> None:
+        if isinstance(self.strategy, Polling):
+            self.strategy.late(message)
 
     def receiveMsg_FinishPoll(self, message: FinishPoll, sender: ActorAddress) -> None:
         self.finishing = sender
         self.series += 1  # no tick counts any more
+        self._take_changes()
         self._finish()
 
     def _finish(self) -> None:
-        if self.finishing is not None and not self.polling:
+        if self.finishing is not None and not (self.scheduled and self.strategy.busy):
             self.send(self.finishing, PollFinished())
 
-    def receiveMsg_PollLate(self, message: PollLate, sender: ActorAddress) -> None:
-        now = monotonic()
-        if self.polling and self.poll_began == message.began and self._look_at_poll(now):
-            assert self.connection is not None
-            self.wakeupAfter(self.connection.patience - (now - message.began), message)
+    # What the session tells
 
-    def _look_at_poll(self, now: float) -> bool:
-        """Whether the poll in flight may go on; one that hangs has failed."""
-        assert self.connection is not None
-        duration, patience = now - self.poll_began, self.connection.patience
-        if duration < patience:
-            return True
-        hung = self.hung(patience)
-        self._failed(hung.trouble, unix_ms(), 1000 * duration, self.probing)
-        self.lose(hung.trouble, hung=True)
-        return False
+    def receiveMsg_ChangesDue(self, message: ChangesDue, sender: ActorAddress) -> None:
+        if message.number == self.number:
+            self._take_changes()
 
-    def _failed(self, trouble: Trouble, timestamp: int, duration: float, between: bool) -> None:
-        """The device did not answer; `between` ticks, when it was asked to see whether it is back."""
-        code = _code(trouble)
-        if between:
-            self.found = code
-            self.state.attempt_failed(timestamp, duration, code, trouble.reason)
-        else:
-            self.found = None
-            self.state.failure(timestamp, duration, code, trouble.reason)
-            self._emit_bad(timestamp, code)
+    def _take_changes(self) -> None:
+        if self.gathering is None:
+            return
+        changes: dict[str, list[Change]] = {}
+        for event in self.gathering.take():
+            if isinstance(event, Change):
+                changes.setdefault(event.device, []).append(event)
+                continue
+            if isinstance(event, Description):
+                self._changed(changes.pop(event.identifier, ()))
+                self._described(event)
+                continue
+            self._changed(changes.pop(event.device, ()))
+            image = self.images.get(event.device)
+            if image is not None and isinstance(event, Heard):
+                image.heard_at = monotonic()
+                image.record.last_seen = unix_ms()
+            elif image is not None and isinstance(event, Presence):
+                self._present(image, event.code)
+        for told in changes.values():
+            self._changed(told)
+        self._tell_devices()
 
-    def _emit_bad(self, timestamp: int, code: str) -> None:
-        count = len(self.source.points)
-        if count:
-            self.send(self.config.router, Batch(self.source, timestamp, [None] * count, [code] * count, {}))
+    def _changed(self, changes: Sequence[Change]) -> None:
+        """What one device has told."""
+        image = self.images.get(changes[0].device) if changes else None
+        if image is not None:
+            for change in layers(changes):
+                self.send(self.config.router, image.take(change))
+
+    def _present(self, image: Image, code: str | None) -> None:
+        known, image.away = image.away, code
+        image.heard_at = monotonic()
+        if code is None:
+            image.record.connected = True
+        elif code != known:
+            self.missing(image, unix_ms(), None, code, code)
+
+    def _described(self, description: Description) -> None:
+        image = self.images.get(description.identifier)
+        if image is not None:
+            image.grow(description)
+        elif len(self.images) < MAX_DEVICES:
+            uuid = description.uuid or device_uuid(self.config.uuid, description.identifier)
+            shown = tuple(Point(point.name, point.unit) for point in description.points)
+            source = source_of(self.own.source, uuid, description.name, shown)
+            self.images[description.identifier] = Image(source, description)
+            self.untold.append(FoundDevice(uuid, description.identifier, description.name))
+        elif not self.crowded:
+            self.crowded = True
+            log.warning(
+                "%s: has more than %d devices; the others are not read", self.config.name, MAX_DEVICES
+            )
+
+    def _tell_devices(self) -> None:
+        if self.untold and self.config.keeper is not None:
+            self.send(self.config.keeper, DevicesFound(self.config.uuid, tuple(self.untold)))
+        self.untold = []
+
+    # For the strategies
+
+    def arrived(self) -> None:
+        """The connection has been of use for the first time."""
+        self.proved()
+        log.info("%s: connected to %s", self.config.name, self.endpoint.address)
+        self.health = "connected"
+
+    def missed(self, timestamp: int, duration: float | None, code: str, reason: str | None) -> None:
+        """No device of the endpoint has readings now, for that reason."""
+        for image in self.images.values():
+            self.missing(image, timestamp, duration, code, reason)
+
+    def missing(
+        self, image: Image, timestamp: int, duration: float | None, code: str, reason: str | None
+    ) -> None:
+        """The device has no readings now; `reason` None: what was said before, if anything."""
+        record = image.record
+        record.failure(timestamp, duration, code, reason or record.last_error or code)
+        batch = image.bad(timestamp, code)
+        if batch is not None:
+            self.send(self.config.router, batch)
+
+    @staticmethod
+    def code_of(trouble: Trouble) -> str:
+        """The quality of readings that there are none of for that reason."""
+        return trouble.code or (NOT_CONFIGURED if trouble.permanent else OFFLINE)
 
     # The connection
 
-    def builder(self, number: int) -> tuple[str, Callable[[], Reader]]:
-        protocol, endpoint = self.protocol, self.endpoint
-        return protocol.name, lambda: protocol.reader(endpoint)
+    def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
+        protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
+        assert lines is not None
+        gathering = self.gathering = Gathering(number, partial(self.send, self.myAddress))
+        return protocol.name, lambda: protocol.session(endpoint, gathering, lines)
 
     def connection_made(self) -> None:
-        """The first poll was due when connecting began. Later a reading comes at once, unless its time comes
-        soon anyway."""
-        now = monotonic()
-        if not self.failures or self.schedule.remaining(now) > SOON:
-            self._poll(now, probing=self.failures > 0)
+        self.strategy.connection_made()
 
     def attempt_failed(self, trouble: Trouble, news: bool) -> None:
-        duration = 1000 * (monotonic() - self.attempt_began)
-        self._failed(trouble, unix_ms(), duration, between=self.failures > 1)
+        self.strategy.attempt_failed(trouble, 1000 * (monotonic() - self.attempt_began))
         self._say(trouble, "cannot reach" if news else None)
 
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
-        if self.state.connected:  # a write has found out
-            self.state.lost(trouble.reason)
-            self.found = _code(trouble)
-        self.polling = False
+        self.strategy.connection_ended(trouble)
         self._say(trouble, "lost" if self.proven else "cannot reach" if news else None)
 
     def _say(self, trouble: Trouble, what: str | None) -> None:
@@ -323,29 +340,36 @@ class Endpoint(Connecting[Reader]):
         log.error("%s: %s", self.config.name, message)
         self.misconfigured = message
         self.health = f"misconfigured: {message}"
-        self.state.last_error = message
+        self.own.record.last_error = message
 
     # Asking and writing
 
     def receiveMsg_ReportHealth(self, message: ReportHealth, sender: ActorAddress) -> None:
-        self.send(sender, self._report())
+        self.send(sender, self._image(message.device_uuid).record.report())
 
     def receiveMsg_CountPolls(self, message: CountPolls, sender: ActorAddress) -> None:
-        self.send(sender, self.state.counts())
+        self.send(sender, self._image(message.device_uuid).record.counts())
 
-    def _report(self) -> HealthReported:
-        return self.state.report()
+    def _image(self, device_uuid: str | None) -> Image:
+        """That device's; the endpoint's own where it has none of the kind, or none is said."""
+        for image in self.images.values():
+            if image.source.device_uuid == device_uuid:
+                return image
+        return self.own
 
     def receiveMsg_DescribeDevice(self, message: DescribeDevice, sender: ActorAddress) -> None:
+        image = self._image(message.device_uuid)
         registers: list[dict[str, Any]] = []
         if self.scheduled:
-            addresses = [point.address_text for point in self.endpoint.points]
-            registers = self.state.registers(self.source, addresses)
+            addresses = [point.address_text for point in image.description.points]
+            registers = image.record.registers(image.source, addresses)
         identification = self.connection.identification if self.connection is not None else None
-        self.send(sender, DeviceDescribed(self._report(), self.state.metrics(), registers, identification))
+        record = image.record
+        self.send(sender, DeviceDescribed(record.report(), record.metrics(), registers, identification))
 
     def receiveMsg_SummariseMetrics(self, message: SummariseMetrics, sender: ActorAddress) -> None:
-        self.send(sender, MetricsSummarised(self.config.device, self.state.summary()))
+        image = self._image(message.device_uuid)
+        self.send(sender, MetricsSummarised(image.source.device, image.record.summary()))
 
     def receiveMsg_WriteRegister(self, message: WriteRegister, sender: ActorAddress) -> None:
         try:
@@ -357,9 +381,19 @@ class Endpoint(Connecting[Reader]):
         """What can never be written is refused whether the device is there or not."""
         if self.misconfigured is not None:
             raise Refusal(f"{self.config.device} is misconfigured: {self.misconfigured}", kind="unavailable")
-        prepared = self.protocol.prepare(self.endpoint, message.register, message.value)
-        if self.connection is None or not self.state.connected:
-            raise Refusal(f"Device not connected: {self.config.device}", kind="unavailable")
+        if self.protocol.prepare is None:
+            raise Refusal(f"Writing is not supported for protocol: {self.protocol.name}", kind="unsupported")
+        image = self._image(message.device_uuid)
+        request = WriteRequest(
+            image.description.identifier,
+            message.register,
+            message.value,
+            message.data_type,
+            message.priority,
+        )
+        prepared = self.protocol.prepare(self.endpoint, request)
+        if self.connection is None or not image.record.connected:
+            raise Refusal(f"Device not connected: {image.source.device}", kind="unavailable")
         patience = self.connection.patience
         hung = self.hung(patience)
         tell_hung = partial(self.send, self.myAddress, hung)
@@ -373,39 +407,17 @@ class Endpoint(Connecting[Reader]):
         self._forget()
 
 
-async def _poll(number: int, reader: Reader, points: int, within: float) -> Polled | PollFailed:
-    began = perf_counter()
-    try:
-        reading = await reader.read(within)
-    except NoConnection as error:
-        duration = 1000 * (perf_counter() - began)
-        return PollFailed(number, trouble_of(error), unix_ms(), duration)
-    if len(reading.values) != points or (reading.qualities and len(reading.qualities) != points):
-        # Further on it would be taken for another point's, or crash whoever follows the readings.
-        raise ValueError(f"the reader returned {len(reading.values)} values of {points} points")
-    return Polled(number, reading, unix_ms(), 1000 * (perf_counter() - began))
-
-
 async def _write(
-    reader: Reader, register: str, prepared: Any, hung: Lost, tell_hung: Callable[[], None]
+    session: Session, register: str, prepared: Any, hung: Lost, tell_hung: Callable[[], None]
 ) -> RegisterWritten | Failed:
     try:
-        value = await bounded(reader.write(prepared), reader.patience)
+        value = await bounded(session.write(prepared), session.patience)
     except NoConnection as error:
         return Failed("unavailable", f"Device did not answer: {error}")
     except Overdue:
         tell_hung()
         return Failed("unavailable", f"Device did not answer: {hung.trouble.reason}")
     return RegisterWritten(register, value)
-
-
-def _as_is(message: Any) -> Any:
-    return message
-
-
-def _code(trouble: Trouble) -> str:
-    """The quality of readings that there are none of for that reason."""
-    return trouble.code or (NOT_CONFIGURED if trouble.permanent else OFFLINE)
 
 
 def _retry(config: RunEndpoint, endpoint: CheckedEndpoint) -> Doubling:
@@ -421,16 +433,4 @@ def _same_device(one: RunEndpoint, other: RunEndpoint) -> bool:
         phase=one.phase,
         reconnect_min_ms=one.reconnect_min_ms,
         reconnect_max_ms=one.reconnect_max_ms,
-    )
-
-
-def _source(config: RunEndpoint, points: Points) -> Source:
-    return Source(
-        endpoint_uuid=config.uuid,
-        endpoint=config.name,
-        protocol=config.protocol,
-        device_uuid=config.device_uuid,
-        device=config.device,
-        points=points.shown,
-        prefixes=prefixes(config.protocol, config.name, config.device),
     )

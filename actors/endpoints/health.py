@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter, deque
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -16,6 +17,7 @@ HISTORY = 100
 DURATIONS = 1000
 ERRORS = 100
 TOP_ERRORS = 10
+NEVER = "NO_DATA"  # of a point that tells by itself, and has not told anything yet
 
 
 class PollError(msgspec.Struct, frozen=True):
@@ -78,6 +80,50 @@ class PollRecord:
             self.error_count += 1
             self.last_error = f"no data point can be read: {code}"
             self._note_error(PollError(now, code, self.last_error))
+
+    def took(
+        self,
+        now: int,
+        points: int,
+        indices: Sequence[int],
+        values: list[Any],
+        codes: list[str | None] | None,
+    ) -> None:
+        """Some of its `points` have new values; the device tells by itself, and is there."""
+        self.connected = True
+        self.last_seen = now
+        known = self._image(points)
+        shown, quality_codes = known.values, known.qualities
+        assert quality_codes is not None
+        for position, index in enumerate(indices):
+            shown[index] = values[position]
+            quality_codes[index] = None if codes is None else codes[position]
+            if values[position] is None:
+                self._register_errors[index] += 1
+            else:
+                self._register_seen[index] = now
+
+    def _image(self, points: int) -> PollResult:
+        known = self.reading
+        if known is None or known.qualities is None:
+            known = self.reading = PollResult([], [])
+        assert known.qualities is not None
+        room = points - len(known.values)
+        known.values.extend([None] * room)
+        known.qualities.extend([NEVER] * room)
+        return known
+
+    def interval(self, now: int, arrived: int) -> None:
+        """An interval has passed in which the device was there, and `arrived` values came of themselves."""
+        self.connected = True
+        self.registers_updated = arrived
+        self.updated += arrived
+        self.polls += 1
+        self.succeeded += 1
+        self.error_count = 0
+        self.last_error = None
+        values = self.reading.values if self.reading is not None else []
+        self._polled(now, None, 1 - values.count(None) / len(values) if values else 1.0)
 
     def failure(self, now: int, duration: float | None, code: str, message: str) -> None:
         """A poll without an answer; `duration` None when none was sent because the device is offline."""

@@ -132,8 +132,26 @@ class DevicesListed(msgspec.Struct, frozen=True):
     devices: list[DeviceRow]
 
 
+class FoundDevice(msgspec.Struct, frozen=True):
+    """A device of an endpoint, besides the one that has its name; `identifier` is the protocol's."""
+
+    uuid: str
+    identifier: str
+    name: str
+
+
+class DevicesFound(msgspec.Struct, frozen=True):
+    """From an endpoint to `endpoints`: it has these devices, besides its own."""
+
+    endpoint_uuid: str
+    devices: tuple[FoundDevice, ...]
+
+
 class ReportHealth(msgspec.Struct, frozen=True):
-    """To an endpoint's own address; replies `HealthReported`."""
+    """To an endpoint's own address, of one of its devices (None: the one that has its name); replies
+    `HealthReported`."""
+
+    device_uuid: str | None = None
 
 
 class HealthReported(msgspec.Struct, frozen=True):
@@ -159,7 +177,9 @@ class HealthReported(msgspec.Struct, frozen=True):
 
 
 class CountPolls(msgspec.Struct, frozen=True):
-    """To an endpoint's own address; replies `PollsCounted`."""
+    """To an endpoint's own address, of one of its devices as above; replies `PollsCounted`."""
+
+    device_uuid: str | None = None
 
 
 class PollsCounted(msgspec.Struct, frozen=True, gc=False):
@@ -175,7 +195,9 @@ class PollsCounted(msgspec.Struct, frozen=True, gc=False):
 
 
 class DescribeDevice(msgspec.Struct, frozen=True):
-    """To an endpoint's own address; replies `DeviceDescribed`."""
+    """To an endpoint's own address, of one of its devices as above; replies `DeviceDescribed`."""
+
+    device_uuid: str | None = None
 
 
 class DeviceDescribed(msgspec.Struct, frozen=True):
@@ -189,7 +211,9 @@ class DeviceDescribed(msgspec.Struct, frozen=True):
 
 
 class SummariseMetrics(msgspec.Struct, frozen=True):
-    """To an endpoint's own address; replies `MetricsSummarised`."""
+    """To an endpoint's own address, of one of its devices as above; replies `MetricsSummarised`."""
+
+    device_uuid: str | None = None
 
 
 class MetricsSummarised(msgspec.Struct, frozen=True):
@@ -202,11 +226,15 @@ class MetricsSummarised(msgspec.Struct, frozen=True):
 class WriteRegister(msgspec.Struct, frozen=True):
     """To an endpoint's own address; replies `RegisterWritten`.
 
-    `register` is a data point's name or an address such as `holding:10`.
+    `register` is a data point's name or an address such as `holding:10`; `data_type` and `priority` are as in
+    `WriteRequest`.
     """
 
     register: str
     value: Any
+    device_uuid: str | None = None
+    data_type: str | None = None
+    priority: int | None = None
 
 
 class RegisterWritten(msgspec.Struct, frozen=True):

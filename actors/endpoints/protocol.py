@@ -3,11 +3,13 @@
 import typing
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from actors.connections.connection import Connection
+from actors.endpoints.lines import Lines
+from actors.endpoints.listener import Description, Listener
 from actors.system.checking import refuse_unknown, tell_unknown
 from conf.schema import Nothing
 
@@ -19,11 +21,11 @@ class PollResult(msgspec.Struct, frozen=True, gc=False):
     qualities: list[str | None] | None = None
 
 
-class Reader(Connection):
-    """One device's connection.
+class Session(Connection):
+    """One endpoint's connection: it reads (`PolledSession`) or listens (`PushedSession`), and writes.
 
-    One coroutine at a time: the endpoint actor never overlaps `read` and `connect`; a `write` may
-    arrive during a `read` and waits its turn on the connection.
+    One coroutine at a time, but for `write` and `read_back`, which may come during a `read` and wait for
+    their turn on the connection.
 
     What it raises has a quality code (see `NoConnection`); without one it is `DEVICE_OFFLINE`, or
     `DEVICE_NOT_CONFIGURED` when permanent.
@@ -32,17 +34,32 @@ class Reader(Connection):
     identification: dict[str, str] | None = None
     """What the device says of itself, when it was asked."""
 
-    @abstractmethod
-    async def read(self, within: float) -> PollResult:
-        """Read every point once. `within` is the seconds until the next poll: what is not answered is asked
-        again only up to then. Raises `NoConnection` when the device as a whole did not answer."""
-
-    @abstractmethod
     async def write(self, prepared: Any) -> Any:
         """Write what `Protocol.prepare` made; returns the value as written.
 
         Raises `Refusal` when the device refuses it; `NoConnection` when it did not answer.
         """
+        raise NotImplementedError
+
+    async def read_back(self, prepared: Any) -> tuple[Any, bool]:
+        """The value that the device has now where `prepared` was written, and whether it is what was written.
+        Raises as `write` does."""
+        raise NotImplementedError
+
+
+class PolledSession(Session):
+    """Answers when it is asked."""
+
+    @abstractmethod
+    async def read(self, within: float) -> PollResult:
+        """Read every point of the endpoint's own device once; those of its other devices go to the listener.
+        `within` is the seconds until the next poll: what is not answered is asked again only up to then.
+        Raises `NoConnection` when the device as a whole did not answer."""
+
+
+class PushedSession(Session):
+    """Tells its listener what has changed, once `connect` has returned: then it has subscribed, and the
+    present values are on their way."""
 
 
 class DataPoint(typing.Protocol):
@@ -60,18 +77,37 @@ class DataPoint(typing.Protocol):
         ...
 
 
+Mode = Literal["polled", "pushed", "idle"]
+"""How an endpoint is read. An idle one only serves discovery (a Modbus `slaveRange`)."""
+
+
+class WriteRequest(msgspec.Struct, frozen=True):
+    """What is to be written: `register` is the name of a point of that device, or an address as the protocol
+    spells it. `priority` is BACnet's, `data_type` the protocol's own name of one; None: the client does not
+    say."""
+
+    device: str
+    register: str
+    value: Any
+    data_type: str | None = None
+    priority: int | None = None
+
+
 class CheckedEndpoint(msgspec.Struct, frozen=True):
     """A checked configuration: what a `Protocol.check` returns."""
 
     connection: Any
     points: tuple[Any, ...]
-    """each a `DataPoint`"""
+    """Those of the endpoint's own device, each a `DataPoint`"""
     identifier: str
     """What tells the device apart on its connection: Modbus unit id, OPC UA device uuid."""
     address: str
     """For people and logs: `modbus:tcp:10.0.1.100:502:slave:1`."""
-    polled: bool = True
-    """False for an endpoint that only serves discovery (a Modbus `slaveRange`)."""
+    mode: Mode = "polled"
+    devices: tuple[Description, ...] = ()
+    """Further devices that the configuration names."""
+    silent_after: float | None = None
+    """Seconds without a sign of life after which a device that tells by itself counts as away."""
     retry_ms: int | None = None
     """Before the first attempt to reconnect; None: as the agent is configured."""
 
@@ -79,18 +115,18 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
 class Protocol(msgspec.Struct, frozen=True):
     """One protocol. `check` validates a connection and its data points and touches no network; it
     raises `Refusal` naming the field; what it makes of the data points is the same whatever the
-    connection. `reader` is called in a thread, and imports the protocol's library on
-    its first call. `connection` and `data_point` are the schemas that clients' input is read by
-    (`conf.schema`). `prepare` makes what a reader writes from an endpoint, a point's name or address, and a
-    value; it touches no network, and raises `Refusal` for an unknown point, one that is read-only, or a value
-    that does not fit."""
+    connection. `session` is called in a thread, and imports the protocol's library on its first call; the
+    session acquires what it shares when it connects. `connection` and `data_point` are the schemas that
+    clients' input is read by (`conf.schema`). `prepare` makes what a session writes; it touches no network,
+    and raises `Refusal` for an unknown point, one that is read-only, or a value that does not fit; None:
+    nothing can be written."""
 
     name: str
     check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], CheckedEndpoint]
-    reader: Callable[[CheckedEndpoint], Reader]
-    prepare: Callable[[CheckedEndpoint, str, Any], Any]
+    session: Callable[[CheckedEndpoint, Listener, Lines], PolledSession | PushedSession]
     library: str
     """The module whose absence makes the protocol unavailable."""
+    prepare: Callable[[CheckedEndpoint, WriteRequest], Any] | None = None
     connection: type[msgspec.Struct] = Nothing
     data_point: type[msgspec.Struct] = Nothing
 

@@ -1,5 +1,6 @@
-"""What one poll of one endpoint yields, and who it came from."""
+"""What a device yields at one time, and who it came from."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -14,7 +15,8 @@ class Point(msgspec.Struct, frozen=True, gc=False):
 
 
 class Source(msgspec.Struct, frozen=True, weakref=True):
-    """Where batches come from; built once per endpoint and shared by all its batches.
+    """Where batches come from, a device of an endpoint; built once and shared by all its batches.
+    `device_uuid` tells it from all others. When its points become more it is a new source of the same device.
 
     A prefix and a point's name are a source topic that MQTT topic filters are matched against (spec 02
     section 4): `<protocol>/<endpoint>/<device>/` and `sensors/<endpoint>/`, as `source_topics` spells names;
@@ -61,12 +63,16 @@ class Insight(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """One poll: `values[i]`, `qualities[i]` and `insights[i]` belong to `source.points[i]`.
+    """Readings of one source that came together: all its points, or some of them.
 
-    `timestamp` is Unix ms. `qualities` is None when every value is GOOD; else a list with None for
-    GOOD and a quality code (spec 03, `ILLEGAL_ADDRESS`, `DEVICE_OFFLINE`, ...) otherwise; see `quality`.
-    `insights` is None when the detector knows none of the metrics. `encoded` remembers the payloads
-    that subscriptions of equal format and compression share.
+    `values[i]`, `qualities[i]`, `times[i]` and `insights[i]` belong to the point `source.points[indices[i]]`,
+    or to `source.points[i]` when `indices` is None. No point is there twice; `i` is a position in the batch.
+
+    `timestamp` is Unix ms: when it was read, or came in. `times`, Unix ms too, are the readings' own where
+    those are known; None: all of `timestamp`. `qualities` is None when every value is GOOD; else a
+    list with None for GOOD and a quality code (spec 03, `ILLEGAL_ADDRESS`, `DEVICE_OFFLINE`, ...) otherwise;
+    see `quality`. `insights` is None when the detector knows none of the metrics. `encoded` remembers the
+    payloads that subscriptions of equal format and compression share.
     """
 
     TELEMETRY: ClassVar[bool] = True  # a full mailbox drops its oldest batch
@@ -77,6 +83,14 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     qualities: list[str | None] | None = None
     encoded: dict[Any, bytes] = {}
     insights: list[Insight | None] | None = None
+    indices: Sequence[int] | None = None
+    times: list[int] | None = None
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """The point of each position."""
+        every = self.source.points
+        return every if self.indices is None else [every[index] for index in self.indices]
 
 
 Quality = Literal["GOOD", "UNCERTAIN", "BAD"]

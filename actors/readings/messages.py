@@ -38,9 +38,10 @@ class EventRaised(msgspec.Struct, frozen=True):
 
 
 class ForgetSource(msgspec.Struct, frozen=True):
-    """To the router: that endpoint is no more."""
+    """To the router: that device of the endpoint is no more; None: none of its devices is."""
 
     endpoint_uuid: str
+    device_uuid: str | None = None
 
 
 class SourceEnded(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ class ReportLatest(msgspec.Struct, frozen=True):
 
 
 class LatestReported(msgspec.Struct, frozen=True):
-    """The last batch of every endpoint that has sent one and is still there."""
+    """The latest reading of each point, a batch for every device that has sent any and is still there."""
 
     batches: list[Batch]
 

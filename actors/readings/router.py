@@ -1,6 +1,7 @@
 """The router: who wants which endpoint's batches."""
 
 import logging
+from collections import defaultdict
 
 import msgspec
 from thespian.actors import ActorAddress
@@ -8,6 +9,7 @@ from thespian.actors import ActorAddress
 from actors.readings.batch import Batch, Source
 from actors.readings.filters import matches
 from actors.readings.interest import select
+from actors.readings.latest import Latest
 from actors.readings.messages import (
     EventRaised,
     ForgetSource,
@@ -33,7 +35,7 @@ class RunRouter(msgspec.Struct, frozen=True):
 
 
 class Observers(msgspec.Struct, frozen=True):
-    """To its next life: who observes, and the latest batches."""
+    """To its next life: who observes, and the latest readings."""
 
     observers: tuple[Observe, ...]
     latest: tuple[Batch, ...] = ()
@@ -56,7 +58,7 @@ class Plan(msgspec.Struct):
 class Router(SubsystemActor):
     """Sends each batch to those who want any of its points.
 
-    Interests are matched once per endpoint and change of either side, not per batch: a change of an
+    Interests are matched once per device and change of either side, not per batch: a change of an
     observer costs one look at each source, when that next says something, a new source one at each observer.
     """
 
@@ -67,7 +69,11 @@ class Router(SubsystemActor):
     def __init__(self) -> None:
         self.observers: dict[str, Observe] = {}
         self.plans: dict[str, Plan] = {}
-        self.latest: dict[str, Batch] = {}
+        """By device."""
+        self.latest: dict[str, Latest] = {}
+        """By device."""
+        self.devices: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """Those with either, by endpoint."""
         self.unrouted = 0
         self.looked_at = 0
         self.warned = False
@@ -78,23 +84,35 @@ class Router(SubsystemActor):
 
     def receiveMsg_Observers(self, message: Observers, sender: ActorAddress) -> None:
         self.observers = {one.observer.addressDetails: one for one in message.observers}
-        self.latest = {batch.source.endpoint_uuid: batch for batch in message.latest}
+        for batch in message.latest:
+            self._keep(batch)
         self._say()
 
     # Readings
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         source = message.source
-        plan = self.plans.get(source.endpoint_uuid)
+        plan = self.plans.get(source.device_uuid)
         if plan is None or plan.source is not source:
-            plan = self.plans[source.endpoint_uuid] = Plan(source, dict.fromkeys(self.observers), {}, 0)
+            plan = self.plans[source.device_uuid] = Plan(source, dict.fromkeys(self.observers), {}, 0)
         if plan.due:
             self._look(plan)
-        self.latest[source.endpoint_uuid] = _bare(message)
+        self._keep(message)
         if not plan.delivered and not source.incidental:
             self.unrouted += 1
         for observer in plan.observers.values():
             self.send(observer, message)
+
+    def _keep(self, batch: Batch) -> None:
+        source = batch.source
+        latest = self.latest.get(source.device_uuid)
+        if latest is None:
+            latest = self.latest[source.device_uuid] = Latest()
+            self.devices[source.endpoint_uuid][source.device_uuid] = None
+        latest.take(batch)
+
+    def _latest(self) -> list[Batch]:
+        return [batch for one in self.latest.values() if (batch := one.batch()) is not None]
 
     def _look(self, plan: Plan) -> None:
         for key in plan.due:
@@ -153,25 +171,28 @@ class Router(SubsystemActor):
     # Answering
 
     def receiveMsg_ReportLatest(self, message: ReportLatest, sender: ActorAddress) -> None:
-        self.send(sender, LatestReported(list(self.latest.values())))
+        self.send(sender, LatestReported(self._latest()))
 
     def receiveMsg_ReportRouting(self, message: ReportRouting, sender: ActorAddress) -> None:
         self.send(sender, RoutingReported(self.unrouted, message.number))
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
-        self.latest.pop(message.endpoint_uuid, None)
-        plan = self.plans.pop(message.endpoint_uuid, None)
+        devices = self.devices.get(message.endpoint_uuid, {})
+        for device in list(devices) if message.device_uuid is None else [message.device_uuid]:
+            devices.pop(device, None)
+            self._end(device)
+        if not devices:
+            self.devices.pop(message.endpoint_uuid, None)
+
+    def _end(self, device: str) -> None:
+        self.latest.pop(device, None)
+        plan = self.plans.pop(device, None)
         if plan is not None:
             for key, observer in plan.observers.items():
                 if self.observers[key].endings:
                     self.send(observer, SourceEnded(plan.source))
 
     def stopped(self) -> None:
-        """An endpoint may be polled once a day. Without observers it may not have read its own note yet."""
+        """A device may be read once a day. Without observers it may not have read its own note yet."""
         if self.observers:
-            self.remember(Observers(tuple(self.observers.values()), tuple(self.latest.values())))
-
-
-def _bare(batch: Batch) -> Batch:
-    """To keep: without what subscriptions make of it, which takes more memory than all the rest."""
-    return Batch(batch.source, batch.timestamp, batch.values, batch.qualities, insights=batch.insights)
+            self.remember(Observers(tuple(self.observers.values()), tuple(self._latest())))

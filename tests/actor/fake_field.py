@@ -11,7 +11,16 @@ from thespian.actors import ActorAddress
 
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import RunEndpoint
-from actors.endpoints.protocol import CheckedEndpoint, PollResult, Protocol, Reader
+from actors.endpoints.lines import Lines
+from actors.endpoints.listener import Listener
+from actors.endpoints.protocol import (
+    CheckedEndpoint,
+    PolledSession,
+    PollResult,
+    Protocol,
+    PushedSession,
+    WriteRequest,
+)
 from actors.readings.batch import Batch
 from actors.readings.messages import ForgetSource
 from actors.system.actor import Actor
@@ -44,6 +53,8 @@ class FakeDevice:
         self.hangs: set[str] = set()
         self.patience = 60.0
         self.readers = 0
+        self.sessions: list[FakePushed] = []
+        """Those that have subscribed, the latest last."""
         self.open = asyncio.Event()
         self.open.set()
         self.connects = 0
@@ -54,7 +65,7 @@ class FakeDevice:
         self.written: list[tuple[str, Any]] = []
 
 
-class FakeReader(Reader):
+class FakeReader(PolledSession):
     def __init__(self, device: FakeDevice) -> None:
         self.device = device
         self.closing = asyncio.Event()
@@ -118,10 +129,32 @@ class FakeReader(Reader):
             raise self.device.fault_on_close
 
 
-def _prepare(endpoint: CheckedEndpoint, register: str, value: Any) -> tuple[str, Any]:
-    if register == "unknown":
-        raise Refusal(f"Register not found: {register}", "register", "not_found")
-    return register, value
+class FakePushed(PushedSession):
+    """Subscribes to a device; a test tells changes by its `listener`."""
+
+    def __init__(self, device: FakeDevice, listener: Listener) -> None:
+        self.device = device
+        self.listener = listener
+
+    async def connect(self) -> None:
+        self.device.connects += 1
+        await asyncio.sleep(0)
+        if self.device.fault is not None:
+            raise self.device.fault
+        self.device.sessions.append(self)
+
+    async def write(self, prepared: tuple[str, Any]) -> Any:
+        self.device.written.append(prepared)
+        return prepared[1]
+
+    async def close(self) -> None:
+        self.device.closed += 1
+
+
+def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> tuple[str, Any]:
+    if request.register == "unknown":
+        raise Refusal(f"Register not found: {request.register}", "register", "not_found")
+    return request.register, request.value
 
 
 class Field:
@@ -129,7 +162,7 @@ class Field:
 
     def __init__(self) -> None:
         self.devices: dict[str, FakeDevice] = {}
-        self.protocol = Protocol("fake", self._check, self._reader, _prepare, "asyncio")
+        self.protocol = Protocol("fake", self._check, self._session, "asyncio", _prepare)
 
     def __getitem__(self, name: str) -> FakeDevice:
         return self.devices.setdefault(name, FakeDevice())
@@ -142,10 +175,15 @@ class Field:
             points=tuple(FakePoint(point["name"], point.get("unit")) for point in data_points),
             identifier=str(connection.get("unit", 1)),
             address=f"fake:{connection['device']}",
-            polled=connection.get("polled", True),
+            mode=connection.get("mode", "polled"),
+            silent_after=connection.get("silent_after"),
         )
 
-    def _reader(self, endpoint: CheckedEndpoint) -> Reader:
+    def _session(
+        self, endpoint: CheckedEndpoint, listener: Listener, lines: Lines
+    ) -> PolledSession | PushedSession:
+        if endpoint.mode == "pushed":
+            return FakePushed(self[endpoint.connection["device"]], listener)
         return FakeReader(self[endpoint.connection["device"]])
 
     def find(self, name: str) -> Protocol:

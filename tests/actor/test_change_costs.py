@@ -20,7 +20,7 @@ from actors.publish.messages import RemoveSubscription, SubscriptionRemoved
 __all__ = ["field", "stage"]  # fixtures
 
 MANY = 200
-IDLE = {"polled": False}
+IDLE = {"mode": "idle"}
 """An endpoint whose actor handles nothing but what it is told."""
 
 

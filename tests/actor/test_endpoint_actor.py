@@ -13,7 +13,7 @@ from actors.connections import connecting, deadlines, retry
 from actors.connections.connecting import Trouble
 from actors.connections.connection import Permanent, Transient
 from actors.endpoints import endpoint, protocols
-from actors.endpoints.endpoint import Endpoint, FinishPoll, Polled, PollFailed, PollFinished
+from actors.endpoints.endpoint import Endpoint, FinishPoll, PollFinished
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceDescribed,
@@ -23,6 +23,7 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
+from actors.endpoints.polling import Polled, PollFailed
 from actors.endpoints.protocol import PollResult, Protocol
 from actors.system import tree
 from actors.system.actor import Actor
@@ -170,7 +171,7 @@ async def test_an_endpoint_without_points_reports_health_and_no_batches(stage, d
 
 
 async def test_an_endpoint_that_serves_discovery_only_is_not_polled(stage, device):
-    address = run(stage, connection={"device": "plc", "polled": False})
+    address = run(stage, connection={"device": "plc", "mode": "idle"})
     assert (await health(stage, address)).status == "disconnected"
     assert node(stage, address).health == "not polled: serves discovery only"
     assert (device.connects, device.reads) == (0, 0)
@@ -494,7 +495,7 @@ async def test_a_library_that_never_loads_is_said_and_holds_up_no_other_protocol
     def find(name: str) -> Protocol:
         protocol = field.find(name)
         if name == "other":
-            protocol = msgspec.structs.replace(protocol, reader=lambda _: loaded.wait())
+            protocol = msgspec.structs.replace(protocol, session=lambda *_: loaded.wait())
         return protocol
 
     monkeypatch.setattr(protocols, "find", find)

@@ -14,7 +14,7 @@ import uvloop
 
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import Endpoint, RunEndpoint
-from actors.endpoints.protocol import CheckedEndpoint, PollResult, Protocol, Reader
+from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult, Protocol
 from actors.readings.router import Router, RunRouter
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.mailboxes import Cell
@@ -40,7 +40,7 @@ class Point(msgspec.Struct, frozen=True):
     address_text: str = ""
 
 
-class InstantReader(Reader):
+class InstantReader(PolledSession):
     """Answers the same in the same step."""
 
     reads = 0
@@ -65,7 +65,7 @@ def check(connection: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> 
     return CheckedEndpoint(connection=connection, points=points, identifier="1", address="instant")
 
 
-INSTANT = Protocol("instant", check, lambda endpoint: InstantReader(), lambda *given: given, "asyncio")
+INSTANT = Protocol("instant", check, lambda *given: InstantReader(), "asyncio", lambda *given: given)
 
 
 def start(base: AsyncioSystemBase) -> None:

@@ -20,7 +20,9 @@ from servers.modbus import (
 )
 
 from actors.connections.connection import Permanent, Transient
-from actors.endpoints.protocol import PollResult, Reader
+from actors.endpoints.lines import lines_of
+from actors.endpoints.listener import Nobody
+from actors.endpoints.protocol import PolledSession, PollResult, WriteRequest
 from actors.endpoints.protocols import find
 from actors.system.failure import Refusal
 
@@ -53,7 +55,7 @@ def line(path: str) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def connected(connection: dict[str, Any], *registers: str) -> AsyncIterator[Reader]:
+async def connected(connection: dict[str, Any], *registers: str) -> AsyncIterator[PolledSession]:
     points = [{"name": register, "register": register} for register in registers]
     reader = make(connection, points)
     await reader.connect()
@@ -63,14 +65,16 @@ async def connected(connection: dict[str, Any], *registers: str) -> AsyncIterato
         await reader.close()
 
 
-def make(connection: dict[str, Any], points: list[dict[str, Any]]) -> Reader:
+def make(connection: dict[str, Any], points: list[dict[str, Any]]) -> PolledSession:
     protocol = find("modbus")
-    return protocol.reader(protocol.check({"type": None, **connection}, points))
+    return protocol.session(
+        protocol.check({"type": None, **connection}, points), Nobody(), lines_of("modbus")
+    )
 
 
-async def write(reader: Reader, connection: dict[str, Any], register: str, value: Any) -> Any:
+async def write(reader: PolledSession, connection: dict[str, Any], register: str, value: Any) -> Any:
     checked = find("modbus").check(connection, [])
-    return await reader.write(find("modbus").prepare(checked, register, value))
+    return await reader.write(find("modbus").prepare(checked, WriteRequest("", register, value)))
 
 
 async def test_every_table_is_read(connection: dict[str, Any]):

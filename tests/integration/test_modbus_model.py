@@ -3,7 +3,7 @@ troubles in virtual time, the same for a seed. Afterwards everything is read aga
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,8 +11,11 @@ from servers import virtual_line
 from servers.virtual_line import KINDS, WRITABLE, Trouble, VirtualLoop, VirtualWire, World, bit
 
 from actors.connections.connection import NoConnection
+from actors.endpoints.lines import lines_of
+from actors.endpoints.listener import Nobody
+from actors.endpoints.protocol import WriteRequest
 from actors.endpoints.protocols import find
-from actors.endpoints.protocols.modbus import learning, link, poll, sharing
+from actors.endpoints.protocols.modbus import learning, link, poll
 from actors.system.failure import Refusal
 
 SEEDS = range(12)
@@ -23,13 +26,11 @@ _NETWORK = {"rtu-over-tcp": "rtu-over-tcp", "udp": "udp", "udp-zero": "udp"}
 
 
 @pytest.fixture(autouse=True)
-def virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "Wire", VirtualWire)
     monkeypatch.setattr(link, "dial", virtual_line.dial)
     for module in (poll, learning):
         monkeypatch.setattr(module, "monotonic", lambda: asyncio.get_running_loop().time())
-    yield
-    assert not sharing._links
 
 
 def troubles(kind: str, seed: int) -> None:
@@ -148,7 +149,7 @@ class Plc:
         kind = "" if self.table == "coil" else ":uint16"
         points = [{"name": f"p{at}", "register": f"{self.table}:{at}{kind}"} for at in self.addresses]
         self.endpoint = find("modbus").check(scenario.connection(unit), points)
-        self.reader = find("modbus").reader(self.endpoint)
+        self.reader = find("modbus").session(self.endpoint, Nobody(), lines_of("modbus"))
         self.interval = self.random.choice((0.5, 1.0, 3.0))
         self.is_good = False
 
@@ -193,7 +194,7 @@ class Plc:
             )
             try:
                 await self.reader.connect()
-                await self.reader.write(find("modbus").prepare(self.endpoint, where, value))
+                await self.reader.write(find("modbus").prepare(self.endpoint, WriteRequest("", where, value)))
             except (NoConnection, Refusal):
                 continue
             assert value in written.get((self.unit, address), []), f"{value} was not written to {self.unit}"

@@ -10,12 +10,14 @@ import pytest
 from bench.modbus_server import Fault, ModbusServer
 
 from actors.connections.connection import Transient
-from actors.endpoints.protocol import CheckedEndpoint, Reader
+from actors.endpoints.lines import lines_of
+from actors.endpoints.listener import Nobody
+from actors.endpoints.protocol import CheckedEndpoint, PolledSession, WriteRequest
 from actors.endpoints.protocols import find
-from actors.endpoints.protocols.modbus import learning, link, poll, sharing
+from actors.endpoints.protocols.modbus import learning, link, poll
 from actors.system.failure import Refusal
 
-Open = Callable[..., Reader]
+Open = Callable[..., PolledSession]
 WITHIN = 1.0
 """Seconds for a poll."""
 
@@ -29,19 +31,18 @@ async def server() -> AsyncIterator[ModbusServer]:
 @pytest.fixture
 async def reader(server: ModbusServer) -> AsyncIterator[Open]:
     """Makes readers of the server's first port that are closed after the test."""
-    made: list[Reader] = []
+    made: list[PolledSession] = []
 
-    def make(points: Sequence[dict[str, Any] | str], **connection: Any) -> Reader:
+    def make(points: Sequence[dict[str, Any] | str], **connection: Any) -> PolledSession:
         checked = endpoint(server.port, points, **connection)
-        made.append(find("modbus").reader(checked))
+        made.append(find("modbus").session(checked, Nobody(), lines_of("modbus")))
         made[-1].endpoint = checked  # type: ignore[attr-defined]
         return made[-1]
 
     yield make
     for each in made:
         await each.close()
-    mine = asyncio.get_running_loop()
-    assert not [place for loop, place in sharing._links if loop is mine], "a link outlived its readers"
+    assert not len(lines_of("modbus")), "a link outlived its sessions"
 
 
 def endpoint(port: int, points: Sequence[dict[str, Any] | str], **connection: Any) -> CheckedEndpoint:
@@ -55,7 +56,7 @@ def endpoint(port: int, points: Sequence[dict[str, Any] | str], **connection: An
 
 
 async def write(plc: Any, register: str, value: Any) -> Any:
-    return await plc.write(find("modbus").prepare(plc.endpoint, register, value))
+    return await plc.write(find("modbus").prepare(plc.endpoint, WriteRequest("", register, value)))
 
 
 def words(*addresses: int) -> list[str]:
@@ -419,7 +420,7 @@ async def test_a_reader_can_be_closed_and_connected_again(server: ModbusServer, 
 async def test_units_of_one_address_share_a_connection_with_one_request_in_flight(
     server: ModbusServer, reader: Open
 ):
-    async def five_times(plc: Reader) -> None:
+    async def five_times(plc: PolledSession) -> None:
         for _ in range(5):
             await plc.read(WITHIN)
 
@@ -521,7 +522,10 @@ async def test_a_late_reply_of_a_gateway_that_does_not_number_them_is_not_taken_
 
     gateway = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = gateway.sockets[0].getsockname()[1]
-    first, second = (find("modbus").reader(endpoint(port, words(n), timeout=100)) for n in (10, 11))
+    first, second = (
+        find("modbus").session(endpoint(port, words(n), timeout=100), Nobody(), lines_of("modbus"))
+        for n in (10, 11)
+    )
     await first.connect()
     await second.connect()
     if known:

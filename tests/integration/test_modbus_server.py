@@ -4,6 +4,8 @@ import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
+from actors.endpoints.lines import lines_of
+from actors.endpoints.listener import Nobody
 from actors.endpoints.protocols import find
 
 _SCRIPT = Path(__file__).parents[1] / "bench" / "modbus_server.py"
@@ -30,7 +32,11 @@ async def test_the_simulated_devices_serve_on_the_ports_that_they_print_until_th
 async def read_register(port: int, unit: int, register: int) -> int:
     protocol = find("modbus")
     point = {"name": "p", "register": f"holding:{register}:uint16"}
-    reader = protocol.reader(protocol.check({"host": "127.0.0.1", "port": port, "unitId": unit}, [point]))
+    reader = protocol.session(
+        protocol.check({"host": "127.0.0.1", "port": port, "unitId": unit}, [point]),
+        Nobody(),
+        lines_of("modbus"),
+    )
     await reader.connect()
     try:
         [value] = (await reader.read(1.0)).values

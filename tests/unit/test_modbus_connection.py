@@ -65,13 +65,13 @@ def test_slave_id_and_unit_id_mean_the_same(given: dict[str, Any]):
 
 def test_an_endpoint_with_a_slave_range_is_not_polled():
     endpoint = find("modbus").check({"host": "h", "slaveRange": {"start": 1, "end": 10}}, [])
-    assert not endpoint.polled
+    assert endpoint.mode == "idle"
     assert endpoint.identifier == "1-10"
 
 
 def test_an_endpoint_is_told_apart_by_its_unit():
     endpoint = find("modbus").check({"host": "h", "unitId": 3}, [])
-    assert endpoint.polled
+    assert endpoint.mode == "polled"
     assert endpoint.identifier == "3"
     assert endpoint.address == "modbus:tcp:h:502:slave:3"
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.endpoints.protocol import CheckedEndpoint, Protocol, Reader
+from actors.endpoints.lines import Lines
+from actors.endpoints.listener import Listener
+from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, WriteRequest
 
 from . import connection, encode, points, writable
 
@@ -17,25 +19,25 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
         points=points.read_points(data_points),
         identifier=checked.identifier,
         address=checked.address,
-        polled=checked.slave_range is None,
+        mode="polled" if checked.slave_range is None else "idle",
         retry_ms=checked.retry_delay,
     )
 
 
-def _reader(endpoint: CheckedEndpoint) -> Reader:
+def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> PolledSession:
     from .reader import ModbusReader
 
-    return ModbusReader(endpoint)
+    return ModbusReader(endpoint, lines)
 
 
-def _prepare(endpoint: CheckedEndpoint, register: str, value: Any) -> encode.Writing:
-    return encode.encode(writable.point_to_write(endpoint.points, register), value)
+def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> encode.Writing:
+    return encode.encode(writable.point_to_write(endpoint.points, request.register), request.value)
 
 
 PROTOCOL = Protocol(
     name="modbus",
     check=_check,
-    reader=_reader,
+    session=_session,
     prepare=_prepare,
     library="pymodbus",
     connection=connection.Given,

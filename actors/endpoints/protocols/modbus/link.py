@@ -44,10 +44,10 @@ _REOPENED = 3
 class Link:
     """One TCP connection, UDP socket or serial port."""
 
-    def __init__(self, connection: Connection, key: tuple[asyncio.AbstractEventLoop, str]) -> None:
+    def __init__(self, connection: Connection, key: str) -> None:
         self.connection = connection
         self.key = key
-        self.loop = key[0]
+        self.loop = asyncio.get_running_loop()
         self.units: Counter[int] = Counter()
         """How many readers use the link, by unit."""
         self._users: list[Connection] = []

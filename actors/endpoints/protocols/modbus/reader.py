@@ -3,7 +3,8 @@
 from typing import Any
 
 from actors.connections.connection import Transient
-from actors.endpoints.protocol import CheckedEndpoint, PollResult, Reader
+from actors.endpoints.lines import Lines
+from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult
 from actors.system.failure import Refusal
 
 from . import quality
@@ -24,10 +25,11 @@ _SPARE_REQUESTS = 8
 _ATTEMPTS_TO_BE_SURE = 4
 
 
-class ModbusReader(Reader):
+class ModbusReader(PolledSession):
     """One unit on a link that others may share."""
 
-    def __init__(self, endpoint: CheckedEndpoint) -> None:
+    def __init__(self, endpoint: CheckedEndpoint, lines: Lines) -> None:
+        self._lines = lines
         self._connection: Connection = endpoint.connection
         self._points: tuple[DataPoint, ...] = endpoint.points
         spans = plan(enumerate(self._points), self._connection.max_registers, self._connection.max_gap)
@@ -46,13 +48,13 @@ class ModbusReader(Reader):
 
     async def connect(self) -> None:
         if self._link is None:
-            self._link = acquire(self._connection)
+            self._link = acquire(self._lines, self._connection)
         await self._link.open(self._connection.timeout)
 
     async def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            release(link, self._connection)
+            release(self._lines, link, self._connection)
 
     async def read(self, within: float) -> PollResult:
         link = self._connected()

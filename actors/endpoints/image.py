@@ -1,0 +1,71 @@
+"""A device of an endpoint as it is now: where its readings come from, and how it does."""
+
+from collections.abc import Sequence
+from time import monotonic
+from uuid import NAMESPACE_URL, uuid5
+
+from actors.endpoints.gathering import Change
+from actors.endpoints.health import PollRecord
+from actors.endpoints.listener import Description
+from actors.readings.batch import Batch, Point, Source
+from actors.readings.source_topics import prefixes
+
+OFFLINE = "DEVICE_OFFLINE"
+
+
+def device_uuid(endpoint_uuid: str, identifier: str) -> str:
+    """Of a device whose configuration gives it none: the same in every life."""
+    return str(uuid5(NAMESPACE_URL, f"callboard:device:{endpoint_uuid}:{identifier}"))
+
+
+class Image:
+    """`source` is built anew when the device's points become more; `away` is why there are no readings, a
+    quality code, or None."""
+
+    def __init__(self, source: Source, description: Description) -> None:
+        self.source = source
+        self.description = description
+        self.record = PollRecord(source.device)
+        self.away: str | None = None
+        self.arrived = 0
+        """Values since the latest tick."""
+        self.heard_at = monotonic()
+
+    def take(self, change: Change) -> Batch:
+        """The batch that a change makes. It is a sign of life."""
+        self.away = None
+        self.heard_at = monotonic()
+        self.arrived += len(change.values)
+        indices: Sequence[int] | None = change.indices
+        if len(change.indices) == len(self.source.points) and list(change.indices) == list(
+            range(len(change.indices))
+        ):
+            indices = None
+        codes = change.codes if change.codes is not None and any(change.codes) else None
+        self.record.took(change.at, len(self.source.points), change.indices, change.values, codes)
+        own = change.times
+        times = None if own is None else [change.at if time is None else time for time in own]
+        return Batch(self.source, change.at, change.values, codes, {}, indices=indices, times=times)
+
+    def grow(self, description: Description) -> None:
+        shown = tuple(Point(point.name, point.unit) for point in description.points)
+        self.description = description
+        self.source = source_of(self.source, self.source.device_uuid, self.source.device, shown)
+
+    def bad(self, timestamp: int, code: str) -> Batch | None:
+        """A batch that says of all points why there is no value; None if there are no points."""
+        count = len(self.source.points)
+        return Batch(self.source, timestamp, [None] * count, [code] * count, {}) if count else None
+
+
+def source_of(endpoint: Source, uuid: str, device: str, points: tuple[Point, ...]) -> Source:
+    """A source of the same endpoint as that one's."""
+    return Source(
+        endpoint_uuid=endpoint.endpoint_uuid,
+        endpoint=endpoint.endpoint,
+        protocol=endpoint.protocol,
+        device_uuid=uuid,
+        device=device,
+        points=points,
+        prefixes=prefixes(endpoint.protocol, endpoint.endpoint, device),
+    )

@@ -1,0 +1,63 @@
+"""How an endpoint is read that tells by itself what has changed."""
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from actors.connections.connecting import Trouble
+from actors.endpoints.image import OFFLINE
+from storage.timestamps import unix_ms
+
+if TYPE_CHECKING:
+    from actors.endpoints.endpoint import Endpoint
+
+SILENT = "TIMEOUT"
+
+
+class Pushing:
+    """A tick counts what has come since the one before. While the session is not connected, or a device is
+    away or has been silent for too long, each gives a BAD batch."""
+
+    busy = False
+
+    def __init__(self, endpoint: "Endpoint") -> None:
+        self.endpoint = endpoint
+
+    def tick(self, now: float) -> None:
+        endpoint = self.endpoint
+        if endpoint.connected:
+            self._count(now)
+        elif endpoint.failures:
+            endpoint.look_at_clock()
+            code = OFFLINE if endpoint.trouble is None else endpoint.code_of(endpoint.trouble)
+            endpoint.missed(unix_ms(), None, code, None)
+        else:
+            endpoint.begin()
+
+    def _count(self, now: float) -> None:
+        patience, stamp = self.endpoint.endpoint.silent_after, unix_ms()
+        for image in self.endpoint.images.values():
+            if patience is not None and image.away is None and now - image.heard_at > patience:
+                image.away = SILENT
+            arrived, image.arrived = image.arrived, 0
+            if image.away is None:
+                image.record.interval(stamp, arrived)
+            else:
+                self.endpoint.missing(image, stamp, None, image.away, None)
+
+    def connection_made(self) -> None:
+        now = monotonic()
+        for image in self.endpoint.images.values():
+            image.away = None
+            image.heard_at = now
+            image.record.connected = True
+        self.endpoint.arrived()
+
+    def attempt_failed(self, trouble: Trouble, duration: float) -> None:
+        code = self.endpoint.code_of(trouble)
+        if self.endpoint.failures > 1:
+            self.endpoint.own.record.attempt_failed(unix_ms(), duration, code, trouble.reason)
+        else:
+            self.endpoint.missed(unix_ms(), duration, code, trouble.reason)
+
+    def connection_ended(self, trouble: Trouble) -> None:
+        self.endpoint.missed(unix_ms(), None, self.endpoint.code_of(trouble), trouble.reason)

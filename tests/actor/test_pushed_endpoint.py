@@ -1,0 +1,176 @@
+"""An endpoint that tells by itself what has changed."""
+
+from typing import Any
+
+import pytest
+from fake_field import FakeDevice, FakePoint, FakePushed, Field, Stage, staged, until
+from thespian.actors import ActorAddress
+
+from actors.connections.connection import Transient
+from actors.endpoints.endpoint import Endpoint
+from actors.endpoints.listener import Description
+from actors.endpoints.messages import DescribeDevice, DeviceDescribed, HealthReported, ReportHealth
+from actors.readings.batch import Batch
+
+POINTS = [{"name": name} for name in ("speed", "level", "mode")]
+
+
+@pytest.fixture
+def field() -> Field:
+    return Field()
+
+
+@pytest.fixture
+def device(field: Field) -> FakeDevice:
+    return field["plc"]
+
+
+@pytest.fixture
+async def stage(monkeypatch: pytest.MonkeyPatch, field: Field):
+    async with staged(monkeypatch, field) as stage:
+        yield stage
+
+
+def run(stage: Stage, **connection: Any) -> ActorAddress:
+    given = {"device": "plc", "mode": "pushed", **connection}
+    return stage.base.spawn(None, Endpoint, "plc", stage.start_of(connection=given, data_points=POINTS))
+
+
+async def subscribed(device: FakeDevice, times: int = 1) -> FakePushed:
+    await until(lambda: len(device.sessions) == times)
+    return device.sessions[-1]
+
+
+def readings(batch: Batch) -> list[tuple[str, Any, str | None, int]]:
+    codes = batch.qualities or [None] * len(batch.values)
+    times = batch.times or [batch.timestamp] * len(batch.values)
+    names = [point.name for point in batch.points]
+    return list(zip(names, batch.values, codes, times, strict=True))
+
+
+def at(batches: list[Batch]) -> list[list[tuple[str, Any, str | None, int]]]:
+    return [readings(batch) for batch in batches]
+
+
+async def test_what_comes_in_one_turn_is_one_batch_with_times_of_its_own(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.changed("", [0], [1.5], None, [1000])
+    session.listener.changed("", [2], ["auto"], ["SUSPECT"], [2000])
+    await until(lambda: stage.batches)
+    assert at(stage.batches) == [[("speed", 1.5, None, 1000), ("mode", "auto", "SUSPECT", 2000)]]
+
+
+async def test_two_values_of_a_point_in_one_turn_are_two_readings_in_order(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.changed("", [0, 1], [1, 10], None, [1000, 1001])
+    session.listener.changed("", [0], [2], None, [1002])
+    session.listener.changed("", [0, 2], [3, 30], None, [1003, 1004])
+    await until(lambda: len(stage.batches) == 3)
+    assert at(stage.batches) == [
+        [("speed", 1, None, 1000), ("level", 10, None, 1001), ("mode", 30, None, 1004)],
+        [("speed", 2, None, 1002)],
+        [("speed", 3, None, 1003)],
+    ]
+
+
+async def test_all_points_together_are_a_whole_batch(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.changed("", range(3), [1, 2, 3])
+    await until(lambda: stage.batches)
+    assert stage.batches[0].indices is None
+    assert stage.batches[0].times is None
+
+
+async def test_a_loss_makes_every_point_bad_at_once_and_at_each_tick(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    device.fault = Transient("nobody listens", code="CONNECTION_REFUSED")
+    session.listener.lost(Transient("gone", code="CONNECTION_RESET"))
+    await until(lambda: len(stage.batches) >= 3)
+    assert stage.batches[0].qualities == ["CONNECTION_RESET"] * 3
+    assert {code for batch in stage.batches for code in batch.qualities or ()} <= {
+        "CONNECTION_RESET",
+        "CONNECTION_REFUSED",
+    }
+
+
+async def test_after_a_loss_it_subscribes_again_and_what_comes_is_good(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    session.listener.lost(Transient("gone"))
+    session = await subscribed(device, 2)
+    session.listener.changed("", [1], [7])
+    await until(lambda: stage.batches[-1].values == [7])
+    assert stage.batches[-1].qualities is None
+    report = await stage.ask(address, ReportHealth())
+    assert isinstance(report, HealthReported)
+    assert report.connected
+
+
+async def test_what_an_earlier_session_still_has_to_say_is_not_heard(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    stage.base.deliver(
+        address, stage.start_of(connection={"device": "plc", "mode": "pushed", "n": 2}), stage.router
+    )
+    await subscribed(device, 2)
+    session.listener.changed("", [0], [666])
+    device.sessions[-1].listener.changed("", [0], [1])
+    await until(lambda: stage.batches)
+    assert [batch.values for batch in stage.batches] == [[1]]
+
+
+async def test_further_devices_are_sources_of_their_own(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    session.listener.described(Description("7", "pump-7", (FakePoint("flow", "l/s"),)))
+    session.listener.changed("7", [0], [4.5])
+    session.listener.changed("", [0], [1])
+    await until(lambda: len(stage.batches) == 2)
+    pump, own = sorted(
+        (batch.source for batch in stage.batches), key=lambda source: source.device != "pump-7"
+    )
+    assert (pump.device, own.device) == ("pump-7", "plc")
+    assert pump.device_uuid != own.device_uuid
+    assert pump.prefixes[0] == "fake/plc/pump-7/"
+    described = await stage.ask(address, DescribeDevice(pump.device_uuid))
+    assert isinstance(described, DeviceDescribed)
+    assert [(one["name"], one["lastValue"]) for one in described.registers] == [("flow", 4.5)]
+
+
+async def test_points_may_grow(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.changed("", [0], [1])
+    four = tuple(FakePoint(name) for name in ("speed", "level", "mode", "torque"))
+    session.listener.described(Description("", "plc", four))
+    session.listener.changed("", [3], [9])
+    await until(lambda: len(stage.batches) == 2)
+    assert at(stage.batches)[1][0][:2] == ("torque", 9)
+    assert stage.batches[0].source.device_uuid == stage.batches[1].source.device_uuid
+
+
+async def test_a_device_that_says_it_leaves_is_bad_until_it_is_back(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.described(Description("7", "pump-7", (FakePoint("flow"),)))
+    session.listener.presence("7", "DEVICE_OFFLINE")
+    await until(lambda: len(stage.batches) >= 2)
+    assert {batch.source.device for batch in stage.batches} == {"pump-7"}
+    assert stage.batches[-1].qualities == ["DEVICE_OFFLINE"]
+    count = len(stage.batches)
+    session.listener.changed("7", [0], [1])
+    await until(lambda: stage.batches[count:] and stage.batches[-1].values == [1])
+    assert stage.batches[-1].qualities is None
+
+
+async def test_a_device_that_is_silent_for_too_long_is_away(stage, device):
+    run(stage, silent_after=0.05)
+    session = await subscribed(device)
+    session.listener.changed("", [0], [1])
+    await until(lambda: len(stage.batches) >= 2)
+    assert stage.batches[1].qualities == ["TIMEOUT"] * 3
+    session.listener.heard("")
