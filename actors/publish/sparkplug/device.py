@@ -67,9 +67,8 @@ class Device:
         newest = seq >= self.seq
         self.seq = max(seq, self.seq)
         metrics = self.metrics
-        timestamp = stored.timestamp
-        for name, unit, value, code in zip(
-            stored.names, stored.units, stored.values, _codes(stored), strict=True
+        for name, unit, value, code, timestamp in zip(
+            stored.names, stored.units, stored.values, _codes(stored), _times(stored), strict=True
         ):
             metric = metrics.get(name)
             if metric is None:
@@ -107,8 +106,9 @@ class Device:
         should know datatypes from births, but some do not, and take -1 for a large number, or nothing for a
         value."""
         add = payload.metrics.add
-        timestamp = stored.timestamp
-        for name, value, code in zip(stored.names, stored.values, _codes(stored), strict=True):
+        for name, value, code, timestamp in zip(
+            stored.names, stored.values, _codes(stored), _times(stored), strict=True
+        ):
             metric = self.metrics[name]
             told = add()
             told.alias = metric.alias
@@ -125,6 +125,10 @@ class Device:
 
 def _codes(stored: Stored) -> list[str | None]:
     return stored.codes or [None] * len(stored.names)
+
+
+def _times(stored: Stored) -> list[int]:
+    return stored.times or [stored.timestamp] * len(stored.names)
 
 
 @lru_cache(maxsize=1024)
