@@ -28,9 +28,16 @@ def messages(
     has of each time, in the order of times; a message that would have more than `max_points_per_message`
     points is continued in the next.
     """
+    limit, qualities = route.max_points_per_message, route.qualities
+    if choice.points == ():
+        return []
+    if len(batches) == 1 and not limit and not qualities:
+        (batch,) = batches
+        if batch.indices is None and batch.times is None:
+            return [((batch, choice.points),)]  # most polls
     pieces = [(batch, choice.positions(batch)) for batch in batches]
-    if route.qualities:
-        pieces = [(batch, passing(route.qualities, batch, positions)) for batch, positions in pieces]
+    if qualities:
+        pieces = [(batch, passing(qualities, batch, positions)) for batch, positions in pieces]
     pieces = [piece for piece in pieces if piece[1] != ()]
     if per_time:
         pieces = [part for piece in pieces for part in by_time(piece)]
@@ -38,7 +45,6 @@ def messages(
         together: list[tuple[Piece, ...]] = [(piece,) for piece in pieces]
     else:
         together = [tuple(pieces)] if pieces else []
-    limit = route.max_points_per_message
     if limit:
         return [part for message in together for part in _split(message, limit)]
     return together

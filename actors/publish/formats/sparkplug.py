@@ -107,15 +107,15 @@ def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes:
     if batch.qualities is not None:
         chosen = choose(batch.qualities, positions)
         codes = b',"codes":%b' % _encode(chosen) if any(chosen) else b""
-    timestamp, times = _times(batch, positions)
+    timestamp, times = max(0, batch.timestamp), b""
+    if batch.times is not None:
+        timestamp, times = _times(batch, batch.times, positions)
     return b'%b"timestamp":%d,"values":%b%b%b}' % (head, timestamp, values, codes, times)
 
 
-def _times(batch: Batch, positions: Positions) -> tuple[int, bytes]:
+def _times(batch: Batch, times: list[int], positions: Positions) -> tuple[int, bytes]:
     """The timestamp, and `times` if that is not enough. Sparkplug has none before 1970."""
-    if batch.times is None:
-        return max(0, batch.timestamp), b""
-    own = [time if time > 0 else 0 for time in choose(batch.times, positions)]
+    own = [time if time > 0 else 0 for time in choose(times, positions)]
     if own.count(own[0]) == len(own):
         return own[0], b""
     return max(0, batch.timestamp), b',"times":%b' % _encode(own)

@@ -1,6 +1,8 @@
 """A device of a Sparkplug node: its metrics, what is known of them, and what the connection was told."""
 
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from actors.publish.formats.sparkplug import Stored
@@ -68,7 +70,7 @@ class Device:
         self.seq = max(seq, self.seq)
         metrics = self.metrics
         for name, unit, value, code, timestamp in zip(
-            stored.names, stored.units, stored.values, _codes(stored), _times(stored), strict=True
+            stored.names, stored.units, stored.values, _codes(stored), _times(stored), strict=False
         ):
             metric = metrics.get(name)
             if metric is None:
@@ -107,7 +109,7 @@ class Device:
         value."""
         add = payload.metrics.add
         for name, value, code, timestamp in zip(
-            stored.names, stored.values, _codes(stored), _times(stored), strict=True
+            stored.names, stored.values, _codes(stored), _times(stored), strict=False
         ):
             metric = self.metrics[name]
             told = add()
@@ -127,8 +129,9 @@ def _codes(stored: Stored) -> list[str | None]:
     return stored.codes or [None] * len(stored.names)
 
 
-def _times(stored: Stored) -> list[int]:
-    return stored.times or [stored.timestamp] * len(stored.names)
+def _times(stored: Stored) -> Iterable[int]:
+    """There may be more than names."""
+    return stored.times or repeat(stored.timestamp)
 
 
 @lru_cache(maxsize=1024)
