@@ -88,12 +88,13 @@ NODES = [
 
 
 class OpcUaServer:
-    """One server on 127.0.0.1 that keeps its files in `directory`, and its port and certificate over restarts.
+    """One server on 127.0.0.1 that keeps its files in `directory`, and over restarts its port and certificate.
 
     Without `users` it knows no passwords; `anonymous` says whether anybody may come. `trusted` are the client
-    certificates (PEM) that it takes, None all; `user_certificates` those that users come with. `advertised_host`
-    is what its endpoints say instead of 127.0.0.1. `limits` are operation limits by their names (the node's
-    server keeps to them, asyncua's only tells them). `token_lifetime_ms` of channels only node's server sets.
+    certificates (PEM) that it takes, None all; `user_certificates` those that users come with.
+    `advertised_host` is what its endpoints say instead of 127.0.0.1. `limits` are operation limits by their
+    names (node-opcua keeps to them, asyncua only tells them). `token_lifetime_ms` is that of channels, at most
+    (of node-opcua's).
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""asyncua's OPC UA server as a process of its own, with the plant of `opcua_plant`. It is told what to be by the
-first line of its standard input, JSON, and what to do by the further ones; it ends with its input.
+"""asyncua's OPC UA server as a process of its own, with the plant of `servers.opcua`. It is told what to be by
+the first line of its standard input, JSON, and what to do by the further ones; it ends with its input.
 
 Each line is answered by one on standard output: `{"ok": ...}` or `{"error": ...}`.
 """
@@ -337,7 +337,7 @@ def _der(pem: str) -> bytes:
 async def _answer(work: Callable[..., Awaitable[Any]], arguments: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"ok": await work(**arguments)}
-    except Exception as error:  # the test that asked is told
+    except Exception as error:  # noqa: BLE001 the test that asked is told
         return {"error": f"{type(error).__name__}: {error}"}
 
 

@@ -18,8 +18,8 @@ def _key(bits: int, number: int) -> rsa.RSAPrivateKey:
 
 
 class Identity:
-    """A certificate for `hosts` and application `uri`, and its key; its own issuer, or signed by `issuer`. It is
-    valid for that time, in days from now. Two of the same `number` (and size) share a key."""
+    """A certificate for `hosts` and application `uri`, and its key; its own issuer, or signed by `issuer`. It
+    is valid for that time, in days from now. Two of the same `number` (and size) share a key."""
 
     def __init__(
         self,
