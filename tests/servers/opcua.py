@@ -88,12 +88,12 @@ NODES = [
 
 
 class OpcUaServer:
-    """One server on 127.0.0.1 that keeps its files in `directory`, and over restarts its port and certificate.
+    """One server on 127.0.0.1 that keeps its files in `directory`, and its port and certificate always.
 
     Without `users` it knows no passwords; `anonymous` says whether anybody may come. `trusted` are the client
     certificates (PEM) that it takes, None all; `user_certificates` those that users come with.
     `advertised_host` is what its endpoints say instead of 127.0.0.1. `limits` are operation limits by their
-    names (node-opcua keeps to them, asyncua only tells them). `token_lifetime_ms` is that of channels, at most
+    names (node-opcua keeps to them, asyncua only tells them). `token_lifetime_ms` is the most of a channel
     (of node-opcua's).
     """
 

@@ -1,5 +1,5 @@
-"""asyncua's OPC UA server as a process of its own, with the plant of `servers.opcua`. It is told what to be by
-the first line of its standard input, JSON, and what to do by the further ones; it ends with its input.
+"""asyncua's OPC UA server as a process of its own, with the plant of `servers.opcua`. It is told what to be
+by the first line of its standard input, JSON, and what to do by the further ones; it ends with its input.
 
 Each line is answered by one on standard output: `{"ok": ...}` or `{"error": ...}`.
 """
