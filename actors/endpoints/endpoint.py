@@ -72,7 +72,7 @@ class RunEndpoint(msgspec.Struct, frozen=True):
     keeper: ActorAddress | None = None
 
 
-class Tick(msgspec.Struct, frozen=True):
+class TickDue(msgspec.Struct, frozen=True):
     """To itself: the schedule's; `series` tells the ticks of an outdated schedule apart."""
 
     series: int
@@ -175,11 +175,11 @@ class Endpoint(Connecting[Session]):
         interval, phase, now = self.config.poll_interval / 1000, self.config.phase, monotonic()
         self.schedule = Schedule(interval, origin(now, interval, phase))
         if interval > FIRST_POLL_WITHIN:
-            self.wakeupAfter(origin(now, FIRST_POLL_WITHIN, phase) - now, Tick(self.series))
+            self.wakeupAfter(origin(now, FIRST_POLL_WITHIN, phase) - now, TickDue(self.series))
         else:
-            self.wakeupAfter(self.schedule.next_delay(now), Tick(self.series))
+            self.wakeupAfter(self.schedule.next_delay(now), TickDue(self.series))
 
-    def receiveMsg_Tick(self, message: Tick, sender: ActorAddress) -> None:
+    def receiveMsg_TickDue(self, message: TickDue, sender: ActorAddress) -> None:
         if message.series != self.series:
             return
         now = monotonic()
@@ -240,8 +240,7 @@ class Endpoint(Connecting[Session]):
             self._changed(changes.pop(event.device, ()))
             image = self.images.get(event.device)
             if image is not None and isinstance(event, Heard):
-                image.heard_at = monotonic()
-                image.record.last_seen = unix_ms()
+                image.hear(unix_ms())
             elif image is not None and isinstance(event, Presence):
                 self._present(image, event.code)
         for told in changes.values():

@@ -3,7 +3,7 @@
 import pickle
 import pkgutil
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -46,7 +46,7 @@ def sample(hint: Any) -> Any:
         return sample(arguments[0])
     if origin is list:
         return [] if arguments[0] is ActorNode else [sample(arguments[0])]
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         return tuple(sample(argument) for argument in arguments if argument is not Ellipsis)
     if origin in (dict, Mapping):
         return {sample(arguments[0]): sample(arguments[1])}

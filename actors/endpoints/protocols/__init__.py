@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from actors.endpoints.protocol import Protocol
 from actors.system.failure import Refusal
 
-_NAMES = ("modbus",)
+_NAMES = ("modbus", "opcua")
 
 
 def names() -> tuple[str, ...]:
