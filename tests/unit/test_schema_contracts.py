@@ -49,6 +49,7 @@ CONNECTIONS: dict[str, dict[str, Any]] = {
     "modbus": {"host": "plc", "slaveRange": {"start": 1, "end": 2}},
 }
 DATA_POINTS: dict[str, dict[str, Any]] = {"modbus": {"name": "a", "register": "holding:1:string", "count": 2}}
+"""Of protocols whose own example (`Protocol.example`) does not do."""
 
 
 class Contract(msgspec.Struct):
@@ -83,9 +84,10 @@ def _contracts() -> Iterator[Contract]:
             forms=True,
             instead=INSTEAD.get(name, {}),
         )
-    for name in protocols.names():
+    for name in protocols.built_in():
         protocol = protocols.find(name)
-        connection, point = CONNECTIONS[name], DATA_POINTS[name]
+        connection = CONNECTIONS.get(name, protocol.example.connection)
+        point = DATA_POINTS.get(name) or protocol.example.data_points[0]
         yield Contract(
             f"{name} connection",
             protocol.connection,
