@@ -240,8 +240,7 @@ class Endpoint(Connecting[Session]):
             self._changed(changes.pop(event.device, ()))
             image = self.images.get(event.device)
             if image is not None and isinstance(event, Heard):
-                image.heard_at = monotonic()
-                image.record.last_seen = unix_ms()
+                image.hear(unix_ms())
             elif image is not None and isinstance(event, Presence):
                 self._present(image, event.code)
         for told in changes.values():

@@ -52,6 +52,8 @@ class PollRecord:
         """of each of the latest polls the share of data points that had a value"""
         self._durations = array("f")
         self._errors: deque[PollError] | None = None  # an empty one would take 0.8 KB
+        self._told = False
+        """Whether `reading` is of values that came by themselves, and nothing has made them void since."""
         self._register_errors: Counter[int] = Counter()
         self._register_seen: dict[int, int] = {}
 
@@ -92,6 +94,7 @@ class PollRecord:
         """Some of its `points` have new values; the device tells by itself, and is there."""
         self.connected = True
         self.last_seen = now
+        self._told = True
         known = self._image(points)
         shown, quality_codes = known.values, known.qualities
         assert quality_codes is not None
@@ -113,6 +116,14 @@ class PollRecord:
         known.qualities.extend([NEVER] * room)
         return known
 
+    def _forget(self, code: str) -> None:
+        """What the device has told may not be so any more: nobody would have heard. It says it anew."""
+        known = self.reading
+        if self._told and known is not None and known.qualities is not None:
+            self._told = False
+            known.values[:] = [None] * len(known.values)
+            known.qualities[:] = [code] * len(known.values)
+
     def interval(self, now: int, arrived: int) -> None:
         """An interval has passed in which the device was there, and `arrived` values came of themselves."""
         self.connected = True
@@ -129,6 +140,7 @@ class PollRecord:
         """A poll without an answer; `duration` None when none was sent because the device is offline."""
         self._polled(now, duration, 0.0)
         self.lost(message)
+        self._forget(code)
         self.error_count += 1
         self.registers_updated = 0
         if duration is not None:

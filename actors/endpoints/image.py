@@ -11,6 +11,7 @@ from actors.readings.batch import Batch, Point, Source
 from actors.readings.source_topics import prefixes
 
 OFFLINE = "DEVICE_OFFLINE"
+SILENT = "TIMEOUT"
 
 
 def device_uuid(endpoint_uuid: str, identifier: str) -> str:
@@ -46,6 +47,13 @@ class Image:
         own = change.times
         times = None if own is None else [change.at if time is None else time for time in own]
         return Batch(self.source, change.at, change.values, codes, {}, indices=indices, times=times)
+
+    def hear(self, timestamp: int) -> None:
+        """It is alive. One that was only silent is there again; its points are to be told anew."""
+        self.heard_at = monotonic()
+        self.record.last_seen = timestamp
+        if self.away == SILENT:
+            self.away = None
 
     def grow(self, description: Description) -> None:
         shown = tuple(Point(point.name, point.unit) for point in description.points)

@@ -174,3 +174,16 @@ async def test_a_device_that_is_silent_for_too_long_is_away(stage, device):
     await until(lambda: len(stage.batches) >= 2)
     assert stage.batches[1].qualities == ["TIMEOUT"] * 3
     session.listener.heard("")
+
+
+async def test_what_was_told_before_a_loss_is_not_shown_as_good_after_it(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    session.listener.changed("", range(3), [1, 2, 3])
+    session.listener.lost(Transient("gone"))
+    session = await subscribed(device, 2)
+    session.listener.changed("", [1], [7])
+    await until(lambda: stage.batches[-1].values == [7])
+    described = await stage.ask(address, DescribeDevice())
+    shown = [(one["lastValue"], one["quality"]) for one in described.registers]
+    assert shown == [(None, "BAD"), (7, "GOOD"), (None, "BAD")]
