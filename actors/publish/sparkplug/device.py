@@ -5,8 +5,8 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
+from actors.mqtt.sparkplug_schema import DOUBLE, INT32, STRING, property_set_class
 from actors.publish.formats.sparkplug import Stored
-from actors.publish.sparkplug.schema import DOUBLE, INT32, STRING, property_set_class
 from actors.publish.sparkplug.values import BAD, GOOD, STALE, datatype_of, fits, put, quality_of
 
 QUALITY = "Quality"
