@@ -1,0 +1,1 @@
+"""MQTT: devices that publish to a broker (spec 03 section 5)."""
