@@ -289,14 +289,14 @@ def test_a_data_point_takes_its_field_and_what_is_said_of_it() -> None:
         {
             "topic": "plant/a",
             "metric": "temp",
-            "field": "data.t[1]",
+            "field": "d.t[1]",
             "unit": "C",
             "precision": 1,
             "scale": 0.1,
         }
     )
 
-    assert endpoint.values("plant/a", {"data": {"t": [0, 215.26]}}) == {"temp": 21.5}
+    assert endpoint.values("plant/a", {"d": {"t": [0, 215.26]}}) == {"temp": 21.5}
     assert endpoint.unit("temp") == "°C"
 
 

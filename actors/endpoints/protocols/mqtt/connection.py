@@ -16,7 +16,7 @@ from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, also, reads, spelled
 from conf.fields import NUMERAL, Flag, Host, Line, Pem, Text, filled, kept, one_line, trimmed
-from conf.settings import MqttSettings
+from conf.settings import Settings
 
 from . import paths, patterns
 from .patterns import Pattern
@@ -52,6 +52,18 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _patterns(value: Any) -> Any:
+    for each in value if isinstance(value, list | tuple) else ():
+        pattern(each)
+    return value
+
+
+def _units(value: Any) -> Any:
+    for each in value.values() if isinstance(value, dict) else ():
+        one_line(each)
+    return value
+
+
 def _group(value: Any) -> Any:
     if isinstance(value, str) and any(sign in value for sign in "/+#"):
         raise ValueError("must not hold /, + or #")
@@ -80,12 +92,12 @@ PathOrNone = Annotated[
     reads(trimmed, path),
     allowed("a path into JSON such as motor.temperature, or false"),
 ]
-Units = Annotated[dict[str, Line], reads(filled), allowed("an object of units by metric")]
+Units = Annotated[dict[str, str], reads(filled, _units), allowed("an object of units by metric")]
 Decimals = Annotated[int, Meta(ge=0, le=15), NUMERAL]
 Precisions = Annotated[dict[str, Decimals], reads(filled), allowed("an object of decimals by metric")]
 StatusFilter = Annotated[
-    tuple[Annotated[str, reads(trimmed, pattern)], ...],
-    reads(filled, _listed),
+    tuple[str, ...],
+    reads(filled, _listed, _patterns),
     allowed("a topic such as device/{device}/status, or an array of them"),
 ]
 Words = Annotated[tuple[str, ...], reads(filled, _listed), allowed("a text or an array of texts")]
@@ -202,16 +214,17 @@ class Connection(msgspec.Struct, frozen=True):
         return self.reading.device or (EVERYTHING if self.topic is None else self.topic.text)
 
 
-def completed(given: dict[str, Any], settings: MqttSettings) -> dict[str, Any]:
+def completed(given: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """With the broker of files and environment where the connection names none. Then its user name and
     password are its device's at that broker, and the agent logs in with its own, if it has one: they go to no
     other broker."""
+    broker = settings.mqtt
     own = any(given.get(key) not in (None, "") for key in ("brokerUrl", "url", "host"))
-    if own or settings.broker_url is None:
+    if own or broker.broker_url is None:
         return given
-    found = {**given, "brokerUrl": settings.broker_url}
-    if settings.username is not None:
-        found |= {"username": settings.username, "password": settings.password}
+    found = {**given, "brokerUrl": broker.broker_url}
+    if broker.username is not None:
+        found |= {"username": broker.username, "password": broker.password}
     return found
 
 
