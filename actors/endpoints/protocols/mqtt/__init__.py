@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, Protocol, PushedSession, WriteRequest
+from actors.endpoints.protocol import CheckedEndpoint, Example, Protocol, PushedSession, WriteRequest
 
 from . import connection, points, writing
 
@@ -46,4 +46,28 @@ PROTOCOL = Protocol(
     library="gmqtt",
     connection=connection.Given,
     data_point=points.Given,
+    title="MQTT",
+    description="Devices that publish to a broker: JSON, texts, binary payloads or Sparkplug B.",
+    modes=("pushed",),
+    verifies=True,
+    example=Example(
+        connection={"brokerUrl": "mqtt://broker.example:1883", "topic": "plant/press-4"},
+        data_points=(
+            {
+                "topic": "plant/press-4/state",
+                "metrics": [
+                    {"field": "oil.temperature", "metric": "oil_temperature", "unit": "°C", "precision": 1},
+                    {"field": "running", "type": "boolean"},
+                ],
+            },
+            {
+                "topic": "plant/press-4/speed",
+                "metric": "speed",
+                "type": "number",
+                "min": 0,
+                "max": 120,
+                "writeTopic": "plant/press-4/speed/set",
+            },
+        ),
+    ),
 )
