@@ -220,6 +220,19 @@ def test_not_a_number_inside_json_costs_that_value_only() -> None:
     }
 
 
+@pytest.mark.parametrize("spelled", ["nan", "NaN", "NAN", "-nan", "inf", "-inf", "Infinity"])
+def test_however_it_is_spelled(spelled: str) -> None:
+    endpoint = Endpoint()
+    endpoint.take("plant", {"a": 1, "b": 2, "text": ""})
+
+    payload = f'{{"a": {spelled}, "b": 3, "text": "a: {spelled}, or so"}}'
+    assert endpoint.values("plant", payload.encode()) == {
+        "a": "NOT_A_NUMBER",
+        "b": 3,
+        "text": f"a: {spelled}, or so",
+    }
+
+
 def test_a_number_of_more_than_64_bits_is_no_value() -> None:
     endpoint = Endpoint()
     endpoint.take("plant", {"a": 1})
