@@ -11,6 +11,7 @@ from actors.endpoints.messages import AddEndpoint, ImportFault
 from actors.endpoints.protocol import Protocol
 from actors.state.names import check_name
 from actors.system.failure import Refusal
+from conf.settings import Settings
 from storage.endpoints import NewEndpoint
 
 SLICE = 0.002  # seconds of checking before others have their turn
@@ -23,10 +24,11 @@ class Candidates(msgspec.Struct, frozen=True):
     faults: list[ImportFault]
 
 
-def candidate(given: AddEndpoint) -> NewEndpoint:
+def candidate(given: AddEndpoint, settings: Settings) -> NewEndpoint:
     """What is to be stored. Raises `Refusal`."""
     check_name(given.name)
-    checked = protocols.find(given.protocol).accept(given.connection, given.data_points or [])
+    protocol = protocols.find(given.protocol)
+    checked = protocol.accept(protocol.complete(given.connection, settings), given.data_points or [])
     check_interval(given.poll_interval)
     body = {
         "protocol": given.protocol,
@@ -40,13 +42,13 @@ def candidate(given: AddEndpoint) -> NewEndpoint:
     return NewEndpoint(given.name, body, checked.identifier, given.protocol)
 
 
-async def candidates(given: Sequence[AddEndpoint]) -> Candidates:
+async def candidates(given: Sequence[AddEndpoint], settings: Settings) -> Candidates:
     """Thousands of them keep others waiting for no longer than a slice."""
     found = Candidates({}, [])
     until = perf_counter() + SLICE
     for position, one in enumerate(given):
         try:
-            found.good[position] = candidate(one)
+            found.good[position] = candidate(one, settings)
         except Refusal as refusal:
             found.faults.append(ImportFault(position, refusal.failed()))
         if perf_counter() > until:

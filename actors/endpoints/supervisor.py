@@ -37,7 +37,7 @@ from actors.endpoints.messages import (
     RemoveAllEndpoints,
     RemoveEndpoint,
 )
-from actors.endpoints.rows import EndpointRows, row_of
+from actors.endpoints.rows import EndpointRows, completed, row_of
 from actors.endpoints.schedule import phase
 from actors.state.keeper import Keeper
 from actors.state.rows import summary
@@ -45,6 +45,7 @@ from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, S
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
+from conf.settings import Settings
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device
@@ -57,12 +58,13 @@ FINISH_WITHIN = 1.0  # seconds in which polls under way are to end when the agen
 
 
 class RunEndpoints(msgspec.Struct, frozen=True):
-    """Start: whom the tree needs below."""
+    """Start: whom the tree needs below. What connections leave out, `settings` may say."""
 
     store: ActorAddress
     router: ActorAddress
     reconnect_min_ms: int
     reconnect_max_ms: int
+    settings: Settings
 
 
 class AddCandidates(msgspec.Struct, frozen=True):
@@ -117,7 +119,7 @@ class Endpoints(Keeper):
     def receiveMsg_AddEndpoint(self, message: AddEndpoint, sender: ActorAddress) -> None:
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
-        new = candidate(message)
+        new = candidate(message, self.config.settings)
         self.transact(
             sender, self._added, stored.add_endpoint, new.name, new.body, new.identifier, new.protocol
         )
@@ -178,7 +180,11 @@ class Endpoints(Keeper):
 
     def receiveMsg_ImportEndpoints(self, message: ImportEndpoints, sender: ActorAddress) -> None:
         """What takes long comes first, and keeps no other change waiting."""
-        self.run(candidates(message.endpoints), then=lambda found: AddCandidates(found, sender), within=None)
+        self.run(
+            candidates(message.endpoints, self.config.settings),
+            then=lambda found: AddCandidates(found, sender),
+            within=None,
+        )
 
     def receiveMsg_AddCandidates(self, message: AddCandidates, sender: ActorAddress) -> None:
         found, requester = message.candidates, message.requester
@@ -312,7 +318,7 @@ class Endpoints(Keeper):
             protocol=row.protocol,
             device_uuid=device.uuid,
             device=device.name,
-            connection=row.connection,
+            connection=completed(row, self.config.settings),
             data_points=row.data_points,
             poll_interval=row.poll_interval,
             phase=phase(row.id),
