@@ -34,6 +34,7 @@ class Socket(UASocketProtocol):  # type: ignore[misc]
 
     heard = 0.0
     """monotonic seconds"""
+    receive_buffer: bytes | None
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
