@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -25,6 +26,7 @@ LIFETIME: Final = 3_600_000
 """Milliseconds of a security token."""
 RENEW_AFTER: Final = 0.75
 """Of its lifetime (part 4, 5.5.2.1)."""
+_OPENING: Final = "opening a secure channel"
 _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
 
@@ -55,10 +57,17 @@ class _Transport(UaClient):  # type: ignore[misc]
 class Channel:
     """`lost` is called once, with the reason, when the connection ends by itself after `open`."""
 
-    def __init__(self, connection: Connection, url: str, lost: Callable[[NoConnection], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        url: str,
+        lost: Callable[[NoConnection], None],
+        folder: Path | None = None,
+    ) -> None:
         self.url = url
         self.timeout = connection.connection_timeout
         self._connection = connection
+        self._folder = folder
         self._lost: Callable[[NoConnection], None] | None = lost
         self._client = Client(url, timeout=self.timeout)
         self._client.uaclient = _Transport(self.timeout)
@@ -87,22 +96,26 @@ class Channel:
         client.secure_channel_timeout = LIFETIME
         doing = "connecting"
         try:
-            await security.secure(client, self._connection)
+            await security.secure(client, self._connection, self._folder)
             await client.connect_socket()
             self._socket = client.uaclient.protocol
             doing = "saying hello"
             await client.send_hello()
-            doing = "opening a secure channel"
+            doing = _OPENING
             await client.open_secure_channel()
             doing = "creating a session"
             await client.create_session()
+            await security.identify(client, self._connection, self._folder)
             doing = "activating the session"
             await client.activate_session(
                 username=client._username, password=client._password, certificate=client.user_certificate
             )
         except Exception as error:  # whatever parsing a stranger's answer raises
             self.drop()
-            raise faults.trouble(error, doing, self.timeout) from error
+            found = faults.trouble(error, doing, self.timeout)
+            if doing == _OPENING:
+                found = security.explained(found, self._connection, self._folder)
+            raise found from error
         assert self._socket is not None
         self._socket.on_connection_lost = self._ended
         if self._socket.transport is None:  # it has ended meanwhile

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -37,8 +38,9 @@ _STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
 
 
 class _OpcUaSession(Session):
-    def __init__(self, endpoint: CheckedEndpoint, listener: Listener) -> None:
+    def __init__(self, endpoint: CheckedEndpoint, listener: Listener, folder: Path | None = None) -> None:
         self._connection: Connection = endpoint.connection
+        self._folder = folder
         self._listener = listener
         self._fields = fields_of(endpoint.points, endpoint.devices)
         self._own = len(endpoint.points)
@@ -68,7 +70,7 @@ class _OpcUaSession(Session):
         failure: NoConnection | None = None
         for number in range(len(urls)):
             position = (self._first + number) % len(urls)
-            channel = Channel(self._connection, urls[position], self._lost)
+            channel = Channel(self._connection, urls[position], self._lost, self._folder)
             try:
                 await channel.open()
             except NoConnection as error:
