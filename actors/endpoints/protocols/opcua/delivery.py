@@ -7,7 +7,7 @@ from actors.endpoints.listener import Description, Listener
 
 from . import quality
 from .points import OWN, DataPoint
-from .shaping import shape
+from .shaping import is_shaped, shape
 
 
 class Field(NamedTuple):
@@ -41,7 +41,7 @@ class Delivery:
     def __init__(self, fields: Sequence[Field], listener: Listener) -> None:
         self._listener = listener
         self._fields = fields
-        self._shaped = [field.point.scaled or field.point.shown is not None for field in fields]
+        self._shaped = [is_shaped(field.point) for field in fields]
 
     def tell(
         self, handles: Sequence[int], values: list[Any], statuses: Sequence[int], times: list[int | None]

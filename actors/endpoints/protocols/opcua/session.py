@@ -12,8 +12,9 @@ from asyncua import ua
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult, PushedSession, Session
+from actors.system.failure import Refusal
 
-from . import faults, limits, reading
+from . import faults, limits, quality, reading, writing
 from .addressing import Namespaces, read_namespaces, resolve
 from .asking import in_parts
 from .channel import Channel
@@ -21,6 +22,7 @@ from .connection import Connection
 from .delivery import Delivery, fields_of
 from .publishing import Publisher
 from .subscription import Subscriptions
+from .writable import Writing, read_only
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ AGAIN_AFTER: Final = 30.0
 """Seconds until a node that was not there is looked for again."""
 OUTSTANDING: Final = (2, 20)
 """Publish requests with the server, at least and at most."""
+MOST_KINDS: Final = 10_000
 _STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
 
 
@@ -52,6 +55,8 @@ class _OpcUaSession(Session):
         """by handle"""
         self._missing: dict[int, str] = {}
         """Quality codes of fields that there is no node for, by handle."""
+        self._kinds: dict[ua.NodeId, writing.Kind] = {}
+        """Of nodes that were written."""
         self._first = 0
         """The URL that is tried first."""
 
@@ -60,6 +65,38 @@ class _OpcUaSession(Session):
         """Each of its requests ends within the connection's timeout; there are as many as the points need."""
         requests = 20 + 4 * len(self._fields) // min(self._connection.max_items, limits.MOST)
         return max(super().patience, requests * self._connection.connection_timeout)
+
+    # Writing
+
+    async def write(self, prepared: Writing) -> Any:
+        written = await self._encode(prepared)
+        await writing.write(self._connected(), written)
+        return written.value
+
+    async def read_back(self, prepared: Writing) -> tuple[Any, bool]:
+        written = await self._encode(prepared)
+        what = ua.ReadValueId(
+            NodeId=written.node, AttributeId=ua.AttributeIds.Value, IndexRange=prepared.index_range
+        )
+        found = await reading.read(self._connected(), [what])
+        if quality.is_bad(found.statuses[0]):
+            raise faults.refused(found.statuses[0], "reading the value back")
+        return written.compare(found.values[0])
+
+    async def _encode(self, prepared: Writing) -> writing.Written:
+        channel = self._connected()
+        asked = [prepared.place, *prepared.guarded]
+        node, *guarded = await resolve(channel, self._limits, self._namespaces, asked)
+        if isinstance(node, str):
+            raise Refusal(f"Register not found: {prepared.place} ({node})", "register", "not_found")
+        if node in guarded:
+            raise read_only(str(prepared.place))
+        kind = self._kinds.get(node)
+        if kind is None:
+            kind = await writing.kind_of(channel, node)
+            if len(self._kinds) < MOST_KINDS:
+                self._kinds[node] = kind
+        return writing.encode(node, prepared, kind)
 
     # Connecting
 
@@ -86,6 +123,7 @@ class _OpcUaSession(Session):
         """Everything about the server that points need."""
         self._namespaces.learn(await read_namespaces(channel))
         self._nodes.clear()
+        self._kinds.clear()
         self._missing.clear()
         await self._resolve(channel, range(len(self._fields)))
 
