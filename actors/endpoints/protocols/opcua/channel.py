@@ -18,6 +18,8 @@ from .connection import Connection
 
 T = TypeVar("T")
 
+logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)  # what goes wrong it raises, too
+
 log = logging.getLogger(__name__)
 
 LARGEST_CHUNK: Final = 1 << 20
@@ -27,6 +29,7 @@ LIFETIME: Final = 3_600_000
 RENEW_AFTER: Final = 0.75
 """Of its lifetime (part 4, 5.5.2.1)."""
 _OPENING: Final = "opening a secure channel"
+_ACTIVATING: Final = "activating the session"
 _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
 
@@ -106,17 +109,22 @@ class Channel:
             await client.open_secure_channel()
             doing = "creating a session"
             await client.create_session()
+            doing = _ACTIVATING
             await security.identify(client, self._connection, self._folder)
-            doing = "activating the session"
             await client.activate_session(
                 username=client._username, password=client._password, certificate=client.user_certificate
             )
         except Exception as error:  # whatever parsing a stranger's answer raises
+            if doing == _ACTIVATING:
+                await self.close()  # a session that nobody has closed keeps its place on the server
             self.drop()
             found = faults.trouble(error, doing, self.timeout)
             if doing == _OPENING:
                 found = security.explained(found, self._connection, self._folder)
             raise found from error
+        except asyncio.CancelledError:
+            self.drop()
+            raise
         assert self._socket is not None
         self._socket.on_connection_lost = self._ended
         if self._socket.transport is None:  # it has ended meanwhile

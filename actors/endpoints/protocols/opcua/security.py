@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from actors.connections.building import build
 from actors.connections.connection import NoConnection, Permanent
 
-from . import certificates, trust
+from . import certificates, faults, trust
 from .connection import Connection
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,13 @@ _BEST_FIRST: Final = (
     *("Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256", "Basic256", "Basic128Rsa15"),
 )
 _TRANSPORT: Final = "uatcp-uasc-uabinary"
+_UNTRUSTED: Final = frozenset(
+    {
+        *("BadSecurityChecksFailed", "BadCertificateUntrusted", "BadCertificateInvalid"),
+        *("BadTcpSecureChannelUnknown", faults.RESET),
+    }
+)
+"""As what a client's certificate that a server does not know may come back."""
 NOT_OFFERED: Final = "BadSecurityPolicyRejected"
 
 
@@ -87,7 +94,7 @@ async def identify(client: Client, connection: Connection, folder: Path | None) 
 def explained(error: NoConnection, connection: Connection, folder: Path | None) -> NoConnection:
     """The same, and what helps when a server has ended the opening of a secure channel: those that do not
     trust a client often say no more than that."""
-    if not connection.secured or not str(error):
+    if not connection.secured or error.code not in _UNTRUSTED:
         return error
     place = "" if folder is None else f" ({folder / 'own'})"
     hint = f"{error}; the server may have to be told to trust this agent's certificate{place}"
