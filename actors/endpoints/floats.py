@@ -25,7 +25,8 @@ def shortest_all(raw: Sequence[float], packing: struct.Struct) -> list[float | N
     if back == tuple(raw):
         return short
     return [
-        found if same == value else shortest(value) for found, same, value in zip(short, back, raw, strict=True)
+        found if same == value else shortest(value)
+        for found, same, value in zip(short, back, raw, strict=True)
     ]
 
 
