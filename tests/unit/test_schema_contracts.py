@@ -53,6 +53,8 @@ DATA_POINTS: dict[str, dict[str, Any]] = {
     "modbus": {"name": "a", "register": "holding:1:string", "count": 2},
     "opcua": {"name": "a", "nodeId": "ns=2;s=a", "deadband": 1},
 }
+DATA_POINTS: dict[str, dict[str, Any]] = {"modbus": {"name": "a", "register": "holding:1:string", "count": 2}}
+"""Of protocols whose own example (`Protocol.example`) does not do."""
 
 
 class Contract(msgspec.Struct):
@@ -87,9 +89,10 @@ def _contracts() -> Iterator[Contract]:
             forms=True,
             instead=INSTEAD.get(name, {}),
         )
-    for name in protocols.names():
+    for name in protocols.built_in():
         protocol = protocols.find(name)
-        connection, point = CONNECTIONS[name], DATA_POINTS[name]
+        connection = CONNECTIONS.get(name, protocol.example.connection)
+        point = DATA_POINTS.get(name) or protocol.example.data_points[0]
         yield Contract(
             f"{name} connection",
             protocol.connection,

@@ -35,6 +35,7 @@ class Socket(PostingProtocol):
 
     heard = 0.0
     """monotonic seconds"""
+    receive_buffer: bytes | None
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
