@@ -21,7 +21,7 @@ from .shapes import KNOWN, SERVER, SERVER_PICO, SOURCE, SOURCE_PICO, STATUS, VAL
 T = TypeVar("T")
 
 
-class Garbage(UaError):
+class Garbage(UaError):  # type: ignore[misc]
     """What came is not what the protocol allows."""
 
 
@@ -145,7 +145,8 @@ def _words(body: bytes, at: int) -> tuple[Sequence[int], int]:
 def _add_notification(found: Notification, body: bytes, at: int) -> int:
     """One ExtensionObject; returns where it ends."""
     if body[at : at + 5] == _CHANGES and (length := _LENGTH(body, at + 5)[0]) >= 0:
-        start, end = at + 9, at + 9 + length
+        start = at + 9
+        end: int = start + length
         if end > len(body):
             raise Garbage("truncated")
         assert found.statuses is not None
@@ -155,7 +156,7 @@ def _add_notification(found: Notification, body: bytes, at: int) -> int:
         return end
     buffer = Buffer(body, at)
     _add_object(found, extensionobject_from_binary(buffer))
-    return buffer.cur_pos
+    return int(buffer.cur_pos)
 
 
 def _results(body: bytes) -> Found:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from asyncua import ua
+from asyncua.ua.uaerrors import UaError
 
 from actors.connections.connection import NoConnection
 
@@ -51,7 +52,7 @@ class Publisher:
         self,
         channel: Channel,
         notified: Callable[[Notification], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._channel = channel
         self._notified = notified
@@ -98,7 +99,7 @@ class Publisher:
             parameters = struct.pack(f"<i{count}I", count // 2, *acknowledged)
             try:
                 answer = self._channel.post(_PUBLISH, parameters, 0)
-            except Exception as error:  # whatever the library raises when there is no connection
+            except (NoConnection, OSError) as error:
                 self._fail(error)
                 return
             self._outstanding.add(answer)
@@ -106,19 +107,16 @@ class Publisher:
 
     def _answered(self, answer: "asyncio.Future[Any]") -> None:
         self._outstanding.discard(answer)
-        if (
-            answer.cancelled()
-            or ((error := answer.exception()) is None
-            and not self._wanted
-            and not self._held)
-        ):
+        if answer.cancelled():
             return
-        try:
-            if error is not None:
-                raise error
-            notification = decoding.published(bytes(answer.result()))
-        except Exception as refused:  # what a Publish request ends with is the server's choice
-            self._refused(refused)
+        error = answer.exception()
+        if error is None:
+            try:
+                notification = decoding.published(bytes(answer.result()))
+            except UaError as refused:
+                error = refused
+        if error is not None:
+            self._refused(error)
             return
         self._faults = 0
         if not notification.keep_alive:
@@ -126,7 +124,7 @@ class Publisher:
         self._top_up()
         self._in_order(notification)
 
-    def _refused(self, error: Exception) -> None:
+    def _refused(self, error: BaseException) -> None:
         name = faults.status_of(error)
         if name == "BadTooManyPublishRequests" and self._outstanding:
             self._most = len(self._outstanding)
@@ -137,7 +135,7 @@ class Publisher:
         elif self._pause is None:
             self._pause = asyncio.get_running_loop().call_later(_PAUSE, self._top_up)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         if self._wanted:
             self._wanted = 0
             self._failed(error)

@@ -187,7 +187,7 @@ class OpcUaPushed(_OpcUaSession, PushedSession):
         least, most = OUTSTANDING
         self._publisher.keep(min(max(least, len(self._subscriptions or ()) + 1), most))
 
-    def _publishing_failed(self, error: Exception) -> None:
+    def _publishing_failed(self, error: BaseException) -> None:
         channel = self._channel
         if channel is None or not channel.is_open:
             return

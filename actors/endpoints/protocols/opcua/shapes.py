@@ -55,7 +55,7 @@ NUMBERED, PLAIN = _Shapes(True), _Shapes(False)
 
 
 def neighbours(body: bytes, at: int, shape: Shape, most: int) -> int:
-    """How many DataValues from that one on, whose mask is at `at`, are of its shape and complete; 1 if they are
+    """How many DataValues from the one on whose mask is at `at` are of its shape and complete; 1 if they are
     few."""
     size = shape.size
     most = min(most, (len(body) - at + shape.lead) // size)
