@@ -8,13 +8,14 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from asyncua.client import Client
-from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.client.ua_client import UaClient
 from asyncua.ua.ua_binary import struct_from_binary
 
 from actors.connections.connection import NoConnection, Transient
 
 from . import faults, security
 from .connection import Connection
+from .posting import PostingProtocol, Service
 
 T = TypeVar("T")
 
@@ -34,13 +35,12 @@ _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
 
 
-class Socket(UASocketProtocol):  # type: ignore[misc]
+class Socket(PostingProtocol):
     """Notes when anything has come in, and takes no more than a chunk may be."""
 
     receive_buffer: bytes | None
     heard = 0.0
     """monotonic seconds"""
-    receive_buffer: bytes | None
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
@@ -150,6 +150,12 @@ class Channel:
         if self._socket is None or self._socket.transport is None:
             raise Transient("not connected", code=faults.RESET)
         return await self._socket.send_request(request, within)
+
+    def post(self, service: Service, parameters: bytes, within: float) -> "asyncio.Future[Any]":
+        """As `PostingProtocol.post`; raises `Transient` as well."""
+        if self._socket is None:
+            raise Transient("not connected", code=faults.RESET)
+        return self._socket.post(service, parameters, within)
 
     async def _renew(self) -> None:
         while True:

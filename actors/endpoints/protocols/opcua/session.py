@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
@@ -14,13 +15,14 @@ from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult, PushedSession, Session
 from actors.system.failure import Refusal
 
-from . import faults, limits, quality, reading, writing
+from . import faults, limits, quality, writing
 from .addressing import Namespaces, read_namespaces, resolve
-from .asking import in_parts
 from .channel import Channel
 from .connection import Connection
+from .decoding import Found
 from .delivery import Delivery, fields_of
 from .publishing import Publisher
+from .reading import Reader
 from .subscription import Subscriptions
 from .writable import Writing, read_only
 
@@ -78,8 +80,8 @@ class _OpcUaSession(Session):
         what = ua.ReadValueId(
             NodeId=written.node, AttributeId=ua.AttributeIds.Value, IndexRange=prepared.index_range
         )
-        found = await reading.read(self._connected(), [what])
-        if quality.is_bad(found.statuses[0]):
+        found = await Reader(self._connected(), self._limits.read, [what]).read()
+        if found.statuses is not None and quality.is_bad(found.statuses[0]):
             raise faults.refused(found.statuses[0], "reading the value back")
         return written.compare(found.values[0])
 
@@ -157,47 +159,46 @@ class _OpcUaSession(Session):
 class OpcUaPolled(_OpcUaSession, PolledSession):
     """Reads all nodes whenever it is asked."""
 
+    _reader: Reader | None = None
+    _handles: list[int]
+    """What it reads."""
+
     async def connect(self) -> None:
         channel = await self._open()
         await self._find(channel)
+        self._reader = None
 
     async def read(self, within: float) -> PollResult:
         channel = self._connected()
-        handles = list(self._nodes)
-        found: list[tuple[Any, int, int | None]] = await in_parts(
-            self._limits.read, handles, lambda part: self._read(channel, part)
-        )
+        if self._reader is None:
+            self._handles = sorted(self._nodes)
+            self._reader = Reader(channel, self._limits.read, [self._to_read(each) for each in self._handles])
+        found = await self._reader.read()
+        if len(found.values) == self._own and self._delivery.as_they_are(found.values, found.statuses):
+            return PollResult(found.values)
+        return self._polled(found)
+
+    def _polled(self, found: Found) -> PollResult:
+        """What of it is of the endpoint's own device; the rest goes to the listener."""
         values: list[Any] = [None] * self._own
-        codes: list[str | None] = [None] * self._own
-        own = [(handle, one) for handle, one in zip(handles, found, strict=True)]
-        for handle, (value, status, _) in own:
-            value, code = self._delivery.reading(handle, value, status)
+        codes: list[str | None] = [self._missing.get(handle) for handle in range(self._own)]
+        statuses = found.statuses or [0] * len(found.values)
+        for handle, value, status in zip(self._handles, found.values, statuses, strict=True):
             if handle < self._own:
-                values[handle], codes[handle] = value, code
-        for handle, reason in self._missing.items():
-            if handle < self._own:
-                codes[handle] = reason
-        further = [(handle, one) for handle, one in own if handle >= self._own]
-        if further:
+                values[handle], codes[handle] = self._delivery.reading(handle, value, status)
+        further = bisect_left(self._handles, self._own)
+        if further < len(self._handles):
             self._delivery.tell(
-                [handle for handle, _ in further],
-                [one[0] for _, one in further],
-                [one[1] for _, one in further],
-                [one[2] for _, one in further],
+                self._handles[further:], found.values[further:], statuses[further:], found.times[further:]
             )
         return PollResult(values, codes if any(codes) else None)
 
-    async def _read(self, channel: Channel, handles: Sequence[int]) -> list[tuple[Any, int, int | None]]:
-        nodes = [
-            ua.ReadValueId(
-                NodeId=self._nodes[handle],
-                AttributeId=ua.AttributeIds.Value,
-                IndexRange=self._fields[handle].point.index_range,
-            )
-            for handle in handles
-        ]
-        found = await reading.read(channel, nodes)
-        return list(zip(*found, strict=True))
+    def _to_read(self, handle: int) -> ua.ReadValueId:
+        return ua.ReadValueId(
+            NodeId=self._nodes[handle],
+            AttributeId=ua.AttributeIds.Value,
+            IndexRange=self._fields[handle].point.index_range,
+        )
 
 
 class OpcUaPushed(_OpcUaSession, PushedSession):
@@ -226,7 +227,7 @@ class OpcUaPushed(_OpcUaSession, PushedSession):
         least, most = OUTSTANDING
         self._publisher.keep(min(max(least, len(self._subscriptions or ()) + 1), most))
 
-    def _publishing_failed(self, error: Exception) -> None:
+    def _publishing_failed(self, error: BaseException) -> None:
         channel = self._channel
         if channel is None or not channel.is_open:
             return
