@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -65,6 +66,8 @@ class RunEndpoints(msgspec.Struct, frozen=True):
     reconnect_min_ms: int
     reconnect_max_ms: int
     settings: Settings
+    data_dir: str | None = None
+    """In it each protocol has a folder of its name."""
 
 
 class AddCandidates(msgspec.Struct, frozen=True):
@@ -271,7 +274,10 @@ class Endpoints(Keeper):
         elif self.running(address):
             self.send(address, message)
         else:
-            self.spawn(Adapter, protocol, RunAdapter(protocol))
+            self.spawn(Adapter, protocol, RunAdapter(protocol, self._folder(protocol)))
+
+    def _folder(self, protocol: str) -> str | None:
+        return None if self.config.data_dir is None else str(Path(self.config.data_dir) / protocol)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""

@@ -49,7 +49,9 @@ class Root(Actor):
     def receiveMsg_tuple(self, message: tuple[RunStore, ActorAddress], sender: ActorAddress) -> None:
         start, self.router = message
         store = self.spawn(Store, "store", start)
-        self.endpoints = self.spawn(Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400, load(None, {})))
+        self.endpoints = self.spawn(
+            Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400, load(None, {}))
+        )
 
 
 class Agent:
