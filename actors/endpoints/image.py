@@ -2,20 +2,15 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from uuid import NAMESPACE_URL, uuid5
 
 from actors.endpoints.gathering import Change
 from actors.endpoints.health import PollRecord
 from actors.endpoints.listener import Description
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.source_topics import prefixes
+from storage.timestamps import unix_ms
 
 OFFLINE = "DEVICE_OFFLINE"
-
-
-def device_uuid(endpoint_uuid: str, identifier: str) -> str:
-    """Of a device whose configuration gives it none: the same in every life."""
-    return str(uuid5(NAMESPACE_URL, f"callboard:device:{endpoint_uuid}:{identifier}"))
 
 
 class Image:
@@ -47,10 +42,17 @@ class Image:
         times = None if own is None else [change.at if time is None else time for time in own]
         return Batch(self.source, change.at, change.values, codes, {}, indices=indices, times=times)
 
-    def grow(self, description: Description) -> None:
+    def heard(self) -> None:
+        """A sign of life."""
+        self.heard_at = monotonic()
+        self.record.last_seen = unix_ms()
+
+    def grow(self, description: Description, name: str | None = None) -> None:
+        """It has these points now, and that name, if it is another."""
         shown = tuple(Point(point.name, point.unit) for point in description.points)
         self.description = description
-        self.source = source_of(self.source, self.source.device_uuid, self.source.device, shown)
+        self.record.device = name or self.source.device
+        self.source = source_of(self.source, self.source.device_uuid, name or self.source.device, shown)
 
     def bad(self, timestamp: int, code: str) -> Batch | None:
         """A batch that says of all points why there is no value; None if there are no points."""
