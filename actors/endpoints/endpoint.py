@@ -252,14 +252,13 @@ class Endpoint(Connecting[Session]):
             self._changed(changes.pop(event.device, ()))
             image = self.roster.image(event.device)
             if image is not None and isinstance(event, Heard):
-                image.heard()
+                image.hear(unix_ms())
             elif image is not None and isinstance(event, Presence):
                 self._present(image, event.code)
         for told in changes.values():
             self._changed(told)
         if self.roster.bare:
-            self.own.away = None
-            self.own.heard()
+            self.own.hear(unix_ms())
         self._tell_devices()
 
     def _changed(self, changes: Sequence[Change]) -> None:

@@ -53,7 +53,7 @@ class PollRecord:
         self._durations = array("f")
         self._errors: deque[PollError] | None = None  # an empty one would take 0.8 KB
         self._told = False
-        """Whether `reading` is made of values that came by themselves, and nothing has made them void since."""
+        """Whether `reading` is of values that came by themselves, and nothing has made them void since."""
         self._register_errors: Counter[int] = Counter()
         self._register_seen: dict[int, int] = {}
 

@@ -8,9 +8,9 @@ from actors.endpoints.health import PollRecord
 from actors.endpoints.listener import Description
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.source_topics import prefixes
-from storage.timestamps import unix_ms
 
 OFFLINE = "DEVICE_OFFLINE"
+SILENT = "TIMEOUT"
 
 
 class Image:
@@ -42,10 +42,12 @@ class Image:
         times = None if own is None else [change.at if time is None else time for time in own]
         return Batch(self.source, change.at, change.values, codes, {}, indices=indices, times=times)
 
-    def heard(self) -> None:
-        """A sign of life."""
+    def hear(self, timestamp: int) -> None:
+        """It is alive. One that was only silent is there again; its points are to be told anew."""
         self.heard_at = monotonic()
-        self.record.last_seen = unix_ms()
+        self.record.last_seen = timestamp
+        if self.away == SILENT:
+            self.away = None
 
     def grow(self, description: Description, name: str | None = None) -> None:
         """It has these points now, and that name, if it is another."""

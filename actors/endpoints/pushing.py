@@ -4,13 +4,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from actors.connections.connecting import Trouble
-from actors.endpoints.image import OFFLINE
+from actors.endpoints.image import OFFLINE, SILENT
 from storage.timestamps import unix_ms
 
 if TYPE_CHECKING:
     from actors.endpoints.endpoint import Endpoint
-
-SILENT = "TIMEOUT"
 
 
 class Pushing:

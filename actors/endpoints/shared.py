@@ -33,8 +33,8 @@ def check(name: str, protocol: Protocol, connection: Raw, data_points: Raw) -> t
     points = _known.get(key)
     if points is not None:
         protocol.tell_unknown(f"endpoint {name}", given, ())
-        endpoint = protocol.check(given, ())
-        return msgspec.structs.replace(endpoint, points=points.checked, devices=points.devices), points
+        known = protocol.check(given, ())
+        return msgspec.structs.replace(known, points=points.checked, devices=points.devices), points
     given_points = msgspec.json.decode(data_points) or ()
     protocol.tell_unknown(f"endpoint {name}", given, given_points)
     endpoint = protocol.check(given, given_points)

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from actors.publish import formats, selection, starts, topics
 from actors.publish.catalogue import Catalogue
 from actors.publish.formats import MessageIds
@@ -24,7 +26,7 @@ from actors.publish.preview_warnings import warnings
 from actors.publish.rows import SubscriptionBody
 from actors.publish.starts import Owner
 from actors.readings.batch import Batch, Source
-from actors.readings.interest import indices, select
+from actors.readings.interest import Choice, indices, select
 from actors.readings.source_topics import endings
 from actors.system.failure import Refusal
 
@@ -161,8 +163,8 @@ def _payload(plan: Plan, one: Selected) -> SamplePayload | None:
     compression = route.compression or "json"
     ids = MessageIds(plan.start.agent_uuid)
     # A batch of its own: what the router keeps is not to remember payloads.
-    copy = Batch(batch.source, batch.timestamp, batch.values, batch.qualities, insights=batch.insights)
-    messages = selection.messages(route, one.points, [copy], own.per_poll)
+    copy = msgspec.structs.replace(batch, encoded={})
+    messages = selection.messages(route, Choice(one.points), [copy], own.per_poll, own.per_time)
     made = [formats.encode(own.name, compression, pieces, ids) for pieces in messages]
     payloads = [payload for payload in made if payload is not None]
     if not payloads:

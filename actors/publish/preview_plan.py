@@ -7,7 +7,7 @@ import msgspec
 from actors.publish.starts import Owner
 from actors.publish.subscription import RunSubscription
 from actors.readings.batch import Batch, Source
-from actors.readings.interest import Points, indices
+from actors.readings.interest import Choice, Points, Positions, indices
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -33,6 +33,11 @@ class Selected(msgspec.Struct, frozen=True):
     @property
     def source(self) -> Source:
         return self.batch.source
+
+    @property
+    def positions(self) -> Positions:
+        """In the batch: those of the points that have been read."""
+        return Choice(self.points).positions(self.batch)
 
     @property
     def size(self) -> int:

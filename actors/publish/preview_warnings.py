@@ -13,7 +13,7 @@ from actors.publish.subscription_route import EVENTS, SubscriptionRoute
 from actors.publish.topics import shortens
 from actors.readings.batch import Source
 from actors.readings.filters import spelled
-from actors.readings.interest import Interest, indices, select
+from actors.readings.interest import Interest, indices, places, select
 from actors.readings.source_topics import level
 
 EXPLAINED = 20
@@ -81,10 +81,11 @@ def _of_unknown(route: SubscriptionRoute, sources: Sequence[Source]) -> Iterator
 
 def _of_readings(plan: Plan, found: Found) -> Iterator[PreviewWarning]:
     wanted = plan.start.route.qualities
-    total = left = sum(one.size for one in found.selected)
+    read = [(one.batch, one.positions) for one in found.selected]
+    total = left = sum(len(places(positions, batch)) for batch, positions in read)
     if wanted:
-        kept = (passing(wanted, one.batch, one.points) for one in found.selected)
-        left = sum(len(indices(points, one.source)) for one, points in zip(found.selected, kept, strict=True))
+        kept = [(batch, passing(wanted, batch, positions)) for batch, positions in read]
+        left = sum(len(places(positions, batch)) for batch, positions in kept)
     if left < total:
         kinds = ", ".join(wanted)
         yield PreviewWarning(

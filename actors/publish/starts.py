@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.publish import destinations, formats, topics
+from actors.mqtt import topics
+from actors.publish import destinations, formats
 from actors.publish.destination import RunDestination
 from actors.publish.destinations.driver import DestinationType, Identity
 from actors.publish.entries import Limits

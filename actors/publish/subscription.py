@@ -10,7 +10,7 @@ from actors.publish.subscription_route import SubscriptionRoute
 from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
-from actors.readings.interest import Points, select
+from actors.readings.interest import Choice, select
 from actors.readings.messages import EventRaised, SourceEnded
 from actors.system.actor import Actor
 from actors.system.supervision import Restart
@@ -59,7 +59,7 @@ class BatchDue(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """What becomes of a source's batches."""
 
-    points: Points
+    choice: Choice
     topic: str
     throttle: Throttle | None
 
@@ -98,7 +98,7 @@ class Subscription(Actor):
     def _plan(self, source: Source) -> Plan:
         interval = self.route.min_interval_ms
         return Plan(
-            select(self.route.interest, source),
+            Choice(select(self.route.interest, source)),
             topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
             Throttle(interval) if interval else None,
         )
@@ -114,7 +114,8 @@ class Subscription(Actor):
 
     def _publish(self, batches: list[Batch], plan: Plan) -> None:
         payloads = []
-        for pieces in selection.messages(self.route, plan.points, batches, self.format.per_poll):
+        per_poll, per_time = self.format.per_poll, self.format.per_time
+        for pieces in selection.messages(self.route, plan.choice, batches, per_poll, per_time):
             payload = formats.encode(self.format.name, self.compression, pieces, self.ids)
             if payload is not None:
                 payloads.append(payload)
@@ -136,7 +137,7 @@ class Subscription(Actor):
 
     def _end(self, source: Source) -> None:
         plan = self.plans.get(source)
-        if self.format.ended is not None and plan.points != ():
+        if self.format.ended is not None and plan.choice.points != ():
             self.send(self.destination, Publish(plan.topic, [self.format.ended(source)]))
 
     # Events

@@ -50,6 +50,25 @@ class SourceEnded(msgspec.Struct, frozen=True):
     source: Source
 
 
+class AwaitPersisted(msgspec.Struct, frozen=True):
+    """From an endpoint to the router, behind batches of its devices; answered by `Persisted`, with the same
+    number, when no crash can lose for any destination what it wants of all that the endpoint has sent before.
+
+    The answer may take as long as the disk is full, or not come, when somebody on the way has begun anew: who
+    asks again after a while, with the same number or a higher one, gets one. Only the latest question of an
+    endpoint is answered; it stands for those before it.
+    """
+
+    endpoint_uuid: str
+    number: int
+
+
+class Persisted(msgspec.Struct, frozen=True):
+    """To the endpoint: what it had sent before that number is on disk, or delivered, or wanted by nobody."""
+
+    number: int
+
+
 class ReportLatest(msgspec.Struct, frozen=True):
     """To the router; answered by `LatestReported`."""
 

@@ -16,8 +16,8 @@ from servers.mosquitto import Mosquitto
 from servers.relay import Relay
 
 from actors.connections.connection import NoConnection
+from actors.mqtt.broker import Login
 from actors.publish.destinations import mqtt
-from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import Nobody
 from actors.publish.destinations.mqtt_driver import MqttDriver
 from storage.outbox import OutboxRow

@@ -9,8 +9,8 @@ from gmqtt.mqtt.constants import MQTTv311
 from outgoing import Handed
 
 from actors.connections.connection import Permanent, Transient
+from actors.mqtt.broker import Login
 from actors.publish.destinations import mqtt
-from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import Listener
 from actors.publish.destinations.mqtt_driver import MqttDriver
 

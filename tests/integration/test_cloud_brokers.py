@@ -26,8 +26,8 @@ from servers.login_relay import LoginRelay, SeenLogin
 from servers.mosquitto import Mosquitto, free_port
 
 from actors.connections.connection import Permanent, Transient
+from actors.mqtt.broker import tls_context
 from actors.publish.destinations import azure_iot, find, gcp_iot, token_clock
-from actors.publish.destinations.broker import tls_context
 from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.messages import Cloud
 

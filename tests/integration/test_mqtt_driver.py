@@ -15,8 +15,9 @@ from servers.scripted_broker import ScriptedBroker
 
 from actors.connections import tls
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations import mqtt_client_id, mqtt_driver, mqtt_way
-from actors.publish.destinations.broker import Broker, Login, tls_context
+from actors.mqtt import client_id, way
+from actors.mqtt.broker import Broker, Login, tls_context
+from actors.publish.destinations import mqtt_driver
 from actors.publish.destinations.driver import Outgoing
 from actors.publish.destinations.mqtt_session import Session
 
@@ -571,7 +572,7 @@ async def test_a_changed_client_id_that_is_refused_is_given_up() -> None:
 async def test_another_client_with_the_same_id_is_recognised_and_given_time(
     broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt_client_id, "SHORT_SPAN", 0.0)
+    monkeypatch.setattr(client_id, "SHORT_SPAN", 0.0)
     owner, other = Owner(to_port(broker.port)), Owner(to_port(broker.port))
     for number in range(8):
         await owner.driver.connect()
@@ -599,7 +600,7 @@ async def test_logins_and_tls_contexts_are_made_off_the_loop(
         threads["context"] = threading.current_thread()
         return tls_context(broker)
 
-    monkeypatch.setattr(mqtt_way, "tls_context", context)
+    monkeypatch.setattr(way, "tls_context", context)
     with Mosquitto(tmp_path, tls=True) as running:
         owner = Owner(tls_to(running.port, ca=running.ca_pem), login)
         await owner.driver.connect()

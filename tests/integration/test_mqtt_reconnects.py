@@ -19,7 +19,7 @@ from mqtt_owner import Owner, until
 from mqtt_schemes import SCHEMES, mosquitto, to
 from servers.relay import Relay
 
-from actors.publish.destinations.mqtt_link import Link
+from actors.mqtt.link import Link
 
 CONNECTIONS = 24
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]

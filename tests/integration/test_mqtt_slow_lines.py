@@ -13,7 +13,7 @@ from mqtt_schemes import SCHEMES, mosquitto, to
 from servers.relay import Relay
 
 from actors.connections import dialing
-from actors.publish.destinations import mqtt_silence
+from actors.mqtt import silence
 
 SECONDS = 0.4
 """That a broker may be silent for."""
@@ -48,7 +48,7 @@ async def test_a_line_on_which_bytes_are_seen_to_move_may_take_as_long_as_it_lik
     tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much of it lies in buffers of this host, above TLS and below."""
-    monkeypatch.setattr(mqtt_silence, "RATE", 1e9)
+    monkeypatch.setattr(silence, "RATE", 1e9)
     with mosquitto(tmp_path, scheme) as broker:
         async with Relay(broker.port, buffer=16_384) as relay:
             owner = Owner(to(broker, scheme, relay.port), acknowledge_seconds=SECONDS)
@@ -111,7 +111,7 @@ async def test_a_broker_that_is_gone_without_a_word_is_noticed_all_the_same(
 async def test_a_line_slower_than_believed_is_believed_the_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt_silence, "RATE", 15_000.0)
+    monkeypatch.setattr(silence, "RATE", 15_000.0)
     with mosquitto(tmp_path, "mqtt") as broker:
         async with Relay(broker.port) as relay:
             owner = Owner(to(broker, "mqtt", relay.port), acknowledge_seconds=SECONDS)

@@ -17,9 +17,9 @@ from servers.mosquitto import Mosquitto, free_port
 from servers.scripted_broker import ScriptedBroker
 
 from actors.connections.connection import Permanent, Transient
+from actors.mqtt.websocket import WebSocketTransport
 from actors.publish.destinations import mqtt
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.mqtt_websocket import WebSocketTransport
 from actors.publish.messages import DestinationTested
 
 IDENTITY = Identity("agent-uuid", "agent-1")

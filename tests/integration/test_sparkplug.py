@@ -14,9 +14,9 @@ from servers.mosquitto import Mosquitto
 from servers.relay import Relay
 from servers.sparkplug_host import GROUP, NODE, Host, Listening
 
+from actors.mqtt.broker import Broker, Login
 from actors.publish.ages import Ages
 from actors.publish.destinations import mqtt_config, mqtt_driver, mqtt_sparkplug
-from actors.publish.destinations.broker import Broker, Login
 from actors.publish.destinations.mqtt_driver import MqttDriver
 from actors.publish.formats import MessageIds, encode
 from actors.publish.messages import (

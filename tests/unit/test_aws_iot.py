@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from servers.certificates import Authority
 
+from actors.mqtt.broker import Broker, tls_context
 from actors.publish.destinations import find
 from actors.publish.destinations.aws_iot import check, target
-from actors.publish.destinations.broker import Broker, tls_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.masks import masked
 from actors.publish.topics import Target, fill

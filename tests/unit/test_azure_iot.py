@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, quote_plus
 
 import pytest
 
+from actors.mqtt.broker import Broker
 from actors.publish.destinations import find, sas, token_clock
 from actors.publish.destinations.azure_iot import address, check, login, target
-from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.masks import masked
 from actors.publish.topics import Target

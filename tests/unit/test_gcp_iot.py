@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from actors.connections.connection import Permanent
+from actors.mqtt.broker import Broker
 from actors.publish.destinations import find, token_clock
-from actors.publish.destinations.broker import Broker
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.gcp_iot import check, login, target
 from actors.publish.destinations.masks import masked

@@ -4,12 +4,13 @@ import msgspec
 import pytest
 
 from actors.connections.connection import Permanent, Transient
+from actors.mqtt.topics import unpublishable
 from actors.publish.destinations import find
 from actors.publish.destinations.driver import Driver, Identity, Listener
 from actors.publish.destinations.iotistica import check, target
 from actors.publish.destinations.iotistica import test as try_out
 from actors.publish.messages import Cloud
-from actors.publish.topics import fill, unpublishable
+from actors.publish.topics import fill
 from actors.system.failure import Refusal
 
 AGENT = "3f2b8c1e-90d4-4a57-8e61-0c2d7b9a4f10"

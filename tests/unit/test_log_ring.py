@@ -103,7 +103,7 @@ def test_filters():
         ("actors.agent", "agent"),
         ("actors.endpoints.health", "endpoints"),
         ("actors.endpoints.protocols.modbus.link", "modbus"),
-        ("actors.publish.destinations.mqtt_link", "mqtt"),
+        ("actors.mqtt.link", "mqtt"),
         ("actors.apps.planner", "container-manager"),
         ("storage.writer", "storage"),
         ("api.middleware", "api"),

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from actors.publish.destinations.mqtt_client_id import ClientId
-from actors.publish.destinations.mqtt_reasons import SESSION_TAKEN_OVER
+from actors.mqtt.client_id import ClientId
+from actors.mqtt.reasons import SESSION_TAKEN_OVER
 
 
 class Life:

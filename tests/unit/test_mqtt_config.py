@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from servers.certificates import Authority
 
+from actors.mqtt.broker import MAX_PAYLOAD, Broker, tls_context
 from actors.publish import topics
 from actors.publish.destinations import TYPES, canonical, find
-from actors.publish.destinations.broker import MAX_PAYLOAD, Broker, tls_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.mqtt import target
 from actors.publish.destinations.mqtt_config import SECRETS, Config, check

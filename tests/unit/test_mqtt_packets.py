@@ -8,9 +8,9 @@ from gmqtt.client import Message
 from gmqtt.mqtt.package import PublishPacket
 from gmqtt.mqtt.utils import IdGenerator
 
-from actors.publish.destinations import mqtt_packets
-from actors.publish.destinations.broker import V5, V311
-from actors.publish.destinations.mqtt_packets import Answer, Malformed
+from actors.mqtt import packets
+from actors.mqtt.broker import V5, V311
+from actors.mqtt.packets import Answer, Malformed
 
 
 class Gmqtt:
@@ -26,39 +26,39 @@ class Gmqtt:
 def test_a_message_is_the_packet_that_gmqtt_makes(size: int, qos: int, retain: bool) -> None:
     topic, payload = "plant/é".encode(), bytes(size)
     mid, expected = PublishPacket.build_package(Message(topic, payload, qos, retain), Gmqtt(V311))
-    assert mqtt_packets.encode_publish(topic, payload, retain, mid, b"") == bytes(expected)
+    assert packets.encode_publish(topic, payload, retain, mid, b"") == bytes(expected)
 
 
 def test_a_length_takes_up_to_four_bytes() -> None:
     for length in (0, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152):
-        packet = bytearray(mqtt_packets.encode_publish(b"a", bytes(length), False, None, b""))
-        found = mqtt_packets.header(packet)
+        packet = bytearray(packets.encode_publish(b"a", bytes(length), False, None, b""))
+        found = packets.header(packet)
         assert found is not None
         assert found[1] == len(packet)
-        assert all(mqtt_packets.header(packet[:cut]) is None for cut in range(found[0]))
+        assert all(packets.header(packet[:cut]) is None for cut in range(found[0]))
     with pytest.raises(Malformed):
-        mqtt_packets.header(bytearray(b"\x40\xff\xff\xff\xff\x01"))
+        packets.header(bytearray(b"\x40\xff\xff\xff\xff\x01"))
 
 
 def test_answers_of_both_versions_are_read() -> None:
-    assert mqtt_packets.connack(V311, b"\x00\x05") == Answer(5, {})
-    assert mqtt_packets.connack(V5, b"\x00\x00\x03\x21\x00\x14") == Answer(0, {"receive_maximum": 20})
-    assert mqtt_packets.puback(V311, b"\x01\x02") == (258, Answer(0, {}))
-    assert mqtt_packets.puback(V5, b"\x01\x02\x97") == (258, Answer(0x97, {}))
-    code, text = mqtt_packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].code, "no"
-    assert (code, text) == (0x99, mqtt_packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].text)
-    assert mqtt_packets.suback(V311, b"\x00\x01\x01\x80").code == 0x80
-    assert mqtt_packets.suback(V5, b"\x00\x01\x00\x01").code == 1
-    assert mqtt_packets.disconnect(V5, b"").code == 0
+    assert packets.connack(V311, b"\x00\x05") == Answer(5, {})
+    assert packets.connack(V5, b"\x00\x00\x03\x21\x00\x14") == Answer(0, {"receive_maximum": 20})
+    assert packets.puback(V311, b"\x01\x02") == (258, Answer(0, {}))
+    assert packets.puback(V5, b"\x01\x02\x97") == (258, Answer(0x97, {}))
+    code, text = packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].code, "no"
+    assert (code, text) == (0x99, packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].text)
+    assert packets.suback(V311, b"\x00\x01\x01\x80").code == 0x80
+    assert packets.suback(V5, b"\x00\x01\x00\x01").code == 1
+    assert packets.disconnect(V5, b"").code == 0
 
 
 READERS: list[Any] = [
-    mqtt_packets.connack,
-    mqtt_packets.puback,
-    mqtt_packets.suback,
-    mqtt_packets.disconnect,
-    lambda version, body: mqtt_packets.publish(version, 0x32, body),
-    lambda version, body: mqtt_packets.publish(version, 0x30, body),
+    packets.connack,
+    packets.puback,
+    packets.suback,
+    packets.disconnect,
+    lambda version, body: packets.publish(version, 0x32, body),
+    lambda version, body: packets.publish(version, 0x30, body),
 ]
 
 

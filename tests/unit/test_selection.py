@@ -6,7 +6,7 @@ import pytest
 from actors.publish.selection import Throttle, messages
 from actors.publish.subscription_route import SubscriptionRoute
 from actors.readings.batch import Batch, Point, Source
-from actors.readings.interest import Points
+from actors.readings.interest import Choice, Points
 
 ROUTE = SubscriptionRoute(topics=(), topic="plant/out", payload_format="custom", compression=None)
 
@@ -48,7 +48,7 @@ def made(
     """Messages, a piece as the time of its poll in seconds and its points."""
     return [
         [(batch.timestamp // 1000, points) for batch, points in message]
-        for message in messages(route, selected, polls, per_poll)
+        for message in messages(route, Choice(selected), polls, per_poll)
     ]
 
 
@@ -136,7 +136,7 @@ def test_no_point_is_lost_or_doubled_whatever_the_limit(limit: int) -> None:
         poll(2, source("a")),
         *(poll(number, PLAIN) for number in (3, 4, 5)),
     ]
-    told = messages(route(max_points_per_message=limit), None, polls, False)
+    told = messages(route(max_points_per_message=limit), Choice(None), polls, False)
     points = [
         (batch.timestamp, index)
         for message in told
@@ -153,6 +153,51 @@ def test_no_point_is_lost_or_doubled_whatever_the_limit(limit: int) -> None:
 def test_the_limit_counts_readings_that_have_passed() -> None:
     capped = route(max_points_per_message=2, qualities=("GOOD", "UNCERTAIN"))
     assert made(capped, MIXED) == [[(7, (0, 2))], [(7, (3,))]]
+
+
+# Batches of some points
+
+
+def changes(*readings: tuple[int, int], codes: list[str | None] | None = None) -> Batch:
+    """Of these points, each with its own time."""
+    indices, times = [index for index, _ in readings], [time for _, time in readings]
+    return Batch(PLAIN, 9, list(indices), codes, indices=indices, times=times)
+
+
+def test_of_some_points_those_that_are_wanted_are_chosen_by_position() -> None:
+    batch = changes((3, 1), (1, 1), (0, 1))
+    assert Choice((0, 3)).positions(batch) == (0, 2)
+    assert Choice((0, 1, 3)).positions(batch) is None
+    assert Choice((2,)).positions(batch) == ()
+    assert Choice(()).positions(batch) == ()
+    assert Choice(None).positions(batch) is None
+    assert messages(ROUTE, Choice((2,)), [batch], False) == []
+
+
+def test_qualities_of_some_points_are_those_at_their_positions() -> None:
+    batch = changes((3, 1), (1, 1), (0, 1), codes=["STALE", None, "STALE"])
+    assert messages(route(qualities=("UNCERTAIN",)), Choice((0, 1)), [batch], False) == [((batch, (2,)),)]
+    assert messages(route(qualities=("UNCERTAIN",)), Choice(None), [batch], False) == [((batch, (0, 2)),)]
+    assert messages(route(qualities=("BAD",)), Choice(None), [batch], False) == []
+
+
+def test_some_points_are_divided_by_their_number() -> None:
+    batch = changes((3, 1), (1, 1), (0, 1))
+    capped = route(max_points_per_message=2)
+    assert messages(capped, Choice(None), [batch], False) == [((batch, (0, 1)),), ((batch, (2,)),)]
+
+
+def test_what_can_tell_one_time_gets_a_piece_for_each_time_in_order() -> None:
+    batch = changes((3, 7), (1, 5), (0, 7), (2, 6))
+    assert messages(route(), Choice(None), [batch], True, True) == [
+        ((batch, (1,)),),
+        ((batch, (3,)),),
+        ((batch, (0, 2)),),
+    ]
+    assert messages(route(), Choice((0, 3)), [batch], True, True) == [((batch, (0, 2)),)]
+    assert messages(route(), Choice(None), [batch], True, False) == [((batch, None),)]
+    same = changes((3, 7), (1, 7))
+    assert messages(route(), Choice(None), [same], True, True) == [((same, None),)]
 
 
 # Throttle

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from publishing_system import source_of
 
-from actors.publish.topics import unpublishable
+from actors.mqtt.topics import unpublishable
 from actors.readings.filters import check_filter, matches, spelled
 from actors.readings.interest import Interest, indices, select
 from actors.readings.source_topics import endings, level, prefixes

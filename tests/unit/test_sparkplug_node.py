@@ -11,10 +11,10 @@ from pysparkplug import DataType
 from pysparkplug._protobuf import Payload
 from sparkplug_line import NOW, OFFLINE, POLLED, Line
 
+from actors.mqtt.sparkplug_schema import payload_class
 from actors.publish.formats import MessageIds, encode
 from actors.publish.sparkplug import node as node_module
 from actors.publish.sparkplug.node import LATE_MS
-from actors.publish.sparkplug.schema import payload_class
 from actors.readings.batch import Batch, Point, Source
 
 

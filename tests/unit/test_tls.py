@@ -11,8 +11,8 @@ from servers.certificates import Authority
 
 from actors.connections import tls
 from actors.connections.tls import client_context
+from actors.mqtt.broker import Broker, tls_context
 from actors.publish.destinations import find
-from actors.publish.destinations.broker import Broker, tls_context
 from actors.system.failure import Refusal
 
 AUTHORITY = Authority()
@@ -21,7 +21,7 @@ CERTIFICATE, KEY = AUTHORITY.issue("client")
 USING_EVERY_SECRET = """
 import json, os, sys
 from actors.publish import destinations
-from actors.publish.destinations.broker import tls_context
+from actors.mqtt.broker import tls_context
 from actors.publish.destinations.driver import Identity
 from actors.publish.messages import Cloud
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.publish.topics import Room, Target, check_topic, fill, refuse_slips, unpublishable
+from actors.mqtt.topics import Room, check_topic, refuse_slips, unpublishable
+from actors.publish.topics import Target, fill
 from actors.system.failure import Refusal
 
 

@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from actors.mqtt.broker import Broker, Login, check_pems
+from actors.mqtt.topics import AMPLE, Room
 from actors.publish.destinations import external
-from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import AMPLE, Room, Target
+from actors.publish.topics import Target
 from actors.system.checking import checked
 from conf.annotations import reads
 from conf.fields import Host, Pem, one_line, trimmed

@@ -9,14 +9,15 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
+from actors.mqtt.broker import Broker, Login, check_pems
+from actors.mqtt.topics import Room
 from actors.publish.destinations import external, sas
-from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.fields import ROOT
 from actors.publish.destinations.mqtt_session import Addressed
 from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import Room, Target
+from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads

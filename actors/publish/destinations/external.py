@@ -5,11 +5,13 @@ from typing import Self
 
 import msgspec
 
+from actors.mqtt.fields import Port
+from actors.mqtt.topics import AMPLE, Room, check_topic
 from actors.publish.destinations import cloud_topics
 from actors.publish.destinations.driver import Identity
-from actors.publish.destinations.fields import ROOT, Port
+from actors.publish.destinations.fields import ROOT
 from actors.publish.destinations.topic_templates import check_template, fill_template
-from actors.publish.topics import AMPLE, Room, Target, check_topic
+from actors.publish.topics import Target
 from actors.system.failure import Refusal
 from conf.fields import Text, Unused
 

@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from actors.connections.connection import Permanent
+from actors.mqtt.broker import Broker, Login, check_pems
+from actors.mqtt.fields import Limited
 from actors.publish.destinations import external, signed_jwt
-from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
-from actors.publish.destinations.fields import ROOT, Limited
+from actors.publish.destinations.fields import ROOT
 from actors.publish.destinations.token_clock import token_clock
 from actors.publish.messages import DestinationTested
 from actors.publish.topics import Target

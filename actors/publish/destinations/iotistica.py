@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 
 from actors.connections.connection import Permanent
+from actors.mqtt.broker import Broker, Login, check_pems
+from actors.mqtt.fields import limited
+from actors.mqtt.topics import MAX_BYTES
 from actors.publish.destinations import cloud_topics, mqtt_config
-from actors.publish.destinations.broker import Broker, Login, check_pems
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
-from actors.publish.destinations.fields import ROOT, limited
+from actors.publish.destinations.fields import ROOT
 from actors.publish.destinations.mqtt_session import Addressed
 from actors.publish.messages import Cloud, DestinationTested
-from actors.publish.topics import MAX_BYTES, Target
+from actors.publish.topics import Target
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.fields import Unused, one_line

@@ -5,8 +5,8 @@ The library is imported by `mqtt_driver` alone, so that configuring costs no mem
 
 import secrets
 
+from actors.mqtt.broker import Login
 from actors.publish.destinations import external
-from actors.publish.destinations.broker import Login
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.destinations.mqtt_config import SECRETS, Config, Given, check
 from actors.publish.destinations.mqtt_presence import Presence

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from actors.publish.destinations import broker_url
-from actors.publish.destinations.broker import MAX_PAYLOAD, V5, V311, Broker, check_pems
-from actors.publish.destinations.broker_url import websocket_path
-from actors.publish.destinations.fields import MAX_TEXT, ROOT, Limited, Port, limited
+from actors.mqtt import broker_url
+from actors.mqtt.broker import MAX_PAYLOAD, V5, V311, Broker, Version, check_pems
+from actors.mqtt.broker_url import websocket_path
+from actors.mqtt.fields import MAX_TEXT, Limited, Port, limited
+from actors.publish.destinations.fields import ROOT
 from actors.publish.destinations.mqtt_presence import Said, message
 from actors.publish.destinations.mqtt_session import Message
 from actors.publish.destinations.topic_templates import check_template
@@ -46,14 +47,6 @@ class Sparkplug(msgspec.Struct, frozen=True, rename="camel"):
     primary_host_id: Name | None = None
 
 
-def version(value: Any) -> Any:
-    """MQTT's version as on the wire. Raises `ValueError`."""
-    known = {4: V311, "4": V311, "3.1.1": V311, 5: V5, "5": V5, "5.0": V5, None: None}
-    if not isinstance(value, int | str | None) or isinstance(value, bool) or value not in known:
-        raise ValueError
-    return known[value]
-
-
 class Given(msgspec.Struct, frozen=True, rename="camel"):
     """What clients send."""
 
@@ -71,7 +64,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     keepalive: Annotated[int, Meta(ge=1, le=65_535), NUMERAL] = 60
     topic_template: Annotated[Text, also("publishTopicTemplate")] | None = None
     max_payload_bytes: Annotated[int, Meta(ge=1, le=MAX_PAYLOAD), NUMERAL] = MAX_PAYLOAD
-    protocol_version: Annotated[int, reads(trimmed, version), allowed("3.1.1 or 5")] = V311
+    protocol_version: Version = V311
     user_properties: Annotated[dict[str, str], reads(filled), allowed("an object of texts")] = {}
     will: Said | None = None
     birth: Said | None = None

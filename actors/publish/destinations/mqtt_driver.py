@@ -9,17 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.publish.destinations.broker import MAX_PAYLOAD, V5, Broker, Login
+from actors.mqtt.broker import MAX_PAYLOAD, V5, Broker, Login
+from actors.mqtt.client_id import ClientId
+from actors.mqtt.link import Link
+from actors.mqtt.packets import Answer, TooLarge
+from actors.mqtt.reasons import PATIENT, REFUSED, UNSAID, words
+from actors.mqtt.silence import Line, Silence
+from actors.mqtt.topics import unpublishable
+from actors.mqtt.way import Way
 from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
-from actors.publish.destinations.mqtt_client_id import ClientId
-from actors.publish.destinations.mqtt_link import Link
-from actors.publish.destinations.mqtt_packets import Answer
-from actors.publish.destinations.mqtt_reasons import PATIENT, REFUSED, UNSAID, words
-from actors.publish.destinations.mqtt_session import Message, Session, TooLarge
-from actors.publish.destinations.mqtt_silence import Line, Silence
-from actors.publish.destinations.mqtt_way import Way
+from actors.publish.destinations.mqtt_session import Message, Session
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import unpublishable
 from actors.system.failure import Refusal
 
 CONNECT_SECONDS = 10.0

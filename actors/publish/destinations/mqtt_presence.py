@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from actors.publish.destinations.fields import MAX_TEXT
+from actors.mqtt.fields import MAX_TEXT
+from actors.mqtt.topics import check_topic, refuse_slips
 from actors.publish.destinations.mqtt_session import Message, Publish, Session
-from actors.publish.topics import check_topic, refuse_slips
 from conf.annotations import reads
 from conf.fields import NUMERAL, Flag, Text
 

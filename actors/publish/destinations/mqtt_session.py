@@ -21,10 +21,6 @@ Publish = Callable[[Message], None]
 `TooLarge` for one that this broker does not take."""
 
 
-class TooLarge(Exception):
-    """The broker takes no packet of this size."""
-
-
 class Session:
     """Given to a driver, it is asked at each connection, from the event loop, in this order: `will`; once the
     broker has taken the login and the `subscriptions`, `ready` and `opened`; then `outgoing` for each payload

@@ -4,9 +4,9 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from actors.publish import topics
+from actors.mqtt import topics
+from actors.mqtt.topics import AMPLE, Room
 from actors.publish.destinations.fields import ROOT
-from actors.publish.topics import AMPLE, Room
 from actors.system.failure import Refusal
 
 KEYS = ("topicTemplate", "publishTopicTemplate")

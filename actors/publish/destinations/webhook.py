@@ -1,10 +1,11 @@
 """Destination `webhook`: sends payloads of any format as the bodies of HTTP requests."""
 
+from actors.mqtt.topics import check_topic
 from actors.publish.destinations import cloud_topics, http_url
 from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
 from actors.publish.destinations.webhook_config import SECRETS, Given, check
 from actors.publish.messages import DestinationTested
-from actors.publish.topics import Target, check_topic
+from actors.publish.topics import Target
 
 NAME = "webhook"
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from actors.mqtt.sparkplug_schema import BOOLEAN, INT64, parse, payload_class
 from actors.publish.formats import sparkplug
 from actors.publish.sparkplug.device import Device
-from actors.publish.sparkplug.schema import BOOLEAN, INT64, parse, payload_class
 
 NAMESPACE = "spBv1.0"
 REBIRTH = "Node Control/Rebirth"

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from actors.publish.sparkplug.schema import BOOLEAN, DOUBLE, INT64, STRING, UINT64
+from actors.mqtt.sparkplug_schema import BOOLEAN, DOUBLE, INT64, STRING, UINT64
 from actors.readings.batch import quality
 
 GOOD = 192

@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, WriteRequest
+from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, WriteRequest
 
 from . import connection, encode, points, writable
 
@@ -42,4 +42,14 @@ PROTOCOL = Protocol(
     library="pymodbus",
     connection=connection.Given,
     data_point=points.Given,
+    title="Modbus",
+    description="Registers and coils over TCP, TLS, UDP and serial lines.",
+    example=Example(
+        connection={"type": "tcp", "host": "10.0.1.100", "port": 502, "unitId": 1},
+        data_points=(
+            {"name": "temperature", "register": "holding:0", "type": "int16", "scale": 0.1, "unit": "°C"},
+            {"name": "running", "register": "coil:0"},
+            {"name": "setpoint", "register": "holding:10", "type": "float32", "writable": True},
+        ),
+    ),
 )

@@ -13,11 +13,10 @@ from gmqtt.mqtt.utils import IdGenerator
 from gmqtt.subscription import Subscription
 
 from actors.connections.outflow import Outflow
-from actors.publish.destinations import mqtt_packets, mqtt_reasons
-from actors.publish.destinations.broker import V5
-from actors.publish.destinations.mqtt_packets import Answer, Malformed
-from actors.publish.destinations.mqtt_session import TooLarge
-from actors.publish.destinations.transports import forget, lowest, sever
+from actors.mqtt import packets, reasons
+from actors.mqtt.broker import V5
+from actors.mqtt.packets import Answer, Malformed, TooLarge
+from actors.mqtt.transports import forget, lowest, sever
 
 MAX_RECEIVED = 1_048_576
 """Bytes of a packet that is taken from a broker."""
@@ -143,7 +142,7 @@ class Link(asyncio.Protocol):
             properties = {**(properties or {}), **self._alias(topic)}
             encoded = bytes(package.PackageFactory._build_properties_data(properties, V5))
         mid = self.id_generator.next_id() if qos else None
-        packet = mqtt_packets.encode_publish(spelled, payload, retain, mid, encoded)
+        packet = packets.encode_publish(spelled, payload, retain, mid, encoded)
         if len(packet) > limits.maximum_packet_size:
             self.id_generator.free_id(mid)
             most = limits.maximum_packet_size
@@ -216,9 +215,9 @@ class Link(asyncio.Protocol):
             return
         if self._unproved:
             self.ping()
-        packets, self._packets = self._packets, []
-        if packets:
-            self._transport.write(packets[0] if len(packets) == 1 else b"".join(packets))
+        queued, self._packets = self._packets, []
+        if queued:
+            self._transport.write(queued[0] if len(queued) == 1 else b"".join(queued))
 
     # From the broker
 
@@ -234,7 +233,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         try:
-            while self._transport is not None and (found := mqtt_packets.header(self._buffer)) is not None:
+            while self._transport is not None and (found := packets.header(self._buffer)) is not None:
                 begin, end = found
                 if end > MAX_RECEIVED:
                     raise Malformed(f"a packet of {end} bytes")
@@ -250,20 +249,20 @@ class Link(asyncio.Protocol):
         version = self.proto_ver
         kind = first & 0xF0
         if kind == _PUBACK:
-            self._acknowledged(*mqtt_packets.puback(version, body))
+            self._acknowledged(*packets.puback(version, body))
             return
         match kind:
             case MQTTCommands.PINGRESP:
                 self._pinged()
             case MQTTCommands.CONNACK:
-                self._greeted(mqtt_packets.connack(version, body))
+                self._greeted(packets.connack(version, body))
             case MQTTCommands.SUBACK:
-                _settle(self.suback, mqtt_packets.suback(version, body))
+                _settle(self.suback, packets.suback(version, body))
             case MQTTCommands.PUBLISH:
-                self._received(mqtt_packets.publish(version, first, body))
+                self._received(packets.publish(version, first, body))
             case MQTTCommands.DISCONNECT:
-                answer = mqtt_packets.disconnect(version, body)
-                self._end(mqtt_reasons.words(answer) if answer.code else None, answer.code)
+                answer = packets.disconnect(version, body)
+                self._end(reasons.words(answer) if answer.code else None, answer.code)
 
     def _greeted(self, answer: Answer) -> None:
         if answer.code == 0:
@@ -282,7 +281,7 @@ class Link(asyncio.Protocol):
     def _pinged(self) -> None:
         flight, self.ping_in_flight = self.ping_in_flight, None
         if flight is not None:
-            self._answered(flight, mqtt_packets.YES)
+            self._answered(flight, packets.YES)
             if self._unproved:
                 self.ping()
 
@@ -291,7 +290,7 @@ class Link(asyncio.Protocol):
         if self._owner is not None:
             self._owner.answered(flight.messages, answer)
 
-    def _received(self, message: mqtt_packets.Received) -> None:
+    def _received(self, message: packets.Received) -> None:
         if message.mid is not None:
             kind = MQTTCommands.PUBACK
             version = self.proto_ver

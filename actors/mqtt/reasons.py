@@ -2,8 +2,8 @@
 section 2.4)."""
 
 from actors.connections.connection import NoConnection, Permanent, Transient
-from actors.publish.destinations.broker import V5
-from actors.publish.destinations.mqtt_packets import Answer
+from actors.mqtt.broker import V5
+from actors.mqtt.packets import Answer
 
 SESSION_TAKEN_OVER = 0x8E
 REFUSED = 0x80

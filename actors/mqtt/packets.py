@@ -7,13 +7,17 @@ from typing import Any, NamedTuple
 from gmqtt.mqtt.property import Property
 from gmqtt.mqtt.utils import unpack_variable_byte_integer
 
-from actors.publish.destinations.broker import V5
+from actors.mqtt.broker import V5
 
 _REASON_TEXT = 200
 
 
 class Malformed(Exception):
     """It breaks the protocol."""
+
+
+class TooLarge(Exception):
+    """The broker takes no packet of this size."""
 
 
 class Answer(NamedTuple):

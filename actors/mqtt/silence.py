@@ -5,7 +5,7 @@ still lie in a buffer on the way (of a relay, a modem), where it cannot be seen 
 by its size.
 """
 
-from actors.publish.destinations.mqtt_link import Flight, Link
+from actors.mqtt.link import Flight, Link
 
 RATE = 4_000.0
 """Bytes a second that the slowest line beyond a buffer is first believed to carry."""

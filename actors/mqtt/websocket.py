@@ -18,8 +18,8 @@ from yarl import URL
 from actors.connections import dialing
 from actors.connections.connection import Permanent, Transient
 from actors.connections.http_names import Names
-from actors.publish.destinations.broker import Broker
-from actors.publish.destinations.transports import forget, lowest, sever
+from actors.mqtt.broker import Broker
+from actors.mqtt.transports import forget, lowest, sever
 
 _FRAME_BYTES = 65_536  # so many of the waiting bytes go out as one frame, or not quite twice as many
 _GOODBYE_SECONDS = 1.0

@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from actors.publish.destinations.broker import Broker
-from actors.publish.destinations.fields import MAX_TEXT
+from actors.mqtt.broker import Broker
+from actors.mqtt.fields import MAX_TEXT
 from actors.system.failure import Refusal
 from conf.fields import one_line
 from conf.hosts import host_name

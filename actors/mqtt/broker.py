@@ -1,20 +1,34 @@
-"""Where an MQTT broker is and how to log in; what every destination that speaks MQTT configures."""
+"""Where an MQTT broker is and how to log in; what everyone who speaks MQTT configures."""
 
 import ssl
 from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
 
 from actors.connections.tls import client_context, server_context
-from actors.publish.destinations.fields import MAX_TEXT
+from actors.mqtt.fields import MAX_TEXT
+from conf.annotations import allowed, reads
+from conf.fields import trimmed
 
 MAX_PAYLOAD = 268_435_455 - MAX_TEXT - 4
 """Bytes that certainly fit into an MQTT packet beside the longest topic."""
 
-
 V311 = 4
 V5 = 5
 """MQTT's versions, as on the wire."""
+
+
+def version(value: Any) -> Any:
+    """MQTT's version as on the wire. Raises `ValueError`."""
+    known = {4: V311, "4": V311, "3.1.1": V311, 5: V5, "5": V5, "5.0": V5, None: None}
+    if not isinstance(value, int | str | None) or isinstance(value, bool) or value not in known:
+        raise ValueError
+    return known[value]
+
+
+Version = Annotated[int, reads(trimmed, version), allowed("3.1.1 or 5")]
+"""A field of configurations."""
 
 
 class Broker(msgspec.Struct, frozen=True):

@@ -1,10 +1,10 @@
-"""The client id over the connections of a driver, and whether somebody else uses it too. Plain; time is
+"""The client id over the connections of one client, and whether somebody else uses it too. Plain; time is
 monotonic seconds."""
 
 import secrets
 
-from actors.publish.destinations.fields import MAX_TEXT
-from actors.publish.destinations.mqtt_reasons import SESSION_TAKEN_OVER
+from actors.mqtt.fields import MAX_TEXT
+from actors.mqtt.reasons import SESSION_TAKEN_OVER
 
 QUICK_SECONDS = 3.0
 QUICK_LOSSES = 3

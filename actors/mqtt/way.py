@@ -7,10 +7,10 @@ from typing import Any
 from actors.connections import dialing, os_errors
 from actors.connections.certificates import untrusted
 from actors.connections.connection import Permanent, Transient
-from actors.publish.destinations.broker import V5, Broker, Login, tls_context
-from actors.publish.destinations.mqtt_link import Link
-from actors.publish.destinations.mqtt_packets import Answer
-from actors.publish.destinations.mqtt_reasons import REFUSED, login_refused, words
+from actors.mqtt.broker import V5, Broker, Login, tls_context
+from actors.mqtt.link import Link
+from actors.mqtt.packets import Answer
+from actors.mqtt.reasons import REFUSED, login_refused, words
 from actors.system.failure import Refusal
 
 # OpenSSL's X509_V_ERR_ for a certificate that is self-signed or whose issuer is not known.
@@ -64,7 +64,7 @@ class Way:
         if broker.tls and self._tls is None:
             self._tls = await _prepared(broker)
         if broker.websocket:
-            from actors.publish.destinations.mqtt_websocket import open_websocket
+            from actors.mqtt.websocket import open_websocket
 
             await open_websocket(broker, self._tls, link, self._was_reached, self._avoid)
             return

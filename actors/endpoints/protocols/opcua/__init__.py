@@ -1,0 +1,42 @@
+"""OPC UA (spec 03 section 3)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from actors.endpoints.lines import Lines
+from actors.endpoints.listener import Listener
+from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, PushedSession
+
+from . import connection, points
+
+__all__ = ["PROTOCOL"]
+
+
+def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
+    checked = connection.read_connection(given)
+    found = points.read_points(data_points)
+    return CheckedEndpoint(
+        connection=checked,
+        points=found.own,
+        identifier=checked.address,
+        address=checked.address,
+        mode="pushed" if checked.use_subscription else "polled",
+        devices=found.devices,
+    )
+
+
+def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> PolledSession | PushedSession:
+    from .session import OpcUaPolled, OpcUaPushed
+
+    kind = OpcUaPushed if endpoint.mode == "pushed" else OpcUaPolled
+    return kind(endpoint, listener)
+
+
+PROTOCOL = Protocol(
+    name="opcua",
+    check=_check,
+    session=_session,
+    library="asyncua",
+    connection=connection.Given,
+    data_point=points.Given,
+)

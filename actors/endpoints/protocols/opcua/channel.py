@@ -1,0 +1,173 @@
+"""One connection to a server: socket, secure channel, session. The library's, without its supervisors."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from asyncua.client import Client
+from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.ua.ua_binary import struct_from_binary
+
+from actors.connections.connection import NoConnection, Transient
+
+from . import faults, security
+from .connection import Connection
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+LARGEST_CHUNK: Final = 1 << 20
+"""Bytes; a server that announces more than it was told to send at most (65,535) is none."""
+LIFETIME: Final = 3_600_000
+"""Milliseconds of a security token."""
+RENEW_AFTER: Final = 0.75
+"""Of its lifetime (part 4, 5.5.2.1)."""
+_FAREWELL: Final = 2.0
+"""Seconds to say good-bye in."""
+
+
+class Socket(UASocketProtocol):  # type: ignore[misc]
+    """Notes when anything has come in, and takes no more than a chunk may be."""
+
+    heard = 0.0
+    """monotonic seconds"""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = monotonic()
+        super().data_received(data)
+        if len(self.receive_buffer or b"") > LARGEST_CHUNK:
+            self.receive_buffer = None
+            self.disconnect_socket()
+
+
+class _Transport(UaClient):  # type: ignore[misc]
+    def _make_protocol(self) -> Socket:
+        self.protocol = protocol = Socket(self._timeout, security_policy=self.security_policy)
+        protocol.on_connection_lost = self._on_transport_lost
+        protocol.is_session_closing = self._is_session_closing
+        return protocol
+
+
+class Channel:
+    """`lost` is called once, with the reason, when the connection ends by itself after `open`."""
+
+    def __init__(self, connection: Connection, url: str, lost: Callable[[NoConnection], None]) -> None:
+        self.url = url
+        self.timeout = connection.connection_timeout
+        self._connection = connection
+        self._lost: Callable[[NoConnection], None] | None = lost
+        self._client = Client(url, timeout=self.timeout)
+        self._client.uaclient = _Transport(self.timeout)
+        self._socket: Socket | None = None
+        self._renewing: asyncio.Task[None] | None = None
+
+    @property
+    def heard(self) -> float:
+        """When the server has last said anything; monotonic seconds."""
+        return 0.0 if self._socket is None else self._socket.heard
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds, as the server wants it."""
+        return float(self._client.session_timeout) / 1000
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None and self._socket.transport is not None
+
+    async def open(self) -> None:
+        """Connect and make a session. Raises `NoConnection`."""
+        client = self._client
+        client.name = client.description = "Callboard"
+        client.session_timeout = int(self._connection.session_timeout * 1000)
+        client.secure_channel_timeout = LIFETIME
+        doing = "connecting"
+        try:
+            await security.secure(client, self._connection)
+            await client.connect_socket()
+            self._socket = client.uaclient.protocol
+            doing = "saying hello"
+            await client.send_hello()
+            doing = "opening a secure channel"
+            await client.open_secure_channel()
+            doing = "creating a session"
+            await client.create_session()
+            doing = "activating the session"
+            await client.activate_session(
+                username=client._username, password=client._password, certificate=client.user_certificate
+            )
+        except Exception as error:  # whatever parsing a stranger's answer raises
+            self.drop()
+            raise faults.trouble(error, doing, self.timeout) from error
+        assert self._socket is not None
+        self._socket.on_connection_lost = self._ended
+        if self._socket.transport is None:  # it has ended meanwhile
+            raise Transient("the server has closed the connection", code=faults.RESET)
+        self._renewing = asyncio.create_task(self._renew())
+
+    async def ask(self, request: Any, answer: type[T], within: float | None = None) -> T:
+        """A service's response. Raises `NoConnection`, with the name of the status code as `code` when the
+        server refuses."""
+        doing = type(request).__name__.removesuffix("Request")
+        within = self.timeout if within is None else within
+        try:
+            body = await self.send(request, within)
+            response: Any = struct_from_binary(answer, body)
+            response.ResponseHeader.ServiceResult.check()
+        except Exception as error:  # as above
+            raise faults.trouble(error, doing, within) from error
+        found: T = response
+        return found
+
+    async def send(self, request: Any, within: float) -> Any:
+        """The body of the answer, undecoded; `within` 0: whenever it comes. Raises what the library does."""
+        if self._socket is None or self._socket.transport is None:
+            raise Transient("not connected", code=faults.RESET)
+        return await self._socket.send_request(request, within)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_AFTER * self._client.secure_channel_timeout / 1000)
+            try:
+                await self._client.open_secure_channel(renew=True)
+                self._client.uaclient.revolve_security_token()
+            except Exception as error:  # noqa: BLE001 - as above
+                self.fail(faults.trouble(error, "renewing the secure channel", self.timeout))
+                return
+
+    def _ended(self, error: Exception | None) -> None:
+        reason = "the server has closed the connection" if error is None else f"connection lost: {error}"
+        self.fail(Transient(reason, code=faults.RESET))
+
+    def fail(self, error: NoConnection) -> None:
+        """It is of no use any more."""
+        lost, self._lost = self._lost, None
+        self.drop()
+        if lost is not None:
+            lost(error)
+
+    def drop(self) -> None:
+        """Let go of it without a word to the server."""
+        self._lost = None
+        if self._renewing is not None:
+            self._renewing.cancel()
+        socket = self._socket or self._client.uaclient.protocol
+        if socket is not None and socket.transport is not None:
+            socket.transport.abort()
+
+    async def close(self) -> None:
+        """Tell the server, if it listens."""
+        self._lost = None
+        if self._renewing is not None:
+            self._renewing.cancel()
+        if self.is_open:
+            try:
+                async with asyncio.timeout(_FAREWELL):
+                    await self._client.uaclient.close_session(True)
+                    await self._client.close_secure_channel()
+            except Exception as error:  # noqa: BLE001 - it is closed either way
+                log.debug("%s: closing the session: %s", self.url, error)
+        self.drop()

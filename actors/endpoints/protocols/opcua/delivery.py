@@ -1,0 +1,104 @@
+"""From values of nodes to changes of data points."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from actors.endpoints.listener import Description, Listener
+
+from . import quality
+from .points import OWN, DataPoint
+from .shaping import shape
+
+
+class Field(NamedTuple):
+    """Where a value belongs: the number of the point in its device."""
+
+    device: str
+    number: int
+    point: DataPoint
+
+
+def fields_of(own: Sequence[DataPoint], devices: Sequence[Description]) -> tuple[Field, ...]:
+    """All data points of an endpoint; the position of each is its client handle."""
+    parts = [(OWN, own), *((device.identifier, device.points) for device in devices)]
+    return tuple(
+        Field(device, index, point) for device, points in parts for index, point in enumerate(points)
+    )
+
+
+class Readings(NamedTuple):
+    """Of one device, as `Listener.changed` takes them."""
+
+    indices: list[int]
+    values: list[Any]
+    codes: list[str | None]
+    times: list[int | None]
+
+
+class Delivery:
+    """Tells a listener of values by the handles of their fields."""
+
+    def __init__(self, fields: Sequence[Field], listener: Listener) -> None:
+        self._listener = listener
+        self._fields = fields
+        self._shaped = [field.point.scaled or field.point.shown is not None for field in fields]
+
+    def tell(
+        self, handles: Sequence[int], values: list[Any], statuses: Sequence[int], times: list[int | None]
+    ) -> None:
+        """Several values of one field are several readings, in order."""
+        if len(set(handles)) == len(handles):
+            self._tell(range(len(handles)), handles, values, statuses, times)
+            return
+        rounds: list[list[int]] = []
+        count: dict[int, int] = {}
+        for position, handle in enumerate(handles):
+            number = count.get(handle, 0)
+            count[handle] = number + 1
+            if number == len(rounds):
+                rounds.append([])
+            rounds[number].append(position)
+        for positions in rounds:
+            self._tell(positions, handles, values, statuses, times)
+
+    def _tell(
+        self,
+        positions: Sequence[int],
+        handles: Sequence[int],
+        values: list[Any],
+        statuses: Sequence[int],
+        times: list[int | None],
+    ) -> None:
+        fields = self._fields
+        found: dict[str, Readings] = {}
+        for position in positions:
+            handle = handles[position]
+            device, index, _ = fields[handle]
+            value, code = self.reading(handle, values[position], statuses[position])
+            readings = found.get(device)
+            if readings is None:
+                readings = found[device] = Readings([], [], [], [])
+            readings.indices.append(index)
+            readings.values.append(value)
+            readings.codes.append(code)
+            readings.times.append(times[position])
+        for device, readings in found.items():
+            self._listener.changed(device, *readings)
+
+    def reading(self, handle: int, value: Any, status: int) -> tuple[Any, str | None]:
+        """The value as the data point wants it, and its quality code."""
+        code = quality.code_of(status) if status else None
+        if code is not None and quality.is_bad(status):
+            return None, code
+        if self._shaped[handle]:
+            value, code = shape(self._fields[handle].point, value, code)
+        return value, quality.NO_DATA if value is None and code is None else code
+
+    def tell_code(self, handles: Sequence[int], code: str) -> None:
+        """None of these fields has a value, for that reason."""
+        by_device: dict[str, list[int]] = {}
+        for handle in handles:
+            device, index, _ = self._fields[handle]
+            by_device.setdefault(device, []).append(index)
+        for device, indices in by_device.items():
+            self._listener.changed(device, indices, [None] * len(indices), [code] * len(indices), None)

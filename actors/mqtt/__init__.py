@@ -1,0 +1,1 @@
+"""MQTT itself: connections to brokers, whoever has them."""
