@@ -119,9 +119,13 @@ async def stage(monkeypatch: pytest.MonkeyPatch, field: Field):
         yield stage
 
 
+async def tmp_agent(stage: Stage, tmp_path: Path) -> Agent:
+    return await Agent(stage, tmp_path).running()
+
+
 @pytest.fixture
 async def agent(stage: Stage, tmp_path: Path):
-    return await Agent(stage, tmp_path).running()
+    return await tmp_agent(stage, tmp_path)
 
 
 async def test_an_endpoint_that_is_added_is_listed_and_polled(agent):
