@@ -177,7 +177,7 @@ class Protocol(msgspec.Struct, frozen=True):
     the schemas that clients' input is read by (`conf.schema`). `prepare` makes what a session writes; it
     touches no network, and raises `Refusal` for an unknown point, one that is read-only, or a value that does
     not fit; None: nothing can be written. `completed` is what a connection means that leaves out what files
-    and environment say; it checks nothing. `browse` asks a session that is connected what there is to be read,
+    and environment say; it checks nothing. `browse` asks a session that is connected what there is to read,
     and raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong
     to whoever runs scans and scenarios, and are only said to be there."""
 

@@ -137,7 +137,6 @@ class Endpoints(DeviceKeeper):
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
         new = candidate(message, self.config.settings)
-        new = candidate(message)
         for refusal in self._taken_devices(new):
             raise refusal
         self.transact(
