@@ -7,6 +7,7 @@ from msgspec import Raw
 from thespian.actors import ActorAddress
 
 from actors.endpoints import protocols
+from actors.endpoints.devices import Devices
 from actors.endpoints.messages import EndpointRow
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
@@ -22,8 +23,7 @@ class EndpointRows:
     """All endpoints. Finding one costs the same however many there are."""
 
     def __init__(self) -> None:
-        self.devices: dict[int, Device] = {}
-        """Every device by the id of its endpoint."""
+        self.devices = Devices()
         self.errors: dict[str, str] = {}
         """Why endpoints cannot run, by name."""
         self._rows: dict[int, EndpointRow] = {}
@@ -62,10 +62,10 @@ class EndpointRows:
             self._running.setdefault(row.protocol, {})[row.id] = row
 
     def drop(self, id: int) -> EndpointRow | None:
-        """Forget it, and its device; returns what it was."""
+        """Forget it, and its devices; returns what it was."""
         row = self._remove(id)
         self._rows.pop(id, None)
-        self.devices.pop(id, None)
+        self.devices.drop_endpoint(id)
         return row
 
     def _remove(self, id: int) -> EndpointRow | None:

@@ -20,6 +20,7 @@ class Points(msgspec.Struct, frozen=True, weakref=True):
     shown: tuple[Point, ...]
     rules: Any = None
     devices: tuple[Description, ...] = ()
+    """Those that they name."""
 
 
 _known: WeakValueDictionary[tuple[str, bytes], Points] = WeakValueDictionary()
