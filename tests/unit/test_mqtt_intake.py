@@ -3,7 +3,7 @@
 import json
 import struct
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cbor2
@@ -60,6 +60,8 @@ class Heard(Listener):
 
     def heard(self, device: str) -> None:
         self.alive.append(device)
+
+    def persisted(self, then: Callable[[], None]) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...
 

@@ -118,7 +118,8 @@ def _is_huge(payload: bytes) -> bool:
 
 
 def _lenient(payload: bytes) -> Any:
-    """With NaN and infinities, which are no JSON and are sent all the same: they cost their own value alone."""
+    """With NaN and infinities, which are no JSON and are sent all the same: they cost their own value
+    alone."""
     word = payload.strip().lower().lstrip(b"+-")
     if word in (b"nan", b"inf", b"infinity"):
         return float(payload.strip())
@@ -140,7 +141,7 @@ def _spelled(found: re.Match[str]) -> str:
     word = found[1]
     if word is None:
         return found[0]
-    return "NaN" if "n" == word.lstrip("+-")[0].lower() else "Infinity"
+    return "NaN" if word.lstrip("+-")[0].lower() == "n" else "Infinity"
 
 
 def _text(payload: bytes) -> str:
