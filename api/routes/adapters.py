@@ -1,6 +1,8 @@
 """Live state of the running adapters (spec 01 section 7)."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -19,11 +21,13 @@ from actors.endpoints.messages import (
     WriteRegister,
 )
 from actors.system.failure import Failed, Refusal
-from api.device_status import DeviceStatus, ask_health, silent_status, status_of
+from api.device_status import DeviceStatus, ask_devices, device_status, silent_status, status_of
 from api.errors import api_error, not_found
 from api.routing import Call, route
 from conf.annotations import says
 
+MEANT = 20
+"""Devices of one name that are told."""
 NOT_INITIALIZED = "devices feature not initialized"
 
 
@@ -60,27 +64,22 @@ class Written(msgspec.Struct, frozen=True, rename="camel"):
 )
 async def list_statuses(call: Call) -> StatusList:
     rows = await _rows(call)
-    reports = await ask_health(call.context, rows)
-    return StatusList(
-        [
-            status_of(row.name, report) if report else silent_status(row)
-            for row, report in zip(rows, reports, strict=True)
-        ]
-    )
+    reports = await ask_devices(call.context, rows)
+    return StatusList([device_status(row, report) for row, report in zip(rows, reports, strict=True)])
 
 
 @route(
     "GET",
     "/v1/adapters/{protocol}/devices/{deviceName}",
     reply=DeviceStatus,
-    errors=(404,),
+    errors=(404, 409),
     summary="One device's status with its metrics and registers",
 )
 async def describe_device(call: Call) -> DeviceStatus:
     row = await _row(call)
     if row.address is None or not row.enabled:
         return silent_status(row)
-    described = await call.context.request(row.address, DescribeDevice(), DeviceDescribed)
+    described = await call.context.request(row.address, DescribeDevice(row.uuid), DeviceDescribed)
     return status_of(
         row.name, described.health, described.metrics, described.registers, described.identification
     )
@@ -94,10 +93,10 @@ async def describe_device(call: Call) -> DeviceStatus:
     summary="One device's poll statistics",
 )
 async def device_metrics(call: Call) -> dict[str, Any]:
-    address = _running(await _row(call))
+    row = await _row(call)
     unsupported = f"Metrics summary not supported for protocol: {call.text('protocol')}"
     summarised = await call.context.request(
-        address, SummariseMetrics(), MetricsSummarised, unsupported=unsupported
+        _running(row), SummariseMetrics(row.uuid), MetricsSummarised, unsupported=unsupported
     )
     return summarised.summary
 
@@ -114,11 +113,26 @@ async def adapter_metrics(call: Call) -> dict[str, dict[str, Any]]:
     unsupported = f"Device metrics not supported for protocol: {call.text('protocol')}"
     answers = await asyncio.gather(
         *(
-            call.context.peek(row.address, SummariseMetrics(), MetricsSummarised, unsupported=unsupported)
+            call.context.peek(
+                row.address, SummariseMetrics(row.uuid), MetricsSummarised, unsupported=unsupported
+            )
             for row in rows
         )
     )
-    return {row.name: answer.summary for row, answer in zip(rows, answers, strict=True) if answer}
+    keys = _keys(rows)
+    return {key: answer.summary for key, answer in zip(keys, answers, strict=True) if answer}
+
+
+def _keys(rows: Sequence[DeviceRow]) -> list[str]:
+    """What each device is found by: its name, or its uuid where another is meant by that name."""
+    owners = {row.name for row in rows if row.name == row.endpoint}
+    counts = Counter(row.name for row in rows)
+    return [
+        row.name
+        if row.name == row.endpoint or (row.name not in owners and counts[row.name] == 1)
+        else row.uuid
+        for row in rows
+    ]
 
 
 @route(
@@ -133,7 +147,7 @@ async def write_register(call: Call, body: RegisterValue) -> Written:
     if body.value is None:
         raise Refusal("Missing value field", "value")
     row = await _row(call)
-    message = WriteRegister(body.register, body.value)
+    message = WriteRegister(body.register, body.value, row.uuid)
     written = await call.context.request(_running(row), message, RegisterWritten)
     return Written(row.name, written.register, written.value)
 
@@ -145,8 +159,14 @@ async def _rows(call: Call, name: str | None = None) -> list[DeviceRow]:
 
 
 async def _row(call: Call) -> DeviceRow:
+    """An endpoint's own of that name, else the one of that name, else of that uuid."""
     name = call.text("deviceName")
-    for row in await _rows(call, name):
+    rows = await _rows(call, name)
+    if len(rows) > 1:
+        uuids = ", ".join(f"{row.uuid} (endpoint {row.endpoint})" for row in rows[:MEANT])
+        text = f"{len(rows)} devices have the name {name}; say which by its uuid: {uuids}"
+        raise api_error(Failed("conflict", text, "deviceName"))
+    for row in rows:
         return row
     raise not_found(f"Device not found: {name}")
 

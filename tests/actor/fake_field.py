@@ -12,7 +12,7 @@ from thespian.actors import ActorAddress
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.lines import Lines
-from actors.endpoints.listener import Listener
+from actors.endpoints.listener import Description, Listener
 from actors.endpoints.protocol import (
     CheckedEndpoint,
     PolledSession,
@@ -158,6 +158,22 @@ def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> tuple[str, Any
     return request.register, request.value
 
 
+def _point(given: dict[str, Any]) -> FakePoint:
+    return FakePoint(given["name"], given.get("unit"))
+
+
+def _devices(data_points: Any) -> tuple[Description, ...]:
+    """Points may say that they are another device's, by `device_name` and perhaps `device_uuid`."""
+    named: dict[str, list[dict[str, Any]]] = {}
+    for point in data_points:
+        if "device_name" in point:
+            named.setdefault(point["device_name"], []).append(point)
+    return tuple(
+        Description(name, name, tuple(map(_point, points)), points[0].get("device_uuid"))
+        for name, points in named.items()
+    )
+
+
 class Field:
     """Devices by the `connection["device"]` of their endpoints, and the protocol `fake` that reads them."""
 
@@ -173,7 +189,8 @@ class Field:
             raise Refusal("device is required", "connection.device")
         return CheckedEndpoint(
             connection=connection,
-            points=tuple(FakePoint(point["name"], point.get("unit")) for point in data_points),
+            points=tuple(_point(point) for point in data_points if "device_name" not in point),
+            devices=_devices(data_points),
             identifier=str(connection.get("unit", 1)),
             address=f"fake:{connection['device']}",
             mode=connection.get("mode", "polled"),

@@ -1,10 +1,15 @@
 import pytest
-from fake_agent import NOW, SILENT, FakeAgent, failing, serving
+from fake_agent import NOW, SILENT, FakeAgent, device, failing, health, serving
+from msgspec.structs import replace
 
 from actors.endpoints.messages import (
     DescribeDevice,
+    DeviceRemoved,
+    DevicesListed,
+    DevicesReported,
     ListDevices,
-    ReportHealth,
+    RemoveDevice,
+    ReportDevices,
     SummariseMetrics,
     WriteRegister,
 )
@@ -76,7 +81,7 @@ async def test_statuses_of_running_disabled_and_silent_devices():
         assert status == 200
         assert body["devices"][0] == STATUS
         assert (body["devices"][1]["status"], body["devices"][1]["quality"]) == ("disabled", "disabled")
-        agent.answers[ReportHealth] = SILENT
+        agent.answers[ReportDevices] = SILENT
         _, body = await _get(client, DEVICES)
         assert body["devices"][0]["status"] == "disconnected"
         assert body["devices"][0]["lastError"] == "The device's actor did not answer"
@@ -174,7 +179,8 @@ async def test_every_value_but_null_reaches_the_device(value):
     async with serving(agent) as client:
         await _add(client)
         await _write(client, {"register": "setpoint", "value": value})
-    assert agent.asked[-1] == WriteRegister("setpoint", value)
+    assert isinstance(agent.asked[-1], WriteRegister)
+    assert (agent.asked[-1].register, agent.asked[-1].value) == ("setpoint", value)
 
 
 async def test_writes_to_what_is_not_there():
@@ -190,3 +196,78 @@ async def test_writes_to_what_is_not_there():
         assert (await _write(client, body, f"{DEVICES}/resting/write"))[0] == 409
         agent.answers[WriteRegister] = failing("unavailable", "plc is not connected")
         assert await _write(client, body) == (503, {"error": "plc is not connected"})
+
+
+# Endpoints that have several devices
+
+
+def _several(agent, *others):
+    """Devices beside the endpoints' own, as `(uuid, name)` of the first endpoint."""
+    first = next(iter(agent.endpoints.values()))
+    rows = [device(row) for row in agent.endpoints.values()]
+    rows += [replace(device(first), uuid=uuid, name=name) for uuid, name in others]
+
+    def listed(message):
+        return DevicesListed([row for row in rows if message.name in (None, row.name, row.uuid)])
+
+    agent.answers[ListDevices] = listed
+
+
+async def test_each_device_of_an_endpoint_is_listed_by_its_name_and_asked_for_together():
+    agent = FakeAgent()
+    async with serving(agent) as client:
+        await _add(client)
+        _several(agent, ("u-1", "pump"), ("u-2", "tank"))
+        agent.answers[ReportDevices] = DevicesReported({"u-1": replace(health("pump"), connected=False)})
+        asked = len(agent.asked)
+        _, body = await _get(client, DEVICES)
+        assert [(one["deviceName"], one["lastError"]) for one in body["devices"]] == [
+            ("plc", "Not heard of since its endpoint began"),
+            ("pump", None),
+            ("tank", "Not heard of since its endpoint began"),
+        ]
+        assert [type(one) for one in agent.asked[asked:]] == [ListDevices, ReportDevices]
+        _, body = await _get(client, "/v1/devices")
+        assert [(one["name"], one["lastSeenAt"]) for one in body["devices"]] == [
+            ("plc", None),
+            ("pump", NOW),
+            ("tank", None),
+        ]
+
+
+async def test_a_device_is_asked_for_by_its_uuid():
+    agent = FakeAgent()
+    async with serving(agent) as client:
+        await _add(client)
+        _several(agent, ("u-1", "pump"))
+        assert (await _get(client, f"{DEVICES}/pump"))[1]["deviceName"] == "pump"
+        assert agent.asked[-1] == DescribeDevice("u-1")
+        assert (await _get(client, f"{DEVICES}/u-1/metrics"))[0] == 200
+        assert agent.asked[-1] == SummariseMetrics("u-1")
+        assert (await _write(client, {"register": "setpoint", "value": 1}, f"{DEVICES}/pump/write"))[0] == 200
+        assert agent.asked[-1].device_uuid == "u-1"
+
+
+async def test_a_name_that_several_devices_have_is_409_that_tells_their_uuids():
+    agent = FakeAgent()
+    async with serving(agent) as client:
+        await _add(client)
+        _several(agent, ("u-1", "pump"), ("u-2", "pump"))
+        for path in (f"{DEVICES}/pump", f"{DEVICES}/pump/metrics"):
+            status, body = await _get(client, path)
+            assert status == 409
+            assert "u-1 (endpoint plc), u-2 (endpoint plc)" in body["error"]
+        assert (await _get(client, f"{DEVICES}/u-2"))[1]["deviceName"] == "pump"
+        _, body = await _get(client, "/v1/adapters/modbus/metrics")
+        assert list(body) == ["plc", "u-1", "u-2"]
+
+
+async def test_a_device_is_removed_by_its_uuid():
+    agent = FakeAgent()
+    agent.answers[RemoveDevice] = DeviceRemoved()
+    async with serving(agent) as client:
+        reply = await client.delete("/v1/devices/u-1")
+        assert (reply.status, await reply.json()) == (200, {"message": "Device removed"})
+        assert agent.asked[-1] == RemoveDevice("u-1")
+        agent.answers[RemoveDevice] = failing("not_found", "Device not found: u-1")
+        assert (await client.delete("/v1/devices/u-1")).status == 404
