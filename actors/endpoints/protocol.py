@@ -15,10 +15,11 @@ from conf.schema import Nothing
 
 
 class PollResult(msgspec.Struct, frozen=True, gc=False):
-    """The outcome of one read of all points, in their order; see `Batch` for `qualities`."""
+    """The outcome of one read of all points, in their order; see `Batch` for `qualities` and `times`."""
 
     values: list[Any]
     qualities: list[str | None] | None = None
+    times: list[int] | None = None
 
 
 class Session(Connection):

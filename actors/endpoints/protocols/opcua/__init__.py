@@ -7,7 +7,7 @@ from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, PushedSession
 
-from . import connection, points
+from . import connection, points, writable
 
 __all__ = ["PROTOCOL"]
 
@@ -37,6 +37,7 @@ PROTOCOL = Protocol(
     check=_check,
     session=_session,
     library="asyncua",
+    prepare=writable.prepare,
     connection=connection.Given,
     data_point=points.Given,
 )

@@ -7,7 +7,7 @@ from actors.endpoints.listener import Description, Listener
 
 from . import quality
 from .points import OWN, DataPoint
-from .shaping import shape
+from .shaping import is_shaped, shape
 
 
 class Field(NamedTuple):
@@ -41,7 +41,7 @@ class Delivery:
     def __init__(self, fields: Sequence[Field], listener: Listener) -> None:
         self._listener = listener
         self._fields = fields
-        self._shaped = [field.point.scaled or field.point.shown is not None for field in fields]
+        self._shaped = [is_shaped(field.point) for field in fields]
         self._as_they_are = not any(self._shaped) and all(field.device == OWN for field in fields)
 
     def as_they_are(self, values: list[Any], statuses: list[int] | None) -> bool:
