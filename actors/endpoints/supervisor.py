@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -63,6 +64,8 @@ class RunEndpoints(msgspec.Struct, frozen=True):
     router: ActorAddress
     reconnect_min_ms: int
     reconnect_max_ms: int
+    data_dir: str | None = None
+    """In it each protocol has a folder of its name."""
 
 
 class AddCandidates(msgspec.Struct, frozen=True):
@@ -265,7 +268,10 @@ class Endpoints(Keeper):
         elif self.running(address):
             self.send(address, message)
         else:
-            self.spawn(Adapter, protocol, RunAdapter(protocol))
+            self.spawn(Adapter, protocol, RunAdapter(protocol, self._folder(protocol)))
+
+    def _folder(self, protocol: str) -> str | None:
+        return None if self.config.data_dir is None else str(Path(self.config.data_dir) / protocol)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""

@@ -29,7 +29,7 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pol
     from .session import OpcUaPolled, OpcUaPushed
 
     kind = OpcUaPushed if endpoint.mode == "pushed" else OpcUaPolled
-    return kind(endpoint, listener)
+    return kind(endpoint, listener, lines.folder)
 
 
 PROTOCOL = Protocol(

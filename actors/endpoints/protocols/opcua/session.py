@@ -4,6 +4,7 @@ import asyncio
 import logging
 from bisect import bisect_left
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -43,8 +44,9 @@ _STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
 
 
 class _OpcUaSession(Session):
-    def __init__(self, endpoint: CheckedEndpoint, listener: Listener) -> None:
+    def __init__(self, endpoint: CheckedEndpoint, listener: Listener, folder: Path | None = None) -> None:
         self._connection: Connection = endpoint.connection
+        self._folder = folder
         self._listener = listener
         self._fields = fields_of(endpoint.points, endpoint.devices)
         self._own = len(endpoint.points)
@@ -80,7 +82,7 @@ class _OpcUaSession(Session):
             NodeId=written.node, AttributeId=ua.AttributeIds.Value, IndexRange=prepared.index_range
         )
         found = await Reader(self._connected(), self._limits.read, [what]).read()
-        if found.statuses and quality.is_bad(found.statuses[0]):
+        if found.statuses is not None and quality.is_bad(found.statuses[0]):
             raise faults.refused(found.statuses[0], "reading the value back")
         return written.compare(found.values[0])
 
@@ -108,7 +110,7 @@ class _OpcUaSession(Session):
         failure: NoConnection | None = None
         for number in range(len(urls)):
             position = (self._first + number) % len(urls)
-            channel = Channel(self._connection, urls[position], self._lost)
+            channel = Channel(self._connection, urls[position], self._lost, self._folder)
             try:
                 await channel.open()
             except NoConnection as error:
