@@ -38,6 +38,7 @@ _FAREWELL: Final = 2.0
 class Socket(PostingProtocol):
     """Notes when anything has come in, and takes no more than a chunk may be."""
 
+    receive_buffer: bytes | None
     heard = 0.0
     """monotonic seconds"""
 
