@@ -13,6 +13,7 @@ from actors.endpoints.protocol import Protocol
 from actors.endpoints.roster import MAX_DEVICES
 from actors.state.names import check_name
 from actors.system.failure import Refusal
+from conf.settings import Settings
 from storage.endpoints import NewDevice, NewEndpoint
 
 SLICE = 0.002  # seconds of checking before others have their turn
@@ -25,10 +26,11 @@ class Candidates(msgspec.Struct, frozen=True):
     faults: list[ImportFault]
 
 
-def candidate(given: AddEndpoint) -> NewEndpoint:
+def candidate(given: AddEndpoint, settings: Settings) -> NewEndpoint:
     """What is to be stored. Raises `Refusal`."""
     check_name(given.name)
-    checked = protocols.find(given.protocol).accept(given.connection, given.data_points or [])
+    protocol = protocols.find(given.protocol)
+    checked = protocol.accept(protocol.complete(given.connection, settings), given.data_points or [])
     check_interval(given.poll_interval)
     devices = tuple(NewDevice(one.identifier, one.name, one.uuid) for one in checked.devices)
     _check_devices(devices, given.data_points or [])
@@ -71,13 +73,13 @@ def _place_of(uuid: str, data_points: Sequence[dict[str, Any]]) -> str:
     return "data_points"
 
 
-async def candidates(given: Sequence[AddEndpoint]) -> Candidates:
+async def candidates(given: Sequence[AddEndpoint], settings: Settings) -> Candidates:
     """Thousands of them keep others waiting for no longer than a slice."""
     found = Candidates({}, [])
     until = perf_counter() + SLICE
     for position, one in enumerate(given):
         try:
-            found.good[position] = candidate(one)
+            found.good[position] = candidate(one, settings)
         except Refusal as refusal:
             found.faults.append(ImportFault(position, refusal.failed()))
         if perf_counter() > until:

@@ -134,7 +134,7 @@ class Endpoint(Connecting[Session]):
         except Refusal as refusal:
             self._misconfigured(refusal.message)
             return
-        self._describe_own(self.endpoint.points, points.shown)
+        self._describe_own(self.endpoint.points, points.shown, self.endpoint.mode == "pushed")
         for description in self.endpoint.devices:
             self.roster.describe(description)
         if self.endpoint.mode == "idle":
@@ -146,7 +146,9 @@ class Endpoint(Connecting[Session]):
         self._tell_devices()
         self._schedule()
 
-    def _describe_own(self, points: tuple[Any, ...], shown: tuple[Point, ...] = ()) -> None:
+    def _describe_own(
+        self, points: tuple[Any, ...], shown: tuple[Point, ...] = (), pushed: bool = False
+    ) -> None:
         config = self.config
         source = Source(
             endpoint_uuid=config.uuid,
@@ -156,6 +158,7 @@ class Endpoint(Connecting[Session]):
             device=config.device,
             points=shown,
             prefixes=prefixes(config.protocol, config.name, config.device),
+            pushed=pushed,
         )
         self.roster = Roster(Image(source, Description(OWN, config.device, points)))
 

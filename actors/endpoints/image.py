@@ -72,4 +72,5 @@ def source_of(endpoint: Source, uuid: str, device: str, points: tuple[Point, ...
         device=device,
         points=points,
         prefixes=prefixes(endpoint.protocol, endpoint.endpoint, device),
+        pushed=endpoint.pushed,
     )

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
+import msgspec
 from msgspec import Raw
 from thespian.actors import ActorAddress
 
+from actors.endpoints import protocols
 from actors.endpoints.devices import Devices
 from actors.endpoints.messages import EndpointRow
 from actors.system.addresses import child_address
+from actors.system.failure import Refusal
+from conf.settings import Settings
 from storage.devices import Device
 from storage.endpoints import Body, Packed
 
@@ -104,6 +108,17 @@ def row_of(packed: Packed, device: Device | None, keeper: ActorAddress) -> Endpo
         address=address,
         error=error,
     )
+
+
+def completed(row: EndpointRow, settings: Settings) -> Raw:
+    """Its connection, with what files and environment say."""
+    try:
+        protocol = protocols.find(row.protocol)
+    except Refusal:
+        return row.connection  # the endpoint will say so
+    if protocol.completed is None:
+        return row.connection
+    return Raw(msgspec.json.encode(protocol.complete(msgspec.json.decode(row.connection), settings)))
 
 
 def _fault(body: Body, device: Device | None) -> str | None:

@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -44,13 +45,14 @@ from actors.endpoints.messages import (
     RemoveAllEndpoints,
     RemoveEndpoint,
 )
-from actors.endpoints.rows import EndpointRows, row_of
+from actors.endpoints.rows import EndpointRows, completed, row_of
 from actors.endpoints.schedule import phase
 from actors.state.rows import summary
 from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
+from conf.settings import Settings
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device
@@ -63,12 +65,15 @@ FINISH_WITHIN = 1.0  # seconds in which polls under way are to end when the agen
 
 
 class RunEndpoints(msgspec.Struct, frozen=True):
-    """Start: whom the tree needs below."""
+    """Start: whom the tree needs below. What connections leave out, `settings` may say."""
 
     store: ActorAddress
     router: ActorAddress
     reconnect_min_ms: int
     reconnect_max_ms: int
+    settings: Settings
+    data_dir: str | None = None
+    """In it each protocol has a folder of its name."""
 
 
 class AddCandidates(msgspec.Struct, frozen=True):
@@ -131,6 +136,7 @@ class Endpoints(DeviceKeeper):
     def receiveMsg_AddEndpoint(self, message: AddEndpoint, sender: ActorAddress) -> None:
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
+        new = candidate(message, self.config.settings)
         new = candidate(message)
         for refusal in self._taken_devices(new):
             raise refusal
@@ -209,7 +215,11 @@ class Endpoints(DeviceKeeper):
 
     def receiveMsg_ImportEndpoints(self, message: ImportEndpoints, sender: ActorAddress) -> None:
         """What takes long comes first, and keeps no other change waiting."""
-        self.run(candidates(message.endpoints), then=lambda found: AddCandidates(found, sender), within=None)
+        self.run(
+            candidates(message.endpoints, self.config.settings),
+            then=lambda found: AddCandidates(found, sender),
+            within=None,
+        )
 
     def receiveMsg_AddCandidates(self, message: AddCandidates, sender: ActorAddress) -> None:
         found, requester = message.candidates, message.requester
@@ -282,7 +292,10 @@ class Endpoints(DeviceKeeper):
         elif self.running(address):
             self.send(address, message)
         else:
-            self.spawn(Adapter, protocol, RunAdapter(protocol))
+            self.spawn(Adapter, protocol, RunAdapter(protocol, self._folder(protocol)))
+
+    def _folder(self, protocol: str) -> str | None:
+        return None if self.config.data_dir is None else str(Path(self.config.data_dir) / protocol)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""
@@ -330,7 +343,7 @@ class Endpoints(DeviceKeeper):
             protocol=row.protocol,
             device_uuid=device.uuid,
             device=device.name,
-            connection=row.connection,
+            connection=completed(row, self.config.settings),
             data_points=row.data_points,
             poll_interval=row.poll_interval,
             phase=phase(row.id),

@@ -47,6 +47,7 @@ class FakeDevice:
     def __init__(self) -> None:
         self.values: list[Any] = [1]
         self.qualities: list[str | None] | None = None
+        self.times: list[int] | None = None
         self.fault: BaseException | None = None
         self.write_fault: Exception | None = None
         self.fault_on_close: Exception | None = None
@@ -92,7 +93,7 @@ class FakeReader(PolledSession):
         self.device.reads += 1
         await self._hang("read")
         await self._answer()
-        return PollResult(list(self.device.values), self.device.qualities)
+        return PollResult(list(self.device.values), self.device.qualities, self.device.times)
 
     async def write(self, prepared: tuple[str, Any]) -> Any:
         if self.device.write_fault is not None:

@@ -87,6 +87,13 @@ async def test_each_poll_is_one_batch_of_all_points(stage, device):
     assert batch.source.prefixes == ("fake/plc/plc/", "sensors/plc/")
 
 
+async def test_readings_of_a_poll_may_have_times_of_their_own(stage, device):
+    device.values, device.times = [7, 8], [1000, 2000]
+    run(stage, data_points=[{"name": "speed"}, {"name": "temp"}])
+    batch = await stage.batch(lambda batch: True)
+    assert (batch.values, batch.times) == ([7, 8], [1000, 2000])
+
+
 async def test_batches_of_an_endpoint_share_their_source(stage):
     run(stage)
     await until(lambda: len(stage.batches) >= 3)

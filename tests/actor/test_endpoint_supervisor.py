@@ -28,6 +28,7 @@ from actors.state.store import RunStore, Store
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.failure import Failed
+from conf.settings import load
 from storage import endpoints
 from storage.database import Database
 from storage.errors import StorageError
@@ -48,7 +49,9 @@ class Root(Actor):
     def receiveMsg_tuple(self, message: tuple[RunStore, ActorAddress], sender: ActorAddress) -> None:
         start, self.router = message
         store = self.spawn(Store, "store", start)
-        self.endpoints = self.spawn(Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400))
+        self.endpoints = self.spawn(
+            Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400, load(None, {}))
+        )
 
 
 class Agent:

@@ -53,7 +53,6 @@ DATA_POINTS: dict[str, dict[str, Any]] = {
     "modbus": {"name": "a", "register": "holding:1:string", "count": 2},
     "opcua": {"name": "a", "nodeId": "ns=2;s=a", "deadband": 1},
 }
-DATA_POINTS: dict[str, dict[str, Any]] = {"modbus": {"name": "a", "register": "holding:1:string", "count": 2}}
 """Of protocols whose own example (`Protocol.example`) does not do."""
 
 
