@@ -9,8 +9,8 @@ _FLOAT32 = struct.Struct("f")
 
 
 def shortest_all(raw: Sequence[float], packing: struct.Struct) -> list[float | None]:
-    """Of many 32-bit floats, which `packing` takes so many of; whole numbers as they are, None for one
-    that is not finite."""
+    """Of many 32-bit floats, as many as `packing` takes; whole numbers as they are, None for one that is not
+    finite."""
     # Up to seven digits, what a sensor has, are found by arithmetic at half the price of formatting.
     short = [
         round(value * 1e4) / 1e4

@@ -5,9 +5,9 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, PushedSession
+from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, PushedSession
 
-from . import connection, points
+from . import connection, points, writable
 
 __all__ = ["PROTOCOL"]
 
@@ -29,7 +29,7 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pol
     from .session import OpcUaPolled, OpcUaPushed
 
     kind = OpcUaPushed if endpoint.mode == "pushed" else OpcUaPolled
-    return kind(endpoint, listener)
+    return kind(endpoint, listener, lines.folder)
 
 
 PROTOCOL = Protocol(
@@ -37,6 +37,17 @@ PROTOCOL = Protocol(
     check=_check,
     session=_session,
     library="asyncua",
+    prepare=writable.prepare,
     connection=connection.Given,
     data_point=points.Given,
+    title="OPC UA",
+    description="Variables of OPC UA servers, subscribed to or polled.",
+    modes=("polled", "pushed"),
+    example=Example(
+        connection={"endpointUrl": "opc.tcp://10.0.1.50:4840"},
+        data_points=(
+            {"name": "temperature", "nodeId": "ns=2;s=Line1.Temperature", "unit": "°C"},
+            {"name": "speed", "nodeId": "ns=2;i=1002", "deadband": 0.5},
+        ),
+    ),
 )

@@ -115,6 +115,7 @@ def _translatable(place: BrowsePath, namespaces: Namespaces) -> ua.BrowsePath | 
             return None
         step = ua.RelativePathElement()
         step.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
+        step.IsInverse = False
         step.IncludeSubtypes = True
         step.TargetName = ua.QualifiedName(name, index)
         path.RelativePath.Elements.append(step)

@@ -3,19 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, TypeVar
 
 from asyncua.client import Client
-from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.client.ua_client import UaClient
 from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.uaerrors import UaStatusCodeError
 
 from actors.connections.connection import NoConnection, Transient
 
 from . import faults, security
 from .connection import Connection
+from .posting import PostingProtocol, Service
 
 T = TypeVar("T")
+
+logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)  # what goes wrong it raises, too
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +30,22 @@ LIFETIME: Final = 3_600_000
 """Milliseconds of a security token."""
 RENEW_AFTER: Final = 0.75
 """Of its lifetime (part 4, 5.5.2.1)."""
+_SHOWING: Final = ("opening a secure channel", "creating a session")
+"""Steps in which the server looks at this agent's certificate."""
+_ACTIVATING: Final = "activating the session"
 _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
 
 
-class Socket(UASocketProtocol):  # type: ignore[misc]
+class Socket(PostingProtocol):
     """Notes when anything has come in, and takes no more than a chunk may be."""
 
     receive_buffer: bytes | None
     heard = 0.0
     """monotonic seconds"""
+    refusal: UaStatusCodeError | None = None
+    """What the server has answered instead of opening a channel; the library says no more than that there is
+    none."""
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
@@ -42,6 +53,14 @@ class Socket(UASocketProtocol):  # type: ignore[misc]
         if len(self.receive_buffer or b"") > LARGEST_CHUNK:
             self.receive_buffer = None
             self.disconnect_socket()
+
+    def _call_callback(self, request_id: int, body: Any) -> None:
+        if self._open_secure_channel_exchange is not None:
+            try:
+                self.check_answer(body, "")
+            except UaStatusCodeError as error:
+                self.refusal = error
+        super()._call_callback(request_id, body)
 
 
 class _Transport(UaClient):  # type: ignore[misc]
@@ -55,10 +74,17 @@ class _Transport(UaClient):  # type: ignore[misc]
 class Channel:
     """`lost` is called once, with the reason, when the connection ends by itself after `open`."""
 
-    def __init__(self, connection: Connection, url: str, lost: Callable[[NoConnection], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        url: str,
+        lost: Callable[[NoConnection], None],
+        folder: Path | None = None,
+    ) -> None:
         self.url = url
         self.timeout = connection.connection_timeout
         self._connection = connection
+        self._folder = folder
         self._lost: Callable[[NoConnection], None] | None = lost
         self._client = Client(url, timeout=self.timeout)
         self._client.uaclient = _Transport(self.timeout)
@@ -87,22 +113,32 @@ class Channel:
         client.secure_channel_timeout = LIFETIME
         doing = "connecting"
         try:
-            await security.secure(client, self._connection)
+            await security.secure(client, self._connection, self._folder)
             await client.connect_socket()
             self._socket = client.uaclient.protocol
             doing = "saying hello"
             await client.send_hello()
-            doing = "opening a secure channel"
+            doing = _SHOWING[0]
             await client.open_secure_channel()
-            doing = "creating a session"
+            doing = _SHOWING[1]
             await client.create_session()
-            doing = "activating the session"
+            doing = _ACTIVATING
+            await security.identify(client, self._connection, self._folder)
             await client.activate_session(
                 username=client._username, password=client._password, certificate=client.user_certificate
             )
         except Exception as error:  # whatever parsing a stranger's answer raises
+            if doing == _ACTIVATING:
+                await self.close()  # a session that nobody has closed keeps its place on the server
             self.drop()
-            raise faults.trouble(error, doing, self.timeout) from error
+            refusal = None if self._socket is None else self._socket.refusal
+            found = faults.trouble(refusal or error, doing, self.timeout)
+            if doing in _SHOWING:
+                found = security.explained(found, self._connection, self._folder)
+            raise found from error
+        except asyncio.CancelledError:
+            self.drop()
+            raise
         assert self._socket is not None
         self._socket.on_connection_lost = self._ended
         if self._socket.transport is None:  # it has ended meanwhile
@@ -128,6 +164,12 @@ class Channel:
         if self._socket is None or self._socket.transport is None:
             raise Transient("not connected", code=faults.RESET)
         return await self._socket.send_request(request, within)
+
+    def post(self, service: Service, parameters: bytes, within: float) -> "asyncio.Future[Any]":
+        """As `PostingProtocol.post`; raises `Transient` as well."""
+        if self._socket is None:
+            raise Transient("not connected", code=faults.RESET)
+        return self._socket.post(service, parameters, within)
 
     async def _renew(self) -> None:
         while True:

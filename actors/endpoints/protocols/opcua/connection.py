@@ -1,22 +1,34 @@
 """The `connection` object of an OPC UA endpoint (spec 03 section 3)."""
 
-from typing import Annotated, Any, Literal
+import re
+import ssl
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from actors.connections.tls import client_context
 from actors.system.checking import checked
 from actors.system.failure import Refusal
-from conf.annotations import reads
-from conf.fields import Text, kept, trimmed
+from conf.annotations import allowed, reads
+from conf.fields import Pem, Text, kept, trimmed
 from conf.hosts import host_name
 
 SecurityMode = Literal["None", "Sign", "SignAndEncrypt"]
 SecurityPolicy = Literal[
     "None", "Basic128Rsa15", "Basic256", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"
 ]
+TrustMode = Literal["strict", "trust-on-first-use", "thumbprint"]
 PORT = 4840
+
+_POLICIES: Final = (
+    *("None", "Basic128Rsa15", "Basic256", "Basic256Sha256"),
+    *("Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"),
+)
+_MODES: Final = ("None", "Sign", "SignAndEncrypt")
+_TRUST: Final = ("strict", "trust-on-first-use", "thumbprint")
+_THUMBPRINT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -26,8 +38,19 @@ class Connection(msgspec.Struct, frozen=True):
     """`opc.tcp://<host>:<port>[/<path>]`, in the order in which they are tried"""
     username: str | None = None
     password: str | None = None
+    allow_insecure_password: bool = False
+    """whether the password may be sent as it is over a connection that everybody can read"""
+    user_certificate: str | None = None
+    """PEM, with `user_key`: who the user is, instead of a name"""
+    user_key: str | None = None
     security_mode: SecurityMode = "None"
     security_policy: SecurityPolicy = "None"
+    trust_mode: TrustMode | None = None
+    """None: the client does not say, which is strict where there is a certificate to look at"""
+    thumbprint: str | None = None
+    """of the server's certificate: SHA-1 (40 digits) or SHA-256 (64), in lower-case hex"""
+    trusted_certificates: str | None = None
+    """PEM: certificates of servers, and of authorities that have signed such"""
     connection_timeout: float = 10.0
     """of connecting, and of each request"""
     session_timeout: float = 60.0
@@ -45,6 +68,40 @@ class Connection(msgspec.Struct, frozen=True):
     @property
     def address(self) -> str:
         return self.urls[0]
+
+    @property
+    def secured(self) -> bool:
+        return self.security_mode != "None"
+
+    @property
+    def looks_at_certificate(self) -> bool:
+        """Whether the server's certificate is to be trusted: without security only if the client says how."""
+        return self.secured or not (self.trust_mode is self.thumbprint is self.trusted_certificates is None)
+
+
+def _spelled(known: tuple[str, ...]) -> Any:
+    """Reads one of these words however it is spelled; a policy also as its URI."""
+    by_plain = {re.sub(r"[^a-z0-9]", "", word.lower()): word for word in known}
+
+    def read(value: Any) -> Any:
+        text = trimmed(value)
+        if not isinstance(text, str):
+            return text
+        plain = re.sub(r"[^a-z0-9]", "", text.rpartition("#")[2].lower())
+        return by_plain.get(plain, text)
+
+    return read
+
+
+def _thumbprint(value: Any) -> Any:
+    """Tools write it in upper case, and with blanks or colons between the bytes."""
+    text = trimmed(value)
+    if not isinstance(text, str):
+        return text
+    digits = re.sub(r"[\s:]", "", text).lower()
+    if not _THUMBPRINT.fullmatch(digits):
+        raise ValueError
+    return digits
 
 
 def _url(value: Any) -> Any:
@@ -65,6 +122,8 @@ def _url(value: Any) -> Any:
         raise ValueError("must not hold a user: say it by username and password")
     if parts.query or parts.fragment:
         raise ValueError("must not hold a query or a fragment")
+    if port == 0:
+        raise ValueError("must not have the port 0")
     host = host_name(parts.hostname)
     host = f"[{host}]" if ":" in host else host
     return f"opc.tcp://{host}:{port or PORT}{parts.path}"
@@ -84,8 +143,21 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     endpoint_urls: Annotated[tuple[str, ...], reads(_listed), Meta(max_length=16)] = ()
     username: Text | None = None
     password: Annotated[str, reads(kept)] | None = None
-    security_mode: Annotated[SecurityMode, reads(trimmed)] = "None"
-    security_policy: Annotated[SecurityPolicy, reads(trimmed)] = "None"
+    allow_insecure_password: bool = False
+    user_certificate: Pem | None = None
+    user_key: Pem | None = None
+    security_mode: Annotated[SecurityMode, reads(_spelled(_MODES))] = "None"
+    security_policy: Annotated[SecurityPolicy, reads(_spelled(_POLICIES))] = "None"
+    certificate_trust_mode: Annotated[TrustMode, reads(_spelled(_TRUST))] | None = None
+    expected_server_thumbprint: (
+        Annotated[
+            str,
+            reads(_thumbprint),
+            allowed("a certificate's SHA-1 or SHA-256 thumbprint: 40 or 64 hexadecimal digits"),
+        ]
+        | None
+    ) = None
+    trusted_certificates: Annotated[Pem, Meta(max_length=1_000_000)] | None = None
     connection_timeout: Annotated[int, Meta(ge=100, le=120_000)] = 10_000
     session_timeout: Annotated[int, Meta(ge=1000, le=3_600_000)] = 60_000
     keep_alive_interval: Annotated[int, Meta(ge=500, le=300_000)] = 5000
@@ -102,14 +174,20 @@ def read_connection(given: dict[str, Any]) -> Connection:
     urls = (found.endpoint_url, *found.endpoint_urls) if found.endpoint_url else found.endpoint_urls
     if not urls:
         raise Refusal("endpointUrl is required", "connection.endpointUrl")
-    if found.password is not None and found.username is None:
-        raise Refusal("password needs a username", "connection.username")
+    _check_user(found)
+    _check_security(found)
     return Connection(
         urls=tuple(dict.fromkeys(urls)),
         username=found.username,
         password=found.password,
+        allow_insecure_password=found.allow_insecure_password,
+        user_certificate=found.user_certificate,
+        user_key=found.user_key,
         security_mode=found.security_mode,
         security_policy=found.security_policy,
+        trust_mode=found.certificate_trust_mode,
+        thumbprint=found.expected_server_thumbprint,
+        trusted_certificates=found.trusted_certificates,
         connection_timeout=found.connection_timeout / 1000,
         session_timeout=found.session_timeout / 1000,
         keep_alive_interval=found.keep_alive_interval / 1000,
@@ -119,3 +197,53 @@ def read_connection(given: dict[str, Any]) -> Connection:
         max_items=found.max_monitored_items_per_subscription,
         queue_size=found.queue_size,
     )
+
+
+def _check_user(found: Given) -> None:
+    if found.password is not None and found.username is None:
+        raise Refusal("password needs a username", "connection.username")
+    if (found.user_certificate is None) != (found.user_key is None):
+        absent = "userCertificate" if found.user_certificate is None else "userKey"
+        raise Refusal("userCertificate and userKey come together", f"connection.{absent}")
+    if found.user_certificate is None:
+        return
+    if found.username is not None:
+        raise Refusal("a user has a username or a userCertificate, not both", "connection.userCertificate")
+    try:
+        client_context(cert=found.user_certificate, key=found.user_key, path="connection")
+    except Refusal as refusal:
+        message = refusal.message.replace("cert and key", "userCertificate and userKey")
+        raise Refusal(message, "connection.userKey", refusal.kind) from refusal
+
+
+def _check_security(found: Given) -> None:
+    if found.security_mode == "None" and found.security_policy != "None":
+        message = f"securityPolicy {found.security_policy} needs a securityMode, Sign or SignAndEncrypt"
+        raise Refusal(message, "connection.securityMode")
+    if found.security_mode != "None" and found.security_policy == "None":
+        message = f"securityMode {found.security_mode} needs a securityPolicy such as Basic256Sha256"
+        raise Refusal(message, "connection.securityPolicy")
+    if found.certificate_trust_mode == "thumbprint" and found.expected_server_thumbprint is None:
+        message = "certificateTrustMode thumbprint needs the expectedServerThumbprint"
+        raise Refusal(message, "connection.expectedServerThumbprint")
+    if found.security_mode == "None" and found.username is None:
+        for key, value in (
+            ("expectedServerThumbprint", found.expected_server_thumbprint),
+            ("trustedCertificates", found.trusted_certificates),
+        ):
+            if value is not None:
+                raise Refusal(f"{key} means nothing without a securityMode", f"connection.{key}")
+    if found.trusted_certificates is not None:
+        _check_certificates(found.trusted_certificates)
+
+
+def _check_certificates(pem: str) -> None:
+    try:
+        # Names of authorities may stand between certificates, in any letters; ssl takes ASCII alone.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
+            cadata=pem.encode("ascii", "replace").decode()
+        )
+    except (ssl.SSLError, ValueError) as error:
+        raise Refusal(
+            "trustedCertificates is not one or more PEM certificates", "connection.trustedCertificates"
+        ) from error

@@ -7,7 +7,7 @@ from actors.endpoints.listener import Description, Listener
 
 from . import quality
 from .points import OWN, DataPoint
-from .shaping import shape
+from .shaping import is_shaped, shape
 
 
 class Field(NamedTuple):
@@ -41,14 +41,36 @@ class Delivery:
     def __init__(self, fields: Sequence[Field], listener: Listener) -> None:
         self._listener = listener
         self._fields = fields
-        self._shaped = [field.point.scaled or field.point.shown is not None for field in fields]
+        self._shaped = [is_shaped(field.point) for field in fields]
+        self._as_they_are = not any(self._shaped) and all(field.device == OWN for field in fields)
+
+    def as_they_are(self, values: list[Any], statuses: list[int] | None) -> bool:
+        """Whether these values are readings of the endpoint's own device, GOOD, and of no other shape."""
+        return self._as_they_are and statuses is None and None not in values
 
     def tell(
-        self, handles: Sequence[int], values: list[Any], statuses: Sequence[int], times: list[int | None]
+        self,
+        handles: Sequence[int],
+        values: list[Any],
+        statuses: list[int] | None,
+        times: list[int | None],
     ) -> None:
-        """Several values of one field are several readings, in order."""
+        """As a `Notification` has them. Several values of one field are several readings, in order; a handle
+        that is none of ours is nobody's."""
+        if max(handles, default=0) >= len(self._fields):
+            self._tell(
+                [at for at, handle in enumerate(handles) if handle < len(self._fields)],
+                handles,
+                values,
+                statuses,
+                times,
+            )
+            return
         if len(set(handles)) == len(handles):
-            self._tell(range(len(handles)), handles, values, statuses, times)
+            if self.as_they_are(values, statuses):
+                self._listener.changed(OWN, handles, values, None, times)
+            else:
+                self._tell(range(len(handles)), handles, values, statuses, times)
             return
         rounds: list[list[int]] = []
         count: dict[int, int] = {}
@@ -66,7 +88,7 @@ class Delivery:
         positions: Sequence[int],
         handles: Sequence[int],
         values: list[Any],
-        statuses: Sequence[int],
+        statuses: list[int] | None,
         times: list[int | None],
     ) -> None:
         fields = self._fields
@@ -74,7 +96,7 @@ class Delivery:
         for position in positions:
             handle = handles[position]
             device, index, _ = fields[handle]
-            value, code = self.reading(handle, values[position], statuses[position])
+            value, code = self.reading(handle, values[position], statuses[position] if statuses else 0)
             readings = found.get(device)
             if readings is None:
                 readings = found[device] = Readings([], [], [], [])

@@ -47,7 +47,7 @@ _BY_NUMBER: Final = {
 }
 
 
-def trouble(error: Exception, doing: str, within: float | None = None) -> NoConnection:
+def trouble(error: BaseException, doing: str, within: float | None = None) -> NoConnection:
     """What to raise instead of `error`, which came while `doing` something, for which there were so many
     seconds."""
     match error:

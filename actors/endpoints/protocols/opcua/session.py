@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -11,15 +13,19 @@ from asyncua import ua
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult, PushedSession, Session
+from actors.system.failure import Refusal
+from storage.timestamps import unix_ms
 
-from . import faults, limits, reading
+from . import faults, limits, quality, writing
 from .addressing import Namespaces, read_namespaces, resolve
-from .asking import in_parts
 from .channel import Channel
 from .connection import Connection
+from .decoding import Found
 from .delivery import Delivery, fields_of
 from .publishing import Publisher
+from .reading import Reader
 from .subscription import Subscriptions
+from .writable import Writing, read_only
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +39,14 @@ AGAIN_AFTER: Final = 30.0
 """Seconds until a node that was not there is looked for again."""
 OUTSTANDING: Final = (2, 20)
 """Publish requests with the server, at least and at most."""
+MOST_KINDS: Final = 10_000
 _STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)
 
 
 class _OpcUaSession(Session):
-    def __init__(self, endpoint: CheckedEndpoint, listener: Listener) -> None:
+    def __init__(self, endpoint: CheckedEndpoint, listener: Listener, folder: Path | None = None) -> None:
         self._connection: Connection = endpoint.connection
+        self._folder = folder
         self._listener = listener
         self._fields = fields_of(endpoint.points, endpoint.devices)
         self._own = len(endpoint.points)
@@ -50,6 +58,8 @@ class _OpcUaSession(Session):
         """by handle"""
         self._missing: dict[int, str] = {}
         """Quality codes of fields that there is no node for, by handle."""
+        self._kinds: dict[ua.NodeId, writing.Kind] = {}
+        """Of nodes that were written."""
         self._first = 0
         """The URL that is tried first."""
 
@@ -58,6 +68,38 @@ class _OpcUaSession(Session):
         """Each of its requests ends within the connection's timeout; there are as many as the points need."""
         requests = 20 + 4 * len(self._fields) // min(self._connection.max_items, limits.MOST)
         return max(super().patience, requests * self._connection.connection_timeout)
+
+    # Writing
+
+    async def write(self, prepared: Writing) -> Any:
+        written = await self._encode(prepared)
+        await writing.write(self._connected(), written)
+        return written.value
+
+    async def read_back(self, prepared: Writing) -> tuple[Any, bool]:
+        written = await self._encode(prepared)
+        what = ua.ReadValueId(
+            NodeId=written.node, AttributeId=ua.AttributeIds.Value, IndexRange=prepared.index_range
+        )
+        found = await Reader(self._connected(), self._limits.read, [what]).read()
+        if found.statuses is not None and quality.is_bad(found.statuses[0]):
+            raise faults.refused(found.statuses[0], "reading the value back")
+        return written.compare(found.values[0])
+
+    async def _encode(self, prepared: Writing) -> writing.Written:
+        channel = self._connected()
+        asked = [prepared.place, *prepared.guarded]
+        node, *guarded = await resolve(channel, self._limits, self._namespaces, asked)
+        if isinstance(node, str):
+            raise Refusal(f"Register not found: {prepared.place} ({node})", "register", "not_found")
+        if node in guarded:
+            raise read_only(str(prepared.place))
+        kind = self._kinds.get(node)
+        if kind is None:
+            kind = await writing.kind_of(channel, node)
+            if len(self._kinds) < MOST_KINDS:
+                self._kinds[node] = kind
+        return writing.encode(node, prepared, kind)
 
     # Connecting
 
@@ -68,7 +110,7 @@ class _OpcUaSession(Session):
         failure: NoConnection | None = None
         for number in range(len(urls)):
             position = (self._first + number) % len(urls)
-            channel = Channel(self._connection, urls[position], self._lost)
+            channel = Channel(self._connection, urls[position], self._lost, self._folder)
             try:
                 await channel.open()
             except NoConnection as error:
@@ -84,6 +126,7 @@ class _OpcUaSession(Session):
         """Everything about the server that points need."""
         self._namespaces.learn(await read_namespaces(channel))
         self._nodes.clear()
+        self._kinds.clear()
         self._missing.clear()
         await self._resolve(channel, range(len(self._fields)))
 
@@ -117,47 +160,53 @@ class _OpcUaSession(Session):
 class OpcUaPolled(_OpcUaSession, PolledSession):
     """Reads all nodes whenever it is asked."""
 
+    _reader: Reader | None = None
+    _handles: list[int]
+    """What it reads."""
+
     async def connect(self) -> None:
         channel = await self._open()
         await self._find(channel)
+        self._reader = None
 
     async def read(self, within: float) -> PollResult:
         channel = self._connected()
-        handles = list(self._nodes)
-        found: list[tuple[Any, int, int | None]] = await in_parts(
-            self._limits.read, handles, lambda part: self._read(channel, part)
-        )
-        values: list[Any] = [None] * self._own
-        codes: list[str | None] = [None] * self._own
-        own = [(handle, one) for handle, one in zip(handles, found, strict=True)]
-        for handle, (value, status, _) in own:
-            value, code = self._delivery.reading(handle, value, status)
-            if handle < self._own:
-                values[handle], codes[handle] = value, code
-        for handle, reason in self._missing.items():
-            if handle < self._own:
-                codes[handle] = reason
-        further = [(handle, one) for handle, one in own if handle >= self._own]
-        if further:
-            self._delivery.tell(
-                [handle for handle, _ in further],
-                [one[0] for _, one in further],
-                [one[1] for _, one in further],
-                [one[2] for _, one in further],
-            )
-        return PollResult(values, codes if any(codes) else None)
+        if self._reader is None:
+            self._handles = sorted(self._nodes)
+            self._reader = Reader(channel, self._limits.read, [self._to_read(each) for each in self._handles])
+        found = await self._reader.read()
+        if len(found.values) == self._own and self._delivery.as_they_are(found.values, found.statuses):
+            return PollResult(found.values, times=_known(found.times))
+        return self._polled(found)
 
-    async def _read(self, channel: Channel, handles: Sequence[int]) -> list[tuple[Any, int, int | None]]:
-        nodes = [
-            ua.ReadValueId(
-                NodeId=self._nodes[handle],
-                AttributeId=ua.AttributeIds.Value,
-                IndexRange=self._fields[handle].point.index_range,
+    def _polled(self, found: Found) -> PollResult:
+        """What of it is of the endpoint's own device; the rest goes to the listener."""
+        values: list[Any] = [None] * self._own
+        codes: list[str | None] = [self._missing.get(handle) for handle in range(self._own)]
+        times: list[int | None] = [None] * self._own
+        statuses = found.statuses or [0] * len(found.values)
+        further = bisect_left(self._handles, self._own)
+        for at, handle in enumerate(self._handles[:further]):
+            values[handle], codes[handle] = self._delivery.reading(handle, found.values[at], statuses[at])
+            times[handle] = found.times[at]
+        if further < len(self._handles):
+            self._delivery.tell(
+                self._handles[further:], found.values[further:], statuses[further:], found.times[further:]
             )
-            for handle in handles
-        ]
-        found = await reading.read(channel, nodes)
-        return list(zip(*found, strict=True))
+        return PollResult(values, codes if any(codes) else None, _known(times))
+
+    def _to_read(self, handle: int) -> ua.ReadValueId:
+        return ua.ReadValueId(
+            NodeId=self._nodes[handle],
+            AttributeId=ua.AttributeIds.Value,
+            IndexRange=self._fields[handle].point.index_range,
+        )
+
+
+def _known(times: list[int | None]) -> list[int]:
+    """Where nobody said when, it is now."""
+    now = unix_ms()
+    return [now if time is None else time for time in times]
 
 
 class OpcUaPushed(_OpcUaSession, PushedSession):
@@ -186,7 +235,7 @@ class OpcUaPushed(_OpcUaSession, PushedSession):
         least, most = OUTSTANDING
         self._publisher.keep(min(max(least, len(self._subscriptions or ()) + 1), most))
 
-    def _publishing_failed(self, error: Exception) -> None:
+    def _publishing_failed(self, error: BaseException) -> None:
         channel = self._channel
         if channel is None or not channel.is_open:
             return

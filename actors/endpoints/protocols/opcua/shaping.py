@@ -11,12 +11,19 @@ _DIGITS = 15
 _TRUE, _FALSE = frozenset({"true", "on", "yes", "1"}), frozenset({"false", "off", "no", "0"})
 
 
+def is_shaped(point: DataPoint) -> bool:
+    """Whether `shape` may make anything of its values."""
+    return point.scaled or point.single or point.shown not in (None, "object")
+
+
 def shape(point: DataPoint, value: Any, code: str | None) -> tuple[Any, str | None]:
     """The value, and its quality code; a value that is not what the point says has none, and is
     `BadTypeMismatch`."""
     if value is None:
         return None, code
     try:
+        if point.single:
+            value = _only(value)
         if point.scaled:
             value = scaled(point, value)
         if point.shown is not None:
@@ -24,6 +31,13 @@ def shape(point: DataPoint, value: Any, code: str | None) -> tuple[Any, str | No
     except (TypeError, ValueError, OverflowError):
         return None, quality.TYPE_MISMATCH
     return value, code
+
+
+def _only(value: Any) -> Any:
+    """The element of an array, or matrix, that has one."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value
 
 
 def scaled(point: DataPoint, value: Any) -> Any:

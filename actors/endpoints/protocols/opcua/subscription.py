@@ -15,9 +15,9 @@ from . import quality
 from .asking import in_parts
 from .channel import Channel
 from .connection import Connection
+from .decoding import Notification
 from .delivery import Delivery, Field
 from .limits import Limits
-from .publishing import Notification
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,8 @@
 """Values of the library as JSON, and back (part 6, 5.4)."""
 
 import base64
+import struct
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -10,6 +12,8 @@ from uuid import UUID
 
 from asyncua import ua
 
+from actors.endpoints.floats import shortest, shortest_all
+
 DEEPEST: Final = 32
 """Levels of a structure; what lies deeper is left out."""
 
@@ -17,8 +21,10 @@ DEEPEST: Final = 32
 def to_json(value: Any, depth: int = 0) -> Any:
     """What a variant holds. Numbers that JSON has no word for are None."""
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return value if value.isascii() else _text(value)
         case Enum():
             return value.value
         case int():
@@ -34,6 +40,37 @@ def to_json(value: Any, depth: int = 0) -> Any:
     if depth >= DEEPEST:
         return None
     return _compound(value, depth + 1)
+
+
+def of_variant(variant: Any) -> Any:
+    """What it holds; a 32-bit float as the shortest decimal number that it is."""
+    if variant.VariantType is ua.VariantType.Float:
+        return _singles(variant.Value)
+    return to_json(variant.Value)
+
+
+def _singles(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_singles(one) for one in value]
+    return None if value is None else shortest(value)
+
+
+def finished(raw: Sequence[float], single: bool) -> list[float | None]:
+    """Floats of 64 bits, or of 32 (`single`)."""
+    if single:
+        return shortest_all(raw, struct.Struct(f"{len(raw)}f"))
+    if isfinite(sum(raw)):
+        return list(raw)
+    return [value if isfinite(value) else None for value in raw]
+
+
+def finished_one(raw: float, single: bool) -> float | None:
+    return shortest(raw) if single else raw if isfinite(raw) else None
+
+
+def _text(value: str) -> str:
+    """With U+FFFD for what the library could not decode."""
+    return value.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _compound(value: Any, depth: int) -> Any:
