@@ -568,7 +568,15 @@ def test_retained_values_are_uncertain_and_have_their_own_time() -> None:
     [
         ([], {}),
         ([], {"topic": "plant/{device}"}),
-        ([{"topic": "plant/a", "metrics": [{"field": "t", "type": "number"}, {"field": "h", "unit": "%"}]}], {}),
+        (
+            [
+                {
+                    "topic": "plant/a",
+                    "metrics": [{"field": "t", "type": "number"}, {"field": "h", "unit": "%"}],
+                }
+            ],
+            {},
+        ),
         ([{"topic": "plant/+", "metrics": [{"field": "t"}], "timestampField": "ts"}], {}),
         ([{"metric": "t", "precision": 1}, {"metric": "h"}], {"defaultPrecisions": {"t": 1}}),
     ],
