@@ -41,7 +41,8 @@ class FakePoint(msgspec.Struct, frozen=True):
 
 class FakeDevice:
     """What readers find. `fault` is raised by `connect` and `read`; while `open` is clear both wait, or until
-    the reader is closed. What is in `hangs` (`connect`, `read`, `write`, `close`) never ends."""
+    the reader is closed. What is in `hangs` (`connect`, `read`, `write`,
+    `read_back`, `close`) never ends."""
 
     def __init__(self) -> None:
         self.values: list[Any] = [1]
@@ -64,6 +65,13 @@ class FakeDevice:
         self.peak = 0
         self.closed = 0
         self.written: list[tuple[str, Any]] = []
+        self.held: Any = None
+        """What is read back instead of what was written."""
+        self.writable = asyncio.Event()
+        """While it is clear writes wait."""
+        self.writable.set()
+        self.writing = 0
+        """Writes under way."""
 
 
 class FakeReader(PolledSession):
@@ -92,9 +100,21 @@ class FakeReader(PolledSession):
             raise self.device.write_fault
         register, value = prepared
         await self._hang("write")
-        await asyncio.sleep(0)
+        self.device.writing += 1
+        try:
+            await self.device.writable.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.device.writing -= 1
         self.device.written.append((register, value))
         return value
+
+    async def read_back(self, prepared: tuple[str, Any]) -> tuple[Any, bool]:
+        if self.device.fault is not None:
+            raise self.device.fault
+        await self._hang("read_back")
+        found = prepared[1] if self.device.held is None else self.device.held
+        return found, found == prepared[1]
 
     async def close(self) -> None:
         self.closing.set()
@@ -179,7 +199,7 @@ class Field:
 
     def __init__(self) -> None:
         self.devices: dict[str, FakeDevice] = {}
-        self.protocol = Protocol("fake", self._check, self._session, "asyncio", _prepare)
+        self.protocol = Protocol("fake", self._check, self._session, "asyncio", _prepare, verifies=True)
 
     def __getitem__(self, name: str) -> FakeDevice:
         return self.devices.setdefault(name, FakeDevice())
