@@ -12,6 +12,7 @@ from servers.opcua import KINDS, OpcUaServer
 
 from actors.connections.connection import NoConnection
 from actors.endpoints.protocols.opcua import pushed, session
+from actors.endpoints.protocols.opcua.subscription import NO_NODE
 
 COUNTERS = [point(f"c{n}", f"s=Counter.{n}") for n in range(10)]
 
@@ -137,7 +138,7 @@ async def test_nodes_that_are_not_there_are_bad_until_they_come(server: OpcUaSer
         await server.tell("add", node="ns=2;s=Late", name="Late", type="Int32", value=5)
         await until(lambda: 5 in one.heard.values("late") and 5 in one.heard.values("late path"))
         await server.tell("remove", node="ns=2;s=Late")
-        await until(lambda: (one.heard.last("late") or ("",) * 3)[2] in session.NO_NODE)
+        await until(lambda: (one.heard.last("late") or ("",) * 3)[2] in NO_NODE)
         await server.tell("add", node="ns=2;s=Late", name="Late", type="Int32", value=6)
         await until(lambda: 6 in one.heard.values("late"))
         await server.tell("remove", node="ns=2;s=Late")
@@ -220,6 +221,8 @@ async def test_a_dead_band_that_the_server_does_not_take_is_left_out(server: Opc
     async with opened(server.url, points) as one:
         await until(lambda: len(one.heard.told) >= 3)
         assert {told.code for told in one.heard.told} == {None}
+        if server.kind == "asyncua":  # it compares with the value before, not with the one that it has told
+            return
         start = one.heard.values("number")[-1]
         for _ in range(3):
             await server.tell("step")

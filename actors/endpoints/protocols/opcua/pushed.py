@@ -13,8 +13,8 @@ from . import faults, quality, server, session
 from .channel import Channel
 from .publishing import Publisher
 from .reading import Reader
-from .session import NO_NODE, OpcUaSession
-from .subscription import Subscriptions
+from .session import OpcUaSession
+from .subscription import NO_NODE, Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -173,10 +173,11 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         self._checked_up_to = start + CHECKED
         codes = await self._read(channel, monitored[start : start + CHECKED])
         gone = {handle: code for handle, code in codes.items() if code is not None and code in NO_NODE}
+        self._delivery.tell_codes(gone)
+        gone.update(subscriptions.take_gone())
         if gone:
             await subscriptions.forget(gone)
             self._missing.update(gone)
-            self._delivery.tell_codes(gone)
 
     async def _read(
         self, channel: Channel, handles: Iterable[int], tell: bool = False

@@ -27,10 +27,6 @@ MOST_KINDS: Final = 10_000
 """Nodes whose type is remembered."""
 AGAIN_AFTER: Final = 15.0
 """Seconds until a node that was not there is looked for again."""
-NO_NODE: Final = frozenset(
-    {"BadNodeIdUnknown", "BadNodeIdInvalid", "BadNoMatch", "BadNodeNotInView", "BadAttributeIdInvalid"}
-)
-"""That a node is not there, which may change."""
 
 
 class OpcUaSession(Session):

@@ -28,6 +28,10 @@ LIFETIME: Final = 60.0
 MISSED: Final = 2.0
 """Keep-alives that a subscription may miss before it counts as lost; servers are not punctual."""
 SPARE: Final = 1.0
+NO_NODE: Final = frozenset(
+    {"BadNodeIdUnknown", "BadNodeIdInvalid", "BadNoMatch", "BadNodeNotInView", "BadAttributeIdInvalid"}
+)
+"""That a node is not there, which may change."""
 _MOST_NOTIFICATIONS: Final = 10_000
 _UNBOUNDED: Final = 1_000_000
 _FULL: Final = "BadTooManyMonitoredItems"
@@ -87,6 +91,7 @@ class Subscriptions:
         self._waiting: set[int] = set()
         """Handles of items that have had no value yet."""
         self._waiting_since = 0.0
+        self._gone: dict[int, str] = {}
         self._unfiltered: set[int] = set()
         """Handles of fields whose dead band the server does not take."""
 
@@ -232,11 +237,26 @@ class Subscriptions:
         if notification.status is not None and quality.is_bad(notification.status):
             subscription.closed = True
         if notification.handles:
+            if notification.statuses is not None:
+                self._note_gone(notification.handles, notification.statuses)
             if self._waiting:
                 self._waiting.difference_update(notification.handles)
             self._delivery.tell(
                 notification.handles, notification.values, notification.statuses, notification.times
             )
+
+    def _note_gone(self, handles: Sequence[int], statuses: Sequence[int]) -> None:
+        for handle, status in zip(handles, statuses, strict=True):
+            if status and (code := quality.name_of(status)) in NO_NODE:
+                self._gone[handle] = code
+            elif handle in self._gone:
+                del self._gone[handle]
+
+    def take_gone(self) -> dict[int, str]:
+        """Quality codes of fields whose node the server says is gone, since it was last asked. Many servers do
+        not monitor one that comes again."""
+        gone, self._gone = self._gone, {}
+        return gone
 
     # What does not
 
