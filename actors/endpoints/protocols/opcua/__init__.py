@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, PushedSession
+from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, PushedSession
 
 from . import connection, points, writable
 
@@ -43,4 +43,14 @@ PROTOCOL = Protocol(
     prepare=writable.prepare,
     connection=connection.Given,
     data_point=points.Given,
+    title="OPC UA",
+    description="Variables of OPC UA servers, subscribed to or polled.",
+    modes=("polled", "pushed"),
+    example=Example(
+        connection={"endpointUrl": "opc.tcp://10.0.1.50:4840"},
+        data_points=(
+            {"name": "temperature", "nodeId": "ns=2;s=Line1.Temperature", "unit": "°C"},
+            {"name": "speed", "nodeId": "ns=2;i=1002", "deadband": 0.5},
+        ),
+    ),
 )
