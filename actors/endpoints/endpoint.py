@@ -10,14 +10,13 @@ import msgspec
 from msgspec import Raw
 from thespian.actors import ActorAddress
 
-from actors.connections.connecting import Connecting, Lost, Trouble, beyond
-from actors.connections.connection import NoConnection
-from actors.connections.deadlines import Overdue, bounded
+from actors.connections.connecting import Connecting, Trouble
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
-from actors.endpoints.gathering import Change, ChangesDue, Gathering, Heard, Presence, layers
+from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, layers
 from actors.endpoints.health import PollRecord
 from actors.endpoints.image import OFFLINE, Image
+from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping, Then
 from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
@@ -29,22 +28,22 @@ from actors.endpoints.messages import (
     DevicesSettled,
     ForgetDevice,
     MetricsSummarised,
-    RegisterWritten,
     ReportDevices,
     ReportHealth,
     SummariseMetrics,
     WriteRegister,
 )
 from actors.endpoints.polling import Polled, PollFailed, Polling, PollLate
-from actors.endpoints.protocol import CheckedEndpoint, Session, WriteRequest
+from actors.endpoints.protocol import CheckedEndpoint, Session
 from actors.endpoints.pushing import Pushing
 from actors.endpoints.roster import OWN, Roster
 from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import check
+from actors.endpoints.writing import WriteEnded, Writing
 from actors.readings.batch import Point, Source
-from actors.readings.messages import ForgetSource
+from actors.readings.messages import ForgetSource, Persisted
 from actors.readings.source_topics import prefixes
-from actors.system.failure import Failed, Refusal
+from actors.system.failure import Refusal
 from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
@@ -95,12 +94,13 @@ class PollFinished(msgspec.Struct, frozen=True):
 
 
 class Endpoint(Connecting[Session]):
-    """Keeps the configuration, an image of each of its devices, and writes; how they are read is the
-    `strategy`'s to say."""
+    """Keeps the configuration, and an image of each of its devices; how they are read is the `strategy`'s to
+    say, how they are written `writing`'s."""
 
     config: RunEndpoint
     roster: Roster
     strategy: Polling | Pushing
+    keeping: Keeping
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,6 +111,7 @@ class Endpoint(Connecting[Session]):
         self.gathering: Gathering | None = None
         self.tell_again: float | None = None
         """Seconds after which it is time to, while that is awaited."""
+        self.writing = Writing(self)
         self.finishing: ActorAddress | None = None
         self.misconfigured: str | None = None
 
@@ -123,6 +124,7 @@ class Endpoint(Connecting[Session]):
             return
         self._forget()
         self.config = message
+        self.keeping = Keeping(message.uuid, partial(self.send, message.router))
         self.peer = message.name
         self.misconfigured = None
         self.health = "connecting"
@@ -244,9 +246,13 @@ class Endpoint(Connecting[Session]):
         if self.gathering is None:
             return
         changes: dict[str, list[Change]] = {}
+        awaited: list[Then] = []
         for event in self.gathering.take():
             if isinstance(event, Change):
                 changes.setdefault(event.device, []).append(event)
+                continue
+            if isinstance(event, Awaited):
+                awaited.append(event.then)
                 continue
             if isinstance(event, Description):
                 self._changed(changes.pop(event.identifier, ()))
@@ -260,9 +266,19 @@ class Endpoint(Connecting[Session]):
                 self._present(image, event.code)
         for told in changes.values():
             self._changed(told)
+        if awaited and self.keeping.wait(awaited):
+            self.wakeupAfter(ASK_AGAIN, self.keeping.question)
         if self.roster.bare:
             self.own.hear(unix_ms())
         self._tell_devices()
+
+    def receiveMsg_Persisted(self, message: Persisted, sender: ActorAddress) -> None:
+        if self.keeping.answered(message.number):
+            self.wakeupAfter(ASK_AGAIN, self.keeping.question)
+
+    def receiveMsg_AskAgain(self, message: AskAgain, sender: ActorAddress) -> None:
+        if self.keeping.again(message):
+            self.wakeupAfter(ASK_AGAIN, message)
 
     def _changed(self, changes: Sequence[Change]) -> None:
         """What one device has told."""
@@ -341,6 +357,7 @@ class Endpoint(Connecting[Session]):
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
         assert lines is not None
+        self.keeping.forget()
         gathering = self.gathering = Gathering(number, partial(self.send, self.myAddress))
         return protocol.name, lambda: protocol.session(endpoint, gathering, lines)
 
@@ -352,6 +369,7 @@ class Endpoint(Connecting[Session]):
         self._say(trouble, "cannot reach" if news else None)
 
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
+        self.keeping.forget()
         self.strategy.connection_ended(trouble)
         self._say(trouble, "lost" if self.proven else "cannot reach" if news else None)
 
@@ -402,54 +420,16 @@ class Endpoint(Connecting[Session]):
         self.send(sender, MetricsSummarised(record.device, record.summary()))
 
     def receiveMsg_WriteRegister(self, message: WriteRegister, sender: ActorAddress) -> None:
-        try:
-            self._write(message, sender)
-        except Refusal as refusal:
-            self.send(sender, refusal.failed())
+        self.writing.asked(message, sender)
 
-    def _write(self, message: WriteRegister, requester: ActorAddress) -> None:
-        """What can never be written is refused whether the device is there or not."""
-        if self.misconfigured is not None:
-            raise Refusal(f"{self.config.device} is misconfigured: {self.misconfigured}", kind="unavailable")
-        if self.protocol.prepare is None:
-            raise Refusal(f"Writing is not supported for protocol: {self.protocol.name}", kind="unsupported")
-        image = self.roster.of_uuid(message.device_uuid)
-        if image is None:
-            raise Refusal(f"Device not connected: {message.device_uuid}", kind="unavailable")
-        request = WriteRequest(
-            image.description.identifier,
-            message.register,
-            message.value,
-            message.data_type,
-            message.priority,
-        )
-        prepared = self.protocol.prepare(self.endpoint, request)
-        if self.connection is None or not image.record.connected:
-            raise Refusal(f"Device not connected: {image.source.device}", kind="unavailable")
-        patience = self.connection.patience
-        hung = self.hung(patience)
-        tell_hung = partial(self.send, self.myAddress, hung)
-        self.run(
-            _write(self.connection, message.register, prepared, hung, tell_hung),
-            reply_to=requester,
-            within=beyond(patience),
-        )
+    def receiveMsg_WriteEnded(self, message: WriteEnded, sender: ActorAddress) -> None:
+        self.writing.ended(message)
+
+    def connection_dropped(self) -> None:
+        self.writing.interrupted()
 
     def stopped(self) -> None:
         self._forget()
-
-
-async def _write(
-    session: Session, register: str, prepared: Any, hung: Lost, tell_hung: Callable[[], None]
-) -> RegisterWritten | Failed:
-    try:
-        value = await bounded(session.write(prepared), session.patience)
-    except NoConnection as error:
-        return Failed("unavailable", f"Device did not answer: {error}")
-    except Overdue:
-        tell_hung()
-        return Failed("unavailable", f"Device did not answer: {hung.trouble.reason}")
-    return RegisterWritten(register, value)
 
 
 def _retry(config: RunEndpoint, endpoint: CheckedEndpoint) -> Doubling:

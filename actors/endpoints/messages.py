@@ -262,7 +262,8 @@ class WriteRegister(msgspec.Struct, frozen=True):
     """To an endpoint's own address; replies `RegisterWritten`.
 
     `register` is a data point's name or an address such as `holding:10`; `data_type` and `priority` are as in
-    `WriteRequest`.
+    `WriteRequest`. `unit` is what the client takes the value to be in. With `verify` it is read back. `by` is
+    who asks, for the log.
     """
 
     register: str
@@ -270,8 +271,16 @@ class WriteRegister(msgspec.Struct, frozen=True):
     device_uuid: str | None = None
     data_type: str | None = None
     priority: int | None = None
+    unit: str | None = None
+    verify: bool = False
+    by: str | None = None
 
 
 class RegisterWritten(msgspec.Struct, frozen=True):
+    """`value` is what was written. Where that was to be verified, `read_back` is what the device has now, and
+    `verified` whether it is the same."""
+
     register: str
     value: Any
+    verified: bool | None = None
+    read_back: Any = None
