@@ -20,7 +20,6 @@ class Points(msgspec.Struct, frozen=True, weakref=True):
     shown: tuple[Point, ...]
     rules: Any = None
     devices: tuple[Description, ...] = ()
-    devices: tuple[Description, ...]
     """Those that they name."""
 
 

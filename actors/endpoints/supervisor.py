@@ -109,6 +109,7 @@ class Endpoints(DeviceKeeper):
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
+        self.settings = message.settings
         self.store = message.store
         self.begin()
 
@@ -137,7 +138,6 @@ class Endpoints(DeviceKeeper):
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
         new = candidate(message, self.config.settings)
-        new = candidate(message)
         for refusal in self._taken_devices(new):
             raise refusal
         self.transact(
