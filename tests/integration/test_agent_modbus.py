@@ -167,7 +167,7 @@ def test_a_write_under_way_is_answered_when_its_endpoint_is_deleted(agent, plc):
         before = len(plc.log)
         writing = others.submit(asked, agent, register="p50", value=1)
         deadline = time.monotonic() + 8
-        while not any(one.function == 6 for one in plc.log[before:]):
+        while not any(one[1] == 6 for one in plc.log[before:]):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         [row] = agent.get("/v1/endpoints")["endpoints"]
