@@ -107,10 +107,9 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
     """For people and logs: `modbus:tcp:10.0.1.100:502:slave:1`."""
     mode: Mode = "polled"
     devices: tuple[Description, ...] = ()
-    """Further devices that the configuration names."""
+    """Further devices that the data points name."""
     rules: Any = None
     """What else the protocol makes of the data points."""
-    """Further devices that the data points name."""
     silent_after: float | None = None
     """Seconds without a sign of life after which a device that tells by itself counts as away."""
     retry_ms: int | None = None

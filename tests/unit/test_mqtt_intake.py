@@ -3,7 +3,7 @@
 import json
 import struct
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cbor2
@@ -60,6 +60,8 @@ class Heard(Listener):
 
     def heard(self, device: str) -> None:
         self.alive.append(device)
+
+    def persisted(self, then: Callable[[], None]) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...
 
@@ -217,6 +219,19 @@ def test_not_a_number_inside_json_costs_that_value_only() -> None:
         "a": "NOT_A_NUMBER",
         "b": "NOT_A_NUMBER",
         "c": 4,
+    }
+
+
+@pytest.mark.parametrize("spelled", ["nan", "NaN", "NAN", "-nan", "inf", "-inf", "Infinity"])
+def test_however_it_is_spelled(spelled: str) -> None:
+    endpoint = Endpoint()
+    endpoint.take("plant", {"a": 1, "b": 2, "text": ""})
+
+    payload = f'{{"a": {spelled}, "b": 3, "text": "a: {spelled}, or so"}}'
+    assert endpoint.values("plant", payload.encode()) == {
+        "a": "NOT_A_NUMBER",
+        "b": 3,
+        "text": f"a: {spelled}, or so",
     }
 
 

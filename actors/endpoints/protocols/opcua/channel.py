@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from asyncua.client import Client
 from asyncua.client.ua_client import UaClient
 from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.uaerrors import UaStatusCodeError
 
 from actors.connections.connection import NoConnection, Transient
 
@@ -29,7 +30,8 @@ LIFETIME: Final = 3_600_000
 """Milliseconds of a security token."""
 RENEW_AFTER: Final = 0.75
 """Of its lifetime (part 4, 5.5.2.1)."""
-_OPENING: Final = "opening a secure channel"
+_SHOWING: Final = ("opening a secure channel", "creating a session")
+"""Steps in which the server looks at this agent's certificate."""
 _ACTIVATING: Final = "activating the session"
 _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
@@ -41,6 +43,9 @@ class Socket(PostingProtocol):
     receive_buffer: bytes | None
     heard = 0.0
     """monotonic seconds"""
+    refusal: UaStatusCodeError | None = None
+    """What the server has answered instead of opening a channel; the library says no more than that there is
+    none."""
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
@@ -48,6 +53,14 @@ class Socket(PostingProtocol):
         if len(self.receive_buffer or b"") > LARGEST_CHUNK:
             self.receive_buffer = None
             self.disconnect_socket()
+
+    def _call_callback(self, request_id: int, body: Any) -> None:
+        if self._open_secure_channel_exchange is not None:
+            try:
+                self.check_answer(body, "")
+            except UaStatusCodeError as error:
+                self.refusal = error
+        super()._call_callback(request_id, body)
 
 
 class _Transport(UaClient):  # type: ignore[misc]
@@ -105,9 +118,9 @@ class Channel:
             self._socket = client.uaclient.protocol
             doing = "saying hello"
             await client.send_hello()
-            doing = _OPENING
+            doing = _SHOWING[0]
             await client.open_secure_channel()
-            doing = "creating a session"
+            doing = _SHOWING[1]
             await client.create_session()
             doing = _ACTIVATING
             await security.identify(client, self._connection, self._folder)
@@ -118,8 +131,9 @@ class Channel:
             if doing == _ACTIVATING:
                 await self.close()  # a session that nobody has closed keeps its place on the server
             self.drop()
-            found = faults.trouble(error, doing, self.timeout)
-            if doing == _OPENING:
+            refusal = None if self._socket is None else self._socket.refusal
+            found = faults.trouble(refusal or error, doing, self.timeout)
+            if doing in _SHOWING:
                 found = security.explained(found, self._connection, self._folder)
             raise found from error
         except asyncio.CancelledError:

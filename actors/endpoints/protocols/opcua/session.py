@@ -14,6 +14,7 @@ from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult, PushedSession, Session
 from actors.system.failure import Refusal
+from storage.timestamps import unix_ms
 
 from . import faults, limits, quality, writing
 from .addressing import Namespaces, read_namespaces, resolve
@@ -175,23 +176,24 @@ class OpcUaPolled(_OpcUaSession, PolledSession):
             self._reader = Reader(channel, self._limits.read, [self._to_read(each) for each in self._handles])
         found = await self._reader.read()
         if len(found.values) == self._own and self._delivery.as_they_are(found.values, found.statuses):
-            return PollResult(found.values)
+            return PollResult(found.values, times=_known(found.times))
         return self._polled(found)
 
     def _polled(self, found: Found) -> PollResult:
         """What of it is of the endpoint's own device; the rest goes to the listener."""
         values: list[Any] = [None] * self._own
         codes: list[str | None] = [self._missing.get(handle) for handle in range(self._own)]
+        times: list[int | None] = [None] * self._own
         statuses = found.statuses or [0] * len(found.values)
-        for handle, value, status in zip(self._handles, found.values, statuses, strict=True):
-            if handle < self._own:
-                values[handle], codes[handle] = self._delivery.reading(handle, value, status)
         further = bisect_left(self._handles, self._own)
+        for at, handle in enumerate(self._handles[:further]):
+            values[handle], codes[handle] = self._delivery.reading(handle, found.values[at], statuses[at])
+            times[handle] = found.times[at]
         if further < len(self._handles):
             self._delivery.tell(
                 self._handles[further:], found.values[further:], statuses[further:], found.times[further:]
             )
-        return PollResult(values, codes if any(codes) else None)
+        return PollResult(values, codes if any(codes) else None, _known(times))
 
     def _to_read(self, handle: int) -> ua.ReadValueId:
         return ua.ReadValueId(
@@ -199,6 +201,12 @@ class OpcUaPolled(_OpcUaSession, PolledSession):
             AttributeId=ua.AttributeIds.Value,
             IndexRange=self._fields[handle].point.index_range,
         )
+
+
+def _known(times: list[int | None]) -> list[int]:
+    """Where nobody said when, it is now."""
+    now = unix_ms()
+    return [now if time is None else time for time in times]
 
 
 class OpcUaPushed(_OpcUaSession, PushedSession):
