@@ -110,6 +110,7 @@ class Endpoints(DeviceKeeper):
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
+        self.settings = message.settings
         self.store = message.store
         self.begin()
 
