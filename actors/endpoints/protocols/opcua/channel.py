@@ -89,6 +89,9 @@ class Channel:
         self._client = Client(url, timeout=self.timeout)
         self._client.uaclient = _Transport(self.timeout)
         self._socket: Socket | None = None
+        self._active = False
+        """Whether the server has a session for it, for all that is known."""
+        self.resumed = False
         self._renewing: asyncio.Task[None] | None = None
 
     @property
@@ -105,8 +108,12 @@ class Channel:
     def is_open(self) -> bool:
         return self._socket is not None and self._socket.transport is not None
 
-    async def open(self) -> None:
-        """Connect and make a session. Raises `NoConnection`."""
+    async def open(self, before: "Channel | None" = None) -> None:
+        """Connect and make a session, or take up that of an earlier channel to the same server, which has
+        ended (`resumed`). Raises `NoConnection`."""
+        if before is not None and before._active and before.url == self.url:
+            self._client = before._client
+            before._active, self._active = False, True
         client = self._client
         client.name = client.description = "Callboard"
         client.session_timeout = int(self._connection.session_timeout * 1000)
@@ -120,13 +127,16 @@ class Channel:
             await client.send_hello()
             doing = _SHOWING[0]
             await client.open_secure_channel()
-            doing = _SHOWING[1]
-            await client.create_session()
-            doing = _ACTIVATING
-            await security.identify(client, self._connection, self._folder)
-            await client.activate_session(
-                username=client._username, password=client._password, certificate=client.user_certificate
-            )
+            if self._active:
+                doing = "resuming the session"
+                self.resumed = await self._resume()
+            if not self.resumed:
+                self._active = False
+                doing = _SHOWING[1]
+                await client.create_session()
+                doing = _ACTIVATING
+                await security.identify(client, self._connection, self._folder)
+                await self._activate()
         except Exception as error:  # whatever parsing a stranger's answer raises
             if doing == _ACTIVATING:
                 await self.close()  # a session that nobody has closed keeps its place on the server
@@ -140,10 +150,29 @@ class Channel:
             self.drop()
             raise
         assert self._socket is not None
+        self._active = True
         self._socket.on_connection_lost = self._ended
         if self._socket.transport is None:  # it has ended meanwhile
             raise Transient("the server has closed the connection", code=faults.RESET)
         self._renewing = asyncio.create_task(self._renew())
+
+    async def _resume(self) -> bool:
+        """Whether the server still has the session (part 4, 6.7)."""
+        session = self._client.uaclient.session
+        session.rebind_authentication_token()
+        try:
+            await self._activate()
+        except UaStatusCodeError as error:
+            log.debug("%s: the session is not taken up again: %s", self.url, error)
+            session.reset_authentication_token()
+            return False
+        return True
+
+    async def _activate(self) -> None:
+        client = self._client
+        await client.activate_session(
+            username=client._username, password=client._password, certificate=client.user_certificate
+        )
 
     async def ask(self, request: Any, answer: type[T], within: float | None = None) -> T:
         """A service's response. Raises `NoConnection`, with the name of the status code as `code` when the
@@ -204,6 +233,7 @@ class Channel:
     async def close(self) -> None:
         """Tell the server, if it listens."""
         self._lost = None
+        self._active = False
         if self._renewing is not None:
             self._renewing.cancel()
         if self.is_open:
