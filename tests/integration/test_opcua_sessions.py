@@ -1,6 +1,7 @@
 """Sessions on servers that restart, fall silent, forget, change and set limits."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -332,7 +333,15 @@ async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 @pytest.mark.parametrize("serve", [refusing, silent, http, endless])
 async def test_what_is_no_server_is_told_within_its_time(serve: Any) -> None:
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    serving: list[asyncio.Task[None]] = []
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.ensure_future(serve(reader, writer)))
+        await asyncio.wait(serving[-1:])
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    listening = await asyncio.start_server(served, "127.0.0.1", 0)
     async with listening:
         port = listening.sockets[0].getsockname()[1]
         one = opened(f"opc.tcp://127.0.0.1:{port}", COUNTERS, connectionTimeout=1000)
@@ -342,3 +351,5 @@ async def test_what_is_no_server_is_told_within_its_time(serve: Any) -> None:
         assert time.monotonic() - began < 2.5
         assert failure.value.code
         await one.session.close()
+        await until(lambda: all(task.done() for task in serving))
+        await asyncio.sleep(0.05)

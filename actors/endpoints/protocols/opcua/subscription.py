@@ -257,8 +257,8 @@ class Subscriptions:
                 del self._gone[handle]
 
     def take_gone(self) -> dict[int, str]:
-        """Quality codes of fields whose node the server says is gone, since it was last asked. Many servers do
-        not monitor one that comes again."""
+        """Quality codes of fields whose node the server says is gone, since it was last asked. Many servers
+        do not monitor one that comes again."""
         gone, self._gone = self._gone, {}
         return gone
 
