@@ -68,6 +68,23 @@ class Subscription:
         return self.closed or monotonic() - self.heard > self.alive_within
 
 
+async def create(channel: Channel, interval: float, room: int) -> Subscription:
+    """A new subscription, without items. Raises `NoConnection`."""
+    alive = max(1, int(1000 * ALIVE_EVERY / interval))
+    request = ua.CreateSubscriptionRequest()
+    wanted = request.Parameters
+    wanted.RequestedPublishingInterval = interval
+    wanted.RequestedMaxKeepAliveCount = alive
+    wanted.RequestedLifetimeCount = max(3 * alive, int(1000 * LIFETIME / interval))
+    wanted.MaxNotificationsPerPublish = _MOST_NOTIFICATIONS
+    wanted.PublishingEnabled = True
+    wanted.Priority = 0
+    found = (await channel.ask(request, ua.CreateSubscriptionResponse)).Parameters
+    revised = found.RevisedPublishingInterval or interval
+    alive_within = max(1, found.RevisedMaxKeepAliveCount) * revised / 1000
+    return Subscription(found.SubscriptionId, MISSED * alive_within + SPARE, room)
+
+
 class Subscriptions:
     """Those of one session."""
 
@@ -155,20 +172,7 @@ class Subscriptions:
             return open_to_more[0]
 
     async def _create(self) -> Subscription:
-        interval = self._connection.publishing_interval
-        alive = max(1, int(1000 * ALIVE_EVERY / interval))
-        request = ua.CreateSubscriptionRequest()
-        wanted = request.Parameters
-        wanted.RequestedPublishingInterval = interval
-        wanted.RequestedMaxKeepAliveCount = alive
-        wanted.RequestedLifetimeCount = max(3 * alive, int(1000 * LIFETIME / interval))
-        wanted.MaxNotificationsPerPublish = _MOST_NOTIFICATIONS
-        wanted.PublishingEnabled = True
-        wanted.Priority = 0
-        found = (await self._channel.ask(request, ua.CreateSubscriptionResponse)).Parameters
-        revised = found.RevisedPublishingInterval or interval
-        alive_within = max(1, found.RevisedMaxKeepAliveCount) * revised / 1000
-        subscription = Subscription(found.SubscriptionId, MISSED * alive_within + SPARE, self._room)
+        subscription = await create(self._channel, self._connection.publishing_interval, self._room)
         self._by_number[subscription.number] = subscription
         return subscription
 
