@@ -136,6 +136,18 @@ def token_of(request: web.Request) -> str:
     return request.cookies.get(COOKIE, "")
 
 
+def who(context: Context, request: web.Request) -> str:
+    """Who asks, as far as it is known, for the log."""
+    session = request.get(SESSION)
+    if session is not None:
+        name = f"user {session.username}"
+    elif access.has_key(context, given_key(request)):
+        name = "the API key"
+    else:
+        name = "somebody"
+    return f"{name} from {request.remote}"
+
+
 def cookie(request: web.Request, token: str) -> dict[str, str]:
     """The header that gives a browser the token, to be sent back by pages of the agent alone; an empty one
     takes it away."""

@@ -175,6 +175,16 @@ class GcpIotSettings(Confidential, frozen=True):
     topic_template: Text | None
 
 
+class MqttSettings(Confidential, frozen=True):
+    """The broker of MQTT endpoints that name none (spec 03 section 5)."""
+
+    HIDDEN: ClassVar = ("password",)
+
+    broker_url: Text | None
+    username: Text | None
+    password: Text | None
+
+
 class EndpointsSettings(msgspec.Struct, frozen=True):
     """Reconnect backoff; min is at most max."""
 
@@ -224,6 +234,7 @@ class Settings(msgspec.Struct, frozen=True):
     azure_iot: AzureIotSettings
     aws_iot: AwsIotSettings
     gcp_iot: GcpIotSettings
+    mqtt: MqttSettings
     endpoints: EndpointsSettings
     actors: ActorsSettings
     health: HealthSettings

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from uuid import NAMESPACE_URL, uuid5
 
 from actors.endpoints.gathering import Change
 from actors.endpoints.health import PollRecord
@@ -12,11 +11,6 @@ from actors.readings.source_topics import prefixes
 
 OFFLINE = "DEVICE_OFFLINE"
 SILENT = "TIMEOUT"
-
-
-def device_uuid(endpoint_uuid: str, identifier: str) -> str:
-    """Of a device whose configuration gives it none: the same in every life."""
-    return str(uuid5(NAMESPACE_URL, f"callboard:device:{endpoint_uuid}:{identifier}"))
 
 
 class Image:
@@ -55,10 +49,12 @@ class Image:
         if self.away == SILENT:
             self.away = None
 
-    def grow(self, description: Description) -> None:
+    def grow(self, description: Description, name: str | None = None) -> None:
+        """It has these points now, and that name, if it is another."""
         shown = tuple(Point(point.name, point.unit) for point in description.points)
         self.description = description
-        self.source = source_of(self.source, self.source.device_uuid, self.source.device, shown)
+        self.record.device = name or self.source.device
+        self.source = source_of(self.source, self.source.device_uuid, name or self.source.device, shown)
 
     def bad(self, timestamp: int, code: str) -> Batch | None:
         """A batch that says of all points why there is no value; None if there are no points."""
@@ -76,4 +72,5 @@ def source_of(endpoint: Source, uuid: str, device: str, points: tuple[Point, ...
         device=device,
         points=points,
         prefixes=prefixes(endpoint.protocol, endpoint.endpoint, device),
+        pushed=endpoint.pushed,
     )

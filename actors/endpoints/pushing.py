@@ -33,7 +33,10 @@ class Pushing:
 
     def _count(self, now: float) -> None:
         patience, stamp = self.endpoint.endpoint.silent_after, unix_ms()
-        for image in self.endpoint.images.values():
+        roster = self.endpoint.roster
+        for image in roster.images.values():
+            if image is roster.own and roster.bare:
+                image.heard_at = now
             if patience is not None and image.away is None and now - image.heard_at > patience:
                 image.away = SILENT
             arrived, image.arrived = image.arrived, 0

@@ -90,7 +90,7 @@ async def make(plan: Plan, latest: Sequence[Batch]) -> SubscriptionPreviewed:
 
 def _select(plan: Plan, latest: Iterable[Batch]) -> list[Selected]:
     found, own = [], formats.find(plan.start.route.payload_format)
-    for batch in sorted(latest, key=lambda batch: batch.source.endpoint):
+    for batch in sorted(latest, key=lambda batch: (batch.source.endpoint, batch.source.device)):
         source = batch.source
         points = select(plan.start.route.interest, source)
         if points != ():
@@ -102,20 +102,20 @@ def _select(plan: Plan, latest: Iterable[Batch]) -> list[Selected]:
 def _described(
     plan: Plan, latest: Iterable[Batch], selected: Sequence[Selected], payload: SamplePayload | None
 ) -> SubscriptionPreviewed:
-    by_topic: dict[str, list[str]] = {}
+    by_topic: dict[str, dict[str, None]] = {}
     for one in selected:
-        by_topic.setdefault(one.topic, []).append(one.batch.source.endpoint)
+        by_topic.setdefault(one.topic, {})[one.source.endpoint] = None
     found = Found(
         sources=[batch.source for batch in latest],
         selected=selected,
-        by_topic=by_topic,
+        by_topic={topic: list(names) for topic, names in by_topic.items()},
         size=None if payload is None else payload.size,
     )
     return SubscriptionPreviewed(
         points=_points(selected, plan.limit),
         total=sum(one.size for one in selected),
-        endpoints=len(selected),
-        topics=_topics(plan, by_topic, payload),
+        endpoints=len({one.source.endpoint_uuid for one in selected}),
+        topics=_topics(plan, found.by_topic, payload),
         topics_total=len(by_topic),
         payload=payload,
         warnings=warnings(plan, found),

@@ -11,9 +11,6 @@ from actors.publish.subscription_route import QUALITIES, SubscriptionRoute
 from actors.readings.batch import Batch, quality
 from actors.readings.interest import Choice, Positions, places
 
-JITTER = 250
-"""How many ms a poll may be early or late, at intervals long enough for that."""
-
 
 def messages(
     route: SubscriptionRoute,
@@ -101,27 +98,3 @@ def _portions(message: tuple[Piece, ...], limit: int) -> Iterator[tuple[Piece, i
         for start in range(0, len(chosen), limit):
             taken = tuple(chosen[start : start + limit])
             yield (batch, taken), len(taken)
-
-
-class Throttle:
-    """At most one poll of an endpoint per `interval`, in ms, by the polls' own time (see `Clock.steady`).
-
-    Two polls may be nearer than the interval by `slack`, so that all pass that come as often as the
-    interval is long, a little late or early; in the long run there is still at most one per interval.
-    """
-
-    def __init__(self, interval: int) -> None:
-        self.interval = interval
-        self.slack = max(1, min(interval // 10, JITTER))
-        self.due: int | None = None
-
-    def admits(self, timestamp: int) -> bool:
-        """Whether the poll of that time, in ms, is to be published."""
-        due = self.due
-        # So far in the past no poll can follow those that have passed: whoever stamps them has set a clock.
-        if due is None or timestamp < due - self.interval - self.slack:
-            due = timestamp - self.slack
-        if timestamp < due:
-            return False
-        self.due = max(due, timestamp - self.slack) + self.interval
-        return True

@@ -5,8 +5,8 @@ from thespian.actors import ActorAddress
 
 from actors.publish import formats, selection, topics
 from actors.publish.formats import MessageIds
-from actors.publish.selection import Throttle
 from actors.publish.subscription_route import SubscriptionRoute
+from actors.publish.throttle import DeviceThrottle
 from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
@@ -14,6 +14,7 @@ from actors.readings.interest import Choice, select
 from actors.readings.messages import EventRaised, SourceEnded
 from actors.system.actor import Actor
 from actors.system.supervision import Restart
+from storage.timestamps import unix_ms
 
 
 class RunSubscription(msgspec.Struct, frozen=True):
@@ -52,7 +53,14 @@ class Flushed(msgspec.Struct, frozen=True):
 class BatchDue(msgspec.Struct, frozen=True):
     """To itself: what has waited `bufferTimeMs` goes."""
 
-    endpoint_uuid: str
+    device_uuid: str
+    number: int
+
+
+class HeldDue(msgspec.Struct, frozen=True):
+    """To itself: something that `minIntervalMs` has held back goes."""
+
+    device_uuid: str
     number: int
 
 
@@ -61,7 +69,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     choice: Choice
     topic: str
-    throttle: Throttle | None
 
 
 class Buffer(msgspec.Struct):
@@ -72,12 +79,14 @@ class Buffer(msgspec.Struct):
 
 
 class Subscription(Actor):
-    """Publishes every batch at once, unless the route asks for `buffer_size` of an endpoint together."""
+    """Publishes every batch at once, unless the route asks for `buffer_size` of a device together."""
 
     RESTART = Restart(max_restarts=None)
 
     def __init__(self) -> None:
         self.buffers: dict[str, Buffer] = {}
+        """By device, as are `throttles`."""
+        self.throttles: dict[str, DeviceThrottle] = {}
         self.number = 0
         self.plans: BySource[Plan] = BySource(self._plan)
 
@@ -92,25 +101,27 @@ class Subscription(Actor):
         self.compression = message.route.compression or "json"
         self.ids = MessageIds(message.agent_uuid)
         self.plans = BySource(self._plan)
+        self.throttles = {}
         compressed = "" if self.compression == "json" else f" {self.compression}"
         self.health = f"{self.format.name}{compressed} to {self.target.topic}"
 
     def _plan(self, source: Source) -> Plan:
-        interval = self.route.min_interval_ms
         return Plan(
             Choice(select(self.route.interest, source)),
             topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
-            Throttle(interval) if interval else None,
         )
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         plan = self.plans.get(message.source)
-        if plan.throttle is not None and not plan.throttle.admits(self.clock.steady(message.timestamp)):
-            return
+        admitted = self._throttled(message, plan) if self.route.min_interval_ms else message
+        if admitted is not None:
+            self._take(admitted, plan)
+
+    def _take(self, batch: Batch, plan: Plan) -> None:
         if self.route.buffer_size == 1:
-            self._publish([message], plan)
+            self._publish([batch], plan)
         else:
-            self._buffer(message)
+            self._buffer(batch)
 
     def _publish(self, batches: list[Batch], plan: Plan) -> None:
         payloads = []
@@ -126,8 +137,8 @@ class Subscription(Actor):
         self.send(self.destination, Publish(topic, payloads, self.route.qos, self.route.retain))
 
     def receiveMsg_SourceEnded(self, message: SourceEnded, sender: ActorAddress) -> None:
-        if message.source.endpoint_uuid in self.buffers:
-            self._publish_buffer(message.source.endpoint_uuid)
+        self._publish_device(message.source.device_uuid)
+        self.throttles.pop(message.source.device_uuid, None)
         self._end(message.source)
 
     def _end_all(self) -> None:
@@ -150,10 +161,43 @@ class Subscription(Actor):
     def _event_topic(self, topic: str) -> str:
         return topic if self.target.events_by_name else topics.fill(self.target, topic.rpartition("/")[2])
 
+    # Holding back
+
+    def _throttled(self, batch: Batch, plan: Plan) -> Batch | None:
+        device = batch.source.device_uuid
+        throttle = self.throttles.get(device)
+        if throttle is None:
+            throttle = self.throttles[device] = DeviceThrottle(self.route.min_interval_ms)
+        now = self.clock.steady(batch.timestamp)
+        admitted = throttle.admit(batch, plan.choice, now)
+        if throttle.awaited is None:
+            self._await_held(device, throttle)
+        return admitted
+
+    def _await_held(self, device: str, throttle: DeviceThrottle) -> None:
+        at, throttle.awaited = throttle.release_at, None
+        if at is not None:
+            self.number += 1
+            throttle.awaited = self.number
+            # No longer than the interval, whatever clocks have said.
+            wait = min(max(at - self.clock.steady(unix_ms()), 0), self.route.min_interval_ms)
+            self.wakeupAfter(wait / 1000, HeldDue(device, self.number))
+
+    def receiveMsg_HeldDue(self, message: HeldDue, sender: ActorAddress) -> None:
+        throttle = self.throttles.get(message.device_uuid)
+        if throttle is not None and throttle.awaited == message.number:
+            now = unix_ms()
+            self._release(throttle.release(self.clock.steady(now), now))
+            self._await_held(message.device_uuid, throttle)
+
+    def _release(self, batch: Batch | None) -> None:
+        if batch is not None:
+            self._take(batch, self.plans.get(batch.source))
+
     # Buffering
 
     def _buffer(self, batch: Batch) -> None:
-        key = batch.source.endpoint_uuid
+        key = batch.source.device_uuid
         buffer = self.buffers.get(key)
         if buffer is not None and buffer.batches[0].source is not batch.source:
             self._publish_buffer(key)
@@ -168,9 +212,9 @@ class Subscription(Actor):
             self._publish_buffer(key)
 
     def receiveMsg_BatchDue(self, message: BatchDue, sender: ActorAddress) -> None:
-        buffer = self.buffers.get(message.endpoint_uuid)
+        buffer = self.buffers.get(message.device_uuid)
         if buffer is not None and buffer.number == message.number:
-            self._publish_buffer(message.endpoint_uuid)
+            self._publish_buffer(message.device_uuid)
 
     def receiveMsg_Flush(self, message: Flush, sender: ActorAddress) -> None:
         self._publish_all()
@@ -179,8 +223,16 @@ class Subscription(Actor):
         self.send(sender, Flushed(self.id, message.number))
 
     def _publish_all(self) -> None:
-        for key in list(self.buffers):
-            self._publish_buffer(key)
+        for device in self.buffers.keys() | self.throttles.keys():
+            self._publish_device(device)
+
+    def _publish_device(self, device: str) -> None:
+        """What waits of it, for whatever reason."""
+        throttle = self.throttles.get(device)
+        if throttle is not None:
+            self._release(throttle.release_all(unix_ms()))
+        if device in self.buffers:
+            self._publish_buffer(device)
 
     def _publish_buffer(self, key: str) -> None:
         batches = self.buffers.pop(key).batches

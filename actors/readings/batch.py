@@ -21,7 +21,8 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     A prefix and a point's name are a source topic that MQTT topic filters are matched against (spec 02
     section 4): `<protocol>/<endpoint>/<device>/` and `sensors/<endpoint>/`, as `source_topics` spells names;
     `<protocol>` itself is a source topic of every point. Of one that is `incidental` nobody misses what no
-    subscription wants.
+    subscription wants. One that is `pushed` says when something has changed: no other reading may follow a
+    reading for long.
     """
 
     endpoint_uuid: str
@@ -32,6 +33,7 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     points: tuple[Point, ...]
     prefixes: tuple[str, ...]
     incidental: bool = False
+    pushed: bool = False
 
 
 class TimeToThreshold(msgspec.Struct, frozen=True):

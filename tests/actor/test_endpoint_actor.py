@@ -304,8 +304,8 @@ async def test_a_configuration_that_cannot_be_checked_any_more_is_said_and_does_
     assert isinstance(described, DeviceDescribed)
     assert described.registers == []
     assert (await stage.ask(address, SummariseMetrics())).summary["totalPolls"] == 0
-    assert (await stage.ask(address, WriteRegister("speed", 1))).kind == "unavailable"
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert (await stage.ask(address, WriteRegister("speed", 1))).kind == "unavailable"
 
 
 # A device that comes back

@@ -28,6 +28,7 @@ from actors.state.store import RunStore, Store
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.failure import Failed
+from conf.settings import load
 from storage import endpoints
 from storage.database import Database
 from storage.errors import StorageError
@@ -48,7 +49,9 @@ class Root(Actor):
     def receiveMsg_tuple(self, message: tuple[RunStore, ActorAddress], sender: ActorAddress) -> None:
         start, self.router = message
         store = self.spawn(Store, "store", start)
-        self.endpoints = self.spawn(Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400))
+        self.endpoints = self.spawn(
+            Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400, load(None, {}))
+        )
 
 
 class Agent:
@@ -116,9 +119,13 @@ async def stage(monkeypatch: pytest.MonkeyPatch, field: Field):
         yield stage
 
 
+async def tmp_agent(stage: Stage, tmp_path: Path) -> Agent:
+    return await Agent(stage, tmp_path).running()
+
+
 @pytest.fixture
 async def agent(stage: Stage, tmp_path: Path):
-    return await Agent(stage, tmp_path).running()
+    return await tmp_agent(stage, tmp_path)
 
 
 async def test_an_endpoint_that_is_added_is_listed_and_polled(agent):

@@ -155,10 +155,16 @@ class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, 
         rows = [device(row) for row in self.endpoints.values() if message.protocol in (None, row.protocol)]
         if message.running and not any(row.enabled for row in rows):
             raise Refusal(f"No adapter running for protocol: {message.protocol}", kind="not_found")
-        rows = [row for row in rows if message.name in (None, row.name)]
+        rows = [row for row in rows if message.name in (None, row.name, row.uuid)]
         return field.DevicesListed(sorted(rows, key=lambda row: row.name))
 
     # one endpoint
+
+    def on_ReportDevices(self, message: field.ReportDevices, row: field.EndpointRow) -> field.DevicesReported:
+        return field.DevicesReported({device(row).uuid: health(row.name)})
+
+    def on_RemoveDevice(self, message: field.RemoveDevice) -> field.DeviceRemoved:
+        raise Refusal(f"Device not found: {message.uuid}", kind="not_found")
 
     def on_ReportHealth(self, message: field.ReportHealth, row: field.EndpointRow) -> field.HealthReported:
         return health(row.name)
@@ -363,6 +369,7 @@ def device(row: field.EndpointRow) -> field.DeviceRow:
         created_at=NOW,
         updated_at=NOW,
         address=row.address,
+        endpoint=row.name,
     )
 
 

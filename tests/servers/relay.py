@@ -92,6 +92,11 @@ class Relay:
             for each in sockets:
                 each.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
 
+    def inject(self, octets: bytes) -> None:
+        """Send them to every client, as if the server had."""
+        for client in self._clients:
+            client.write(octets)
+
     async def cut(self) -> None:
         """End every connection, both sides at once, with what was held back; new ones are accepted."""
         tasks = list(self._tasks)

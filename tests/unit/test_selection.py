@@ -1,9 +1,8 @@
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from actors.publish.selection import Throttle, messages
+from actors.publish.selection import messages
 from actors.publish.subscription_route import SubscriptionRoute
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.interest import Choice, Points
@@ -198,62 +197,3 @@ def test_what_can_tell_one_time_gets_a_piece_for_each_time_in_order() -> None:
     assert messages(route(), Choice(None), [batch], True, False) == [((batch, None),)]
     same = changes((3, 7), (1, 7))
     assert messages(route(), Choice(None), [same], True, True) == [((same, None),)]
-
-
-# Throttle
-
-
-def admitted(interval: int, *timestamps: int) -> list[int]:
-    throttle = Throttle(interval)
-    return [timestamp for timestamp in timestamps if throttle.admits(timestamp)]
-
-
-def test_polls_within_the_interval_are_left_out() -> None:
-    times = range(1_000_000, 1_060_000, 250)
-    assert admitted(10_000, *times) == [1_000_000, *(1_009_750 + 10_000 * number for number in range(6))]
-
-
-def test_the_first_poll_passes_whatever_its_time() -> None:
-    assert admitted(60_000, 0) == [0]
-    assert admitted(60_000, 1741083325004) == [1741083325004]
-
-
-@pytest.mark.parametrize("jitter", [[0, 1], [1, 0], [0, -1], [20, 0, 45, -40, 3], [0, 0, 90, 0]])
-def test_polls_as_frequent_as_the_interval_all_pass_in_spite_of_jitter(jitter: list[int]) -> None:
-    times = [1_000_000 + 1000 * number + jitter[number % len(jitter)] for number in range(500)]
-    assert admitted(1000, *times) == times
-
-
-def test_a_poll_that_is_very_late_does_not_cost_more_than_the_one_after_it() -> None:
-    times = [0, 1000, 2900, 3000, 4000, 5000, 6000]
-    assert admitted(1000, *times) == [0, 1000, 2900, 4000, 5000, 6000]
-
-
-@pytest.mark.parametrize("interval", [1, 5, 100, 1000])
-@pytest.mark.parametrize("period", [1, 7, 90, 95, 100, 130, 999, 1000])
-def test_in_the_long_run_there_is_at_most_one_poll_per_interval(interval: int, period: int) -> None:
-    times = list(range(0, 200 * interval, period))
-    passed = admitted(interval, *times)
-    assert (len(passed) - 1) * interval <= times[-1] + max(1, interval // 10)
-    assert all(later - sooner >= 0.9 * interval - 1 for sooner, later in pairwise(passed))
-
-
-def test_polls_slower_than_the_interval_all_pass() -> None:
-    times = list(range(0, 100_000, 1001))
-    assert admitted(1000, *times) == times
-
-
-@pytest.mark.parametrize("back", [500, 1500, 3_600_000, 10**12])
-def test_a_clock_that_is_set_back_blocks_for_little_more_than_an_interval(back: int) -> None:
-    before = list(range(2 * 10**12, 2 * 10**12 + 10_000, 100))
-    after = [time - back for time in range(before[-1] + 100, before[-1] + 10_000, 100)]
-    throttle = Throttle(1000)
-    for time in before:
-        throttle.admits(time)
-    passed = [time for time in after if throttle.admits(time)]
-    assert passed[0] - after[0] <= 1100
-    assert len(passed) >= 9
-
-
-def test_a_clock_that_is_set_forward_does_not_block() -> None:
-    assert admitted(1000, 0, 1000, 10**12, 10**12 + 1000) == [0, 1000, 10**12, 10**12 + 1000]

@@ -11,15 +11,12 @@ from actors.publish.formats.fragments import Entries, PerSource, choose, encode_
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Batch, Point, Quality, Source, quality
 from actors.readings.interest import Points, Positions
+from storage.timestamps import EARLIEST_MS, LATEST_MS
 
 # Stands for the time of all readings until a payload is made. No encoded JSON contains it.
 _TIME = b"\0"
 _OPEN = b'{"timestamp":"'
 _GOOD = b',"quality":"GOOD"'
-
-# What `datetime` knows, in Unix seconds.
-_FIRST = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
-_LAST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 class _Prepared(msgspec.Struct, frozen=True):
@@ -67,15 +64,14 @@ def _with_times(batch: Batch, positions: Positions) -> bytes:
 
 
 def _iso(timestamp: int) -> bytes:
-    """`2025-03-04T10:15:30.123Z` of Unix ms; what no calendar has is its first or last day."""
-    seconds, ms = divmod(timestamp, 1000)
+    """`2025-03-04T10:15:30.123Z` of Unix ms, or the nearest that there is."""
+    seconds, ms = divmod(min(max(timestamp, EARLIEST_MS), LATEST_MS), 1000)
     return b"%b.%03dZ" % (_second(seconds), ms)
 
 
 @lru_cache(1024)
 def _second(seconds: int) -> bytes:
-    known = min(max(seconds, _FIRST), _LAST)
-    return datetime.fromtimestamp(known, UTC).isoformat(timespec="seconds").removesuffix("+00:00").encode()
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00").encode()
 
 
 def _annotated(

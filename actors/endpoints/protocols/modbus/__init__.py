@@ -6,6 +6,7 @@ from typing import Any
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, WriteRequest
+from actors.system.failure import Refusal
 
 from . import connection, encode, points, writable
 
@@ -31,7 +32,10 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pol
 
 
 def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> encode.Writing:
-    return encode.encode(writable.point_to_write(endpoint.points, request.register), request.value)
+    if request.priority is not None:
+        raise Refusal("Modbus knows no priority", "priority")
+    point = writable.point_to_write(endpoint.points, request.register, request.data_type)
+    return encode.encode(point, request.value)
 
 
 PROTOCOL = Protocol(
@@ -40,6 +44,7 @@ PROTOCOL = Protocol(
     session=_session,
     prepare=_prepare,
     library="pymodbus",
+    verifies=True,
     connection=connection.Given,
     data_point=points.Given,
     title="Modbus",

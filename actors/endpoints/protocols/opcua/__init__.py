@@ -5,7 +5,7 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, PushedSession
+from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, PushedSession
 
 from . import connection, points, writable
 
@@ -26,10 +26,13 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
 
 
 def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> PolledSession | PushedSession:
-    from .session import OpcUaPolled, OpcUaPushed
+    if endpoint.mode == "polled":
+        from .polled import OpcUaPolled
 
-    kind = OpcUaPushed if endpoint.mode == "pushed" else OpcUaPolled
-    return kind(endpoint, listener, lines.folder)
+        return OpcUaPolled(endpoint, listener, lines.folder)
+    from .pushed import OpcUaPushed
+
+    return OpcUaPushed(endpoint, listener, lines.folder)
 
 
 PROTOCOL = Protocol(
@@ -40,4 +43,14 @@ PROTOCOL = Protocol(
     prepare=writable.prepare,
     connection=connection.Given,
     data_point=points.Given,
+    title="OPC UA",
+    description="Variables of OPC UA servers, subscribed to or polled.",
+    modes=("polled", "pushed"),
+    example=Example(
+        connection={"endpointUrl": "opc.tcp://10.0.1.50:4840"},
+        data_points=(
+            {"name": "temperature", "nodeId": "ns=2;s=Line1.Temperature", "unit": "°C"},
+            {"name": "speed", "nodeId": "ns=2;i=1002", "deadband": 0.5},
+        ),
+    ),
 )

@@ -1,7 +1,7 @@
 """The certificate that this agent shows to OPC UA servers (part 6, 6.2.2): made once, and kept.
 
-Servers trust it by hand, so it stays as long as it is valid. In `own` of the protocol's folder are one key and
-one or more certificates of it, each in a file of its own that a server can import.
+Servers trust it by hand, so it stays as long as it is valid. In `own` of the protocol's folder are one key
+and one or more certificates of it, each in a file of its own that a server can import.
 """
 
 import logging

@@ -1,0 +1,6 @@
+"""placeholder"""
+
+from actors.endpoints.protocol import PushedSession
+
+
+class MqttSession(PushedSession): ...

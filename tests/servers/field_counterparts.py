@@ -1,0 +1,193 @@
+"""For every field protocol the other end: a device, and the relays in front of it."""
+
+from abc import ABC, abstractmethod
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
+
+from servers.mosquitto import free_port
+from servers.relay import Relay
+from servers.toy import ToyDevice
+
+TWIN = 10_000
+"""What `twin` has more than `counter`."""
+TIMEOUT_MS = 300
+"""Of everything that an endpoint can be told to wait for."""
+
+
+class FieldCounterpart(ABC):
+    """A device behind `relay`; `detour` is another relay to the same. It has three data points: `counter`,
+    `twin`, which is that and `TWIN`, and `setpoint`, which can be written.
+
+    Further files go to `directory`.
+    """
+
+    protocol: ClassVar[str]
+    name: ClassVar[str] = ""
+    """Of another one of the same protocol."""
+    replays: ClassVar[bool] = False
+    """What it had while nobody was connected is told afterwards, with its own times."""
+    login: ClassVar[bool] = False
+    """It lets in only who has a password."""
+    back_within: ClassVar[float] = 5.0
+    """Seconds from the end of a trouble to good values."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.relay: Relay
+        self.detour: Relay
+        self._stack = AsyncExitStack()
+
+    @abstractmethod
+    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        """An endpoint's, by way of that relay; with wrong credentials unless `right`."""
+
+    @property
+    @abstractmethod
+    def data_points(self) -> list[dict[str, Any]]: ...
+
+    @abstractmethod
+    async def set(self, number: int) -> None:
+        """Its counter is that from now on, whether anybody is connected or not."""
+
+    @property
+    @abstractmethod
+    def written(self) -> list[float]:
+        """What was written to `setpoint`, in order."""
+
+    @abstractmethod
+    def refuse_writes(self) -> bool:
+        """From now on; whether it can."""
+
+    @abstractmethod
+    async def _run(self, stack: AsyncExitStack) -> int:
+        """Start it; returns the port where clients connect."""
+
+    @abstractmethod
+    async def stop(self) -> None: ...
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Where it was before it was stopped, with the values of now."""
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            port = await self._run(stack)
+            self.relay = await stack.enter_async_context(Relay(port))
+            self.detour = await stack.enter_async_context(Relay(port))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+
+class ModbusTcp(FieldCounterpart):
+    protocol = "modbus"
+    _COUNTER, _SETPOINT = 4, 10
+
+    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        return {"host": "127.0.0.1", "port": relay.port, "timeout": TIMEOUT_MS, "retryAttempts": 0}
+
+    @property
+    def data_points(self) -> list[dict[str, Any]]:
+        return [
+            {"name": "counter", "register": f"holding:{self._COUNTER}:uint16", "writable": False},
+            {"name": "twin", "register": f"holding:{self._COUNTER + 1}:uint16"},
+            {"name": "setpoint", "register": f"holding:{self._SETPOINT}:uint16", "writable": True},
+        ]
+
+    async def set(self, number: int) -> None:
+        device = self._server.device()
+        device[self._COUNTER], device[self._COUNTER + 1] = number, number + TWIN
+
+    @property
+    def written(self) -> list[float]:
+        return list(self._written)
+
+    def refuse_writes(self) -> bool:
+        self._refuses = True
+        return True
+
+    def _asked(self, unit: int, function: int, address: int, count: int) -> int | None:
+        if function not in (6, 16):
+            return None
+        return ILLEGAL_VALUE if self._refuses else None
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        self._refuses = False
+        self._server = ModbusServer(on_request=self._asked)
+        self._server.device()[self._SETPOINT] = 0
+        await stack.enter_async_context(self._server)
+        return self._server.port
+
+    @property
+    def _written(self) -> list[float]:
+        value = self._server.device()[self._SETPOINT]
+        return [value] if value else []
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    async def start(self) -> None:
+        await self._server.start()
+
+
+class PolledToy(FieldCounterpart):
+    protocol = "toy"
+    name = "polled"
+    login = True
+    _SUBSCRIBE = False
+
+    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": relay.port,
+            "user": "ann",
+            "password": "right one" if right else "wrong one",
+            "subscribe": self._SUBSCRIBE,
+            "timeout": TIMEOUT_MS,
+        }
+
+    @property
+    def data_points(self) -> list[dict[str, Any]]:
+        return [{"name": "counter"}, {"name": "twin"}, {"name": "setpoint", "writable": True}]
+
+    async def set(self, number: int) -> None:
+        self._device.set(counter=number, twin=number + TWIN)
+
+    @property
+    def written(self) -> list[float]:
+        return [value for name, value in self._device.written if name == "setpoint"]
+
+    def refuse_writes(self) -> bool:
+        self._device.refuses = "it is locked"
+        return True
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        self._device = ToyDevice(free_port(), "ann", "right one")
+        self._device.set(setpoint=0)
+        await self._device.start()
+        stack.push_async_callback(self._device.stop)
+        return self._device.port
+
+    async def stop(self) -> None:
+        await self._device.stop()
+
+    async def start(self) -> None:
+        await self._device.start()
+
+
+class PushedToy(PolledToy):
+    name = "pushed"
+    _SUBSCRIBE = True
+
+
+FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
+    f"{each.protocol} {each.name}".strip(): each for each in (ModbusTcp, PolledToy, PushedToy)
+}
