@@ -26,11 +26,13 @@ class Candidates(msgspec.Struct, frozen=True):
     faults: list[ImportFault]
 
 
-def candidate(given: AddEndpoint, settings: Settings) -> NewEndpoint:
+def candidate(given: AddEndpoint, settings: Settings, agent_uuid: str) -> NewEndpoint:
     """What is to be stored. Raises `Refusal`."""
     check_name(given.name)
     protocol = protocols.find(given.protocol)
-    checked = protocol.accept(protocol.complete(given.connection, settings), given.data_points or [])
+    checked = protocol.accept(
+        protocol.complete(given.connection, settings, agent_uuid), given.data_points or []
+    )
     check_interval(given.poll_interval)
     devices = tuple(NewDevice(one.identifier, one.name, one.uuid) for one in checked.devices)
     _check_devices(devices, given.data_points or [])
@@ -73,13 +75,13 @@ def _place_of(uuid: str, data_points: Sequence[dict[str, Any]]) -> str:
     return "data_points"
 
 
-async def candidates(given: Sequence[AddEndpoint], settings: Settings) -> Candidates:
+async def candidates(given: Sequence[AddEndpoint], settings: Settings, agent_uuid: str) -> Candidates:
     """Thousands of them keep others waiting for no longer than a slice."""
     found = Candidates({}, [])
     until = perf_counter() + SLICE
     for position, one in enumerate(given):
         try:
-            found.good[position] = candidate(one, settings)
+            found.good[position] = candidate(one, settings, agent_uuid)
         except Refusal as refusal:
             found.faults.append(ImportFault(position, refusal.failed()))
         if perf_counter() > until:

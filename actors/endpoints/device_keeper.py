@@ -25,6 +25,7 @@ from actors.endpoints.rows import EndpointRows
 from actors.state.keeper import Keeper
 from actors.system.addresses import child_address
 from actors.system.failure import Failed, Refusal
+from conf.settings import Settings
 from storage import devices as stored
 from storage.devices import Device, FurtherDevice, KeptDevices, uuid_of
 
@@ -38,6 +39,7 @@ class DeviceKeeper(Keeper):
 
     CHANGES: ClassVar[tuple[type, ...]] = (RemoveDevice, StoreFound)
     rows: EndpointRows
+    settings: Settings
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +144,7 @@ class DeviceKeeper(Keeper):
             raise Refusal(f"Device not found: {message.uuid}", kind="not_found")
         if device == self.rows.devices.own(row.id):
             raise Refusal(f"{device.name} is the endpoint's own device: remove the endpoint", kind="conflict")
-        if device.uuid in _configured(row):
+        if device.uuid in _configured(row, self.settings):
             text = f"{device.name} is named by the data points of the endpoint {row.name}"
             raise Refusal(text, kind="conflict")
 
@@ -155,13 +157,12 @@ class DeviceKeeper(Keeper):
         self.transact(sender, removed, stored.remove, device.uuid)
 
 
-def _configured(row: EndpointRow) -> set[str]:
+def _configured(row: EndpointRow, settings: Settings) -> set[str]:
     """The uuids of the further devices that an endpoint's configuration names."""
     try:
         protocol = protocols.find(row.protocol)
-        checked = protocol.check(
-            msgspec.json.decode(row.connection), msgspec.json.decode(row.data_points) or ()
-        )
+        connection = protocol.complete(msgspec.json.decode(row.connection), settings)
+        checked = protocol.check(connection, msgspec.json.decode(row.data_points) or ())
     except Refusal:
         return set()
     return {one.uuid or uuid_of(row.uuid, one.identifier) for one in checked.devices}

@@ -13,9 +13,10 @@ from thespian.actors import ActorAddress
 from actors.connections.connecting import Connecting, Trouble
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
-from actors.endpoints.gathering import Change, ChangesDue, Gathering, Heard, Presence, layers
+from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, layers
 from actors.endpoints.health import PollRecord
 from actors.endpoints.image import OFFLINE, Image
+from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping, Then
 from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
@@ -40,7 +41,7 @@ from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import check
 from actors.endpoints.writing import WriteEnded, Writing
 from actors.readings.batch import Point, Source
-from actors.readings.messages import ForgetSource
+from actors.readings.messages import ForgetSource, Persisted
 from actors.readings.source_topics import prefixes
 from actors.system.failure import Refusal
 from storage.timestamps import unix_ms
@@ -99,6 +100,7 @@ class Endpoint(Connecting[Session]):
     config: RunEndpoint
     roster: Roster
     strategy: Polling | Pushing
+    keeping: Keeping
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +124,7 @@ class Endpoint(Connecting[Session]):
             return
         self._forget()
         self.config = message
+        self.keeping = Keeping(message.uuid, partial(self.send, message.router))
         self.peer = message.name
         self.misconfigured = None
         self.health = "connecting"
@@ -243,9 +246,13 @@ class Endpoint(Connecting[Session]):
         if self.gathering is None:
             return
         changes: dict[str, list[Change]] = {}
+        awaited: list[Then] = []
         for event in self.gathering.take():
             if isinstance(event, Change):
                 changes.setdefault(event.device, []).append(event)
+                continue
+            if isinstance(event, Awaited):
+                awaited.append(event.then)
                 continue
             if isinstance(event, Description):
                 self._changed(changes.pop(event.identifier, ()))
@@ -259,9 +266,19 @@ class Endpoint(Connecting[Session]):
                 self._present(image, event.code)
         for told in changes.values():
             self._changed(told)
+        if awaited and self.keeping.wait(awaited):
+            self.wakeupAfter(ASK_AGAIN, self.keeping.question)
         if self.roster.bare:
             self.own.hear(unix_ms())
         self._tell_devices()
+
+    def receiveMsg_Persisted(self, message: Persisted, sender: ActorAddress) -> None:
+        if self.keeping.answered(message.number):
+            self.wakeupAfter(ASK_AGAIN, self.keeping.question)
+
+    def receiveMsg_AskAgain(self, message: AskAgain, sender: ActorAddress) -> None:
+        if self.keeping.again(message):
+            self.wakeupAfter(ASK_AGAIN, message)
 
     def _changed(self, changes: Sequence[Change]) -> None:
         """What one device has told."""
@@ -345,6 +362,7 @@ class Endpoint(Connecting[Session]):
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
         assert lines is not None
+        self.keeping.forget()
         gathering = self.gathering = Gathering(number, partial(self.send, self.myAddress))
         return protocol.name, lambda: protocol.session(endpoint, gathering, lines)
 
@@ -356,6 +374,7 @@ class Endpoint(Connecting[Session]):
         self._say(trouble, "cannot reach" if news else None)
 
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
+        self.keeping.forget()
         self.strategy.connection_ended(trouble)
         self._say(trouble, "lost" if self.proven else "cannot reach" if news else None)
 

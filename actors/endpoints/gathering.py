@@ -37,7 +37,13 @@ class Heard(NamedTuple):
     device: str
 
 
-Event = Change | Presence | Heard | Description
+class Awaited(NamedTuple):
+    """As `Listener.persisted` has it, of all events before it."""
+
+    then: Callable[[], None]
+
+
+Event = Change | Presence | Heard | Awaited | Description
 
 
 class Gathering(Listener):
@@ -85,6 +91,9 @@ class Gathering(Listener):
 
     def heard(self, device: str) -> None:
         self._keep(Heard(device))
+
+    def persisted(self, then: Callable[[], None]) -> None:
+        self._keep(Awaited(then))
 
     def lost(self, error: NoConnection) -> None:
         if not self._lost:

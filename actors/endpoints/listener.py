@@ -1,6 +1,6 @@
 """What a session tells of by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -46,6 +46,10 @@ class Listener(Protocol):
     def heard(self, device: str) -> None:
         """The device is alive, though nothing has changed."""
 
+    def persisted(self, then: Callable[[], None]) -> None:
+        """Call `then` once no crash can lose any more what has been told so far: it is on disk for whoever
+        wants it, or delivered. Not at all when the connection ends before."""
+
     def lost(self, error: NoConnection) -> None:
         """The session, which was connected, has ended by itself; once, until it connects again."""
 
@@ -67,5 +71,7 @@ class Nobody(Listener):
     def presence(self, device: str, code: str | None) -> None: ...
 
     def heard(self, device: str) -> None: ...
+
+    def persisted(self, then: Callable[[], None]) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...

@@ -170,16 +170,28 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class Protocol(msgspec.Struct, frozen=True):
+    """One protocol. `check` validates a connection and its data points and touches no network; it raises
+    `Refusal` naming the field; what it makes of the data points, and the devices that they name, are the same
+    whatever the connection. `session` is called in a thread, and imports the protocol's library on its first
+    call; the session acquires what it shares when it connects. `connection` and `data_point` are the schemas
+    that clients' input is read by (`conf.schema`). `prepare` makes what a session writes; it touches no
+    network, and raises `Refusal` for an unknown point, one that is read-only, or a value that does not fit;
+    None: nothing can be written. `completed` is what a connection means that leaves out what files and
+    environment say, of the agent of that uuid; it checks nothing. `browse` asks a session that is connected
+    what there is to read, and raises as `Session.write` does; `discover` looks for devices, `simulate` stands
+    for some: both belong to whoever runs scans and scenarios, and are only said to be there."""
+
     """One protocol. `check` validates a connection and its data points and touches no network; it
     raises `Refusal` naming the field; what it makes of the data points, and the devices that they name, are
     the same whatever the connection. `session` is called in a thread, and imports the protocol's library on
     its first call; the session acquires what it shares when it connects. `connection` and `data_point` are
-    the schemas that clients' input is read by (`conf.schema`). `prepare` makes what a session writes; it
-    touches no network, and raises `Refusal` for an unknown point, one that is read-only, or a value that does
-    not fit; None: nothing can be written. `completed` is what a connection means that leaves out what files
-    and environment say; it checks nothing. `browse` asks a session that is connected what there is to read,
-    and raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong
-    to whoever runs scans and scenarios, and are only said to be there."""
+    the schemas that clients' input is read by (`conf.schema`). `prepare` makes what a session writes, of an
+    endpoint whose `points` are those of the device that is meant; it touches no network, and raises `Refusal`
+    for an unknown point, one that is read-only, or a value that does not fit; None: nothing can be written.
+    `completed` is what a connection means that leaves out what files and environment say; it checks nothing.
+    `browse` asks a session that is connected what there is to be read, and raises as `Session.write` does;
+    `discover` looks for devices, `simulate` stands for some: both belong to whoever runs scans and scenarios,
+    and are only said to be there."""
 
     name: str
     """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
@@ -188,7 +200,7 @@ class Protocol(msgspec.Struct, frozen=True):
     library: str
     """The module whose absence makes the protocol unavailable; "": it needs none."""
     prepare: Callable[[CheckedEndpoint, WriteRequest], Any] | None = None
-    completed: Callable[[dict[str, Any], Settings], dict[str, Any]] | None = None
+    completed: Callable[[dict[str, Any], Settings, str], dict[str, Any]] | None = None
     connection: type[msgspec.Struct] = Nothing
     data_point: type[msgspec.Struct] = Nothing
     title: str = ""
@@ -224,9 +236,9 @@ class Protocol(msgspec.Struct, frozen=True):
             refuse_unknown(given, kind, path)
         return self.check(connection, points)
 
-    def complete(self, connection: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    def complete(self, connection: dict[str, Any], settings: Settings, agent_uuid: str) -> dict[str, Any]:
         """The connection as a client sent it, or as it was stored, with what `settings` say."""
-        return connection if self.completed is None else self.completed(connection, settings)
+        return connection if self.completed is None else self.completed(connection, settings, agent_uuid)
 
     def tell_unknown(self, row: str, connection: dict[str, Any], points: Sequence[dict[str, Any]]) -> None:
         """Log the keys of a stored row that are not known."""

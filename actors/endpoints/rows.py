@@ -110,7 +110,7 @@ def row_of(packed: Packed, device: Device | None, keeper: ActorAddress) -> Endpo
     )
 
 
-def completed(row: EndpointRow, settings: Settings) -> Raw:
+def completed(row: EndpointRow, settings: Settings, agent_uuid: str) -> Raw:
     """Its connection, with what files and environment say."""
     try:
         protocol = protocols.find(row.protocol)
@@ -118,7 +118,8 @@ def completed(row: EndpointRow, settings: Settings) -> Raw:
         return row.connection  # the endpoint will say so
     if protocol.completed is None:
         return row.connection
-    return Raw(msgspec.json.encode(protocol.complete(msgspec.json.decode(row.connection), settings)))
+    given = msgspec.json.decode(row.connection)
+    return Raw(msgspec.json.encode(protocol.complete(given, settings, agent_uuid)))
 
 
 def _fault(body: Body, device: Device | None) -> str | None:

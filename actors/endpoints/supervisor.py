@@ -72,6 +72,7 @@ class RunEndpoints(msgspec.Struct, frozen=True):
     reconnect_min_ms: int
     reconnect_max_ms: int
     settings: Settings
+    agent_uuid: str
     data_dir: str | None = None
     """In it each protocol has a folder of its name."""
 
@@ -109,6 +110,7 @@ class Endpoints(DeviceKeeper):
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
+        self.settings = message.settings
         self.store = message.store
         self.begin()
 
@@ -136,7 +138,7 @@ class Endpoints(DeviceKeeper):
     def receiveMsg_AddEndpoint(self, message: AddEndpoint, sender: ActorAddress) -> None:
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
-        new = candidate(message, self.config.settings)
+        new = candidate(message, self.config.settings, self.config.agent_uuid)
         for refusal in self._taken_devices(new):
             raise refusal
         self.transact(
@@ -215,7 +217,7 @@ class Endpoints(DeviceKeeper):
     def receiveMsg_ImportEndpoints(self, message: ImportEndpoints, sender: ActorAddress) -> None:
         """What takes long comes first, and keeps no other change waiting."""
         self.run(
-            candidates(message.endpoints, self.config.settings),
+            candidates(message.endpoints, self.config.settings, self.config.agent_uuid),
             then=lambda found: AddCandidates(found, sender),
             within=None,
         )
@@ -342,7 +344,7 @@ class Endpoints(DeviceKeeper):
             protocol=row.protocol,
             device_uuid=device.uuid,
             device=device.name,
-            connection=completed(row, self.config.settings),
+            connection=completed(row, self.config.settings, self.config.agent_uuid),
             data_points=row.data_points,
             poll_interval=row.poll_interval,
             phase=phase(row.id),

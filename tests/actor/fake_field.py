@@ -22,7 +22,7 @@ from actors.endpoints.protocol import (
     WriteRequest,
 )
 from actors.readings.batch import Batch
-from actors.readings.messages import ForgetSource
+from actors.readings.messages import AwaitPersisted, ForgetSource
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Refusal
@@ -231,17 +231,21 @@ class Field:
 
 
 class Sink(Actor):
-    """Stands for the router: keeps the batches, and the uuids to forget. Its start message is the list to
-    keep the batches in."""
+    """Stands for the router: keeps the batches, the uuids to forget, and what is asked. Its start message is
+    the list to keep the batches in."""
 
     def __init__(self) -> None:
         self.forgotten: list[str] = []
+        self.questions: list[AwaitPersisted] = []
 
     def receiveMsg_list(self, message: list[Batch], sender: ActorAddress) -> None:
         self.batches = message
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         self.batches.append(message)
+
+    def receiveMsg_AwaitPersisted(self, message: AwaitPersisted, sender: ActorAddress) -> None:
+        self.questions.append(message)
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.forgotten.append(message.endpoint_uuid)
@@ -265,6 +269,13 @@ class Stage:
         sink: Any = self.base.mailboxes[self.router.addressDetails].instance
         uuids: list[str] = sink.forgotten
         return uuids
+
+    @property
+    def questions(self) -> list[AwaitPersisted]:
+        """Those of endpoints that wait for what they have sent to be safe; nobody answers them."""
+        sink: Any = self.base.mailboxes[self.router.addressDetails].instance
+        asked: list[AwaitPersisted] = sink.questions
+        return asked
 
     def start_of(self, name: str = "plc", **changes: Any) -> RunEndpoint:
         start = RunEndpoint(

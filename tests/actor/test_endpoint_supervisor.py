@@ -50,7 +50,7 @@ class Root(Actor):
         start, self.router = message
         store = self.spawn(Store, "store", start)
         self.endpoints = self.spawn(
-            Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400, load(None, {}))
+            Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400, load(None, {}), "agent-uuid")
         )
 
 

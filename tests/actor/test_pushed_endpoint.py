@@ -7,10 +7,12 @@ from fake_field import FakeDevice, FakePoint, FakePushed, Field, Stage, staged, 
 from thespian.actors import ActorAddress
 
 from actors.connections.connection import Transient
+from actors.endpoints import endpoint
 from actors.endpoints.endpoint import Endpoint
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import DescribeDevice, DeviceDescribed, HealthReported, ReportHealth
 from actors.readings.batch import Batch
+from actors.readings.messages import Persisted
 
 POINTS = [{"name": name} for name in ("speed", "level", "mode")]
 
@@ -187,3 +189,54 @@ async def test_what_was_told_before_a_loss_is_not_shown_as_good_after_it(stage, 
     described = await stage.ask(address, DescribeDevice())
     shown = [(one["lastValue"], one["quality"]) for one in described.registers]
     assert shown == [(None, "BAD"), (7, "GOOD"), (None, "BAD")]
+
+
+async def test_a_session_is_told_when_what_it_told_can_be_lost_by_no_crash(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    safe: list[int] = []
+    session.listener.changed("", [0], [1])
+    session.listener.persisted(lambda: safe.append(1))
+    await until(lambda: stage.questions)
+    assert stage.batches
+    session.listener.persisted(lambda: safe.append(2))
+    session.listener.persisted(lambda: safe.append(3))
+    await stage.ask(address, ReportHealth())
+    assert len(stage.questions) == 1
+
+    stage.base.tell(address, Persisted(stage.questions[0].number))
+    await until(lambda: len(stage.questions) == 2)
+    assert safe == [1]
+
+    stage.base.tell(address, Persisted(stage.questions[0].number))
+    stage.base.tell(address, Persisted(stage.questions[1].number))
+    await until(lambda: safe == [1, 2, 3])
+
+
+async def test_an_answer_to_what_an_earlier_connection_asked_means_nothing(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    safe: list[int] = []
+    session.listener.persisted(lambda: safe.append(1))
+    await until(lambda: stage.questions)
+    session.listener.lost(Transient("gone"))
+    session = await subscribed(device, 2)
+    session.listener.persisted(lambda: safe.append(2))
+    await until(lambda: len(stage.questions) == 2)
+
+    stage.base.tell(address, Persisted(stage.questions[0].number))
+    stage.base.tell(address, Persisted(stage.questions[1].number))
+    await until(lambda: safe)
+    assert safe == [2]
+
+
+async def test_a_question_that_nobody_answers_is_asked_again(stage, device, monkeypatch):
+    monkeypatch.setattr(endpoint, "ASK_AGAIN", 0.05)
+    address = run(stage)
+    session = await subscribed(device)
+    safe: list[int] = []
+    session.listener.persisted(lambda: safe.append(1))
+    await until(lambda: len(stage.questions) >= 3)
+    assert len({question.number for question in stage.questions}) == 1
+    stage.base.tell(address, Persisted(stage.questions[0].number))
+    await until(lambda: safe == [1])

@@ -31,8 +31,8 @@ class Identity:
         valid_until: float = 30.0,
         bits: int = 2048,
         number: int = 0,
-        sha1: bool = False,
         authority: bool = False,
+        depth: int = 0,
         issuer: "Identity | None" = None,
     ) -> None:
         self.uri = uri
@@ -55,7 +55,7 @@ class Identity:
             .not_valid_after(now + timedelta(days=valid_until))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(
-                x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True
+                x509.BasicConstraints(ca=authority, path_length=depth if authority else None), critical=True
             )
             .add_extension(_usage(authority or issuer is None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
@@ -67,8 +67,7 @@ class Identity:
         if not authority:
             purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
             builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        signature = hashes.SHA1() if sha1 else hashes.SHA256()
-        self.certificate = builder.sign((issuer or self)._key, signature)  # type: ignore[arg-type]
+        self.certificate = builder.sign((issuer or self)._key, hashes.SHA256())
         self.pem = self.certificate.public_bytes(Encoding.PEM).decode()
         self.chain_pem = self.pem + (issuer.pem if issuer is not None else "")
         self.key_pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -3,7 +3,7 @@
 import json
 import struct
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cbor2
@@ -60,6 +60,8 @@ class Heard(Listener):
 
     def heard(self, device: str) -> None:
         self.alive.append(device)
+
+    def persisted(self, then: Callable[[], None]) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...
 
@@ -217,6 +219,19 @@ def test_not_a_number_inside_json_costs_that_value_only() -> None:
         "a": "NOT_A_NUMBER",
         "b": "NOT_A_NUMBER",
         "c": 4,
+    }
+
+
+@pytest.mark.parametrize("spelled", ["nan", "NaN", "NAN", "-nan", "inf", "-inf", "Infinity"])
+def test_however_it_is_spelled(spelled: str) -> None:
+    endpoint = Endpoint()
+    endpoint.take("plant", {"a": 1, "b": 2, "text": ""})
+
+    payload = f'{{"a": {spelled}, "b": 3, "text": "a: {spelled}, or so"}}'
+    assert endpoint.values("plant", payload.encode()) == {
+        "a": "NOT_A_NUMBER",
+        "b": 3,
+        "text": f"a: {spelled}, or so",
     }
 
 
@@ -543,6 +558,75 @@ def test_retained_values_are_uncertain_and_have_their_own_time() -> None:
         ("", ("a", 1, "RETAINED_MESSAGE", 1_764_331_000_000))
     ]
     assert endpoint.take("plant", {"a": 1}) == [("", ("a", 1, None, None))]
+
+
+# Messages that are like those before them
+
+
+@pytest.mark.parametrize(
+    ("points", "connection"),
+    [
+        ([], {}),
+        ([], {"topic": "plant/{device}"}),
+        (
+            [
+                {
+                    "topic": "plant/a",
+                    "metrics": [{"field": "t", "type": "number"}, {"field": "h", "unit": "%"}],
+                }
+            ],
+            {},
+        ),
+        ([{"topic": "plant/+", "metrics": [{"field": "t"}], "timestampField": "ts"}], {}),
+        ([{"metric": "t", "precision": 1}, {"metric": "h"}], {"defaultPrecisions": {"t": 1}}),
+    ],
+)
+def test_read_alike_they_are_read_alike(points: Any, connection: Any) -> None:
+    """Each odd message says the same to an endpoint that has read many before it as to one that has read
+    one."""
+    usual = {"ts": 1_764_331_000, "t": 21.25, "h": 40}
+    odd: list[Any] = [
+        usual,
+        {**usual, "t": None},
+        {**usual, "t": "21.25"},
+        {**usual, "t": True},
+        {**usual, "t": 2**70},
+        {**usual, "t": {"deep": 1}},
+        {**usual, "t": [1]},
+        {**usual, "ts": "soon"},
+        {**usual, "ts": AT + 10_000_000},
+        {**usual, "ts": 12},
+        {**usual, "deviceId": "x"},
+        {**usual, "t_unit": "F"},
+        {**usual, "more": 1},
+        {"t": 1},
+        {"value": 1},
+        {},
+        b'{"ts": 1764331000, "t": nan, "h": 1}',
+        b"{broken",
+        b"",
+        b"7",
+        [usual, usual],
+    ]
+    for message in odd:
+        one, many = Endpoint(*points, **connection), Endpoint(*points, **connection)
+        one.take("plant/a", usual)
+        for _ in range(5):
+            many.take("plant/a", usual)
+
+        for retained in (False, True):
+            assert many.take("plant/a", message, retained) == one.take("plant/a", message, retained)
+            assert many.heard.points == one.heard.points
+
+
+def test_a_device_that_is_said_to_be_away_is_there_again_when_it_speaks() -> None:
+    endpoint = Endpoint()
+    for _ in range(3):
+        endpoint.take("plant/s1", {"t": 1})
+    endpoint.take("device/s1/status", b"offline")
+
+    assert endpoint.take("plant/s1", {"t": 2}) == [("s1", ("t", 2, None, None))]
+    assert endpoint.take("plant/s1", {"t": 3}, retained=True) == [("s1", ("t", 3, "RETAINED_MESSAGE", None))]
 
 
 # Devices

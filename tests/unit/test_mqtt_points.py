@@ -110,17 +110,23 @@ def test_the_broker_of_the_environment_is_used_where_none_is_named() -> None:
     environ = {"MQTT_BROKER_URL": "mqtt://local", "MQTT_USERNAME": "agent", "MQTT_PASSWORD": "secret"}
     settings = load(None, environ)
 
-    own = {"topic": "plant", "username": "device", "password": "d"}
-    assert completed(own, settings) == {
-        "topic": "plant",
-        "brokerUrl": "mqtt://local",
-        "username": "agent",
-        "password": "secret",
-    }
+    own = completed({"topic": "plant", "username": "device", "password": "d"}, settings, "a7")
+    assert own.pop("clientId").startswith("agent-a7-")
+    assert own == {"topic": "plant", "brokerUrl": "mqtt://local", "username": "agent", "password": "secret"}
     for key in ("brokerUrl", "url", "host"):
-        other = {key: "elsewhere", "topic": "plant"}
-        assert completed(other, settings) == other
-    assert completed({"topic": "plant"}, load(None, {})) == {"topic": "plant"}
+        other = {key: "elsewhere", "topic": "plant", "clientId": "me"}
+        assert completed(other, settings, "a7") == other
+
+
+def test_each_identity_has_a_client_id_of_its_own() -> None:
+    settings = load(None, {})
+    nobody, one, other = (
+        completed({"host": "b", **who}, settings, "a7")["clientId"]
+        for who in ({}, {"username": "one"}, {"username": "other"})
+    )
+    assert nobody == "agent-a7"
+    assert len({nobody, one, other}) == 3
+    assert completed({"host": "b", "username": "one"}, settings, "a7")["clientId"] == one
 
 
 def test_what_an_endpoint_is_to_its_users() -> None:

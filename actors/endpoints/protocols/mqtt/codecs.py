@@ -2,6 +2,7 @@
 texts, numbers, booleans, null."""
 
 import json
+import re
 import struct
 from base64 import b64decode, b64encode
 from binascii import Error as NoBase64
@@ -46,6 +47,8 @@ NAMES = ", ".join(_WHOLE)
 DEPTH = 64
 """Levels of nesting in CBOR and MessagePack."""
 
+_NO_NUMBERS = re.compile(r'"(?:[^"\\]|\\.)*"|([+-]?\b(?:nan|inf(?:inity)?)\b)', re.ASCII | re.IGNORECASE)
+"""Texts of JSON, and what C and others write for what is no number."""
 _BOM = b"\xef\xbb\xbf"
 _JSON = msgspec.json.Decoder()
 _NO_DOCUMENT = (RecursionError, ValueError, TypeError, OverflowError)
@@ -115,16 +118,30 @@ def _is_huge(payload: bytes) -> bool:
 
 
 def _lenient(payload: bytes) -> Any:
-    """With NaN and infinities, which are no JSON and are sent all the same."""
+    """With NaN and infinities, which are no JSON and are sent all the same: they cost their own value
+    alone."""
     word = payload.strip().lower().lstrip(b"+-")
     if word in (b"nan", b"inf", b"infinity"):
         return float(payload.strip())
     try:
         return json.loads(payload)
-    except (ValueError, RecursionError):
-        if payload[:1] in b"{[":
-            raise Unreadable(quality.MALFORMED) from None
-        return _text(payload)
+    except RecursionError:
+        raise Unreadable(quality.MALFORMED) from None
+    except ValueError:
+        if payload[:1] not in b"{[":
+            return _text(payload)
+    try:
+        return json.loads(_NO_NUMBERS.sub(_spelled, payload.decode()))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(quality.MALFORMED) from error
+
+
+def _spelled(found: re.Match[str]) -> str:
+    """As Python spells what is no number; texts stay as they are."""
+    word = found[1]
+    if word is None:
+        return found[0]
+    return "NaN" if word.lstrip("+-")[0].lower() == "n" else "Infinity"
 
 
 def _text(payload: bytes) -> str:

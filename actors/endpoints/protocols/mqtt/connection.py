@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, tzinfo
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, also, reads, spelled
 from conf.fields import NUMERAL, Flag, Host, Line, Pem, Text, filled, kept, one_line, trimmed
-from conf.settings import Settings
+from conf.settings import MqttSettings, Settings
 
 from . import paths, patterns
 from .patterns import Pattern
@@ -155,6 +156,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     max_metrics: Annotated[int, Meta(ge=1, le=MAX_METRICS), NUMERAL] = 1000
     max_devices: Annotated[int, Meta(ge=1, le=MAX_DEVICES), NUMERAL] = 500
     ack_after_persist: Flag = False
+    clean_session: Flag = False
     auth: Auth | None = None
 
 
@@ -201,6 +203,7 @@ class Connection(msgspec.Struct, frozen=True):
     reading: Reading = Reading()
     silent_after: float | None = None
     ack_after_persist: bool = False
+    clean: bool = False
     sparkplug: bool = False
 
     @property
@@ -214,11 +217,23 @@ class Connection(msgspec.Struct, frozen=True):
         return self.reading.device or (EVERYTHING if self.topic is None else self.topic.text)
 
 
-def completed(given: dict[str, Any], settings: Settings) -> dict[str, Any]:
+def completed(given: dict[str, Any], settings: Settings, agent_uuid: str) -> dict[str, Any]:
     """With the broker of files and environment where the connection names none. Then its user name and
     password are its device's at that broker, and the agent logs in with its own, if it has one: they go to no
     other broker."""
-    broker = settings.mqtt
+    given = _with_broker(given, settings.mqtt)
+    return given if given.get("clientId") else {**given, "clientId": _client_id(given, agent_uuid)}
+
+
+def _client_id(given: dict[str, Any], agent_uuid: str) -> str:
+    """One for each identity: at a broker, who logs in by the id of another takes its connection away."""
+    who = [given.get(key) or "" for key in ("username", "cert")]
+    if not any(who):
+        return f"agent-{agent_uuid}"
+    return f"agent-{agent_uuid}-{sha256(repr(who).encode(errors='replace')).hexdigest()[:8]}"
+
+
+def _with_broker(given: dict[str, Any], broker: MqttSettings) -> dict[str, Any]:
     own = any(given.get(key) not in (None, "") for key in ("brokerUrl", "url", "host"))
     if own or broker.broker_url is None:
         return given
@@ -257,6 +272,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
         reading=_reading(found),
         silent_after=None if found.silent_after_ms is None else found.silent_after_ms / 1000,
         ack_after_persist=found.ack_after_persist,
+        clean=found.clean_session,
         sparkplug=found.format == "sparkplug",
     )
     _check_together(connection, found)
@@ -329,6 +345,8 @@ def _check_together(connection: Connection, given: Given) -> None:
             raise Refusal(f"{key} has no effect without TLS; use {secure}:// URL", f"{ROOT}.{key}")
     if connection.ack_after_persist and connection.qos == 0:
         raise Refusal("ackAfterPersist needs qos 1", f"{ROOT}.ackAfterPersist")
+    if connection.ack_after_persist and connection.clean:
+        raise Refusal("ackAfterPersist needs a session that the broker keeps", f"{ROOT}.cleanSession")
     both = connection.reading.status.online & connection.reading.status.offline
     if both:
         raise Refusal(f"{min(both)} says both online and offline", f"{ROOT}.statusOffline")

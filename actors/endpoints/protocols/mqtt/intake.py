@@ -4,13 +4,14 @@ from typing import Any
 
 from actors.endpoints.listener import Description, Listener
 
-from . import patterns, quality, status
-from .codecs import Unreadable
+from . import patterns, quality, stamps, status
+from .codecs import Codec, Unreadable
 from .connection import EVERYTHING, Connection
 from .devices import Device, Devices
 from .notes import Notes
 from .patterns import Found, Pattern
 from .points import Checked, Rule
+from .shortcuts import MAX_KEYS, Shortcut, shortcut
 from .topics import Part, Told, parts_of
 from .units import canonical
 from .values import Shape, read
@@ -22,7 +23,7 @@ MAX_TOPICS = 20_000
 class Reader:
     """What is made of one topic's messages."""
 
-    __slots__ = ("claim", "device", "parts", "topic")
+    __slots__ = ("claim", "decode", "device", "parts", "shortcuts", "topic")
 
     def __init__(self, topic: str, parts: list[Part], device: str | None = None) -> None:
         self.topic = topic
@@ -31,6 +32,11 @@ class Reader:
         """Whose status it says; None: it has readings."""
         self.claim: str | None = None
         """The device that payloads say they are from, though that is not what tells."""
+        one = parts[0] if len(parts) == 1 else None
+        self.decode = None if one is None or one.is_whole else one.decode
+        """Of a topic with one way to be read: its documents may be read by `shortcuts`, by their keys; None
+        where there is none."""
+        self.shortcuts: dict[tuple[str, ...], Shortcut | None] = {}
 
 
 class Intake:
@@ -86,6 +92,8 @@ class Intake:
             )
             self._fail(reader, quality.MALFORMED)
             return
+        if reader.decode is not None and not retained and self._took(reader, reader.decode, payload, at):
+            return
         for part in reader.parts:
             try:
                 told = part.read(payload, at)
@@ -96,6 +104,38 @@ class Intake:
             for one in told:
                 self._tell(reader, one, retained)
 
+    def _took(self, reader: Reader, decode: Codec, payload: bytes, at: int) -> bool:
+        """Whether a payload was one of those that there is a shortcut for, or will be from now on."""
+        try:
+            document = decode(payload)
+        except Unreadable:
+            return False
+        if type(document) is not dict:
+            return False
+        keys = tuple(document)
+        known = reader.shortcuts.get(keys)
+        if known is None:
+            part = reader.parts[0]
+            for told in part.read_document(document, payload, at):
+                self._tell(reader, told, retained=False)
+            if keys not in reader.shortcuts and len(reader.shortcuts) < MAX_KEYS:
+                device = self._devices.by_id.get(self._own(told.device))
+                found = None if device is None else shortcut(part, device, document, reader.topic)
+                reader.shortcuts[keys] = found
+            return True
+        values = known.values(document)
+        device = known.device
+        if values is None or device.online is False:
+            return False
+        times: list[int | None] | None = None
+        if known.time is not None:
+            time = stamps.read(document[known.time], self._reading.zone)
+            if time is None or not stamps.plausible(time, at):
+                return False
+            times = [time] * len(values)
+        self._listener.changed(device.identifier, known.indices, values, None, times)
+        return True
+
     def begin(self) -> None:
         """The session has connected: what was said of presence before is said again if it holds, and what
         comes from which topic is seen anew."""
@@ -104,6 +144,7 @@ class Intake:
             device.owners = [None] * len(device.owners)
         for reader in self._readers.values():
             reader.claim = None
+            reader.shortcuts.clear()
 
     # Topics
 
@@ -153,7 +194,7 @@ class Intake:
     def _tell(self, reader: Reader, told: Told, retained: bool) -> None:
         if told.claim is not None and not self._claimed(reader, told.claim):
             return
-        identifier = "" if told.device == self._reading.device else told.device
+        identifier = self._own(told.device)
         device = self._devices.by_id.get(identifier) or self._devices.of(identifier)
         if device is None or (retained and device.online is False):
             return
@@ -194,6 +235,9 @@ class Intake:
             return
         times: list[int | None] | None = None if time is None else [time] * len(values)
         self._send(identifier, indices, values, codes if bad else None, times)
+
+    def _own(self, device: str) -> str:
+        return "" if device == self._reading.device else device
 
     def _send(
         self,

@@ -38,9 +38,9 @@ class Part:
         self.points: list[DataPoint] = list(rule.points)
         self.own = own
         self._reading = reading
-        self._decode: Codec = codec(rule.codec or reading.codec)
-        self._device_path = reading.device_path if rule.device_path is None else rule.device_path
-        self._time_path = reading.time_path if rule.time_path is None else rule.time_path
+        self.decode: Codec = codec(rule.codec or reading.codec)
+        self.device_path = reading.device_path if rule.device_path is None else rule.device_path
+        self.time_path = reading.time_path if rule.time_path is None else rule.time_path
         self._device = rule.device
         self._found = found
         last = topic.rpartition("/")[2]
@@ -71,6 +71,17 @@ class Part:
                 plans={},
             )
 
+    @property
+    def names_device(self) -> bool:
+        """Whether rule or topic say which device it is, whatever the payload says."""
+        return self._device is not None or self._found.device is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its payloads are no documents: each point has bytes of its own."""
+        whole = (point.encoding is not None and point.path is None for point in self.points)
+        return bool(self.points) and self.automatic is None and all(whole)
+
     def joins(self, rule: Rule, other: "Part") -> bool:
         """Take a further rule in, if it reads alike."""
         if self.automatic or other.automatic or self.own != other.own:
@@ -83,16 +94,16 @@ class Part:
 
     @property
     def _how(self) -> tuple[Any, ...]:
-        return self._device, self._device_path, self._time_path, self._of_object, self._of_scalar
+        return self._device, self.device_path, self.time_path, self._of_object, self._of_scalar
 
     def read(self, payload: bytes, at: int) -> list[Told]:
         """Raises `Unreadable`."""
-        points = self.points
-        if points and all(point.encoding is not None for point in points) and not self.automatic:
-            whole = [point for point in points if point.path is None]
-            if len(whole) == len(points):
-                return [Told(self._fallback(False), (None, False), self._whole(payload), [])]
-        document = self._decode(payload)
+        if self.is_whole:
+            return [Told(self._fallback(False), (None, False), self._whole(payload), [])]
+        return self.read_document(self.decode(payload), payload, at)
+
+    def read_document(self, document: Any, payload: bytes, at: int) -> list[Told]:
+        """The same of a payload that is decoded."""
         automatic = self.automatic
         records = automatic is not None and automatic.arrays and _are_records(document)
         return [self._told(one, payload, at) for one in (document if records else (document,))]
@@ -136,7 +147,7 @@ class Part:
     def _device_of(self, document: Any, is_object: bool) -> tuple[str, str | None, bool]:
         """The device, `Told.claim` and `Told.says`."""
         said = self._said_device(document) if is_object else None
-        if self._device is not None or self._found.device is not None:
+        if self.names_device:
             return self._fallback(is_object), None, False
         if self.own:
             return "", said, False
@@ -146,7 +157,7 @@ class Part:
         return self._fallback(not scalar), None, False
 
     def _said_device(self, document: dict[str, Any]) -> str | None:
-        path = self._device_path
+        path = self.device_path
         if path == ():
             return None
         if path is None:
@@ -157,7 +168,7 @@ class Part:
         return _id(paths.find(document, path))
 
     def _time_of(self, document: dict[str, Any], at: int) -> Time:
-        path = self._time_path
+        path = self.time_path
         if path is None:
             for key in TIME_KEYS:
                 if key in document:

@@ -34,7 +34,7 @@ SPELLINGS: dict[str, Kind] = {
 
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _LONGEST = 64
-_LEAST, _MOST = -(2**63), 2**64 - 1
+LEAST, MOST = -(2**63), 2**64 - 1
 _TRUE = frozenset({"true", "on", "1", "yes"})
 _FALSE = frozenset({"false", "off", "0", "no"})
 
@@ -55,9 +55,9 @@ class Shape(msgspec.Struct, frozen=True):
     most: float | None = None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether what comes is taken as it is."""
-        return self == Shape(unit=self.unit)
+    def is_plain_number(self) -> bool:
+        """Whether a number that comes is taken as it is."""
+        return self in (Shape(unit=self.unit), Shape(kind="number", unit=self.unit))
 
 
 def read(raw: Any, shape: Shape, said: str | None = None) -> Told:
@@ -76,7 +76,7 @@ def of_any(raw: Any) -> Told:
     if kind is float:
         return (raw, None) if isfinite(raw) else (None, quality.NOT_A_NUMBER)
     if kind is int:
-        return (raw, None) if _LEAST <= raw <= _MOST else (None, quality.OUT_OF_RANGE)
+        return (raw, None) if LEAST <= raw <= MOST else (None, quality.OUT_OF_RANGE)
     if kind is str or kind is bool:
         return raw, None
     return None, quality.NO_VALUE if raw is None else quality.TYPE

@@ -26,10 +26,13 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
 
 
 def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> PolledSession | PushedSession:
-    from .session import OpcUaPolled, OpcUaPushed
+    if endpoint.mode == "polled":
+        from .polled import OpcUaPolled
 
-    kind = OpcUaPushed if endpoint.mode == "pushed" else OpcUaPolled
-    return kind(endpoint, listener, lines.folder)
+        return OpcUaPolled(endpoint, listener, lines.folder)
+    from .pushed import OpcUaPushed
+
+    return OpcUaPushed(endpoint, listener, lines.folder)
 
 
 PROTOCOL = Protocol(

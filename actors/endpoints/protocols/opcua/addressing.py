@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 NO_NODE: Final = "BadNodeIdUnknown"
 NO_PATH: Final = "BadNoMatch"
 
-_NAMESPACE_ARRAY = ua.NodeId(ua.ObjectIds.Server_NamespaceArray)
-
 
 class Namespaces:
     """Outlives sessions: an index that a client wrote means the namespace that had it when the server was
@@ -53,18 +51,6 @@ class Namespaces:
             # 0 is OPC UA's own, 1 the server's; of others nothing is known, and the server will say so.
             return namespace
         return self._now.get(self._first[namespace])
-
-
-async def read_namespaces(channel: Channel) -> list[str]:
-    """Raises `NoConnection`."""
-    request = ua.ReadRequest()
-    request.Parameters.NodesToRead = [
-        ua.ReadValueId(NodeId=_NAMESPACE_ARRAY, AttributeId=ua.AttributeIds.Value)
-    ]
-    response = await channel.ask(request, ua.ReadResponse)
-    value = response.Results[0].Value if response.Results else None
-    uris = None if value is None else value.Value
-    return [uri or "" for uri in uris] if isinstance(uris, list) else []
 
 
 async def resolve(

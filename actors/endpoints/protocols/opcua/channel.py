@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from asyncua.client import Client
 from asyncua.client.ua_client import UaClient
 from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.uaerrors import UaStatusCodeError
 
 from actors.connections.connection import NoConnection, Transient
 
@@ -29,7 +30,8 @@ LIFETIME: Final = 3_600_000
 """Milliseconds of a security token."""
 RENEW_AFTER: Final = 0.75
 """Of its lifetime (part 4, 5.5.2.1)."""
-_OPENING: Final = "opening a secure channel"
+_SHOWING: Final = ("opening a secure channel", "creating a session")
+"""Steps in which the server looks at this agent's certificate."""
 _ACTIVATING: Final = "activating the session"
 _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
@@ -41,6 +43,9 @@ class Socket(PostingProtocol):
     receive_buffer: bytes | None
     heard = 0.0
     """monotonic seconds"""
+    refusal: UaStatusCodeError | None = None
+    """What the server has answered instead of opening a channel; the library says no more than that there is
+    none."""
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
@@ -48,6 +53,14 @@ class Socket(PostingProtocol):
         if len(self.receive_buffer or b"") > LARGEST_CHUNK:
             self.receive_buffer = None
             self.disconnect_socket()
+
+    def _call_callback(self, request_id: int, body: Any) -> None:
+        if self._open_secure_channel_exchange is not None:
+            try:
+                self.check_answer(body, "")
+            except UaStatusCodeError as error:
+                self.refusal = error
+        super()._call_callback(request_id, body)
 
 
 class _Transport(UaClient):  # type: ignore[misc]
@@ -76,6 +89,9 @@ class Channel:
         self._client = Client(url, timeout=self.timeout)
         self._client.uaclient = _Transport(self.timeout)
         self._socket: Socket | None = None
+        self._active = False
+        """Whether the server has a session for it, for all that is known."""
+        self.resumed = False
         self._renewing: asyncio.Task[None] | None = None
 
     @property
@@ -92,8 +108,12 @@ class Channel:
     def is_open(self) -> bool:
         return self._socket is not None and self._socket.transport is not None
 
-    async def open(self) -> None:
-        """Connect and make a session. Raises `NoConnection`."""
+    async def open(self, before: "Channel | None" = None) -> None:
+        """Connect and make a session, or take up that of an earlier channel to the same server, which has
+        ended (`resumed`). Raises `NoConnection`."""
+        if before is not None and before._active and before.url == self.url:
+            self._client = before._client
+            before._active, self._active = False, True
         client = self._client
         client.name = client.description = "Callboard"
         client.session_timeout = int(self._connection.session_timeout * 1000)
@@ -105,31 +125,54 @@ class Channel:
             self._socket = client.uaclient.protocol
             doing = "saying hello"
             await client.send_hello()
-            doing = _OPENING
+            doing = _SHOWING[0]
             await client.open_secure_channel()
-            doing = "creating a session"
-            await client.create_session()
-            doing = _ACTIVATING
-            await security.identify(client, self._connection, self._folder)
-            await client.activate_session(
-                username=client._username, password=client._password, certificate=client.user_certificate
-            )
+            if self._active:
+                doing = "resuming the session"
+                self.resumed = await self._resume()
+            if not self.resumed:
+                self._active = False
+                doing = _SHOWING[1]
+                await client.create_session()
+                doing = _ACTIVATING
+                await security.identify(client, self._connection, self._folder)
+                await self._activate()
         except Exception as error:  # whatever parsing a stranger's answer raises
             if doing == _ACTIVATING:
                 await self.close()  # a session that nobody has closed keeps its place on the server
             self.drop()
-            found = faults.trouble(error, doing, self.timeout)
-            if doing == _OPENING:
+            refusal = None if self._socket is None else self._socket.refusal
+            found = faults.trouble(refusal or error, doing, self.timeout)
+            if doing in _SHOWING:
                 found = security.explained(found, self._connection, self._folder)
             raise found from error
         except asyncio.CancelledError:
             self.drop()
             raise
         assert self._socket is not None
+        self._active = True
         self._socket.on_connection_lost = self._ended
         if self._socket.transport is None:  # it has ended meanwhile
             raise Transient("the server has closed the connection", code=faults.RESET)
         self._renewing = asyncio.create_task(self._renew())
+
+    async def _resume(self) -> bool:
+        """Whether the server still has the session (part 4, 6.7)."""
+        session = self._client.uaclient.session
+        session.rebind_authentication_token()
+        try:
+            await self._activate()
+        except UaStatusCodeError as error:
+            log.debug("%s: the session is not taken up again: %s", self.url, error)
+            session.reset_authentication_token()
+            return False
+        return True
+
+    async def _activate(self) -> None:
+        client = self._client
+        await client.activate_session(
+            username=client._username, password=client._password, certificate=client.user_certificate
+        )
 
     async def ask(self, request: Any, answer: type[T], within: float | None = None) -> T:
         """A service's response. Raises `NoConnection`, with the name of the status code as `code` when the
@@ -190,6 +233,7 @@ class Channel:
     async def close(self) -> None:
         """Tell the server, if it listens."""
         self._lost = None
+        self._active = False
         if self._renewing is not None:
             self._renewing.cancel()
         if self.is_open:

@@ -1,6 +1,6 @@
 """From values of nodes to changes of data points."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from actors.endpoints.listener import Description, Listener
@@ -116,11 +116,14 @@ class Delivery:
             value, code = shape(self._fields[handle].point, value, code)
         return value, quality.NO_DATA if value is None and code is None else code
 
-    def tell_code(self, handles: Sequence[int], code: str) -> None:
-        """None of these fields has a value, for that reason."""
-        by_device: dict[str, list[int]] = {}
-        for handle in handles:
-            device, index, _ = self._fields[handle]
-            by_device.setdefault(device, []).append(index)
-        for device, indices in by_device.items():
-            self._listener.changed(device, indices, [None] * len(indices), [code] * len(indices), None)
+    def tell_codes(self, codes: Mapping[int, str]) -> None:
+        """These fields have no value, for those reasons."""
+        by_device: dict[str, Readings] = {}
+        for handle, code in codes.items():
+            device, number, _ = self._fields[handle]
+            readings = by_device.setdefault(device, Readings([], [], [], []))
+            readings.indices.append(number)
+            readings.values.append(None)
+            readings.codes.append(code)
+        for device, readings in by_device.items():
+            self._listener.changed(device, readings.indices, readings.values, readings.codes, None)

@@ -35,10 +35,11 @@ class Limit:
 
 class Limits(msgspec.Struct):
     read: Limit
-    write: Limit
-    monitored_items: Limit
+    items: Limit
+    """Monitored items."""
     translate: Limit
+    """Browse paths."""
 
 
 def unknown() -> Limits:
-    return Limits(Limit(), Limit(), Limit(), Limit())
+    return Limits(Limit(), Limit(), Limit())

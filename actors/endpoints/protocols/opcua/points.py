@@ -74,11 +74,6 @@ class DataPoint(msgspec.Struct, frozen=True, gc=False):
         return str(self.place)
 
     @property
-    def single(self) -> bool:
-        """Whether it is one element of an array."""
-        return self.index_range is not None and ":" not in self.index_range
-
-    @property
     def scaled(self) -> bool:
         return self.scale != 1 or self.offset != 0
 

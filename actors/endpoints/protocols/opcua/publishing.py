@@ -84,6 +84,14 @@ class Publisher:
         for waiting in (*self._outstanding, *self._tasks):
             waiting.cancel()
 
+    def resume(self, channel: Channel) -> None:
+        """Go on with the same session on another channel; what was lost with the one before is found by its
+        numbers."""
+        self._channel = channel
+        self._held.clear()
+        self._acknowledged.clear()
+        self._faults = 0
+
     def take_missed(self) -> set[int]:
         """The subscriptions of which something is lost for good, since it was last asked."""
         missed, self._missed = self._missed, set()

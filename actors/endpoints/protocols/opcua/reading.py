@@ -33,12 +33,14 @@ class Reader:
         self._requests: list[tuple[int, bytes]] = []
         """How many nodes each has, and its parameters."""
 
-    async def read(self) -> Found:
-        """Raises `NoConnection`."""
+    async def read(self, within: float | None = None) -> Found:
+        """Each request is answered within so many seconds (None: the channel's time-out). Raises
+        `NoConnection`."""
+        within = self._channel.timeout if within is None else within
         while True:
             requests = self._prepared()
             try:
-                parts = await self._ask(requests)
+                parts = await self._ask(requests, within)
             except NoConnection as error:
                 most = max((count for count, _ in requests), default=0)
                 if error.code in TOO_MUCH and self._limit.learn(most):
@@ -55,19 +57,19 @@ class Reader:
             ]
         return self._requests
 
-    async def _ask(self, requests: Sequence[tuple[int, bytes]]) -> list[Found]:
+    async def _ask(self, requests: Sequence[tuple[int, bytes]], within: float) -> list[Found]:
         found: list[Found] = []
         for start in range(0, len(requests), AT_ONCE):
             several = requests[start : start + AT_ONCE]
             answers: list[asyncio.Future[Any]] = []
             try:
                 for _, parameters in several:
-                    answers.append(self._channel.post(_READ, parameters, self._channel.timeout))
-                async with asyncio.timeout(self._channel.timeout):
+                    answers.append(self._channel.post(_READ, parameters, within))
+                async with asyncio.timeout(within):
                     for (count, _), answer in zip(several, answers, strict=True):
                         found.append(_checked(count, decoding.results(bytes(await answer))))
             except Exception as error:  # whatever parsing an answer raises
-                raise faults.trouble(error, "Read", self._channel.timeout) from error
+                raise faults.trouble(error, "Read", within) from error
             finally:
                 for answer in answers:
                     answer.cancel()

@@ -13,7 +13,7 @@ _TRUE, _FALSE = frozenset({"true", "on", "yes", "1"}), frozenset({"false", "off"
 
 def is_shaped(point: DataPoint) -> bool:
     """Whether `shape` may make anything of its values."""
-    return point.scaled or point.single or point.shown not in (None, "object")
+    return point.scaled or point.index_range is not None or point.shown not in (None, "object")
 
 
 def shape(point: DataPoint, value: Any, code: str | None) -> tuple[Any, str | None]:
@@ -22,8 +22,8 @@ def shape(point: DataPoint, value: Any, code: str | None) -> tuple[Any, str | No
     if value is None:
         return None, code
     try:
-        if point.single:
-            value = _only(value)
+        if point.index_range is not None:
+            value = within(point.index_range, value)
         if point.scaled:
             value = scaled(point, value)
         if point.shown is not None:
@@ -33,11 +33,30 @@ def shape(point: DataPoint, value: Any, code: str | None) -> tuple[Any, str | No
     return value, code
 
 
-def _only(value: Any) -> Any:
-    """The element of an array, or matrix, that has one."""
-    while isinstance(value, list) and len(value) == 1:
+def within(index_range: str, value: Any) -> Any:
+    """That part of an array; the element itself where the range is of one. A server that knows no ranges
+    sends the whole: then it is cut out here."""
+    single = True
+    for_dimensions = []
+    for part in index_range.split(","):
+        first, colon, last = part.partition(":")
+        single = single and not colon
+        for_dimensions.append((int(first), int(last) if colon else int(first)))
+    value = _cut(for_dimensions, value)
+    while single and isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value
+
+
+def _cut(ranges: list[tuple[int, int]], value: Any) -> Any:
+    if not ranges or not isinstance(value, list):
+        return value
+    (first, last), *further = ranges
+    if len(value) > last - first + 1:
+        value = value[first : last + 1]
+        if not value:
+            raise ValueError("the array ends before the range")
+    return [_cut(further, one) for one in value]
 
 
 def scaled(point: DataPoint, value: Any) -> Any:
