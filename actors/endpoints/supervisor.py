@@ -110,7 +110,7 @@ class Endpoints(DeviceKeeper):
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
-        self.settings = message.settings
+        self.settings, self.agent_uuid = message.settings, message.agent_uuid
         self.store = message.store
         self.begin()
 
