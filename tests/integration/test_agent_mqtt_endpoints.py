@@ -32,7 +32,9 @@ def device(broker: Mosquitto) -> Iterator[MqttDevice]:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     """TLS, and only who has a password."""
-    with Mosquitto(tmp_path_factory.mktemp("secured"), username=LOGIN[0], password=LOGIN[1], tls=True) as running:
+    with Mosquitto(
+        tmp_path_factory.mktemp("secured"), username=LOGIN[0], password=LOGIN[1], tls=True
+    ) as running:
         yield running
 
 
@@ -48,7 +50,12 @@ def until(look: Callable[[], Any], right: Callable[[Any], bool], seconds: float 
 
 
 def add(
-    agent: AgentProcess, broker: Mosquitto, topic: str | None, *points: dict[str, Any], name: str = "hall", **more: Any
+    agent: AgentProcess,
+    broker: Mosquitto,
+    topic: str | None,
+    *points: dict[str, Any],
+    name: str = "hall",
+    **more: Any,
 ) -> dict[str, Any]:
     connection = {"brokerUrl": f"mqtt://127.0.0.1:{broker.port}", **more}
     if topic is not None:
@@ -103,7 +110,10 @@ def test_what_devices_publish_is_read_without_a_word_of_configuration(agent, bro
 
 
 def test_data_points_say_what_is_read_and_how(agent, broker, device):
-    metrics = [{"field": "t[0]", "metric": "temp", "unit": "C", "precision": 1}, {"field": "ok", "type": "boolean"}]
+    metrics = [
+        {"field": "t[0]", "metric": "temp", "unit": "C", "precision": 1},
+        {"field": "ok", "type": "boolean"},
+    ]
     add(agent, broker, "two", {"topic": "two/a", "metrics": metrics, "timestampField": "at"})
     connected(agent)
     device.publish("two/a", json.dumps({"t": [70.25], "t_unit": "x", "ok": "on", "at": 1_764_331_000}))
@@ -159,8 +169,19 @@ def test_a_device_that_falls_silent_is_away(agent, broker, device):
 
 def test_what_is_written_is_published_and_looked_for_on_request(agent, broker):
     told: list[tuple[str, bytes]] = []
-    point = {"topic": "six/speed", "metric": "speed", "type": "number", "max": 100, "writeTopic": "six/speed/set"}
-    template = {"topic": "six/mode", "metric": "mode", "writeTopic": "six/mode/set", "writeTemplate": '{"m": {value}}'}
+    point = {
+        "topic": "six/speed",
+        "metric": "speed",
+        "type": "number",
+        "max": 100,
+        "writeTopic": "six/speed/set",
+    }
+    template = {
+        "topic": "six/mode",
+        "metric": "mode",
+        "writeTopic": "six/mode/set",
+        "writeTemplate": '{"m": {value}}',
+    }
     add(agent, broker, "six", point, template)
     connected(agent)
     write = "/v1/adapters/mqtt/devices/hall/write"
@@ -257,7 +278,10 @@ def test_a_broker_that_restarts_with_nothing_kept_is_subscribed_to_again(agent, 
             until(lambda: health(agent), lambda found: not found["connected"] or found["errorCount"] == 0)
             connected(agent)
         with MqttDevice(broker.port) as device:
-            until(lambda: device.publish("eleven/t", b"3") or readings(agent), lambda found: found["hall", "t"][0] == 3)
+            until(
+                lambda: device.publish("eleven/t", b"3") or readings(agent),
+                lambda found: found["hall", "t"][0] == 3,
+            )
 
 
 def test_who_may_not_read_is_connected_without_data_and_silence_is_seen(agent, tmp_path: Path):
