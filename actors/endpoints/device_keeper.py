@@ -21,7 +21,7 @@ from actors.endpoints.messages import (
     RemoveDevice,
 )
 from actors.endpoints.roster import MAX_DEVICES
-from actors.endpoints.rows import EndpointRows
+from actors.endpoints.rows import EndpointRows, completed
 from actors.state.keeper import Keeper
 from actors.system.addresses import child_address
 from actors.system.failure import Failed, Refusal
@@ -40,6 +40,7 @@ class DeviceKeeper(Keeper):
     CHANGES: ClassVar[tuple[type, ...]] = (RemoveDevice, StoreFound)
     rows: EndpointRows
     settings: Settings
+    agent_uuid: str
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +145,7 @@ class DeviceKeeper(Keeper):
             raise Refusal(f"Device not found: {message.uuid}", kind="not_found")
         if device == self.rows.devices.own(row.id):
             raise Refusal(f"{device.name} is the endpoint's own device: remove the endpoint", kind="conflict")
-        if device.uuid in _configured(row, self.settings):
+        if device.uuid in _configured(row, self.settings, self.agent_uuid):
             text = f"{device.name} is named by the data points of the endpoint {row.name}"
             raise Refusal(text, kind="conflict")
 
@@ -157,11 +158,11 @@ class DeviceKeeper(Keeper):
         self.transact(sender, removed, stored.remove, device.uuid)
 
 
-def _configured(row: EndpointRow, settings: Settings) -> set[str]:
+def _configured(row: EndpointRow, settings: Settings, agent_uuid: str) -> set[str]:
     """The uuids of the further devices that an endpoint's configuration names."""
     try:
         protocol = protocols.find(row.protocol)
-        connection = protocol.complete(msgspec.json.decode(row.connection), settings)
+        connection = msgspec.json.decode(completed(row, settings, agent_uuid))
         checked = protocol.check(connection, msgspec.json.decode(row.data_points) or ())
     except Refusal:
         return set()
