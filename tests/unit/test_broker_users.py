@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from actors.endpoints import broker_files, broker_reload, protocols
+from actors.endpoints import broker_files, broker_reload
 from actors.endpoints.accounts import Account, Accounts, check, read_too
 from actors.endpoints.broker_files import BEGIN, END, Files, Hashes, bring_in_line, fits, hashed
 from actors.endpoints.broker_reload import NotReloaded, reload
+from actors.endpoints.protocols.mqtt import accounts as mqtt
 from actors.system.failure import Refusal
 from conf.settings import MosquittoSettings
 
@@ -259,9 +260,7 @@ def test_a_password_is_in_no_text_of_an_account():
 
 
 def account(connection: dict[str, Any], points: list[dict[str, Any]] | None = None) -> Account | None:
-    found = protocols.find("mqtt").account
-    assert found is not None
-    return found(connection, points or [])
+    return mqtt.account(connection, points or [])
 
 
 def test_a_user_name_and_a_password_without_a_broker_are_the_devices():
@@ -336,16 +335,14 @@ async def test_a_pid_file_that_names_nobody_is_told(tmp_path, text):
 
 async def test_a_process_that_is_no_mosquitto_is_left_alone(tmp_path):
     path = tmp_path / "pid"
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     try:
         path.write_text(str(process.pid))
         assert "which is no mosquitto" in await failed(settings(tmp_path, pid_file=path))
-        assert process.poll() is None
+        assert process.returncode is None
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
         process.kill()
-        process.wait(5)
+        await process.wait()
 
 
 def helper(tmp_path: Path, text: str) -> Path:
