@@ -171,18 +171,17 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class Protocol(msgspec.Struct, frozen=True):
-    """One protocol. `check` validates a connection and its data points and touches no network; it
-    raises `Refusal` naming the field; what it makes of the data points, and the devices that they name, are
-    the same whatever the connection. `session` is called in a thread, and imports the protocol's library on
-    its first call; the session acquires what it shares when it connects. `connection` and `data_point` are
-    the schemas that clients' input is read by (`conf.schema`). `prepare` makes what a session writes, of an
-    endpoint whose `points` are those of the device that is meant; it touches no network, and raises `Refusal`
-    for an unknown point, one that is read-only, or a value that does not fit; None: nothing can be written.
-    `account` is what the device of a connection, as a client sends it, logs in with at the agent's own
-    broker. `completed` is what a connection means that leaves out what files and environment say; it checks
-    nothing. `browse` asks a session that is connected what there is to be read, and raises as
-    `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to whoever
-    runs scans and scenarios, and are only said to be there."""
+    """One protocol. `check` validates a connection and its data points and touches no network; it raises
+    `Refusal` naming the field; what it makes of the data points, and the devices that they name, are the same
+    whatever the connection. `session` is called in a thread, and imports the protocol's library on its first
+    call; the session acquires what it shares when it connects. `connection` and `data_point` are the schemas
+    that clients' input is read by (`conf.schema`). `prepare` makes what a session writes, of an endpoint
+    whose `points` are those of the device that is meant; it touches no network, and raises `Refusal` for an
+    unknown point, one that is read-only, or a value that does not fit; None: nothing can be written.
+    `completed` is what a connection means that leaves out what files and environment say, for the agent
+    of that uuid; it checks nothing. `browse` asks a session that is connected what there is to read, and
+    raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to
+    whoever runs scans and scenarios, and are only said to be there."""
 
     name: str
     """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
@@ -192,6 +191,7 @@ class Protocol(msgspec.Struct, frozen=True):
     """The module whose absence makes the protocol unavailable; "": it needs none."""
     prepare: Callable[[CheckedEndpoint, WriteRequest], Any] | None = None
     account: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Account | None] | None = None
+    """What the device of a connection, as a client sends it, logs in with at the agent's own broker."""
     completed: Callable[[dict[str, Any], Settings, str], dict[str, Any]] | None = None
     connection: type[msgspec.Struct] = Nothing
     data_point: type[msgspec.Struct] = Nothing
