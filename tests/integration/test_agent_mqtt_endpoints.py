@@ -1,4 +1,4 @@
-"""MQTT endpoints over the HTTP API of a real agent, with a real broker: users, TLS, restarts, writes, presence."""
+"""MQTT endpoints over the HTTP API of a real agent, with a real broker."""
 
 import json
 import time

@@ -13,7 +13,6 @@ from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
 from servers.mosquitto import Mosquitto, free_port
 from servers.mqtt_device import MqttDevice
-from servers.mosquitto import free_port
 from servers.opcua import OpcUaServer
 from servers.relay import Relay
 from servers.toy import ToyDevice
@@ -199,24 +198,6 @@ class PushedToy(PolledToy):
     _SUBSCRIBE = True
 
 
-class MqttBroker(FieldCounterpart):
-    """A broker behind the relay, and before it a device that publishes its state all the time."""
-
-    protocol = "mqtt"
-    login = True
-    _EVERY = 0.02
-
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
-        return {
-            "host": "127.0.0.1",
-            "port": relay.port,
-            "username": "ann",
-            "password": "right one" if right else "wrong one",
-            "clientId": "agent",
-            "topic": "plc",
-            "keepalive": 1,
-            "timeout": TIMEOUT_MS,
-            "cleanSession": True,
 class PushedOpcUa(FieldCounterpart):
     """A server with one user; it keeps running from test to test."""
 
@@ -260,18 +241,6 @@ class PushedOpcUa(FieldCounterpart):
 
     @property
     def data_points(self) -> list[dict[str, Any]]:
-        fields = [{"field": "counter"}, {"field": "twin"}]
-        setpoint = {"field": "setpoint", "type": "number", "writeTopic": "plc/set"}
-        return [{"topic": "plc/state", "metrics": [*fields, setpoint]}]
-
-    async def set(self, number: int) -> None:
-        self._state |= {"counter": number, "twin": number + TWIN}
-        await self._publish()
-
-    @property
-    def written(self) -> list[float]:
-        self._device.settle()
-        return list(self._written)
         return [
             {"name": name, "nodeId": node}
             | ({"writable": True, "writeDataType": "Int32"} if name == "setpoint" else {})
@@ -292,6 +261,61 @@ class PushedOpcUa(FieldCounterpart):
     def written(self) -> list[float]:
         value = self._server.ask("read", node=self._NODES["setpoint"])["value"]
         return [value] if value else []
+
+    def refuse_writes(self) -> bool:
+        return False
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        await self._write(counter=0, twin=TWIN, setpoint=0)
+        return self._server.port
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._server.kill)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._server.start)
+
+
+class PolledOpcUa(PushedOpcUa):
+    name = "polled"
+    replays = False
+    _SUBSCRIBE = False
+
+
+class MqttBroker(FieldCounterpart):
+    """A broker behind the relay, and before it a device that publishes its state all the time."""
+
+    protocol = "mqtt"
+    login = True
+    _EVERY = 0.02
+
+    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": relay.port,
+            "username": "ann",
+            "password": "right one" if right else "wrong one",
+            "clientId": "agent",
+            "topic": "plc",
+            "keepalive": 1,
+            "timeout": TIMEOUT_MS,
+            "cleanSession": True,
+        }
+
+    @property
+    def data_points(self) -> list[dict[str, Any]]:
+        fields = [{"field": "counter"}, {"field": "twin"}]
+        setpoint = {"field": "setpoint", "type": "number", "writeTopic": "plc/set"}
+        return [{"topic": "plc/state", "metrics": [*fields, setpoint]}]
+
+    async def set(self, number: int) -> None:
+        self._state |= {"counter": number, "twin": number + TWIN}
+        await self._publish()
+
+    @property
+    def written(self) -> list[float]:
+        self._device.settle()
+        return list(self._written)
 
     def refuse_writes(self) -> bool:
         return False
@@ -332,25 +356,7 @@ class PushedOpcUa(FieldCounterpart):
             await self._publish()
 
 
-FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
-    f"{each.protocol} {each.name}".strip(): each for each in (ModbusTcp, MqttBroker, PolledToy, PushedToy)
-        await self._write(counter=0, twin=TWIN, setpoint=0)
-        return self._server.port
-
-    async def stop(self) -> None:
-        await asyncio.to_thread(self._server.kill)
-
-    async def start(self) -> None:
-        await asyncio.to_thread(self._server.start)
-
-
-class PolledOpcUa(PushedOpcUa):
-    name = "polled"
-    replays = False
-    _SUBSCRIBE = False
-
-
-_ALL = ModbusTcp, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
+_ALL = ModbusTcp, MqttBroker, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL
 }

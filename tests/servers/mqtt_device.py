@@ -1,5 +1,6 @@
-"""A device that speaks MQTT 3.1.1 to a broker, in packets of its own: it publishes, and does what it is told."""
+"""A device that speaks MQTT 3.1.1 to a broker, in packets of its own."""
 
+import contextlib
 import socket
 import ssl
 import struct
@@ -26,8 +27,8 @@ def _packet(first: int, body: bytes) -> bytes:
 
 
 class MqttDevice:
-    """One connection. A context manager, which connects, and ends without a word unless `leave` was called: then
-    the broker publishes `will`, a topic and a payload, retained. `told` gets what comes on topics that it has
+    """One connection. A context manager, which connects, and ends without a word unless `leave` was called:
+    then the broker publishes `will`, a topic and a payload, retained. `told` gets what comes on topics that it has
     subscribed to."""
 
     def __init__(
@@ -118,10 +119,8 @@ class MqttDevice:
 
     def cut(self) -> None:
         """Without a word."""
-        try:
+        with contextlib.suppress(OSError):  # it has ended already
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it has ended already
         self._socket.close()
         self._reader.join(SECONDS)
 
