@@ -273,8 +273,8 @@ class Client:
 
     def _is_first(self, message: Received, names: tuple[str, ...]) -> bool:
         """Whether it is the one, of those for several filters of a user, that it gets."""
-        mine = [self._identifiers.get(name) for name in names if name in self._subscribed]
-        return not any(one in message.identifiers for one in mine[1:]) or mine[0] in message.identifiers
+        first = next((name for name in names if name in self._subscribed), None)
+        return first is None or self._identifiers.get(first) in (None, *message.identifiers)
 
     def _claim(self, link: Link, message: Received, claims: int, known: bool) -> None:
         """Acknowledgements go out in the order of the messages."""
