@@ -6,7 +6,7 @@ from typing import TypeAlias
 import msgspec
 
 from actors.readings.batch import Batch, Source
-from actors.readings.filters import below, fit, matches
+from actors.readings.filters import below
 from actors.readings.source_topics import level, levels
 from conf.topic_filters import fit, matches
 
