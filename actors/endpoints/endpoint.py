@@ -16,7 +16,7 @@ from actors.endpoints import protocols
 from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, Raised, layers
 from actors.endpoints.health import PollRecord
 from actors.endpoints.image import OFFLINE, Image
-from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping, Then
+from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping
 from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
@@ -49,6 +49,7 @@ from storage.timestamps import unix_ms
 log = logging.getLogger(__name__)
 
 NOT_CONFIGURED = "DEVICE_NOT_CONFIGURED"
+BEGUN_ANEW = "what has come may have gone with a part of the agent that began anew: it is to be sent again"
 FIRST_POLL_WITHIN = 5.0  # seconds: an endpoint of a long interval does not wait for its place in it
 TELL_AGAIN = 5.0, 300.0
 """Seconds after which the keeper is told again of devices that it has not stored, at first and at most."""
@@ -246,8 +247,10 @@ class Endpoint(Connecting[Session]):
         if self.gathering is None:
             return
         changes: dict[str, list[Change]] = {}
-        awaited: list[Then] = []
-        for event in self.gathering.take():
+        events = self.gathering.take()
+        awaited = [event.then for event in events if isinstance(event, Awaited)]
+        kept = bool(awaited)
+        for event in events:
             if isinstance(event, Change):
                 changes.setdefault(event.device, []).append(event)
                 continue
@@ -255,20 +258,19 @@ class Endpoint(Connecting[Session]):
                 self._raise(event)
                 continue
             if isinstance(event, Awaited):
-                awaited.append(event.then)
                 continue
             if isinstance(event, Description):
-                self._changed(changes.pop(event.identifier, ()))
+                self._changed(changes.pop(event.identifier, ()), kept)
                 self.roster.describe(event)
                 continue
-            self._changed(changes.pop(event.device, ()))
+            self._changed(changes.pop(event.device, ()), kept)
             image = self.roster.image(event.device)
             if image is not None and isinstance(event, Heard):
                 image.hear(unix_ms())
             elif image is not None and isinstance(event, Presence):
                 self._present(image, event.code)
         for told in changes.values():
-            self._changed(told)
+            self._changed(told, kept)
         if awaited and self.keeping.wait(awaited):
             self.wakeupAfter(ASK_AGAIN, self.keeping.question)
         if self.roster.bare:
@@ -282,19 +284,23 @@ class Endpoint(Connecting[Session]):
         self.send(config.router, EventRaised(topic, where | event.body))
 
     def receiveMsg_Persisted(self, message: Persisted, sender: ActorAddress) -> None:
-        if self.keeping.answered(message.number):
+        if not message.certain:
+            # Who is not told that it is safe sends it again, on the next connection.
+            if self.connected and self.keeping.doubts(message.number):
+                self.lose(Trouble(BEGUN_ANEW, permanent=False), hung=True)
+        elif self.keeping.answered(message.number):
             self.wakeupAfter(ASK_AGAIN, self.keeping.question)
 
     def receiveMsg_AskAgain(self, message: AskAgain, sender: ActorAddress) -> None:
         if self.keeping.again(message):
             self.wakeupAfter(ASK_AGAIN, message)
 
-    def _changed(self, changes: Sequence[Change]) -> None:
-        """What one device has told."""
+    def _changed(self, changes: Sequence[Change], kept: bool) -> None:
+        """What one device has told; `kept` as in `Batch`."""
         image = self.roster.image(changes[0].device) if changes else None
         if image is not None:
             for change in layers(changes):
-                self.send(self.config.router, image.take(change))
+                self.send(self.config.router, image.take(change, kept))
 
     def _present(self, image: Image, code: str | None) -> None:
         known, image.away = image.away, code

@@ -26,8 +26,8 @@ class Image:
         """Values since the latest tick."""
         self.heard_at = monotonic()
 
-    def take(self, change: Change) -> Batch:
-        """The batch that a change makes. It is a sign of life."""
+    def take(self, change: Change, kept: bool = False) -> Batch:
+        """The batch that a change makes, which is `kept` or not. It is a sign of life."""
         self.away = None
         self.heard_at = monotonic()
         self.arrived += len(change.values)
@@ -40,7 +40,9 @@ class Image:
         self.record.took(change.at, len(self.source.points), change.indices, change.values, codes)
         own = change.times
         times = None if own is None else [change.at if time is None else time for time in own]
-        return Batch(self.source, change.at, change.values, codes, {}, indices=indices, times=times)
+        return Batch(
+            self.source, change.at, change.values, codes, {}, indices=indices, times=times, kept=kept
+        )
 
     def hear(self, timestamp: int) -> None:
         """It is alive. One that was only silent is there again; its points are to be told anew."""

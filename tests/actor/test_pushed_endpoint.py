@@ -230,6 +230,32 @@ async def test_an_answer_to_what_an_earlier_connection_asked_means_nothing(stage
     assert safe == [2]
 
 
+async def test_what_may_have_gone_with_a_crash_is_sent_again_on_another_connection(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    safe: list[int] = []
+    session.listener.changed("", [0], [1])
+    session.listener.persisted(lambda: safe.append(1))
+    await until(lambda: stage.questions)
+    assert [batch.kept for batch in stage.batches] == [True]
+    stage.base.tell(address, Persisted(stage.questions[0].number, certain=False))
+    session = await subscribed(device, 2)
+    session.listener.changed("", [0], [1])
+    session.listener.persisted(lambda: safe.append(2))
+    await until(lambda: len(stage.questions) == 2)
+    stage.base.tell(address, Persisted(stage.questions[1].number))
+    await until(lambda: safe == [2])
+    assert device.closed == 1
+
+
+async def test_what_nobody_waits_for_is_not_kept(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.changed("", [0], [1])
+    await until(lambda: stage.batches)
+    assert not stage.batches[0].kept
+
+
 async def test_a_question_that_nobody_answers_is_asked_again(stage, device, monkeypatch):
     monkeypatch.setattr(endpoint, "ASK_AGAIN", 0.05)
     address = run(stage)
