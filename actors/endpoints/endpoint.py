@@ -33,6 +33,7 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
+from actors.endpoints.outlet import Outlet, SendOn
 from actors.endpoints.polling import Polled, PollFailed, Polling, PollLate
 from actors.endpoints.protocol import CheckedEndpoint, Session
 from actors.endpoints.pushing import Pushing
@@ -101,6 +102,7 @@ class Endpoint(Connecting[Session]):
     config: RunEndpoint
     roster: Roster
     strategy: Polling | Pushing
+    outlet: Outlet
     keeping: Keeping
 
     def __init__(self) -> None:
@@ -125,7 +127,8 @@ class Endpoint(Connecting[Session]):
             return
         self._forget()
         self.config = message
-        self.keeping = Keeping(message.uuid, partial(self.send, message.router))
+        self.outlet = Outlet(partial(self.send, message.router), self._send_on, self._myRef.count_dropped)
+        self.keeping = Keeping(message.uuid, self.outlet.put)
         self.peer = message.name
         self.misconfigured = None
         self.health = "connecting"
@@ -202,6 +205,7 @@ class Endpoint(Connecting[Session]):
             return
         now = monotonic()
         self.wakeupAfter(self.schedule.next_delay(now), message)
+        self.outlet.begin()
         self.strategy.tick(now)
 
     def begin(self) -> bool:
@@ -231,6 +235,7 @@ class Endpoint(Connecting[Session]):
         self.finishing = sender
         self.series += 1  # no tick counts any more
         self._take_changes()
+        self.outlet.flush()
         self._finish()
 
     def _finish(self) -> None:
@@ -246,6 +251,7 @@ class Endpoint(Connecting[Session]):
     def _take_changes(self) -> None:
         if self.gathering is None:
             return
+        self.outlet.begin()
         changes: dict[str, list[Change]] = {}
         events = self.gathering.take()
         awaited = [event.then for event in events if isinstance(event, Awaited)]
@@ -283,6 +289,13 @@ class Endpoint(Connecting[Session]):
         where = {"protocol": config.protocol, "endpoint": config.name, "endpoint_uuid": config.uuid}
         self.send(config.router, EventRaised(topic, where | event.body))
 
+    def _send_on(self) -> None:
+        # Not a message: it would be handled in the same turn.
+        self.wakeupAfter(0, SendOn())
+
+    def receiveMsg_SendOn(self, message: SendOn, sender: ActorAddress) -> None:
+        self.outlet.turn()
+
     def receiveMsg_Persisted(self, message: Persisted, sender: ActorAddress) -> None:
         if not message.certain:
             # Who is not told that it is safe sends it again, on the next connection.
@@ -301,6 +314,7 @@ class Endpoint(Connecting[Session]):
         if image is not None:
             for change in layers(changes):
                 self.send(self.config.router, image.take(change, kept))
+                self.outlet.put(image.take(change))
 
     def _present(self, image: Image, code: str | None) -> None:
         known, image.away = image.away, code
@@ -337,7 +351,7 @@ class Endpoint(Connecting[Session]):
 
     def receiveMsg_ForgetDevice(self, message: ForgetDevice, sender: ActorAddress) -> None:
         if self.roster.remove(message.uuid) is not None:
-            self.send(self.config.router, ForgetSource(self.config.uuid, message.uuid))
+            self.outlet.put(ForgetSource(self.config.uuid, message.uuid))
 
     # For the strategies
 
@@ -360,7 +374,7 @@ class Endpoint(Connecting[Session]):
         record.failure(timestamp, duration, code, reason or record.last_error or code)
         batch = image.bad(timestamp, code)
         if batch is not None:
-            self.send(self.config.router, batch)
+            self.outlet.put(batch)
 
     @staticmethod
     def code_of(trouble: Trouble) -> str:
