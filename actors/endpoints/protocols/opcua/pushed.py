@@ -64,6 +64,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         except NoConnection:
             channel.drop()
             raise
+        self._tell_missing(channel)
         self._delivery.tell_codes(self._missing)
         self._watching = asyncio.create_task(self._watch(channel, subscriptions, publisher))
 
@@ -131,6 +132,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
                 await asyncio.sleep(LOOK_EVERY)
                 await self._probe(channel)
                 await self._see_to_subscriptions(channel, subscriptions, publisher)
+                await self._see_to_structures(channel)
                 now = monotonic()
                 if now - self._looked > session.AGAIN_AFTER:
                     self._looked = now
@@ -173,6 +175,13 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         waiting = subscriptions.overdue(FIRST_WITHIN * max(1.0, self._connection.publishing_interval / 1000))
         if waiting:
             await self._read_again(channel, waiting)
+
+    async def _see_to_structures(self, channel: Channel) -> None:
+        """Values that could not be read are asked for again once it is known how to."""
+        if self._delivery.undecoded:
+            await self._structures.load(channel)
+            handles, self._delivery.undecoded = self._delivery.undecoded, set()
+            await self._read_again(channel, sorted(handles.intersection(self._nodes)))
 
     async def _see_to_level(self, channel: Channel) -> None:
         """A server that is not healthy any more gives way to another."""
