@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -82,7 +83,9 @@ class Heard(Listener):
 class Opened:
     """An endpoint's session; `async with` connects and closes it."""
 
-    def __init__(self, connection: dict[str, Any], points: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self, connection: dict[str, Any], points: Sequence[dict[str, Any]], folder: Path | None = None
+    ) -> None:
         protocol = find("opcua")
         self.protocol = protocol
         self.endpoint = protocol.accept(connection, points)
@@ -90,7 +93,9 @@ class Opened:
         for device in self.endpoint.devices:
             names[device.identifier] = [point.name for point in device.points]
         self.heard = Heard(names)
-        self.session: Any = protocol.session(self.endpoint, self.heard, Lines())
+        lines = Lines()
+        lines.folder = folder
+        self.session: Any = protocol.session(self.endpoint, self.heard, lines)
         assert isinstance(self.session, PolledSession | PushedSession)
 
     async def __aenter__(self) -> Self:
@@ -121,8 +126,11 @@ class Opened:
                     return
 
 
-def opened(url: str, points: Sequence[dict[str, Any]], **connection: Any) -> Opened:
-    return Opened({"endpointUrl": url, **FAST, **connection}, points)
+def opened(
+    url: str, points: Sequence[dict[str, Any]], folder: Path | None = None, **connection: Any
+) -> Opened:
+    """`folder` is where certificates are kept."""
+    return Opened({"endpointUrl": url, **FAST, **connection}, points, folder)
 
 
 def point(name: str, node: str, **more: Any) -> dict[str, Any]:

@@ -26,11 +26,7 @@ JSON: dict[str, Any] = {
 
 
 def everything(writable: bool = False) -> list[dict[str, Any]]:
-    return [
-        {"name": entry["name"], "nodeId": entry["node"], "writable": writable}
-        for entry in NODES
-        if entry["name"] not in ("Recipe",)
-    ]
+    return [{"name": entry["name"], "nodeId": entry["node"], "writable": writable} for entry in NODES]
 
 
 def expected(entry: dict[str, Any]) -> Any:

@@ -54,6 +54,8 @@ class OpcUaPolled(OpcUaSession, PolledSession):
             found = await self._read(channel)
             if found.statuses is not None:
                 await self._insist(channel, found, found.statuses, until)
+            if None in found.values and self._structures.want(found.values):
+                await self._structures.load(channel)
         except NoConnection as error:
             channel.fail(error)
             raise

@@ -130,6 +130,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
                 await asyncio.sleep(LOOK_EVERY)
                 await self._probe(channel)
                 await self._see_to_subscriptions(channel, subscriptions, publisher)
+                await self._see_to_structures(channel)
                 now = monotonic()
                 if now - self._looked > session.AGAIN_AFTER:
                     self._looked = now
@@ -168,10 +169,19 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             self._delivery.tell_codes(refused)
             self._keep_publishing()
         for number in publisher.take_missed():
+            if self._alarms is not None:
+                self._alarms.missed(number)
             await self._read_again(channel, subscriptions.handles_of(number))
         waiting = subscriptions.overdue(FIRST_WITHIN * max(1.0, self._connection.publishing_interval / 1000))
         if waiting:
             await self._read_again(channel, waiting)
+
+    async def _see_to_structures(self, channel: Channel) -> None:
+        """Values that could not be read are asked for again once it is known how to."""
+        if self._delivery.undecoded:
+            await self._structures.load(channel)
+            handles, self._delivery.undecoded = self._delivery.undecoded, set()
+            await self._read_again(channel, sorted(handles.intersection(self._nodes)))
 
     async def _see_to_level(self, channel: Channel) -> None:
         """A server that is not healthy any more gives way to another."""

@@ -19,6 +19,7 @@ from .channel import Channel
 from .connection import Connection
 from .delivery import Delivery, fields_of
 from .reading import Reader
+from .structures import Structures
 from .writable import Writing, read_only
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class OpcUaSession(Session):
         self._fields = fields_of(endpoint.points, endpoint.devices)
         self._devices = ["", *(device.identifier for device in endpoint.devices)]
         self._own = len(endpoint.points)
-        self._delivery = Delivery(self._fields, listener)
+        self._structures = Structures()
+        self._delivery = Delivery(self._fields, listener, self._structures)
         self._namespaces = Namespaces(endpoint.address)
         self._limits = limits.unknown()
         self._channel: Channel | None = None
@@ -142,6 +144,7 @@ class OpcUaSession(Session):
     async def _find(self, channel: Channel) -> None:
         """The nodes of all points."""
         self._kinds.clear()
+        self._structures.forget()
         self._nodes.clear()
         self._missing.clear()
         self._looked = monotonic()

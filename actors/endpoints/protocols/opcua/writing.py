@@ -11,11 +11,9 @@ from . import faults, quality, values
 from .channel import Channel
 from .kinds import NAMES
 from .shaping import scaled
+from .types import built_in
 from .writable import Writing, fit, refused
 
-_LONGEST_LINE: Final = 16
-"""Supertypes that are followed from a data type to the built-in one that it is made of."""
-_ENUMERATION: Final = 29
 _ABSTRACT: Final = frozenset({24, 26, 27, 28})
 """BaseDataType, Number, Integer, UInteger: any of their kind fits."""
 _STRUCTURE: Final = 22
@@ -80,7 +78,7 @@ async def kind_of(channel: Channel, node: ua.NodeId) -> Kind:
     present, data_type, rank = response.Results
     _see_that_it_is_there(data_type)
     held = present.Value if present.Value is not None and present.Value.Value is not None else None
-    number = await _built_in(channel, data_type.Value.Value)
+    number = await built_in(channel, data_type.Value.Value)
     if number in _ABSTRACT or number is None:
         number = None if held is None else int(held.VariantType.value)
     if number not in NAMES:
@@ -104,39 +102,6 @@ def _see_that_it_is_there(data_type: ua.DataValue) -> None:
         see_that_it_was_done(status)
     if data_type.Value is None or not isinstance(data_type.Value.Value, ua.NodeId):
         raise Refusal("the node has no data type: it is not a variable", "register")
-
-
-async def _built_in(channel: Channel, data_type: ua.NodeId) -> int | None:
-    """The number of the built-in type that a data type is made of; None when that cannot be found out."""
-    for _ in range(_LONGEST_LINE):
-        if data_type.NamespaceIndex == 0 and isinstance(data_type.Identifier, int):
-            if data_type.Identifier == _ENUMERATION:
-                return 6
-            if data_type.Identifier <= 28:
-                return int(data_type.Identifier)
-        above = await _supertype(channel, data_type)
-        if above is None:
-            return None
-        data_type = above
-    return None
-
-
-async def _supertype(channel: Channel, data_type: ua.NodeId) -> ua.NodeId | None:
-    what = ua.BrowseDescription()
-    what.NodeId = data_type
-    what.BrowseDirection = ua.BrowseDirection.Inverse
-    what.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HasSubtype)
-    what.IncludeSubtypes = True
-    what.ResultMask = ua.BrowseResultMask(0)
-    request = ua.BrowseRequest()
-    request.Parameters.NodesToBrowse = [what]
-    request.Parameters.RequestedMaxReferencesPerNode = 1
-    response = await channel.ask(request, ua.BrowseResponse)
-    for result in response.Results or ():
-        for reference in result.References or ():
-            found = reference.NodeId
-            return ua.NodeId(found.Identifier, found.NamespaceIndex, found.NodeIdType)
-    return None
 
 
 def encode(node: ua.NodeId, writing: Writing, kind: Kind) -> Written:
