@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 from cryptography.hazmat.primitives.serialization import Encoding
+from opcua_sessions import until
 from servers.opcua import EVERYTHING, KINDS, OpcUaServer
 from servers.opcua_certificates import Identity
 
@@ -174,6 +175,22 @@ async def test_a_connection_survives_the_renewal_of_its_channel(
             for _ in range(12):
                 assert (await found.read(1.0)).values == [2.25]
                 await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("user", [{}, PASSWORD, {"userCertificate": USER.pem, "userKey": USER.key_pem}])
+async def test_a_session_goes_on_over_a_new_channel_or_is_made_anew(
+    servers: dict[str, OpcUaServer], folder: Path, kind: str, user: dict[str, str]
+) -> None:
+    """node-opcua gives up on a certificate in the middle of it, asyncua ends sessions with their channels."""
+    async with session(secured(servers[kind], **user), folder) as found:
+        await found.connect()
+        found._channel._socket.transport.abort()  # type: ignore[attr-defined]
+        await until(lambda: found._channel is None)  # type: ignore[attr-defined]
+        await found.connect()
+        resumed = found._channel.resumed  # type: ignore[attr-defined]
+        assert resumed == (kind == "node" and "userKey" not in user)
+        assert (await found.read(1.0)).values == [2.25]
 
 
 # Servers that are not as they should be
