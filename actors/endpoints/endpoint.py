@@ -363,6 +363,11 @@ class Endpoint(Connecting[Session]):
 
     # The connection
 
+    def connect(self) -> None:
+        if self.gathering is not None:
+            self.gathering.begin()
+        super().connect()
+
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
         assert lines is not None

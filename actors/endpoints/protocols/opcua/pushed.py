@@ -28,8 +28,9 @@ PROBE_AFTER: Final = 0.4
 """Of `keepAliveInterval`: a server that has said nothing for so long is asked."""
 PROBE_WITHIN: Final = 0.5
 """Of `keepAliveInterval`: and must answer so soon."""
-OUTSTANDING: Final = (3, 20)
-"""Publish requests with the server, at least and at most."""
+OUTSTANDING: Final = (3, 100)
+"""Publish requests with the server, at least and at most: with fewer than subscriptions some wait for a round
+trip of the others."""
 ALIVE_EVERY: Final = 5.0
 """Seconds between two words that devices are alive."""
 LEVEL_EVERY: Final = 10.0
