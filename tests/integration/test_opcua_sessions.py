@@ -219,6 +219,20 @@ async def test_status_codes_are_qualities(server: OpcUaServer) -> None:
             await until(lambda wanted=wanted: (one.heard.last("p") or ())[1:3] == wanted)
 
 
+@pytest.mark.parametrize("subscribed", [True, False])
+async def test_readings_have_the_times_that_are_asked_for(server: OpcUaServer, subscribed: bool) -> None:
+    long_ago = 946_684_800_000
+    await server.tell("write", node="ns=2;s=Type.Double", type="Double", value=2.25, source_ms=long_ago)
+    points = [point("p", "s=Type.Double")]
+    for whose, wanted in (("source", long_ago), ("arrival", None)):
+        async with opened(server.url, points, timestamps=whose, useSubscription=subscribed) as one:
+            if subscribed:
+                await until(lambda one=one: one.heard.told)
+                assert one.heard.told[0].time == wanted
+            else:
+                assert (await one.session.read(1)).times == (None if wanted is None else [wanted])
+
+
 async def test_two_endpoints_have_a_session_each_and_leave_none(server: OpcUaServer) -> None:
     before = (await server.tell("counts"))["sessions"]
     async with opened(server.url, COUNTERS) as one, opened(server.url, COUNTERS[:3]) as two:

@@ -12,7 +12,7 @@ from actors.connections.tls import client_context
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
-from conf.fields import Pem, Text, kept, trimmed
+from conf.fields import Pem, Text, kept, lower, trimmed
 from conf.hosts import host_name
 
 from .nodes import BrowsePath, NodeRef, parse_place
@@ -34,6 +34,9 @@ _POLICIES: Final = (
 _MODES: Final = ("None", "Sign", "SignAndEncrypt")
 _TRUST: Final = ("strict", "trust-on-first-use", "thumbprint")
 _THUMBPRINT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+Timestamps = Literal["source", "arrival"]
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -69,6 +72,8 @@ class Connection(msgspec.Struct, frozen=True):
     max_items: int = 100
     """monitored items in one subscription"""
     queue_size: int = 1
+    timestamps: Timestamps = "source"
+    """what times readings have: the source's, the server's where it says none; or when they came"""
     alarm_sources: tuple[Place, ...] = ()
     """nodes that tell of alarms; none: nobody wants to know"""
     alarm_severity: int = 0
@@ -175,6 +180,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     sampling_interval: Annotated[int, Meta(ge=-1, le=3_600_000)] = 500
     max_monitored_items_per_subscription: Annotated[int, Meta(ge=1, le=100_000)] = 100
     queue_size: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    timestamps: Annotated[Timestamps, reads(trimmed, lower)] = "source"
     alarms: bool = False
     alarm_sources: Annotated[tuple[str, ...], Meta(max_length=100)] | None = None
     alarm_min_severity: Annotated[int, Meta(ge=0, le=1000)] | None = None
@@ -208,6 +214,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
         sampling_interval=found.sampling_interval,
         max_items=found.max_monitored_items_per_subscription,
         queue_size=found.queue_size,
+        timestamps=found.timestamps,
         alarm_sources=_alarm_sources(found),
         alarm_severity=found.alarm_min_severity or 0,
     )

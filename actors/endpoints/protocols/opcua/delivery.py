@@ -43,7 +43,15 @@ class Readings(NamedTuple):
 class Delivery:
     """Tells a listener of values by the handles of their fields."""
 
-    def __init__(self, fields: Sequence[Field], listener: Listener, structures: Structures) -> None:
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        listener: Listener,
+        structures: Structures,
+        own_times: bool = True,
+    ) -> None:
+        """`own_times`: whether readings have those of their sources."""
+        self._own_times = own_times
         self._listener = listener
         self._fields = fields
         self._structures = structures
@@ -66,6 +74,8 @@ class Delivery:
     ) -> None:
         """As a `Notification` has them. Several values of one field are several readings, in order; a handle
         that is none of ours is nobody's."""
+        if not self._own_times:
+            times = [None] * len(times)
         if max(handles, default=0) >= len(self._fields):
             self._tell(
                 [at for at, handle in enumerate(handles) if handle < len(self._fields)],

@@ -4,7 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from actors.connections.connection import NoConnection
 from actors.endpoints.protocol import PolledSession, PollResult
@@ -43,6 +43,7 @@ class OpcUaPolled(OpcUaSession, PolledSession):
     async def connect(self) -> None:
         channel = await self._open()
         await self._find(channel)
+        self._tell_missing(channel)
         self._reader = None
 
     async def read(self, within: float) -> PollResult:
@@ -60,7 +61,7 @@ class OpcUaPolled(OpcUaSession, PolledSession):
             channel.fail(error)
             raise
         if len(found.values) == self._own and self._delivery.as_they_are(found.values, found.statuses):
-            return PollResult(found.values, times=_filled(found.times))
+            return PollResult(found.values, times=self._times(found.times))
         return self._polled(found)
 
     async def _look_again(self, channel: Channel) -> None:
@@ -118,10 +119,13 @@ class OpcUaPolled(OpcUaSession, PolledSession):
         self._delivery.tell_codes(
             {handle: code for handle, code in self._missing.items() if handle >= self._own}
         )
-        return PollResult(values, codes if any(codes) else None, _filled(times))
+        return PollResult(values, codes if any(codes) else None, self._times(times))
 
-
-def _filled(times: list[int | None]) -> list[int]:
-    """With the present where nobody says when."""
-    now = unix_ms()
-    return [now if time is None else time for time in times]
+    def _times(self, times: list[int | None]) -> list[int] | None:
+        """With the present where nobody says when."""
+        if self._connection.timestamps == "arrival":
+            return None
+        if None not in times:
+            return cast(list[int], times)
+        now = unix_ms()
+        return [now if time is None else time for time in times]

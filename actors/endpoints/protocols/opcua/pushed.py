@@ -64,6 +64,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         except NoConnection:
             channel.drop()
             raise
+        self._tell_missing(channel)
         self._delivery.tell_codes(self._missing)
         self._watching = asyncio.create_task(self._watch(channel, subscriptions, publisher))
 

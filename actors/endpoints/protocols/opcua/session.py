@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 MOST_KINDS: Final = 10_000
 """Nodes whose type is remembered."""
+_NAMED: Final = 5
+"""Data points that the log names."""
 AGAIN_AFTER: Final = 15.0
 """Seconds until a node that was not there is looked for again."""
 
@@ -41,7 +43,9 @@ class OpcUaSession(Session):
         self._devices = ["", *(device.identifier for device in endpoint.devices)]
         self._own = len(endpoint.points)
         self._structures = Structures()
-        self._delivery = Delivery(self._fields, listener, self._structures)
+        self._delivery = Delivery(
+            self._fields, listener, self._structures, self._connection.timestamps == "source"
+        )
         self._namespaces = Namespaces(endpoint.address)
         self._limits = limits.unknown()
         self._channel: Channel | None = None
@@ -161,6 +165,18 @@ class OpcUaSession(Session):
             else:
                 self._missing.pop(handle, None)
                 self._nodes[handle] = node
+
+    def _tell_missing(self, channel: Channel) -> None:
+        if self._missing:
+            named = [f"{self._fields[handle].point.name} ({code})" for handle, code in self._missing.items()]
+            log.warning(
+                "%s: %d of %d data points cannot be read: %s%s",
+                channel.url,
+                len(named),
+                len(self._fields),
+                ", ".join(named[:_NAMED]),
+                " and more" if len(named) > _NAMED else "",
+            )
 
     def _lost(self, error: NoConnection) -> None:
         """The channel has ended by itself. With several servers the next one has its turn first."""

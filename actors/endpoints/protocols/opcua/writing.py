@@ -29,11 +29,13 @@ _OF_THE_RANGE: Final = frozenset({"BadIndexRangeInvalid", "BadIndexRangeNoData",
 class Kind:
     """How a node's value is written."""
 
-    def __init__(self, name: str, array: bool | None) -> None:
+    def __init__(self, name: str, array: bool | None, ranges: bool = True) -> None:
         self.name = name
         """a key of `kinds.BUILT_IN`"""
         self.array = array
         """None: it may be either"""
+        self.ranges = ranges
+        """Whether the server knows index ranges; one that does not would write the whole array."""
 
 
 class Written:
@@ -71,11 +73,14 @@ async def kind_of(channel: Channel, node: ua.NodeId) -> Kind:
     `NoConnection`."""
     request = ua.ReadRequest()
     attributes = (ua.AttributeIds.Value, ua.AttributeIds.DataType, ua.AttributeIds.ValueRank)
-    request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=each) for each in attributes]
+    request.Parameters.NodesToRead = [
+        *(ua.ReadValueId(NodeId=node, AttributeId=each) for each in attributes),
+        ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value, IndexRange="0"),
+    ]
     response = await channel.ask(request, ua.ReadResponse)
-    if len(response.Results) != len(attributes):
+    if len(response.Results) != len(attributes) + 1:
         raise faults.trouble(ValueError(), "reading the type of a node")
-    present, data_type, rank = response.Results
+    present, data_type, rank, first = response.Results
     _see_that_it_is_there(data_type)
     held = present.Value if present.Value is not None and present.Value.Value is not None else None
     number = await built_in(channel, data_type.Value.Value)
@@ -84,7 +89,8 @@ async def kind_of(channel: Channel, node: ua.NodeId) -> Kind:
     if number not in NAMES:
         name = "a structure" if number == _STRUCTURE else "of a type that is not known"
         raise Refusal(f"the node is {name}: it cannot be written", "register", "unsupported")
-    return Kind(NAMES[number], _is_array(held, rank))
+    one = first.Value.Value if first.Value is not None else None
+    return Kind(NAMES[number], _is_array(held, rank), not isinstance(one, list) or len(one) <= 1)
 
 
 def _is_array(held: ua.Variant | None, rank: ua.DataValue) -> bool | None:
@@ -108,6 +114,10 @@ def encode(node: ua.NodeId, writing: Writing, kind: Kind) -> Written:
     """Raises `Refusal` on `value` when it does not fit the node."""
     value = writing.value
     name = writing.kind or kind.name
+    if writing.index_range is not None and not kind.ranges:
+        raise Refusal(
+            "the server does not know index ranges: write the whole array", "register", "unsupported"
+        )
     if writing.index_range is not None and not isinstance(value, list) and kind.array is not False:
         value = [value]
     if kind.array is True and not isinstance(value, list):
