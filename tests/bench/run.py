@@ -27,6 +27,7 @@ from rig import LOADS, ONE, WARM_UP_S, Load, start_agent
 from scripts import (
     measure_actors,
     measure_backups,
+    measure_field_reconnects,
     measure_formats,
     measure_polls,
     measure_reconnects,
@@ -70,6 +71,7 @@ def benchmarks(
         "sharing": measure_sharing,
         "polls": measure_polls,
         "reconnects": measure_reconnects,
+        "field-reconnects": measure_field_reconnects,
         "restarts": partial(measure_restarts, "restarts", RESTARTED, agent, restarts),
         "backup": measure_backups,
         "idle": partial(measure_idle, command),
@@ -106,7 +108,7 @@ def main() -> int:
         "--only",
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
-        "sharing,polls,reconnects,restarts,backup,idle,start,floor",
+        "sharing,polls,reconnects,field-reconnects,restarts,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(
