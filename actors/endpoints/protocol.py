@@ -179,8 +179,8 @@ class Protocol(msgspec.Struct, frozen=True):
     unknown point, one that is read-only, or a value that does not fit; None: nothing can be written.
     `completed` is what a connection means that leaves out what files and environment say, for the agent
     of that uuid; it checks nothing. `browse` asks a session that is connected what there is to read, and
-    raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to whoever
-    runs scans and scenarios, and are only said to be there."""
+    raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to
+    whoever runs scans and scenarios, and are only said to be there."""
 
     name: str
     """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
