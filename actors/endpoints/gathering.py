@@ -37,13 +37,20 @@ class Heard(NamedTuple):
     device: str
 
 
+class Raised(NamedTuple):
+    """As `Listener.raised` has it."""
+
+    kind: str
+    body: dict[str, Any]
+
+
 class Awaited(NamedTuple):
     """As `Listener.persisted` has it, of all events before it."""
 
     then: Callable[[], None]
 
 
-Event = Change | Presence | Heard | Awaited | Description
+Event = Change | Presence | Heard | Raised | Awaited | Description
 
 
 class Gathering(Listener):
@@ -94,6 +101,9 @@ class Gathering(Listener):
 
     def persisted(self, then: Callable[[], None]) -> None:
         self._keep(Awaited(then))
+
+    def raised(self, kind: str, body: dict[str, Any]) -> None:
+        self._keep(Raised(kind, body))
 
     def lost(self, error: NoConnection) -> None:
         if not self._lost:

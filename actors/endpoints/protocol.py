@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from actors.connections.connection import Connection
+from actors.endpoints.accounts import Account
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Description, Listener
 from actors.system.checking import refuse_unknown, tell_unknown
@@ -189,6 +190,8 @@ class Protocol(msgspec.Struct, frozen=True):
     library: str
     """The module whose absence makes the protocol unavailable; "": it needs none."""
     prepare: Callable[[CheckedEndpoint, WriteRequest], Any] | None = None
+    account: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Account | None] | None = None
+    """What the device of a connection, as a client sends it, logs in with at the agent's own broker."""
     completed: Callable[[dict[str, Any], Settings, str], dict[str, Any]] | None = None
     connection: type[msgspec.Struct] = Nothing
     data_point: type[msgspec.Struct] = Nothing

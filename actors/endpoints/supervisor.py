@@ -11,6 +11,8 @@ import msgspec
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
+from actors.endpoints.account_keeper import AccountKeeper
+from actors.endpoints.accounts import Accounts
 from actors.endpoints.adapter import (
     Adapter,
     EndEndpoints,
@@ -88,7 +90,7 @@ class FinishOver(msgspec.Struct, frozen=True):
     """To itself: devices have had long enough to answer."""
 
 
-class Endpoints(DeviceKeeper):
+class Endpoints(AccountKeeper):
     """Answers for all endpoints; every change is stored before it takes effect, and costs what it changes."""
 
     RESTART = Restart(keep_children=True)
@@ -125,13 +127,17 @@ class Endpoints(DeviceKeeper):
         for one in packed:
             self._put(one)
         wanted = self.rows.protocols()
-        self.keep_only(self._adapter(protocol) for protocol in wanted)
+        own = [self.broker_users] if self.keeps_accounts else []
+        self.keep_only([*own, *(self._adapter(protocol) for protocol in wanted)])
+        if self.keeps_accounts:
+            self.begin_accounts()
         for protocol in wanted:
             self._tell(protocol, KeepEndpoints(self._starts(protocol), only=True))
 
     def checked(self) -> SubsystemChecked:
         broken = summary("endpoints", self.rows.errors)
-        return SubsystemChecked(checks=[Check("endpoints-rows", False, last_error=broken)] if broken else [])
+        rows = [Check("endpoints-rows", False, last_error=broken)] if broken else []
+        return SubsystemChecked(checks=[*rows, *self.account_checks()])
 
     # Changing
 
@@ -139,7 +145,7 @@ class Endpoints(DeviceKeeper):
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
         new = candidate(message, self.config.settings, self.config.agent_uuid)
-        for refusal in self._taken_devices(new):
+        for refusal in chain(self._taken_devices(new), self.account_refusals(new)):
             raise refusal
         self.transact(
             sender,
@@ -201,6 +207,8 @@ class Endpoints(DeviceKeeper):
     def _remove(self, ids: list[int], requester: ActorAddress) -> None:
         def removed(count: int) -> EndpointsRemoved:
             gone = [row for id in ids if (row := self.rows.drop(id)) is not None]
+            for row in gone:
+                self.account_gone(row.id)
             self._bring_in_line([], gone)
             return EndpointsRemoved(count)
 
@@ -236,13 +244,15 @@ class Endpoints(DeviceKeeper):
         """Those whose name, or the uuid of one of whose devices, an endpoint has, or one before them."""
         names: set[str] = set()
         uuids: dict[str, str] = {}
+        before = Accounts()
         for position, new in found.good.items():
             if new.name in names or self.rows.named(new.name) is not None:
                 yield ImportFault(position, taken(new.name).failed())
             names.add(new.name)
             given = [one.uuid for one in new.devices if one.uuid is not None]
             twice = (device_taken(new, uuid, uuids[uuid]) for uuid in given if uuid in uuids)
-            for refusal in islice(chain(self._taken_devices(new), twice), 1):
+            accounts = self.account_refusals(new, before)
+            for refusal in islice(chain(self._taken_devices(new), twice, accounts), 1):
                 yield ImportFault(position, refusal.failed())
             uuids |= dict.fromkeys(given, new.name)
 
@@ -264,6 +274,8 @@ class Endpoints(DeviceKeeper):
     def _put(self, packed: Packed) -> EndpointRow:
         row = row_of(packed, self.rows.devices.own(packed.id), self.myAddress)
         self.rows.put(row)
+        if self.loaded:
+            self.account_changed(row)
         if row.error is not None:
             log.error("endpoint %s cannot run: %s", row.name, row.error)
         return row
@@ -308,7 +320,7 @@ class Endpoints(DeviceKeeper):
     def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
         """What a device was asked, and has counted as read, is still to be delivered."""
         self.stop_to = sender
-        adapters = self.running_children()
+        adapters = [one for one in self.running_children() if one != self.broker_users]
         self.unfinished = {one.addressDetails for one in adapters}
         for one in adapters:
             self.send(one, FinishPolls())

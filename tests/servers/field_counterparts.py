@@ -1,6 +1,8 @@
 """For every field protocol the other end: a device, and the relays in front of it."""
 
 import asyncio
+import contextlib
+import json
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Any, ClassVar, Self
 
 from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
-from servers.mosquitto import free_port
+from servers.mosquitto import Mosquitto, free_port
+from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
 from servers.relay import Relay
 from servers.toy import ToyDevice
@@ -277,6 +280,80 @@ class PolledOpcUa(PushedOpcUa):
     name = "polled"
     replays = False
     _SUBSCRIBE = False
+
+
+class MqttBroker(FieldCounterpart):
+    """A broker behind the relay, and before it a device that publishes its state all the time."""
+
+    protocol = "mqtt"
+    login = True
+    _EVERY = 0.02
+
+    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": relay.port,
+            "username": "ann",
+            "password": "right one" if right else "wrong one",
+            "clientId": "agent",
+            "topic": "plc",
+            "keepalive": 1,
+            "timeout": TIMEOUT_MS,
+            "cleanSession": True,
+        }
+
+    @property
+    def data_points(self) -> list[dict[str, Any]]:
+        fields = [{"field": "counter"}, {"field": "twin"}]
+        setpoint = {"field": "setpoint", "type": "number", "writeTopic": "plc/set"}
+        return [{"topic": "plc/state", "metrics": [*fields, setpoint]}]
+
+    async def set(self, number: int) -> None:
+        self._state |= {"counter": number, "twin": number + TWIN}
+        await self._publish()
+
+    @property
+    def written(self) -> list[float]:
+        self._device.settle()
+        return list(self._written)
+
+    def refuse_writes(self) -> bool:
+        return False
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        self._state: dict[str, Any] = {"setpoint": 0}
+        self._written: list[float] = []
+        self._broker = Mosquitto(self.directory, username="ann", password="right one")
+        await self.start()
+        stack.push_async_callback(self.stop)
+        return self._broker.port
+
+    async def stop(self) -> None:
+        self._publishing.cancel()
+        await asyncio.wait({self._publishing})
+        await asyncio.to_thread(self._device.cut)
+        await asyncio.to_thread(self._broker.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._broker.start)
+        self._device = MqttDevice(self._broker.port, "ann", "right one", told=self._take)
+        await asyncio.to_thread(self._device.connect)
+        await asyncio.to_thread(self._device.subscribe, "plc/set")
+        self._publishing = asyncio.create_task(self._go_on())
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        self._state["setpoint"] = json.loads(payload)
+        self._written.append(self._state["setpoint"])
+
+    async def _publish(self) -> None:
+        message = ("plc/state", json.dumps(self._state).encode())
+        with contextlib.suppress(OSError):  # there may be no broker now
+            self._device.pour([message])
+
+    async def _go_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._EVERY)
+            await self._publish()
 
 
 _ALL = ModbusTcp, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
