@@ -255,7 +255,7 @@ async def test_a_uuid_of_another_that_a_device_turns_out_to_have_is_no_crash(age
     found.listener.changed("y", [0], [1])
     await until(lambda: any(batch.source.device == "honest" for batch in agent.stage.batches))
     assert "thief" not in {batch.source.device for batch in agent.stage.batches}
-    assert await names(agent) == ["honest", "other", "plc", "pump", "tank"]
+    await until_listed(agent, ["honest", "other", "plc", "pump", "tank"])
 
 
 # Found by name
