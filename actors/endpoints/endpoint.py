@@ -233,7 +233,8 @@ class Endpoint(Connecting[Session]):
         self._finish()
 
     def _finish(self) -> None:
-        if self.finishing is not None and not (self.scheduled and self.strategy.busy):
+        reading = self.scheduled and self.strategy.busy
+        if self.finishing is not None and not reading and not self.writing.busy:
             self.send(self.finishing, PollFinished())
 
     # What the session tells
@@ -424,6 +425,7 @@ class Endpoint(Connecting[Session]):
 
     def receiveMsg_WriteEnded(self, message: WriteEnded, sender: ActorAddress) -> None:
         self.writing.ended(message)
+        self._finish()
 
     def connection_dropped(self) -> None:
         self.writing.interrupted()
