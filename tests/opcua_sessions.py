@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -31,6 +32,7 @@ class Heard(Listener):
         self.calls: list[list[Told]] = []
         self.losses: list[NoConnection] = []
         self.alive = 0
+        self.raised_events: list[tuple[str, dict[str, Any]]] = []
 
     def changed(
         self,
@@ -61,6 +63,9 @@ class Heard(Listener):
     def heard(self, device: str) -> None:
         self.alive += 1
 
+    def raised(self, kind: str, body: dict[str, Any]) -> None:
+        self.raised_events.append((kind, body))
+
     def lost(self, error: NoConnection) -> None:
         self.losses.append(error)
 
@@ -78,7 +83,9 @@ class Heard(Listener):
 class Opened:
     """An endpoint's session; `async with` connects and closes it."""
 
-    def __init__(self, connection: dict[str, Any], points: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self, connection: dict[str, Any], points: Sequence[dict[str, Any]], folder: Path | None = None
+    ) -> None:
         protocol = find("opcua")
         self.protocol = protocol
         self.endpoint = protocol.accept(connection, points)
@@ -86,7 +93,9 @@ class Opened:
         for device in self.endpoint.devices:
             names[device.identifier] = [point.name for point in device.points]
         self.heard = Heard(names)
-        self.session: Any = protocol.session(self.endpoint, self.heard, Lines())
+        lines = Lines()
+        lines.folder = folder
+        self.session: Any = protocol.session(self.endpoint, self.heard, lines)
         assert isinstance(self.session, PolledSession | PushedSession)
 
     async def __aenter__(self) -> Self:
@@ -117,8 +126,11 @@ class Opened:
                     return
 
 
-def opened(url: str, points: Sequence[dict[str, Any]], **connection: Any) -> Opened:
-    return Opened({"endpointUrl": url, **FAST, **connection}, points)
+def opened(
+    url: str, points: Sequence[dict[str, Any]], folder: Path | None = None, **connection: Any
+) -> Opened:
+    """`folder` is where certificates are kept."""
+    return Opened({"endpointUrl": url, **FAST, **connection}, points, folder)
 
 
 def point(name: str, node: str, **more: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from thespian.actors import ActorAddress
 from actors.connections.connecting import Connecting, Trouble
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
-from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, layers
+from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, Raised, layers
 from actors.endpoints.health import PollRecord
 from actors.endpoints.image import OFFLINE, Image
 from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping, Then
@@ -41,8 +41,8 @@ from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import check
 from actors.endpoints.writing import WriteEnded, Writing
 from actors.readings.batch import Point, Source
-from actors.readings.messages import ForgetSource, Persisted
-from actors.readings.source_topics import prefixes
+from actors.readings.messages import EventRaised, ForgetSource, Persisted
+from actors.readings.source_topics import level, prefixes
 from actors.system.failure import Refusal
 from storage.timestamps import unix_ms
 
@@ -252,6 +252,9 @@ class Endpoint(Connecting[Session]):
             if isinstance(event, Change):
                 changes.setdefault(event.device, []).append(event)
                 continue
+            if isinstance(event, Raised):
+                self._raise(event)
+                continue
             if isinstance(event, Awaited):
                 awaited.append(event.then)
                 continue
@@ -272,6 +275,12 @@ class Endpoint(Connecting[Session]):
         if self.roster.bare:
             self.own.hear(unix_ms())
         self._tell_devices()
+
+    def _raise(self, event: Raised) -> None:
+        config = self.config
+        topic = f"events/{event.kind}/{level(config.protocol)}/{level(config.name)}"
+        where = {"protocol": config.protocol, "endpoint": config.name, "endpoint_uuid": config.uuid}
+        self.send(config.router, EventRaised(topic, where | event.body))
 
     def receiveMsg_Persisted(self, message: Persisted, sender: ActorAddress) -> None:
         if self.keeping.answered(message.number):
@@ -354,6 +363,11 @@ class Endpoint(Connecting[Session]):
         return trouble.code or (NOT_CONFIGURED if trouble.permanent else OFFLINE)
 
     # The connection
+
+    def connect(self) -> None:
+        if self.gathering is not None:
+            self.gathering.begin()
+        super().connect()
 
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines

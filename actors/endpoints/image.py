@@ -50,9 +50,16 @@ class Image:
             self.away = None
 
     def grow(self, description: Description, name: str | None = None) -> None:
-        """It has these points now, and that name, if it is another."""
+        """It has these points now, and that name, if it is another. Raises ValueError when it is another
+        device: one that has lost a point, or one with points in other places."""
         shown = tuple(Point(point.name, point.unit) for point in description.points)
+        known = self.source.points
+        if [point.name for point in shown[: len(known)]] != [point.name for point in known]:
+            # Further on a value would be taken for another point's.
+            raise ValueError(f"the session has taken points away from {self.source.device}, or moved them")
         self.description = description
+        if shown == known and name is None:
+            return  # nobody who reads from it has to look at it again
         self.record.device = name or self.source.device
         self.source = source_of(self.source, self.source.device_uuid, name or self.source.device, shown)
 

@@ -22,7 +22,7 @@ from actors.endpoints.protocol import (
     WriteRequest,
 )
 from actors.readings.batch import Batch
-from actors.readings.messages import AwaitPersisted, ForgetSource
+from actors.readings.messages import AwaitPersisted, EventRaised, ForgetSource
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Refusal
@@ -238,6 +238,7 @@ class Sink(Actor):
     def __init__(self) -> None:
         self.forgotten: list[str] = []
         self.questions: list[AwaitPersisted] = []
+        self.events: list[EventRaised] = []
 
     def receiveMsg_list(self, message: list[Batch], sender: ActorAddress) -> None:
         self.batches = message
@@ -247,6 +248,9 @@ class Sink(Actor):
 
     def receiveMsg_AwaitPersisted(self, message: AwaitPersisted, sender: ActorAddress) -> None:
         self.questions.append(message)
+
+    def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
+        self.events.append(message)
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.forgotten.append(message.endpoint_uuid)
@@ -270,6 +274,12 @@ class Stage:
         sink: Any = self.base.mailboxes[self.router.addressDetails].instance
         uuids: list[str] = sink.forgotten
         return uuids
+
+    @property
+    def events(self) -> list[EventRaised]:
+        sink: Any = self.base.mailboxes[self.router.addressDetails].instance
+        raised: list[EventRaised] = sink.events
+        return raised
 
     @property
     def questions(self) -> list[AwaitPersisted]:

@@ -240,3 +240,20 @@ async def test_a_question_that_nobody_answers_is_asked_again(stage, device, monk
     assert len({question.number for question in stage.questions}) == 1
     stage.base.tell(address, Persisted(stage.questions[0].number))
     await until(lambda: safe == [1])
+
+
+async def test_what_is_no_reading_is_an_event_of_the_endpoint(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.raised("alarms", {"type": "alarm", "active": True})
+    await until(lambda: stage.events)
+    [event] = stage.events
+    assert event.topic == "events/alarms/fake/plc"
+    assert event.body == {
+        "protocol": "fake",
+        "endpoint": "plc",
+        "endpoint_uuid": "uuid-plc",
+        "type": "alarm",
+        "active": True,
+    }
+    assert stage.batches == []

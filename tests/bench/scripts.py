@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 from actors_bench import Ring
 from backups_bench import Backing
+from changes_bench import Path as ChangesPath
 from figures import Figure
 from formats_bench import Encoding
 from polls_bench import Polls
@@ -106,6 +107,17 @@ def measure_sharing() -> list[Figure]:
             Figure(run, "CPU us/poll second", costs.second),
             Figure(run, "second / first", costs.second / costs.first),
         ]
+    return figures
+
+
+def measure_changes() -> list[Figure]:
+    figures = []
+    for each in ask(list[ChangesPath], "changes_bench.py", "custom", "tags", "sparkplug"):
+        run = f"changes {each.case}"
+        figures.append(Figure(run, f"{each.format} CPU ms/1,000", each.published))
+        if each.format == "custom":
+            figures.append(Figure(run, "drift CPU ms/1,000", each.watched))
+            figures.append(Figure(run, "live view CPU ms/1,000", each.followed))
     return figures
 
 

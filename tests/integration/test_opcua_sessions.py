@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opcua_sessions import opened, point, until
-from servers.opcua import KINDS, OpcUaServer
+from opcua_sessions import Opened, opened, point, until
+from servers.opcua import EVERYTHING, KINDS, OpcUaServer
 
 from actors.connections.connection import NoConnection
 from actors.endpoints.protocols.opcua import pushed, session
@@ -120,6 +120,54 @@ async def test_sessions_that_the_server_closes_are_made_anew(server: OpcUaServer
         await until(lambda: len(one.heard.told) >= 10)
 
 
+async def test_one_bad_status_leaves_the_other_polled_points_good(server: OpcUaServer) -> None:
+    await server.tell(
+        "write", node="ns=2;s=Type.Int32", type="Int32", value=1, status="BadCommunicationError"
+    )
+    points = [COUNTERS[0], point("bad", "s=Type.Int32"), point("nowhere", "s=Nowhere"), COUNTERS[1]]
+    async with opened(server.url, points, useSubscription=False) as one:
+        began = time.monotonic()
+        reading = await one.session.read(5)
+        assert reading.qualities == [None, "BadCommunicationError", "BadNodeIdUnknown", None]
+        assert time.monotonic() - began > 0.25  # it was asked again
+    await server.tell("write", node="ns=2;s=Type.Int32", type="Int32", value=-70_000)
+
+
+async def test_nodes_that_a_server_has_only_some_time_after_its_start_are_read(
+    tmp_path: Path, server: OpcUaServer
+) -> None:
+    points = [point("early", "s=Counter.0"), point("a", "s=A"), point("b", "s=B")]
+    with OpcUaServer(tmp_path, server.kind, nodes=[], interval_ms=0) as slow:
+        async with opened(slow.url, points) as one:
+            await until(lambda: len(one.heard.told) >= 3)
+            for name in "AB":
+                await slow.tell("add", node=f"ns=2;s={name}", name=name, type="Int32", value=7)
+            await until(lambda: one.heard.values("a")[-1] == one.heard.values("b")[-1] == 7)
+            await asyncio.to_thread(slow.restart)
+            await until(lambda: one.heard.losses)
+            one.heard.told.clear()
+            await one.reconnected()
+            await until(lambda: (one.heard.last("a") or ("",) * 3)[2] == "BadNodeIdUnknown")
+            await slow.tell("add", node="ns=2;s=A", name="A", type="Int32", value=8)
+            await until(lambda: one.heard.values("a")[-1] == 8)
+
+
+async def test_connecting_to_a_server_that_hangs_ends(server: OpcUaServer) -> None:
+    server.pause()
+    try:
+        one = opened(server.url, COUNTERS, connectionTimeout=500)
+        began = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(NoConnection) as failure:
+                await one.session.connect()
+            assert (failure.value.code, failure.value.retry_within) == ("TIMEOUT", 3.0)
+        assert time.monotonic() - began < 4
+    finally:
+        server.resume()
+    await one.reconnected()
+    await one.session.close()
+
+
 async def test_nodes_that_are_not_there_are_bad_until_they_come(server: OpcUaServer) -> None:
     points = [
         *COUNTERS[:2],
@@ -184,15 +232,49 @@ async def test_a_connection_that_ends_leaves_one_session(server: OpcUaServer) ->
     async with opened(server.url, COUNTERS) as one:
         await until(lambda: len(one.heard.told) >= 10)
         for _ in range(5):
-            one.session._channel._socket.transport.abort()
-            losses = len(one.heard.losses)
-            await until(lambda losses=losses: len(one.heard.losses) > losses)
-            one.heard.told.clear()
-            await one.reconnected()
+            await interrupted(one)
             await until(lambda: len({told.point for told in one.heard.told}) == 10)
         counts = await server.tell("counts")
         assert counts["sessions"] == before + 1
         assert counts["subscriptions"] == 1
+
+
+async def interrupted(one: Opened) -> None:
+    """The connection ends, and is made again."""
+    losses = len(one.heard.losses)
+    one.session._channel._socket.transport.abort()
+    await until(lambda: len(one.heard.losses) > losses)
+    one.heard.told.clear()
+    await one.reconnected()
+
+
+async def test_a_secured_session_is_taken_up_again(tmp_path: Path, server: OpcUaServer) -> None:
+    users = {"operator": "press-4"}
+    with OpcUaServer(
+        tmp_path, server.kind, security=EVERYTHING, users=users, anonymous=False, interval_ms=0
+    ) as secured:
+        security = {
+            "securityMode": "SignAndEncrypt",
+            "securityPolicy": "Basic256Sha256",
+            "certificateTrustMode": "trust-on-first-use",
+            "username": "operator",
+            "password": "press-4",
+            "connectionTimeout": 5000,
+        }
+        async with opened(secured.url, COUNTERS, folder=tmp_path / "opcua", **security) as one:
+            await until(lambda: len(one.heard.told) >= 10)
+            for _ in range(2):
+                await interrupted(one)
+                await until(lambda: len({told.point for told in one.heard.told}) == 10)
+            assert one.session._channel.resumed
+            before = one.heard.values("c0")[-1]
+            await secured.tell("step")
+            await until(lambda: one.heard.values("c0")[-1] == before + 1)
+            await asyncio.to_thread(secured.restart)
+            await until(lambda: len(one.heard.losses) == 3)
+            one.heard.told.clear()
+            await one.reconnected()
+            await until(lambda: len(one.heard.told) >= 10)
 
 
 async def test_values_of_an_interruption_are_not_lost(server: OpcUaServer) -> None:

@@ -30,6 +30,7 @@ LIFETIME: Final = 3_600_000
 """Milliseconds of a security token."""
 RENEW_AFTER: Final = 0.75
 """Of its lifetime (part 4, 5.5.2.1)."""
+_REACHING: Final = ("connecting", "saying hello")
 _SHOWING: Final = ("opening a secure channel", "creating a session")
 """Steps in which the server looks at this agent's certificate."""
 _ACTIVATING: Final = "activating the session"
@@ -118,12 +119,12 @@ class Channel:
         client.name = client.description = "Callboard"
         client.session_timeout = int(self._connection.session_timeout * 1000)
         client.secure_channel_timeout = LIFETIME
-        doing = "connecting"
+        doing = _REACHING[0]
         try:
             await security.secure(client, self._connection, self._folder)
             await client.connect_socket()
             self._socket = client.uaclient.protocol
-            doing = "saying hello"
+            doing = _REACHING[1]
             await client.send_hello()
             doing = _SHOWING[0]
             await client.open_secure_channel()
@@ -145,6 +146,8 @@ class Channel:
             found = faults.trouble(refusal or error, doing, self.timeout)
             if doing in _SHOWING:
                 found = security.explained(found, self._connection, self._folder)
+            elif doing in _REACHING and found.code in faults.UNREACHED:
+                found.retry_within = faults.SOON
             raise found from error
         except asyncio.CancelledError:
             self.drop()

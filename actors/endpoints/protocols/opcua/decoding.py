@@ -7,6 +7,7 @@ not guessed. The decoders raise `Garbage`, or what the library raises for the st
 
 import struct
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -78,8 +79,10 @@ _LENGTH = struct.Struct("<i").unpack_from
 _MORE = struct.Struct("<?I").unpack_from
 _SCALARS: Final = {kind: struct.Struct(f"<{pattern}").unpack_from for kind, pattern in shapes.FIXED.items()}
 _SIZES: Final = {kind: struct.calcsize(f"<{pattern}") for kind, pattern in shapes.FIXED.items()}
-_FLOAT, _DOUBLE, _STRING, _BYTES = 10, 11, 12, 15
-_ARRAY, _MATRIX = 0x80, 0x40
+_INT32, _FLOAT, _DOUBLE, _STRING, _DATA_VALUE, _VARIANT = 6, 10, 11, 12, 23, 24
+_NESTING: Final = frozenset({_STRING, _DATA_VALUE, _VARIANT})
+_KIND, _ARRAY, _MATRIX = 0x3F, 0x80, 0x40
+"""Bits of a variant's encoding: the number of its type, and whether there are several, with dimensions."""
 
 
 def _encoding(name: str) -> bytes:
@@ -259,34 +262,70 @@ def _rest(body: bytes, at: int, mask: int, columns: _Columns) -> int:
     return at
 
 
-def _variant(body: bytes, at: int) -> tuple[Any, int]:
+def _variant(body: bytes, at: int, depth: int = 0) -> tuple[Any, int]:
     """A value as JSON, and where it ends."""
-    kind = body[at]
+    kind, shape = body[at] & _KIND, body[at] & (_ARRAY | _MATRIX)
+    if depth > values.DEEPEST or shape == _MATRIX:
+        raise Garbage("a value of an unknown shape")
+    if not shape:
+        return _scalar(body, at + 1, kind, depth)
+    found, at = _array(body, at + 1, kind, depth)
+    if shape & _MATRIX:
+        dimensions, at = _array(body, at, _INT32, depth)
+        found = _shaped(found, dimensions or [])
+    return found, at
+
+
+def _scalar(body: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
+    """The library's unless it is one that may hold others, or one that is often met."""
     if kind == _STRING:
-        length = _LENGTH(body, at + 1)[0]
-        at += 5
+        length = _LENGTH(body, at)[0]
+        at += 4
         if length == -1:
             return None, at
         if not 0 <= length <= len(body) - at:
             raise Garbage("truncated")
         return body[at : at + length].decode(errors="replace"), at + length
-    if kind & _ARRAY and not kind & _MATRIX and (pattern := shapes.FIXED.get(kind & ~_ARRAY)) is not None:
-        return _array(body, at + 1, kind & ~_ARRAY, pattern)
-    if kind & ~_MATRIX == _ARRAY:  # of nothing: the library would make as many of it as are said
-        raise Garbage("an array without a type")
-    buffer = Buffer(body, at)
-    return values.of_variant(variant_from_binary(buffer)), buffer.cur_pos
+    if kind == _VARIANT:
+        return _variant(body, at, depth + 1)
+    if kind == _DATA_VALUE:
+        mask = body[at]
+        value, at = _variant(body, at + 1, depth + 1) if mask & VALUE else (None, at + 1)
+        return value, _rest(body, at, mask, _Columns([], [], [], None))
+    buffer = Buffer(body, at - 1)  # with its type
+    return values.of_variant(variant_from_binary(buffer)), int(buffer.cur_pos)
 
 
-def _array(body: bytes, at: int, kind: int, pattern: str) -> tuple[Any, int]:
+def _array(body: bytes, at: int, kind: int, depth: int) -> tuple[list[Any] | None, int]:
     count = _LENGTH(body, at)[0]
-    at += 4
+    start = at + 4
     if count == -1:
-        return None, at
-    if not 0 <= count <= (len(body) - at) // _SIZES[kind]:
-        raise Garbage("truncated")
-    raw = struct.unpack_from(f"<{count}{pattern}", body, at)
-    return list(_finish(kind, raw)), at + count * _SIZES[kind]
+        return None, start
+    if not kind or not 0 <= count <= (len(body) - start) // _SIZES.get(kind, 1):
+        raise Garbage("an array of more than there is")
+    if kind in _SIZES:
+        raw = struct.unpack_from(f"<{count}{shapes.FIXED[kind]}", body, start)
+        return list(_finish(kind, raw)), start + count * _SIZES[kind]
+    if kind not in _NESTING:
+        buffer = Buffer(bytes((kind | _ARRAY,)) + body[at:])
+        return values.of_variant(variant_from_binary(buffer)), at + int(buffer.cur_pos) - 1
+    found = []
+    at = start
+    for _ in range(count):
+        value, at = _scalar(body, at, kind, depth)
+        found.append(value)
+    return found, at
+
+
+def _shaped(flat: list[Any] | None, dimensions: Sequence[int]) -> list[Any] | None:
+    """Lists of lists; the last dimension is the innermost."""
+    if flat is None:
+        return None
+    if not 0 < len(dimensions) <= values.DEEPEST or prod(dimensions) != len(flat) or min(dimensions) < 0:
+        raise Garbage("a matrix of other dimensions than it says")
+    for size in reversed(dimensions[1:]):
+        flat = [flat[at : at + size] for at in range(0, len(flat), max(size, 1))]
+    return flat
 
 
 # What the library decoded

@@ -16,9 +16,10 @@ RESET: Final = "CONNECTION_RESET"
 UNREACHABLE: Final = "HOST_UNREACHABLE"
 UNREADABLE: Final = "BadDecodingError"
 
+UNREACHED: Final = frozenset({TIMEOUT, REFUSED, RESET, UNREACHABLE})
 SOON: Final = 3.0
-"""Seconds: a host that refuses a connection is there, and its server most often about to be; asking it costs
-a packet."""
+"""Seconds until a server is tried again that was not reached, however often that has failed: it costs a few
+packets, and a machine that was switched on is to be seen soon."""
 
 _PERMANENT: Final = frozenset(
     {
@@ -63,7 +64,7 @@ def trouble(error: BaseException, doing: str, within: float | None = None) -> No
         case socket.gaierror():
             return Transient(f"the host's name is not known: {error.strerror}", code=UNREACHABLE)
         case ConnectionRefusedError():
-            return Transient("connection refused", code=REFUSED, retry_within=SOON)
+            return Transient("connection refused", code=REFUSED)
         case OSError():
             code = _BY_NUMBER.get(error.errno or 0, RESET)
             return Transient(f"{doing}: {error.strerror or error}", code=code)

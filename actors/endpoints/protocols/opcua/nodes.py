@@ -25,7 +25,7 @@ _NODE_ID = re.compile(
     r"(?:ns=(?P<ns>[0-9]{1,5});|nsu=(?P<nsu>[^;]+);)?(?P<kind>[isgb])=(?P<id>.+)", re.DOTALL
 )
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NUMBERED = re.compile(r"(?P<ns>[0-9]{1,5}):(?P<name>.+)", re.DOTALL)
+_NUMBERED = re.compile(r"(?P<ns>[0-9]{1,5}):(?P<name>.*)", re.DOTALL)
 _RESERVED = frozenset("&/.<>:#!")
 """Characters that an ampersand goes before in a name (part 4, A.2)."""
 

@@ -179,7 +179,12 @@ class Publisher:
         self._held[number] = [notification]
         task = asyncio.create_task(self._republish(number, missing))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._republished)
+
+    def _republished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)  # what is held would be held for ever
 
     async def _republish(self, number: int, missing: Sequence[int]) -> None:
         try:

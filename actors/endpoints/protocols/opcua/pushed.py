@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -10,7 +11,10 @@ from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.protocol import PushedSession
 
 from . import faults, quality, server, session
+from .addressing import resolve
+from .alarms import KIND, Alarms, Conditions
 from .channel import Channel
+from .decoding import Notification
 from .publishing import Publisher
 from .reading import Reader
 from .session import OpcUaSession
@@ -24,8 +28,9 @@ PROBE_AFTER: Final = 0.4
 """Of `keepAliveInterval`: a server that has said nothing for so long is asked."""
 PROBE_WITHIN: Final = 0.5
 """Of `keepAliveInterval`: and must answer so soon."""
-OUTSTANDING: Final = (3, 20)
-"""Publish requests with the server, at least and at most."""
+OUTSTANDING: Final = (3, 100)
+"""Publish requests with the server, at least and at most: with fewer than subscriptions some wait for a round
+trip of the others."""
 ALIVE_EVERY: Final = 5.0
 """Seconds between two words that devices are alive."""
 LEVEL_EVERY: Final = 10.0
@@ -39,6 +44,8 @@ FIRST_WITHIN: Final = 3.0
 class OpcUaPushed(OpcUaSession, PushedSession):
     _subscriptions: Subscriptions | None = None
     _publisher: Publisher | None = None
+    _alarms: Alarms | None = None
+    _conditions: Conditions | None = None
     _watching: asyncio.Task[None] | None = None
     _forgotten = False
     """Whether the server knows no subscription any more."""
@@ -63,11 +70,29 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _subscribe(self, channel: Channel) -> tuple[Subscriptions, Publisher]:
         await self._find(channel)
         subscriptions = Subscriptions(channel, self._connection, self._limits, self._fields, self._delivery)
-        publisher = Publisher(channel, subscriptions.take, self._publishing_failed)
+        self._alarms = await self._alarms_on(channel)
+        take = subscriptions.take if self._alarms is None else partial(_take, self._alarms, subscriptions)
+        publisher = Publisher(channel, take, self._publishing_failed)
         self._subscriptions, self._publisher = subscriptions, publisher
         self._missing.update(await subscriptions.monitor(self._nodes))
+        if self._alarms is not None:
+            await self._alarms.begin()
         self._keep_publishing()
         return subscriptions, publisher
+
+    async def _alarms_on(self, channel: Channel) -> Alarms | None:
+        if not self._connection.alarm_sources:
+            return None
+        found = await resolve(channel, self._limits, self._namespaces, self._connection.alarm_sources)
+        for place, node in zip(self._connection.alarm_sources, found, strict=True):
+            if isinstance(node, str):
+                log.warning("%s: no alarms come from %s: %s", channel.url, place, node)
+        if self._conditions is None:
+            self._conditions = Conditions(
+                partial(self._listener.raised, KIND), self._connection.alarm_severity
+            )
+        nodes = [node for node in found if not isinstance(node, str)]
+        return Alarms(channel, self._connection, nodes, self._conditions) if nodes else None
 
     async def _resume(self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher) -> None:
         """What the server has kept for us comes after what there is now."""
@@ -77,12 +102,16 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         if forgotten:
             self._missing.update(await subscriptions.renew(forgotten))
         await self._read_again(channel, subscriptions.handles)
+        if self._alarms is not None:
+            await self._alarms.resume(channel)
         self._keep_publishing()
 
     def _keep_publishing(self) -> None:
         assert self._publisher is not None
         least, most = OUTSTANDING
-        self._publisher.keep(min(max(least, len(self._subscriptions or ()) + 1), most))
+        self._publisher.keep(
+            min(max(least, len(self._subscriptions or ()) + (2 if self._alarms else 1)), most)
+        )
 
     def _publishing_failed(self, error: BaseException) -> None:
         channel = self._channel
@@ -127,8 +156,10 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _see_to_subscriptions(
         self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher
     ) -> None:
-        lost = subscriptions.lost()
-        if self._forgotten:
+        lost, forgotten = subscriptions.lost(), self._forgotten
+        if self._alarms is not None and await self._alarms.look_after(forgotten):
+            self._keep_publishing()
+        if forgotten:
             self._forgotten = False
             lost = await subscriptions.missing()
         if lost:
@@ -217,3 +248,8 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _leave(self) -> None:
         self._stop()
         await super()._leave()
+
+
+def _take(alarms: Alarms, subscriptions: Subscriptions, notification: Notification) -> None:
+    if not alarms.take(notification):
+        subscriptions.take(notification)

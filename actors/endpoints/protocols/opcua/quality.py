@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from asyncua.ua.status_codes import get_name_and_doc
+from asyncua.ua.status_codes import code_to_name_doc
 
 GOOD_MASK: Final = 0xC000_0000
 """No bit of it is set in a Good status."""
@@ -35,9 +35,9 @@ def has_overflown(status: int) -> bool:
 @lru_cache(maxsize=1024)
 def name_of(status: int) -> str:
     """`BadNodeIdUnknown`; of one that nobody has heard of its number, after its severity."""
-    name, _ = get_name_and_doc(status & _CODE)
-    if name.startswith(("Good", "Uncertain", "Bad")):
-        return str(name)
+    known = code_to_name_doc.get(status & _CODE)
+    if known is not None:
+        return str(known[0])
     severity = "Bad" if is_bad(status) else "Uncertain" if is_uncertain(status) else "Good"
     return f"{severity}_0x{status & _CODE:08X}"
 

@@ -10,6 +10,7 @@ from asyncua import ua
 from asyncua.client import Client
 from asyncua.crypto import security_policies as policies
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from actors.connections.building import build
@@ -72,9 +73,10 @@ async def identify(client: Client, connection: Connection, folder: Path | None) 
     """Choose how the user's name and password, or certificate, are protected; for a client that has created
     its session and not activated it. Raises `NoConnection`."""
     kind = _token(connection)
-    offered = [one for one in client._policy_ids if one.TokenType == kind]
+    known = client._policy_ids or ()
+    offered = [one for one in known if one.TokenType == kind]
     if not offered:
-        kinds = sorted({ua.UserTokenType(one.TokenType).name for one in client._policy_ids})
+        kinds = sorted({ua.UserTokenType(one.TokenType).name for one in known})
         raise Permanent(
             f"the server takes no user of the kind {kind.name}, but {', '.join(kinds) or 'none'}",
             code="BadIdentityTokenRejected",
@@ -109,8 +111,11 @@ def _introduce(client: Client, connection: Connection) -> None:
         client.set_password(connection.password or "")
     if connection.user_certificate is not None and connection.user_key is not None:
         chain = x509.load_pem_x509_certificates(connection.user_certificate.encode())
+        key = load_pem_private_key(connection.user_key.encode(), None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise Permanent("userKey is not an RSA key", code="BadConfigurationError")
         client.user_certificate, client.user_certificate_chain = chain[0], chain[1:]
-        client.user_private_key = load_pem_private_key(connection.user_key.encode(), None)
+        client.user_private_key = key
 
 
 def _place(folder: Path | None) -> Path:

@@ -1,11 +1,12 @@
 """Subscriptions of a session, and their monitored items: made within the server's limits, made anew when the
 server has forgotten them."""
 
+import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from asyncua import ua
 
@@ -18,6 +19,8 @@ from .connection import Connection
 from .decoding import Notification
 from .delivery import Delivery, Field
 from .limits import Limits
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,8 @@ NO_NODE: Final = frozenset(
     {"BadNodeIdUnknown", "BadNodeIdInvalid", "BadNoMatch", "BadNodeNotInView", "BadAttributeIdInvalid"}
 )
 """That a node is not there, which may change."""
+_AT_ONCE: Final = 8
+"""Calls with the server while subscriptions are made."""
 _MOST_NOTIFICATIONS: Final = 10_000
 _UNBOUNDED: Final = 1_000_000
 _FULL: Final = "BadTooManyMonitoredItems"
@@ -64,8 +69,30 @@ class Subscription:
         """By the server."""
 
     @property
+    def free(self) -> int:
+        """Monitored items that it may have more."""
+        return self.room - len(self.items)
+
+    @property
     def is_lost(self) -> bool:
         return self.closed or monotonic() - self.heard > self.alive_within
+
+
+async def create(channel: Channel, interval: float, room: int) -> Subscription:
+    """A new subscription, without items. Raises `NoConnection`."""
+    alive = max(1, int(1000 * ALIVE_EVERY / interval))
+    request = ua.CreateSubscriptionRequest()
+    wanted = request.Parameters
+    wanted.RequestedPublishingInterval = interval
+    wanted.RequestedMaxKeepAliveCount = alive
+    wanted.RequestedLifetimeCount = max(3 * alive, int(1000 * LIFETIME / interval))
+    wanted.MaxNotificationsPerPublish = _MOST_NOTIFICATIONS
+    wanted.PublishingEnabled = True
+    wanted.Priority = 0
+    found = (await channel.ask(request, ua.CreateSubscriptionResponse)).Parameters
+    revised = found.RevisedPublishingInterval or interval
+    alive_within = max(1, found.RevisedMaxKeepAliveCount) * revised / 1000
+    return Subscription(found.SubscriptionId, MISSED * alive_within + SPARE, room)
 
 
 class Subscriptions:
@@ -122,25 +149,45 @@ class Subscriptions:
         refused: dict[int, str] = {}
         handles = list(nodes)
         while handles:
-            subscription = await self._with_room()
-            room = subscription.room - len(subscription.items)
-            part, handles = handles[:room], handles[room:]
-            failed = await self._add(subscription, part)
-            over = [handle for handle, code in failed.items() if code == _FULL]
-            if over and subscription.items:
-                # The server's own limit; a subscription that has none of them is told when it refuses, too.
-                subscription.room = len(subscription.items)
-                self._room = min(self._room, subscription.room)
-                handles = over + handles
-                failed = {handle: code for handle, code in failed.items() if code != _FULL}
-            refused.update(failed)
+            await self._make_room(len(handles))
+            shares, handles = self._shared(handles)
+            results = await _several([self._add(subscription, part) for subscription, part in shares])
+            for (subscription, _), failed in zip(shares, results, strict=True):
+                over = [handle for handle, code in failed.items() if code == _FULL]
+                if over and subscription.items:
+                    # The server's own limit; a subscription that has none of them is told when it refuses.
+                    subscription.room = len(subscription.items)
+                    self._room = min(self._room, subscription.room)
+                    handles = over + handles
+                    failed = {handle: code for handle, code in failed.items() if code != _FULL}
+                refused.update(failed)
         for handle in refused:
             self._waiting.discard(handle)
         return refused
 
+    async def _make_room(self, items: int) -> None:
+        """For one at least, and for all of them unless the server wants no more subscriptions."""
+        await self._with_room()
+        free = sum(one.free for one in self._by_number.values())
+        more = min(-(-(items - free) // self._room), _AT_ONCE)
+        if more > 0:
+            outcomes = await asyncio.gather(*(self._create() for _ in range(more)), return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException) and not isinstance(outcome, Transient):
+                    raise outcome
+
+    def _shared(self, handles: list[int]) -> tuple[list[tuple[Subscription, list[int]]], list[int]]:
+        """What each subscription with room is to take, of not too many at a time; and what is left."""
+        shares: list[tuple[Subscription, list[int]]] = []
+        for subscription in self._by_number.values():
+            if subscription.free > 0 and handles and len(shares) < _AT_ONCE:
+                shares.append((subscription, handles[: subscription.free]))
+                handles = handles[subscription.free :]
+        return shares, handles
+
     async def _with_room(self) -> Subscription:
         for subscription in self._by_number.values():
-            if len(subscription.items) < subscription.room:
+            if subscription.free > 0:
                 return subscription
         try:
             return await self._create()
@@ -155,20 +202,7 @@ class Subscriptions:
             return open_to_more[0]
 
     async def _create(self) -> Subscription:
-        interval = self._connection.publishing_interval
-        alive = max(1, int(1000 * ALIVE_EVERY / interval))
-        request = ua.CreateSubscriptionRequest()
-        wanted = request.Parameters
-        wanted.RequestedPublishingInterval = interval
-        wanted.RequestedMaxKeepAliveCount = alive
-        wanted.RequestedLifetimeCount = max(3 * alive, int(1000 * LIFETIME / interval))
-        wanted.MaxNotificationsPerPublish = _MOST_NOTIFICATIONS
-        wanted.PublishingEnabled = True
-        wanted.Priority = 0
-        found = (await self._channel.ask(request, ua.CreateSubscriptionResponse)).Parameters
-        revised = found.RevisedPublishingInterval or interval
-        alive_within = max(1, found.RevisedMaxKeepAliveCount) * revised / 1000
-        subscription = Subscription(found.SubscriptionId, MISSED * alive_within + SPARE, self._room)
+        subscription = await create(self._channel, self._connection.publishing_interval, self._room)
         self._by_number[subscription.number] = subscription
         return subscription
 
@@ -324,3 +358,14 @@ class Subscriptions:
             if not self._channel.is_open:
                 raise
             log.debug("%s: %s", self._channel.url, error)
+
+
+async def _several(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """What they return; when one fails, after all have ended."""
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    found: list[T] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        found.append(outcome)
+    return found

@@ -78,11 +78,12 @@ def _compound(value: Any, depth: int) -> Any:
         case list() | tuple():
             return [to_json(one, depth) for one in value]
         case ua.LocalizedText():
-            return value.Text
+            return to_json(value.Text)
         case ua.QualifiedName():
-            return f"{value.NamespaceIndex}:{value.Name}" if value.NamespaceIndex else value.Name
+            name = to_json(value.Name)
+            return f"{value.NamespaceIndex}:{name}" if value.NamespaceIndex else name
         case ua.NodeId():
-            return value.to_string()
+            return to_json(value.to_string())
         case ua.StatusCode():
             return value.name
         case ua.Variant():
