@@ -11,7 +11,7 @@ from thespian.actors import ActorAddress
 
 from actors.connections.connection import Transient
 from actors.endpoints import writing
-from actors.endpoints.endpoint import Endpoint
+from actors.endpoints.endpoint import Endpoint, FinishPoll, PollFinished
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import RegisterWritten, WriteRegister
 from actors.endpoints.protocol import WriteRequest
@@ -274,3 +274,16 @@ async def test_a_read_back_that_hangs_is_told_from_the_write(stage, device):
     reply = await ask(stage, address, "speed", 5, verify=True)
     assert reply == Failed("unavailable", "Written, but it could not be read back: no answer within 0.1 s")
     assert device.written == [("speed", 5)]
+
+
+async def test_an_end_waits_for_a_write_under_way(stage, device):
+    address = await run(stage)
+    device.writable.clear()
+    asked = asyncio.ensure_future(ask(stage, address, "speed", 5))
+    await until(lambda: device.writing)
+    finished = asyncio.ensure_future(stage.ask(address, FinishPoll()))
+    await asyncio.sleep(0.05)
+    assert not finished.done()
+    device.writable.set()
+    assert await finished == PollFinished()
+    assert await asked == RegisterWritten("speed", 5)
