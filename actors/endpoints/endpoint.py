@@ -23,7 +23,6 @@ from actors.endpoints.messages import (
     CountPolls,
     DescribeDevice,
     DeviceDescribed,
-    DevicesFound,
     DevicesReported,
     DevicesSettled,
     ForgetDevice,
@@ -40,6 +39,7 @@ from actors.endpoints.pushing import Pushing
 from actors.endpoints.roster import OWN, Roster
 from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import check
+from actors.endpoints.telling import TellAgain, Telling
 from actors.endpoints.writing import WriteEnded, Writing
 from actors.readings.batch import Point, Source
 from actors.readings.messages import EventRaised, ForgetSource, Persisted
@@ -52,8 +52,6 @@ log = logging.getLogger(__name__)
 NOT_CONFIGURED = "DEVICE_NOT_CONFIGURED"
 BEGUN_ANEW = "what has come may have gone with a part of the agent that began anew: it is to be sent again"
 FIRST_POLL_WITHIN = 5.0  # seconds: an endpoint of a long interval does not wait for its place in it
-TELL_AGAIN = 5.0, 300.0
-"""Seconds after which the keeper is told again of devices that it has not stored, at first and at most."""
 
 
 class RunEndpoint(msgspec.Struct, frozen=True):
@@ -82,10 +80,6 @@ class TickDue(msgspec.Struct, frozen=True):
     series: int
 
 
-class TellAgain(msgspec.Struct, frozen=True):
-    """To itself: look whether the keeper has stored the devices that it was told of."""
-
-
 class FinishPoll(msgspec.Struct, frozen=True):
     """To the endpoint, which is to end: begin no more polls. Answered by `PollFinished` when what the device
     was asked is answered and on its way; a new start takes it back."""
@@ -112,8 +106,7 @@ class Endpoint(Connecting[Session]):
         self.begun = False
         self.lines: Lines | None = None
         self.gathering: Gathering | None = None
-        self.tell_again: float | None = None
-        """Seconds after which it is time to, while that is awaited."""
+        self.telling = Telling(self)
         self.writing = Writing(self)
         self.finishing: ActorAddress | None = None
         self.misconfigured: str | None = None
@@ -150,7 +143,7 @@ class Endpoint(Connecting[Session]):
         self.strategy = Polling(self) if self.endpoint.mode == "polled" else Pushing(self)
         self.lines = lines_of(self.protocol.name)
         self.scheduled = True
-        self._tell_devices()
+        self.telling.tell()
         self._schedule()
 
     def _describe_own(
@@ -239,7 +232,9 @@ class Endpoint(Connecting[Session]):
         self._finish()
 
     def _finish(self) -> None:
-        if self.finishing is not None and not (self.scheduled and self.strategy.busy):
+        if self.finishing is None or self.writing.busy:
+            return
+        if not (self.scheduled and self.strategy.busy):
             self.send(self.finishing, PollFinished())
 
     # What the session tells
@@ -281,7 +276,7 @@ class Endpoint(Connecting[Session]):
             self.wakeupAfter(ASK_AGAIN, self.keeping.question)
         if self.roster.bare:
             self.own.hear(unix_ms())
-        self._tell_devices()
+        self.telling.tell()
 
     def _raise(self, event: Raised) -> None:
         config = self.config
@@ -326,28 +321,11 @@ class Endpoint(Connecting[Session]):
 
     # Its devices
 
-    def _tell_devices(self) -> None:
-        news, keeper = self.roster.news(), self.config.keeper
-        if not news or keeper is None:
-            return
-        self.send(keeper, DevicesFound(self.config.uuid, news))
-        if self.tell_again is None:
-            self.tell_again = TELL_AGAIN[0]
-            self.wakeupAfter(self.tell_again, TellAgain())
-
     def receiveMsg_TellAgain(self, message: TellAgain, sender: ActorAddress) -> None:
-        if self.tell_again is None or self.config.keeper is None or not self.roster.unsettled:
-            self.tell_again = None
-            return
-        self.send(self.config.keeper, DevicesFound(self.config.uuid, tuple(self.roster.unsettled.values())))
-        self.tell_again = min(2 * self.tell_again, TELL_AGAIN[1])
-        self.wakeupAfter(self.tell_again, TellAgain())
+        self.telling.tell_again()
 
     def receiveMsg_DevicesSettled(self, message: DevicesSettled, sender: ActorAddress) -> None:
-        for found in message.kept:
-            self.roster.settled(found)
-        for uuid, reason in message.refused.items():
-            self.roster.refuse(uuid, reason)
+        self.telling.settled(message)
 
     def receiveMsg_ForgetDevice(self, message: ForgetDevice, sender: ActorAddress) -> None:
         if self.roster.remove(message.uuid) is not None:
@@ -458,6 +436,7 @@ class Endpoint(Connecting[Session]):
 
     def receiveMsg_WriteEnded(self, message: WriteEnded, sender: ActorAddress) -> None:
         self.writing.ended(message)
+        self._finish()
 
     def connection_dropped(self) -> None:
         self.writing.interrupted()
