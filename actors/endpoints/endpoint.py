@@ -308,8 +308,7 @@ class Endpoint(Connecting[Session]):
         image = self.roster.image(changes[0].device) if changes else None
         if image is not None:
             for change in layers(changes):
-                self.send(self.config.router, image.take(change, kept))
-                self.outlet.put(image.take(change))
+                self.outlet.put(image.take(change, kept))
 
     def _present(self, image: Image, code: str | None) -> None:
         known, image.away = image.away, code
