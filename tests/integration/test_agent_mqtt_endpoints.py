@@ -305,6 +305,49 @@ def test_who_may_not_read_is_connected_without_data_and_silence_is_seen(agent, t
         assert found["hall", "t"] == (None, "BAD", "TIMEOUT")
 
 
+def test_what_is_acknowledged_only_when_it_is_kept_survives_any_end_of_the_agent(tmp_path: Path):
+    """The destination is away all the time, and the agent ends without a word while messages come."""
+    count = 400
+    options = ("max_inflight_messages 100",)
+    with Mosquitto(tmp_path / "field", options=options) as field, Mosquitto(tmp_path / "cloud") as cloud:
+        cloud.stop()
+        agent = AgentProcess(tmp_path / "data")
+        with agent:
+            deliver(agent, cloud, "persisted")
+            add(agent, field, "fourteen", {"topic": "fourteen/n", "metric": "n"}, ackAfterPersist=True)
+            connected(agent)
+            with MqttDevice(field.port) as device:
+                for number in range(count):
+                    device.publish("fourteen/n", str(number))
+                    if number in (130, 270):
+                        agent.kill()
+                        agent.launch()
+                agent.wait_until_running()
+                connected(agent)
+                got: set[int] = set()
+                cloud.start()
+                with MqttDevice(cloud.port, told=lambda topic, payload: got.update(numbers(payload))) as sink:
+                    sink.subscribe("persisted")
+                    until(lambda: len(got), lambda found: found == count, 30.0)
+            assert agent.stop() == 0
+
+
+def deliver(agent: AgentProcess, broker: Mosquitto, topic: str) -> None:
+    """All readings of MQTT endpoints to that topic."""
+    config = {"brokerUrl": f"mqtt://127.0.0.1:{broker.port}"}
+    destination = agent.post(
+        "/v1/publish/destinations", {"name": "cloud", "type": "mqtt", "config_json": config}
+    )
+    subscription = {"publish_destination_id": destination["id"], "topics": ["mqtt"], "payload_format": "tags"}
+    agent.post("/v1/publish/subscriptions", {**subscription, "route_json": {"topic": topic}})
+
+
+def numbers(payload: bytes) -> set[int]:
+    """The good values in a payload of format `tags`."""
+    tags = json.loads(payload)["tags"]
+    return {tag["value"] for tag in tags if tag.get("value") is not None}
+
+
 def test_the_broker_of_the_environment_is_used_where_none_is_named(tmp_path: Path, secured):
     environ = {"MQTT_BROKER_URL": f"mqtt://127.0.0.1:{secured.plain_port}"}
     environ |= {"MQTT_USERNAME": LOGIN[0], "MQTT_PASSWORD": LOGIN[1]}
