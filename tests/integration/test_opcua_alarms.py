@@ -88,6 +88,40 @@ async def test_a_subscription_that_the_server_forgets_is_made_anew(server: OpcUa
     await server.tell("alarm", name="After", active=False, acked=True)
 
 
+async def test_a_session_that_is_taken_up_again_goes_on_telling(server: OpcUaServer) -> None:
+    async with listening(server) as found:
+        await server.tell("alarm", name="Before", active=True)
+        await until(lambda: alarms(found, "Before"))
+        found.session._channel._socket.transport.abort()
+        await until(lambda: found.heard.losses)
+        await server.tell("alarm", name="Between", active=True)
+        await found.reconnected()
+        await server.tell("alarm", name="Afterwards", active=True)
+        await until(lambda: alarms(found, "Between") and alarms(found, "Afterwards"))
+        counts = [len(alarms(found, name)) for name in ("Before", "Between", "Afterwards")]
+        assert counts == [1, 1, 1]
+    for name in ("Before", "Between", "Afterwards"):
+        await server.tell("alarm", name=name, active=False, acked=True)
+
+
+async def test_an_endpoint_may_be_there_for_alarms_alone(server: OpcUaServer) -> None:
+    async with opened(server.url, [], alarms=True) as found:
+        await server.tell("delete_subscriptions")
+        await until(lambda: server.ask("counts")["subscriptions"] == 1, 10)
+        await server.tell("alarm", name="Alone", active=True)
+        await until(lambda: alarms(found, "Alone"))
+    await server.tell("alarm", name="Alone", active=False, acked=True)
+
+
+async def test_a_storm_is_told_whole(server: OpcUaServer) -> None:
+    async with listening(server) as found:
+        for number in range(300):
+            await server.tell("alarm", name="Storm", active=number % 2 == 0, message=f"m{number}")
+        await until(lambda: len(alarms(found, "Storm")) == 300, 9)
+        assert [one["message"] for one in alarms(found, "Storm")] == [f"m{n}" for n in range(300)]
+    await server.tell("alarm", name="Storm", active=False, acked=True)
+
+
 async def test_only_from_that_severity_on(server: OpcUaServer) -> None:
     async with listening(server, alarmMinSeverity=600) as found:
         await server.tell("alarm", name="Minor", active=True, severity=100)

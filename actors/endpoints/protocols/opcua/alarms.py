@@ -212,8 +212,8 @@ class Alarms:
                 code = quality.name_of(result.StatusCode.value)
                 log.warning("%s: no alarms come from %s: %s", self._channel.url, source.to_string(), code)
 
-    async def _refresh(self, subscription: Subscription) -> None:
-        """Have the server tell of all conditions that it keeps; not every server can."""
+    async def _refresh(self, subscription: Subscription) -> str | None:
+        """Have the server tell of all conditions that it keeps; the status code if it cannot."""
         self._refreshed = monotonic()
         self._conditions.wanted = False
         self._conditions.asked = True
@@ -228,11 +228,13 @@ class Alarms:
             if not self._channel.is_open:
                 raise
             log.info("%s: conditions cannot be refreshed: %s", self._channel.url, error)
-            return
-        statuses = [result.StatusCode.value for result in response.Results or ()]
-        if any(quality.is_bad(status) for status in statuses):
-            name = quality.name_of(statuses[0])
-            log.info("%s: conditions cannot be refreshed: %s", self._channel.url, name)
+            return error.code
+        for result in response.Results or ():
+            if quality.is_bad(result.StatusCode.value):
+                name = quality.name_of(result.StatusCode.value)
+                log.info("%s: conditions cannot be refreshed: %s", self._channel.url, name)
+                return name
+        return None
 
     def take(self, notification: Notification) -> bool:
         """Whether it is of this subscription."""
@@ -251,7 +253,13 @@ class Alarms:
         self._channel = channel
         if self._subscription is not None:
             self._subscription.heard = monotonic()
-            await self._refresh(self._subscription)
+            if await self._refresh(self._subscription) == "BadSubscriptionIdInvalid":
+                await self.begin()
+
+    def missed(self, number: int) -> None:
+        """Something that the server has said in that subscription is lost."""
+        if self._subscription is not None and self._subscription.number == number:
+            self._conditions.wanted = True
 
     async def look_after(self, forgotten: bool) -> bool:
         """Subscribe anew when the server knows nothing of it any more, or seems so; ask again when events

@@ -177,6 +177,8 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             self._delivery.tell_codes(refused)
             self._keep_publishing()
         for number in publisher.take_missed():
+            if self._alarms is not None:
+                self._alarms.missed(number)
             await self._read_again(channel, subscriptions.handles_of(number))
         waiting = subscriptions.overdue(FIRST_WITHIN * max(1.0, self._connection.publishing_interval / 1000))
         if waiting:

@@ -40,6 +40,7 @@ _UNTRUSTED: Final = frozenset(
     }
 )
 """As what a client's certificate that a server does not know may come back."""
+_NO_ANSWER: Final = frozenset({faults.TIMEOUT, faults.REFUSED, faults.UNREACHABLE})
 NOT_OFFERED: Final = "BadSecurityPolicyRejected"
 
 
@@ -93,16 +94,31 @@ async def identify(client: Client, connection: Connection, folder: Path | None) 
     client._policy_ids = [chosen]
 
 
-def explained(error: NoConnection, connection: Connection, folder: Path | None) -> NoConnection:
-    """The same, and what helps when a server has ended the opening of a secure channel: those that do not
-    trust a client often say no more than that."""
-    if not connection.secured or error.code not in _UNTRUSTED:
+async def explained(
+    error: NoConnection, client: Client, connection: Connection, folder: Path | None
+) -> NoConnection:
+    """Why a server has not opened a channel or a session, if more can be said than it does: that it offers
+    none of that kind, or does not know this agent's certificate."""
+    if not connection.secured:
+        return error if error.code in _NO_ANSWER else await _not_offered(error, client)
+    if error.code not in _UNTRUSTED:
         return error
     place = "" if folder is None else f" ({folder / 'own'})"
     hint = f"{error}; the server may have to be told to trust this agent's certificate{place}"
-    found = type(error)(hint, error.retry_after, error.code, error.retry_within)
-    found.put_off, found.anew = error.put_off, error.anew
-    return found
+    return type(error)(hint, error.retry_after, error.code, error.retry_within)
+
+
+async def _not_offered(error: NoConnection, client: Client) -> NoConnection:
+    try:
+        endpoints = await _endpoints(client)
+    except Exception as failure:  # noqa: BLE001 - what a stranger's answer raises; the error was another one
+        log.debug("%s: asking for endpoints: %s", client.server_url.geturl(), failure)
+        return error
+    if not endpoints or any(one.SecurityMode == ua.MessageSecurityMode.None_ for one in endpoints):
+        return error
+    return Permanent(
+        f"the server does not offer connections without security, but {_offers(endpoints)}", code=NOT_OFFERED
+    )
 
 
 def _introduce(client: Client, connection: Connection) -> None:
@@ -171,15 +187,18 @@ def _choose(
     ]
     found = [one for one in usable if one.SecurityMode == mode and one.SecurityPolicyUri == uri]
     if not found:
-        offered = ", ".join(dict.fromkeys(_offer(one) for one in endpoints)) or "nothing"
         raise Permanent(
             f"the server does not offer {connection.security_policy} with {connection.security_mode}, but"
-            f" {offered}",
+            f" {_offers(endpoints)}",
             code=NOT_OFFERED,
         )
     url = client.server_url
     path = url.path.strip("/")
     return min(found, key=lambda one: not (one.EndpointUrl or "").rstrip("/").endswith(f"/{path}"))
+
+
+def _offers(endpoints: Sequence[ua.EndpointDescription]) -> str:
+    return ", ".join(list(dict.fromkeys(_offer(one) for one in endpoints))[:20]) or "nothing"
 
 
 def _offer(endpoint: ua.EndpointDescription) -> str:
