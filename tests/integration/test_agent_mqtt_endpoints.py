@@ -227,6 +227,21 @@ def test_two_endpoints_share_one_connection_and_each_reads_its_own(agent, broker
     shown(agent, {("a", "t"): 2}, "b")
 
 
+def test_another_endpoint_of_the_same_topic_gets_what_the_broker_kept_and_the_first_stays_live(
+    agent, broker, device
+):
+    device.publish("fifteen/t", b"1", retain=True)
+    add(agent, broker, "fifteen", name="a")
+    until(lambda: readings(agent, "a"), lambda found: ("a", "t") in found)
+    device.publish("fifteen/t", b"2")
+    shown(agent, {("a", "t"): 2}, "a")
+    add(agent, broker, "fifteen", name="b")
+    found = until(lambda: readings(agent, "b"), lambda found: ("b", "t") in found)
+    assert found["b", "t"] == (1, "UNCERTAIN", "RETAINED_MESSAGE")
+    assert readings(agent, "a")["a", "t"] == (2, "GOOD", None)
+    device.publish("fifteen/t", b"", retain=True)
+
+
 def test_users_and_tls(agent, secured):
     url = f"mqtts://127.0.0.1:{secured.port}"
     own = {"brokerUrl": url, "ca": secured.ca_pem, "username": LOGIN[0], "password": LOGIN[1]}
