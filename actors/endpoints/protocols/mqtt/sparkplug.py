@@ -1,9 +1,10 @@
-"""Sparkplug B as a source (Sparkplug 3.0): births say what there is, data what has changed, deaths who is gone.
+"""Sparkplug B as a source (Sparkplug 3.0): births say what there is, data what has changed, deaths who is
+gone.
 
 An edge node is a device of the endpoint, `<group>/<node>`, and so is each of its devices,
-`<group>/<node>/<device>`. Nothing is guessed: data of a metric that was not born is not read, and after a gap in
-a node's sequence numbers nothing that goes by an alias is, for the birth that gave it another meaning may be
-what is missing. Then, and when data come without a birth, the node is asked for its birth.
+`<group>/<node>/<device>`. Nothing is guessed: data of a metric that was not born is not read, and after a gap
+in a node's sequence numbers nothing that goes by an alias is, for the birth that gave it another meaning may
+be what is missing. Then, and when data come without a birth, the node is asked for its birth.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,8 +20,6 @@ from . import quality, sparkplug_values, stamps
 from .automatic import good_name
 from .devices import Device, Devices
 from .notes import Notes
-from .points import DataPoint
-from .values import Shape
 
 NAMESPACE: Final = "spBv1.0"
 EVERYTHING: Final = f"{NAMESPACE}/#"
@@ -40,8 +39,8 @@ _CONTROL = ("Node Control/", "Device Control/")
 _REBIRTH = "Node Control/Rebirth"
 _BOOLEAN = 11
 _SEQUENCE = 256
-_QUALITIES = {0: STALE, 500: STALE}
-"""Codes of the property `Quality`, of values that are not GOOD."""
+_GOOD = 192
+"""Of the property `Quality`: the one of a value that is to be relied on."""
 
 
 class Metric(NamedTuple):
@@ -176,7 +175,7 @@ class SparkplugIntake:
         for metric in message.metrics:
             if not metric.name or metric.name == _BD_SEQ or metric.name.startswith(_CONTROL):
                 continue
-            place = self._devices.born(device, DataPoint(metric.name, Shape(unit=_unit(metric))))
+            place = self._devices.born(device, metric.name, _unit(metric))
             if place is None:
                 continue
             known = born.metrics[metric.name] = Metric(metric.name, place, metric.datatype)
@@ -194,10 +193,13 @@ class SparkplugIntake:
             self._listener.changed(born.identifier, gone, [None] * len(gone), [NOT_BORN] * len(gone))
 
     def _node_died(self, node: Node, _: str | None, message: Any, at: int) -> None:
-        """The death of an earlier session says nothing of this one: the broker may be late with it."""
+        """The death of an earlier session says nothing of this one: the broker may be late with it. One of a
+        later session, of which there was no birth, does: no earlier one is alive then."""
         session = _session(message)
-        if node.session is not None and session is not None and session != node.session:
-            return
+        if node.session is not None and session is not None:
+            ahead = (session - node.session) % _SEQUENCE
+            if ahead >= _SEQUENCE // 2:
+                return
         for born in node.all():
             self._die(born)
         node.session = node.sequence = None
@@ -328,10 +330,7 @@ def _doubt(metric: Any) -> str | None:
     if metric.is_historical:
         return HISTORICAL
     said = _property(metric, "Quality")
-    return None if said is None else _QUALITIES.get(said, STALE if said != GOOD else None)
-
-
-GOOD: Final = 192
+    return STALE if said is not None and said != _GOOD else None
 
 
 def _unit(metric: Any) -> str | None:
