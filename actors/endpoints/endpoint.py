@@ -266,6 +266,9 @@ class Endpoint(Connecting[Session]):
                 continue
             self._changed(changes.pop(event.device, ()), kept)
             image = self.roster.image(event.device)
+            self._changed(changes.pop(event.device, ()))
+            leaves = isinstance(event, Presence) and event.code is not None
+            image = self.images.get(event.device) if leaves else self.roster.image(event.device)
             if image is not None and isinstance(event, Heard):
                 image.hear(unix_ms())
             elif image is not None and isinstance(event, Presence):

@@ -290,8 +290,10 @@ class PollRecord:
         ]
 
     def _quality(self, index: int) -> tuple[str, str | None]:
-        if not self.connected or self.reading is None:
+        if not self.connected:
             return "BAD", "DEVICE_OFFLINE"
+        if self.reading is None:
+            return "BAD", NEVER
         code = self.reading.qualities[index] if self.reading.qualities else None
         return quality(self.reading.values[index], code), code
 

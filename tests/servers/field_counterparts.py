@@ -325,6 +325,7 @@ class MqttBroker(FieldCounterpart):
         self._written: list[float] = []
         self._broker = Mosquitto(self.directory, username="ann", password="right one")
         await self.start()
+        stack.push(self._broker)
         stack.push_async_callback(self.stop)
         return self._broker.port
 
