@@ -144,7 +144,9 @@ class OpcUaSession(Session):
         except NoConnection:
             if before is not None:
                 self._before = channel
-            channel.drop()
+                channel.drop()
+            else:
+                await channel.close()  # a session that is only dropped keeps its place on the server
             raise
         except asyncio.CancelledError:
             channel.drop()
