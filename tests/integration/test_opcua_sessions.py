@@ -62,6 +62,7 @@ async def test_a_server_that_restarts_is_read_again(server: OpcUaServer, subscri
     async with one:
         if subscribed:
             await until(lambda: len(one.heard.told) >= 10)
+        assert one.session.identification["product"]
         await asyncio.to_thread(server.restart)
         if subscribed:
             await until(lambda: one.heard.losses)

@@ -131,6 +131,7 @@ class OpcUaSession(Session):
         self._channel, self._limits, self.level = channel, facts.limits, facts.level
         self._first = urls.index(channel.url)
         self._namespaces.learn(facts.namespaces)
+        self.identification = facts.build or None
         if len(urls) > 1:
             log.info("%s: used, service level %d", channel.url, facts.level)
         return channel
