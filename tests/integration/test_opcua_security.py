@@ -165,9 +165,11 @@ async def test_without_a_folder_for_certificates_there_is_no_security(
     assert await value(unsecured(servers["node"]), None) == 2.25
 
 
-async def test_a_connection_survives_the_renewal_of_its_channel(
+async def test_report_a_connection_survives_the_renewal_of_its_channel(
     servers: dict[str, OpcUaServer], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """FreeOpcUa/python-opcua 926, apache/plc4x 1732, gopcua/opcua 303: the token is renewed wrongly, or not,
+    and the connection ends with its lifetime."""
     monkeypatch.setattr(channel, "LIFETIME", 400)
     for kind in KINDS:
         async with session(secured(servers[kind]), folder) as found:
