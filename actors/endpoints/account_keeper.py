@@ -1,6 +1,7 @@
 """The keeper of endpoints, as far as their devices are users of the agent's own broker."""
 
-from collections.abc import Iterator
+import asyncio
+from time import perf_counter
 
 import msgspec
 from thespian.actors import ActorAddress
@@ -15,12 +16,18 @@ from actors.endpoints.broker_users import (
     ReportAccounts,
     RunBrokerUsers,
 )
+from actors.endpoints.candidates import SLICE
 from actors.endpoints.device_keeper import DeviceKeeper
 from actors.endpoints.messages import EndpointRow
 from actors.subsystems.messages import Check
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
-from storage.endpoints import NewEndpoint
+
+
+class AccountsFound(msgspec.Struct, frozen=True):
+    """To itself: those of the rows that were loaded."""
+
+    accounts: list[tuple[EndpointRow, Account | None]]
 
 
 class TellAccounts(msgspec.Struct, frozen=True):
@@ -33,7 +40,7 @@ class AccountKeeper(DeviceKeeper):
     def __init__(self) -> None:
         super().__init__()
         self.accounts = Accounts()
-        self._telling = False
+        self._telling = self._found = False
         self._users_error: str | None = None
 
     @property
@@ -47,19 +54,24 @@ class AccountKeeper(DeviceKeeper):
     def begin_accounts(self) -> None:
         """The rows are loaded."""
         superuser = _superuser(self.settings.mqtt.username, self.settings.mqtt.password)
-        self.accounts = Accounts(self.settings.mqtt.username)
-        for row in self.rows:
-            self.accounts.put(row.id, self._account_of(row))
+        self.accounts, self._found = Accounts(self.settings.mqtt.username), False
+        self.run(_accounts_of(list(self.rows)), then=_as_is, within=None)
         start = RunBrokerUsers(self.settings.mosquitto, superuser, self.myAddress)
         if not self.running(self.broker_users):
             self.spawn(BrokerUsers, NAME, start)
-        else:
-            if self.start_of(self.broker_users) != start:
-                self.restate(self.broker_users, start)
-            self.send(self.broker_users, KeepAccounts(self.accounts.merged()))
+        elif self.start_of(self.broker_users) != start:
+            self.restate(self.broker_users, start)
+
+    def receiveMsg_AccountsFound(self, message: AccountsFound, sender: ActorAddress) -> None:
+        """What has changed meanwhile is known already."""
+        for row, account in message.accounts:
+            if self.rows.of(row.id) is row:
+                self.accounts.put(row.id, self._allowed(account))
+        self._found = True
+        self._tell_accounts()
 
     def account_changed(self, row: EndpointRow) -> None:
-        if self.keeps_accounts and self.accounts.put(row.id, self._account_of(row)):
+        if self.keeps_accounts and self.accounts.put(row.id, self._allowed(_account_of(row))):
             self._tell_accounts()
 
     def account_gone(self, endpoint_id: int) -> None:
@@ -73,12 +85,12 @@ class AccountKeeper(DeviceKeeper):
 
     def receiveMsg_TellAccounts(self, message: TellAccounts, sender: ActorAddress) -> None:
         self._telling = False
-        if self.loaded:
+        if self._found:
             self.send(self.broker_users, KeepAccounts(self.accounts.merged()))
 
     def receiveMsg_ReportAccounts(self, message: ReportAccounts, sender: ActorAddress) -> None:
-        """While the rows are not loaded it is told by `begin_accounts`."""
-        if self.loaded:
+        """While they are not known it is told later: it would take the others for gone."""
+        if self._found:
             self.send(sender, KeepAccounts(self.accounts.merged()))
 
     def receiveMsg_BrokerUsersReported(self, message: BrokerUsersReported, sender: ActorAddress) -> None:
@@ -89,35 +101,39 @@ class AccountKeeper(DeviceKeeper):
             return []
         return [Check(NAME, self._users_error is None, last_error=self._users_error)]
 
-    def _account_of(self, row: EndpointRow) -> Account | None:
+    def _allowed(self, account: Account | None) -> Account | None:
         """An agent without a user of its own logs in as the device."""
-        account = _account_of(row)
         alone = self.settings.mqtt.username is None
         return read_too(account) if account is not None and alone and account.hashed is None else account
 
-    def account_refusals(self, new: NewEndpoint, before: Accounts | None = None) -> Iterator[Refusal]:
+    def account_refusal(self, account: Account | None, before: Accounts | None = None) -> Refusal | None:
         """Why an endpoint that is to be added cannot have the user that it asks for; `before` are those that
         are to be added with it."""
-        if not self.keeps_accounts:
-            return
-        protocol = protocols.find(new.protocol)
-        if protocol.account is None:
-            return
-        try:
-            account = protocol.account(new.body["connection"], new.body["data_points"] or ())
-            if account is None:
-                return
-            check(account)
-        except Refusal as refusal:
-            yield refusal
-            return
+        if account is None:
+            return None
         for known in (self.accounts, before):
             refused = None if known is None else known.refusal(account)
             if refused is not None:
-                yield refused
-                return
+                return refused
         if before is not None:
             before.add(account)
+        return None
+
+
+async def _accounts_of(rows: list[EndpointRow]) -> AccountsFound:
+    """Thousands of them keep others waiting for no longer than a slice."""
+    found: list[tuple[EndpointRow, Account | None]] = []
+    until = perf_counter() + SLICE
+    for row in rows:
+        found.append((row, _account_of(row)))
+        if perf_counter() > until:
+            await asyncio.sleep(0)
+            until = perf_counter() + SLICE
+    return AccountsFound(found)
+
+
+def _as_is(message: AccountsFound) -> AccountsFound:
+    return message
 
 
 def _superuser(username: str | None, password: str | None) -> Account | None:

@@ -24,6 +24,7 @@ from actors.endpoints.adapter import (
 )
 from actors.endpoints.candidates import (
     Candidates,
+    account_of,
     candidate,
     candidates,
     check_interval,
@@ -145,8 +146,11 @@ class Endpoints(AccountKeeper):
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
         new = candidate(message, self.config.settings, self.config.agent_uuid)
-        for refusal in chain(self._taken_devices(new), self.account_refusals(new)):
+        for refusal in self._taken_devices(new):
             raise refusal
+        taken_account = self.account_refusal(account_of(new, self.settings))
+        if taken_account is not None:
+            raise taken_account
         self.transact(
             sender,
             self._added,
@@ -251,8 +255,9 @@ class Endpoints(AccountKeeper):
             names.add(new.name)
             given = [one.uuid for one in new.devices if one.uuid is not None]
             twice = (device_taken(new, uuid, uuids[uuid]) for uuid in given if uuid in uuids)
-            accounts = self.account_refusals(new, before)
-            for refusal in islice(chain(self._taken_devices(new), twice, accounts), 1):
+            of_account = self.account_refusal(found.accounts.get(position), before)
+            of_accounts = () if of_account is None else (of_account,)
+            for refusal in islice(chain(self._taken_devices(new), twice, of_accounts), 1):
                 yield ImportFault(position, refusal.failed())
             uuids |= dict.fromkeys(given, new.name)
 

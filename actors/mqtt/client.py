@@ -1,13 +1,16 @@
 """A connection to a broker that several users subscribe over.
 
-Who uses it calls `open`, `subscribe` and, in the end, `leave`. When the connection ends all users are told, and
-nobody is subscribed to anything: each opens and subscribes anew, whenever it likes; the first opens the
+Who uses it calls `open`, `subscribe` and, in the end, `leave`. When the connection ends all users are told,
+and nobody is subscribed to anything: each opens and subscribes anew, whenever it likes; the first opens the
 connection, for all.
 
 A message is acknowledged when it has been handed over; one of a user that `holds` what it gets, when that
-calls `acknowledge`. Brokers send what was not acknowledged again, on the same session: such a client has one that
-outlives its connections (`Options.session_expiry`). Messages of it for which nobody has subscribed yet wait
-`GRACE_SECONDS` for somebody to.
+calls `acknowledge`. What was not acknowledged a broker sends again, on the same session: such a client has
+one that outlives its connections (`Options.session_expiry`). Messages of it for which nobody has subscribed
+yet wait `GRACE_SECONDS` for somebody to.
+
+Brokers may send a message once for each filter that selects it. With MQTT 5 they say for which, and a user
+gets one of them, unless the session is older than the connection.
 """
 
 import asyncio
@@ -84,6 +87,8 @@ class Client:
         self._dispatch: Dispatch[User] = Dispatch()
         self._subscribed: dict[str, int] = {}
         """What the broker has been asked for, and its QoS."""
+        self._identifiers: dict[str, int] = {}
+        """Of filters, over all connections."""
         self._connection = 0
         self._unacknowledged: deque[Received] = deque()
         self._early: list[Received] = []
@@ -205,12 +210,17 @@ class Client:
         new = [name for name, qos in filters.items() if self._subscribed.get(name, -1) < qos]
         for name in new:
             self._subscribed[name] = filters[name]
-        asked = [(name, link.subscribe((name,), filters[name])) for name in new]
+        asked = [(name, link.subscribe((name,), filters[name], self._identifier(name))) for name in new]
         try:
             async with asyncio.timeout(seconds):
                 await self._see_subscribed(asked)
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
+
+    def _identifier(self, name: str) -> int | None:
+        if self._broker.version != V5 or self._options.session_expiry:
+            return None
+        return self._identifiers.setdefault(name, len(self._identifiers) + 1)
 
     async def _see_subscribed(self, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]) -> None:
         refused: Permanent | None = None
@@ -250,7 +260,9 @@ class Client:
         for message in messages:
             users = self._dispatch.users(message.topic)
             claims = 0
-            for user, _ in users:
+            for user, names in users:
+                if message.identifiers and not self._is_first(message, names):
+                    continue
                 told.setdefault(user, []).append(message)
                 claims += user.holds
             if message.mid:
@@ -258,6 +270,11 @@ class Client:
                 self._claim(link, message, claims, known=bool(users))
         for user, those in told.items():
             user.received(those)
+
+    def _is_first(self, message: Received, names: tuple[str, ...]) -> bool:
+        """Whether it is the one, of those for several filters of a user, that it gets."""
+        first = next((name for name in names if name in self._subscribed), None)
+        return first is None or self._identifiers.get(first) in (None, *message.identifiers)
 
     def _claim(self, link: Link, message: Received, claims: int, known: bool) -> None:
         """Acknowledgements go out in the order of the messages."""

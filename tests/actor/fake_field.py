@@ -65,6 +65,7 @@ class FakeDevice:
         self.peak = 0
         self.closed = 0
         self.written: list[tuple[str, Any]] = []
+        self.read_back_fault: Exception | None = None
         self.held: Any = None
         """What is read back instead of what was written."""
         self.writable = asyncio.Event()
@@ -110,8 +111,8 @@ class FakeReader(PolledSession):
         return value
 
     async def read_back(self, prepared: tuple[str, Any]) -> tuple[Any, bool]:
-        if self.device.fault is not None:
-            raise self.device.fault
+        if self.device.read_back_fault is not None:
+            raise self.device.read_back_fault
         await self._hang("read_back")
         found = prepared[1] if self.device.held is None else self.device.held
         return found, found == prepared[1]

@@ -28,6 +28,7 @@ from scripts import (
     measure_actors,
     measure_backups,
     measure_changes,
+    measure_field_reconnects,
     measure_formats,
     measure_polls,
     measure_reconnects,
@@ -72,6 +73,7 @@ def benchmarks(
         "changes": measure_changes,
         "polls": measure_polls,
         "reconnects": measure_reconnects,
+        "field-reconnects": measure_field_reconnects,
         "restarts": partial(measure_restarts, "restarts", RESTARTED, agent, restarts),
         "backup": measure_backups,
         "idle": partial(measure_idle, command),
@@ -108,7 +110,7 @@ def main() -> int:
         "--only",
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
-        "sharing,changes,polls,reconnects,restarts,backup,idle,start,floor",
+        "sharing,changes,polls,reconnects,field-reconnects,restarts,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

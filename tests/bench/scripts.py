@@ -19,6 +19,7 @@ from waiting_bench import PER_S, Waiting
 
 ACTORS = (10, 1_000, 10_000)
 ANSWER_S = 120
+FIELD_S = 600
 DAY_S = 86_400
 
 T = TypeVar("T")
@@ -89,6 +90,19 @@ def measure_reconnects() -> list[Figure]:
     for scheme, connections in (("mqtt", 1_000), ("mqtts", 1_000), ("ws", 300), ("wss", 300)):
         left = ask(Left, "reconnects_bench.py", "--scheme", scheme, "--connections", connections)
         run = f"reconnects {scheme}"
+        figures += [
+            Figure(run, "RSS growth MB", left.mb),
+            Figure(run, "descriptors left", left.descriptors),
+            Figure(run, "tasks left", left.tasks),
+        ]
+    return figures
+
+
+def measure_field_reconnects() -> list[Figure]:
+    figures = []
+    for name in ("modbus", "opcua polled", "opcua pushed", "toy polled", "toy pushed"):
+        left = ask(Left, "field_reconnects_bench.py", "--counterpart", name, within=FIELD_S)
+        run = f"reconnects {name}"
         figures += [
             Figure(run, "RSS growth MB", left.mb),
             Figure(run, "descriptors left", left.descriptors),

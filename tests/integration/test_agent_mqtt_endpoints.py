@@ -66,7 +66,11 @@ def add(
 
 
 def health(agent: AgentProcess, name: str = "hall") -> dict[str, Any]:
-    found: dict[str, Any] = agent.get(f"/v1/adapters/mqtt/devices/{name}")
+    """Of a device that may just have been found."""
+    asked = until(
+        lambda: agent.request("GET", f"/v1/adapters/mqtt/devices/{name}"), lambda answer: answer[0] == 200
+    )
+    found: dict[str, Any] = asked[1]
     return found
 
 

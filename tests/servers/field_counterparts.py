@@ -325,6 +325,7 @@ class MqttBroker(FieldCounterpart):
         self._written: list[float] = []
         self._broker = Mosquitto(self.directory, username="ann", password="right one")
         await self.start()
+        stack.push(self._broker)
         stack.push_async_callback(self.stop)
         return self._broker.port
 
@@ -356,7 +357,7 @@ class MqttBroker(FieldCounterpart):
             await self._publish()
 
 
-_ALL = ModbusTcp, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
+_ALL = ModbusTcp, MqttBroker, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL
 }

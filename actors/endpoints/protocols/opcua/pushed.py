@@ -31,6 +31,8 @@ PROBE_WITHIN: Final = 0.5
 OUTSTANDING: Final = (3, 100)
 """Publish requests with the server, at least and at most: with fewer than subscriptions some wait for a round
 trip of the others."""
+STOOD_STILL: Final = 2.0
+"""Seconds between two looks after which it was this process, or its loop, that did not answer."""
 ALIVE_EVERY: Final = 5.0
 """Seconds between two words that devices are alive."""
 LEVEL_EVERY: Final = 10.0
@@ -126,10 +128,13 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     # Watching
 
     async def _watch(self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher) -> None:
-        alive = level = monotonic()
+        alive = level = now = monotonic()
         try:
             while True:
+                before = now
                 await asyncio.sleep(LOOK_EVERY)
+                if monotonic() - before > STOOD_STILL:
+                    subscriptions.excuse()  # what they have said meanwhile has not been read yet
                 await self._probe(channel)
                 await self._see_to_subscriptions(channel, subscriptions, publisher)
                 await self._see_to_structures(channel)
@@ -139,6 +144,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
                     await self._look_for_nodes(channel, subscriptions)
                 if now - alive > ALIVE_EVERY:
                     alive = now
+                    self._forgotten = self._forgotten or subscriptions.are_slow
                     for device in self._devices:
                         self._listener.heard(device)
                 if now - level > LEVEL_EVERY and len(self._connection.urls) > 1:
@@ -196,7 +202,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _look_for_nodes(self, channel: Channel, subscriptions: Subscriptions) -> None:
         """Those that were not there may have come, and others may have gone: not every server says so."""
         await self._look_for_gone(channel, subscriptions)
-        gone = [handle for handle, code in self._missing.items() if code in NO_NODE]
+        gone = list(self._missing)
         if not gone:
             return
         self._namespaces.learn(await server.namespaces_of(channel))

@@ -1,5 +1,6 @@
 """An endpoint's session on an OPC UA server: what polled and subscribed ones have in common."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,11 +87,10 @@ class OpcUaSession(Session):
 
     async def _encode(self, prepared: Writing) -> writing.Written:
         channel = self._connected()
-        asked = [prepared.place, *prepared.guarded]
-        node, *guarded = await resolve(channel, self._limits, self._namespaces, asked)
+        [node] = await resolve(channel, self._limits, self._namespaces, [prepared.place])
         if isinstance(node, str):
             raise Refusal(f"Register not found: {prepared.place} ({node})", "register", "not_found")
-        if node in guarded:
+        if prepared.by_address and self._is_guarded(node):
             raise read_only(str(prepared.place))
         kind = self._kinds.get(node)
         if kind is None:
@@ -98,6 +98,11 @@ class OpcUaSession(Session):
             if len(self._kinds) < MOST_KINDS:
                 self._kinds[node] = kind
         return writing.encode(node, prepared, kind)
+
+    def _is_guarded(self, node: ua.NodeId) -> bool:
+        """Whether it is that of data points, none of which is writable."""
+        there = [self._fields[handle].point.writable for handle, one in self._nodes.items() if one == node]
+        return bool(there) and not any(there)
 
     # Connecting
 
@@ -139,6 +144,9 @@ class OpcUaSession(Session):
         except NoConnection:
             if before is not None:
                 self._before = channel
+            channel.drop()
+            raise
+        except asyncio.CancelledError:
             channel.drop()
             raise
         if before is not None:

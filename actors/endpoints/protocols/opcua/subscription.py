@@ -31,6 +31,7 @@ LIFETIME: Final = 60.0
 MISSED: Final = 2.0
 """Keep-alives that a subscription may miss before it counts as lost; servers are not punctual."""
 SPARE: Final = 1.0
+SLOW: Final = 8.0
 NO_NODE: Final = frozenset(
     {"BadNodeIdUnknown", "BadNodeIdInvalid", "BadNoMatch", "BadNodeNotInView", "BadAttributeIdInvalid"}
 )
@@ -137,8 +138,17 @@ class Subscriptions:
     def resume(self, channel: Channel) -> None:
         """Go on with the same session on another channel."""
         self._channel = channel
+        self.excuse()
+
+    def excuse(self) -> None:
+        """Their silence was none of theirs."""
         for subscription in self._by_number.values():
             subscription.heard = monotonic()
+
+    @property
+    def are_slow(self) -> bool:
+        """Whether the server wants to be silent for so long that one is better asked after."""
+        return any(one.alive_within > SLOW for one in self._by_number.values())
 
     # Making
 
