@@ -131,6 +131,7 @@ class OpcUaSession(Session):
         self._channel, self._limits, self.level = channel, facts.limits, facts.level
         self._first = urls.index(channel.url)
         self._namespaces.learn(facts.namespaces)
+        self.identification = facts.build or None
         if len(urls) > 1:
             log.info("%s: used, service level %d", channel.url, facts.level)
         return channel
@@ -144,7 +145,9 @@ class OpcUaSession(Session):
         except NoConnection:
             if before is not None:
                 self._before = channel
-            channel.drop()
+                channel.drop()
+            else:
+                await channel.close()  # a session that is only dropped keeps its place on the server
             raise
         except asyncio.CancelledError:
             channel.drop()
