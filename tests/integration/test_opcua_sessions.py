@@ -235,6 +235,16 @@ async def test_readings_have_the_times_that_are_asked_for(server: OpcUaServer, s
                 assert (await one.session.read(1)).times == (None if wanted is None else [wanted])
 
 
+async def test_a_source_that_says_no_time_has_the_servers(server: OpcUaServer) -> None:
+    node, epoch = "ns=2;s=Type.Double", -11_644_473_600_000  # 1601, which is how many say that there is none
+    for said in ({"source_ms": epoch}, {"no_source": True}):
+        await server.tell("write", node=node, type="Double", value=2.25, **said)
+        async with opened(server.url, [point("p", "s=Type.Double")]) as one:
+            await until(lambda one=one: one.heard.told)
+            time_told = one.heard.told[0].time
+            assert time_told is None or abs(time_told - 1000 * time.time()) < 60_000
+
+
 async def test_a_session_is_kept_between_rare_polls(tmp_path: Path) -> None:
     with OpcUaServer(tmp_path, "asyncua", max_session_timeout_ms=1000, interval_ms=0) as impatient:
         async with opened(impatient.url, COUNTERS, useSubscription=False) as one:
