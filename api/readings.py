@@ -91,14 +91,15 @@ def wanted_points(chosen: ReadingFilter, source: Source) -> Choice:
 def readings_of(batch: Batch) -> list[Reading]:
     """A reading for every position of the batch."""
     values, codes, insights = batch.values, batch.qualities, batch.insights
-    times, timestamp = batch.times, batch.timestamp
+    times = batch.times
+    spelled = {} if times is None else {time: _iso(time) for time in set(times) - {batch.timestamp}}
     return [
         _reading(
             point,
             values[index],
             codes[index] if codes else None,
             insights[index] if insights else None,
-            UNSET if times is None or times[index] == timestamp else _iso(times[index]),
+            spelled.get(times[index], UNSET) if times is not None else UNSET,
         )
         for index, point in enumerate(batch.points)
     ]

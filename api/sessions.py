@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -136,9 +136,12 @@ def token_of(request: web.Request) -> str:
     return request.cookies.get(COOKIE, "")
 
 
-def who(context: Context, request: web.Request) -> str:
-    """Who asks, as far as it is known, for the log."""
+async def who(context: Context, request: web.Request) -> str:
+    """Who asks, as far as it is known, for the log: also by a session that was not needed."""
     session = request.get(SESSION)
+    if session is None and token_of(request):
+        with suppress(ApiError):
+            session = await identify(context, request)
     if session is not None:
         name = f"user {session.username}"
     elif access.has_key(context, given_key(request)):

@@ -47,6 +47,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "MQTT_BROKER_URL": "mqtt.broker_url",
     "MQTT_USERNAME": "mqtt.username",
     "MQTT_PASSWORD": "mqtt.password",
+    "MQTT_AUTH_DIR": "mosquitto.auth_dir",
     "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
     "CALLBOARD_SHUTDOWN_COMMAND": "power.shutdown_command",
     "UPDATE_COMMAND_SECRET": "update.secret",

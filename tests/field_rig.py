@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -234,12 +235,12 @@ class FieldRig:
         """Nothing came as GOOD that the device did not have, or that was older than what had come already."""
         for name, more in (("counter", 0), ("twin", TWIN)):
             good = [reading for reading in self.readings[name] if reading.code is None]
-            values = [reading.value for reading in good]
-            assert set(values) <= {number + more for number in self.numbers}, name
+            made_up = {reading.value for reading in good} - {number + more for number in self.numbers}
+            assert not made_up, f"{name}: the device never had {made_up}"
             if self.counterpart.replays:
                 good.sort(key=lambda reading: reading.time)
-                values = [reading.value for reading in good]
-            assert values == sorted(values), name
+            older = [(one, other) for one, other in pairwise(good) if other.value < one.value]
+            assert not older, f"{name}: older than what had come: {older[0]}"
             assert all(reading.value is None for reading in self.readings[name] if reading.code is not None)
 
 

@@ -32,6 +32,7 @@ class Heard(Listener):
         self.calls: list[list[Told]] = []
         self.losses: list[NoConnection] = []
         self.alive = 0
+        self.raised_events: list[tuple[str, dict[str, Any]]] = []
 
     def changed(
         self,
@@ -61,6 +62,9 @@ class Heard(Listener):
 
     def heard(self, device: str) -> None:
         self.alive += 1
+
+    def raised(self, kind: str, body: dict[str, Any]) -> None:
+        self.raised_events.append((kind, body))
 
     def lost(self, error: NoConnection) -> None:
         self.losses.append(error)

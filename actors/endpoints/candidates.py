@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from actors.endpoints import protocols
+from actors.endpoints.accounts import Account
+from actors.endpoints.accounts import check as check_account
 from actors.endpoints.messages import AddEndpoint, ImportFault
 from actors.endpoints.protocol import Protocol
 from actors.endpoints.roster import MAX_DEVICES
@@ -24,6 +26,8 @@ class Candidates(msgspec.Struct, frozen=True):
 
     good: dict[int, NewEndpoint]
     faults: list[ImportFault]
+    accounts: dict[int, Account] = {}
+    """What their devices log in with at the agent's own broker."""
 
 
 def candidate(given: AddEndpoint, settings: Settings, agent_uuid: str) -> NewEndpoint:
@@ -75,13 +79,28 @@ def _place_of(uuid: str, data_points: Sequence[dict[str, Any]]) -> str:
     return "data_points"
 
 
+def account_of(new: NewEndpoint, settings: Settings) -> Account | None:
+    """Where the broker's files are kept. Raises `Refusal`."""
+    protocol = protocols.find(new.protocol)
+    if settings.mosquitto.auth_dir is None or protocol.account is None:
+        return None
+    account = protocol.account(new.body["connection"], new.body["data_points"] or ())
+    if account is not None:
+        check_account(account)
+    return account
+
+
 async def candidates(given: Sequence[AddEndpoint], settings: Settings, agent_uuid: str) -> Candidates:
     """Thousands of them keep others waiting for no longer than a slice."""
-    found = Candidates({}, [])
+    found = Candidates({}, [], {})
     until = perf_counter() + SLICE
     for position, one in enumerate(given):
         try:
-            found.good[position] = candidate(one, settings, agent_uuid)
+            new = candidate(one, settings, agent_uuid)
+            account = account_of(new, settings)
+            found.good[position] = new
+            if account is not None:
+                found.accounts[position] = account
         except Refusal as refusal:
             found.faults.append(ImportFault(position, refusal.failed()))
         if perf_counter() > until:

@@ -13,17 +13,16 @@ from thespian.actors import ActorAddress
 from actors.connections.connecting import Connecting, Trouble
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
-from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, layers
+from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, Raised, layers
 from actors.endpoints.health import PollRecord
 from actors.endpoints.image import OFFLINE, Image
-from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping, Then
+from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping
 from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
     CountPolls,
     DescribeDevice,
     DeviceDescribed,
-    DevicesFound,
     DevicesReported,
     DevicesSettled,
     ForgetDevice,
@@ -33,25 +32,26 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
+from actors.endpoints.outlet import Outlet, SendOn
 from actors.endpoints.polling import Polled, PollFailed, Polling, PollLate
 from actors.endpoints.protocol import CheckedEndpoint, Session
 from actors.endpoints.pushing import Pushing
 from actors.endpoints.roster import OWN, Roster
 from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import check
+from actors.endpoints.telling import TellAgain, Telling
 from actors.endpoints.writing import WriteEnded, Writing
 from actors.readings.batch import Point, Source
-from actors.readings.messages import ForgetSource, Persisted
-from actors.readings.source_topics import prefixes
+from actors.readings.messages import EventRaised, ForgetSource, Persisted
+from actors.readings.source_topics import level, prefixes
 from actors.system.failure import Refusal
 from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
 
 NOT_CONFIGURED = "DEVICE_NOT_CONFIGURED"
+BEGUN_ANEW = "what has come may have gone with a part of the agent that began anew: it is to be sent again"
 FIRST_POLL_WITHIN = 5.0  # seconds: an endpoint of a long interval does not wait for its place in it
-TELL_AGAIN = 5.0, 300.0
-"""Seconds after which the keeper is told again of devices that it has not stored, at first and at most."""
 
 
 class RunEndpoint(msgspec.Struct, frozen=True):
@@ -80,10 +80,6 @@ class TickDue(msgspec.Struct, frozen=True):
     series: int
 
 
-class TellAgain(msgspec.Struct, frozen=True):
-    """To itself: look whether the keeper has stored the devices that it was told of."""
-
-
 class FinishPoll(msgspec.Struct, frozen=True):
     """To the endpoint, which is to end: begin no more polls. Answered by `PollFinished` when what the device
     was asked is answered and on its way; a new start takes it back."""
@@ -100,6 +96,7 @@ class Endpoint(Connecting[Session]):
     config: RunEndpoint
     roster: Roster
     strategy: Polling | Pushing
+    outlet: Outlet
     keeping: Keeping
 
     def __init__(self) -> None:
@@ -109,8 +106,7 @@ class Endpoint(Connecting[Session]):
         self.begun = False
         self.lines: Lines | None = None
         self.gathering: Gathering | None = None
-        self.tell_again: float | None = None
-        """Seconds after which it is time to, while that is awaited."""
+        self.telling = Telling(self)
         self.writing = Writing(self)
         self.finishing: ActorAddress | None = None
         self.misconfigured: str | None = None
@@ -124,7 +120,8 @@ class Endpoint(Connecting[Session]):
             return
         self._forget()
         self.config = message
-        self.keeping = Keeping(message.uuid, partial(self.send, message.router))
+        self.outlet = Outlet(partial(self.send, message.router), self._send_on, self._myRef.count_dropped)
+        self.keeping = Keeping(message.uuid, self.outlet.put)
         self.peer = message.name
         self.misconfigured = None
         self.health = "connecting"
@@ -146,7 +143,7 @@ class Endpoint(Connecting[Session]):
         self.strategy = Polling(self) if self.endpoint.mode == "polled" else Pushing(self)
         self.lines = lines_of(self.protocol.name)
         self.scheduled = True
-        self._tell_devices()
+        self.telling.tell()
         self._schedule()
 
     def _describe_own(
@@ -201,6 +198,7 @@ class Endpoint(Connecting[Session]):
             return
         now = monotonic()
         self.wakeupAfter(self.schedule.next_delay(now), message)
+        self.outlet.begin()
         self.strategy.tick(now)
 
     def begin(self) -> bool:
@@ -230,10 +228,13 @@ class Endpoint(Connecting[Session]):
         self.finishing = sender
         self.series += 1  # no tick counts any more
         self._take_changes()
+        self.outlet.flush()
         self._finish()
 
     def _finish(self) -> None:
-        if self.finishing is not None and not (self.scheduled and self.strategy.busy):
+        if self.finishing is None or self.writing.busy:
+            return
+        if not (self.scheduled and self.strategy.busy):
             self.send(self.finishing, PollFinished())
 
     # What the session tells
@@ -245,47 +246,73 @@ class Endpoint(Connecting[Session]):
     def _take_changes(self) -> None:
         if self.gathering is None:
             return
+        self.outlet.begin()
         changes: dict[str, list[Change]] = {}
-        awaited: list[Then] = []
-        for event in self.gathering.take():
+        events = self.gathering.take()
+        awaited = [event.then for event in events if isinstance(event, Awaited)]
+        kept = bool(awaited)
+        for event in events:
             if isinstance(event, Change):
                 changes.setdefault(event.device, []).append(event)
                 continue
+            if isinstance(event, Raised):
+                self._raise(event)
+                continue
             if isinstance(event, Awaited):
-                awaited.append(event.then)
                 continue
             if isinstance(event, Description):
-                self._changed(changes.pop(event.identifier, ()))
+                self._changed(changes.pop(event.identifier, ()), kept)
                 self.roster.describe(event)
                 continue
-            self._changed(changes.pop(event.device, ()))
+            self._changed(changes.pop(event.device, ()), kept)
             image = self.roster.image(event.device)
+            self._changed(changes.pop(event.device, ()))
+            leaves = isinstance(event, Presence) and event.code is not None
+            image = self.images.get(event.device) if leaves else self.roster.image(event.device)
             if image is not None and isinstance(event, Heard):
                 image.hear(unix_ms())
             elif image is not None and isinstance(event, Presence):
                 self._present(image, event.code)
         for told in changes.values():
-            self._changed(told)
+            self._changed(told, kept)
         if awaited and self.keeping.wait(awaited):
             self.wakeupAfter(ASK_AGAIN, self.keeping.question)
         if self.roster.bare:
             self.own.hear(unix_ms())
-        self._tell_devices()
+        self.telling.tell()
+
+    def _raise(self, event: Raised) -> None:
+        config = self.config
+        topic = f"events/{event.kind}/{level(config.protocol)}/{level(config.name)}"
+        where = {"protocol": config.protocol, "endpoint": config.name, "endpoint_uuid": config.uuid}
+        self.send(config.router, EventRaised(topic, where | event.body))
+
+    def _send_on(self) -> None:
+        # Not a message: it would be handled in the same turn.
+        self.wakeupAfter(0, SendOn())
+
+    def receiveMsg_SendOn(self, message: SendOn, sender: ActorAddress) -> None:
+        self.outlet.turn()
 
     def receiveMsg_Persisted(self, message: Persisted, sender: ActorAddress) -> None:
-        if self.keeping.answered(message.number):
+        if not message.certain:
+            # Who is not told that it is safe sends it again, on the next connection.
+            if self.connected and self.keeping.doubts(message.number):
+                self.lose(Trouble(BEGUN_ANEW, permanent=False), hung=True)
+        elif self.keeping.answered(message.number):
             self.wakeupAfter(ASK_AGAIN, self.keeping.question)
 
     def receiveMsg_AskAgain(self, message: AskAgain, sender: ActorAddress) -> None:
         if self.keeping.again(message):
             self.wakeupAfter(ASK_AGAIN, message)
 
-    def _changed(self, changes: Sequence[Change]) -> None:
-        """What one device has told."""
+    def _changed(self, changes: Sequence[Change], kept: bool) -> None:
+        """What one device has told; `kept` as in `Batch`."""
         image = self.roster.image(changes[0].device) if changes else None
         if image is not None:
             for change in layers(changes):
-                self.send(self.config.router, image.take(change))
+                self.send(self.config.router, image.take(change, kept))
+                self.outlet.put(image.take(change))
 
     def _present(self, image: Image, code: str | None) -> None:
         known, image.away = image.away, code
@@ -297,32 +324,15 @@ class Endpoint(Connecting[Session]):
 
     # Its devices
 
-    def _tell_devices(self) -> None:
-        news, keeper = self.roster.news(), self.config.keeper
-        if not news or keeper is None:
-            return
-        self.send(keeper, DevicesFound(self.config.uuid, news))
-        if self.tell_again is None:
-            self.tell_again = TELL_AGAIN[0]
-            self.wakeupAfter(self.tell_again, TellAgain())
-
     def receiveMsg_TellAgain(self, message: TellAgain, sender: ActorAddress) -> None:
-        if self.tell_again is None or self.config.keeper is None or not self.roster.unsettled:
-            self.tell_again = None
-            return
-        self.send(self.config.keeper, DevicesFound(self.config.uuid, tuple(self.roster.unsettled.values())))
-        self.tell_again = min(2 * self.tell_again, TELL_AGAIN[1])
-        self.wakeupAfter(self.tell_again, TellAgain())
+        self.telling.tell_again()
 
     def receiveMsg_DevicesSettled(self, message: DevicesSettled, sender: ActorAddress) -> None:
-        for found in message.kept:
-            self.roster.settled(found)
-        for uuid, reason in message.refused.items():
-            self.roster.refuse(uuid, reason)
+        self.telling.settled(message)
 
     def receiveMsg_ForgetDevice(self, message: ForgetDevice, sender: ActorAddress) -> None:
         if self.roster.remove(message.uuid) is not None:
-            self.send(self.config.router, ForgetSource(self.config.uuid, message.uuid))
+            self.outlet.put(ForgetSource(self.config.uuid, message.uuid))
 
     # For the strategies
 
@@ -345,7 +355,7 @@ class Endpoint(Connecting[Session]):
         record.failure(timestamp, duration, code, reason or record.last_error or code)
         batch = image.bad(timestamp, code)
         if batch is not None:
-            self.send(self.config.router, batch)
+            self.outlet.put(batch)
 
     @staticmethod
     def code_of(trouble: Trouble) -> str:
@@ -353,6 +363,11 @@ class Endpoint(Connecting[Session]):
         return trouble.code or (NOT_CONFIGURED if trouble.permanent else OFFLINE)
 
     # The connection
+
+    def connect(self) -> None:
+        if self.gathering is not None:
+            self.gathering.begin()
+        super().connect()
 
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
@@ -424,6 +439,7 @@ class Endpoint(Connecting[Session]):
 
     def receiveMsg_WriteEnded(self, message: WriteEnded, sender: ActorAddress) -> None:
         self.writing.ended(message)
+        self._finish()
 
     def connection_dropped(self) -> None:
         self.writing.interrupted()

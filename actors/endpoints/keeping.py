@@ -62,6 +62,10 @@ class Keeping:
             then()
         return bool(self._next) and self._begin()
 
+    def doubts(self, number: int) -> bool:
+        """Whether that question is the one that waits for an answer."""
+        return number == self._number and bool(self._asked)
+
     def forget(self) -> None:
         """The connection has ended: who has sent it sends it again. An answer that is under way means
         nothing."""

@@ -50,6 +50,10 @@ class Listener(Protocol):
         """Call `then` once no crash can lose any more what has been told so far: it is on disk for whoever
         wants it, or delivered. Not at all when the connection ends before."""
 
+    def raised(self, kind: str, body: dict[str, Any]) -> None:
+        """Something to tell that is no reading: an event of that kind (`alarms`), which goes to whoever
+        subscribes to `events/<kind>/<protocol>/<endpoint>`. `body` is JSON's types, without the endpoint."""
+
     def lost(self, error: NoConnection) -> None:
         """The session, which was connected, has ended by itself; once, until it connects again."""
 
@@ -73,5 +77,7 @@ class Nobody(Listener):
     def heard(self, device: str) -> None: ...
 
     def persisted(self, then: Callable[[], None]) -> None: ...
+
+    def raised(self, kind: str, body: dict[str, Any]) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from actors.connections.connection import Connection
+from actors.endpoints.accounts import Account
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Description, Listener
 from actors.system.checking import refuse_unknown, tell_unknown
@@ -179,8 +180,8 @@ class Protocol(msgspec.Struct, frozen=True):
     unknown point, one that is read-only, or a value that does not fit; None: nothing can be written.
     `completed` is what a connection means that leaves out what files and environment say, for the agent
     of that uuid; it checks nothing. `browse` asks a session that is connected what there is to read, and
-    raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to whoever
-    runs scans and scenarios, and are only said to be there."""
+    raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to
+    whoever runs scans and scenarios, and are only said to be there."""
 
     name: str
     """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
@@ -189,6 +190,8 @@ class Protocol(msgspec.Struct, frozen=True):
     library: str
     """The module whose absence makes the protocol unavailable; "": it needs none."""
     prepare: Callable[[CheckedEndpoint, WriteRequest], Any] | None = None
+    account: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Account | None] | None = None
+    """What the device of a connection, as a client sends it, logs in with at the agent's own broker."""
     completed: Callable[[dict[str, Any], Settings, str], dict[str, Any]] | None = None
     connection: type[msgspec.Struct] = Nothing
     data_point: type[msgspec.Struct] = Nothing

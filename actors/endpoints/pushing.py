@@ -55,7 +55,9 @@ class Pushing:
 
     def attempt_failed(self, trouble: Trouble, duration: float) -> None:
         code = self.endpoint.code_of(trouble)
-        if self.endpoint.failures > 1:
+        # An attempt that fails in the end may have told something already.
+        told = any(image.record.connected for image in self.endpoint.images.values())
+        if self.endpoint.failures > 1 and not told:
             self.endpoint.own.record.attempt_failed(unix_ms(), duration, code, trouble.reason)
         else:
             self.endpoint.missed(unix_ms(), duration, code, trouble.reason)

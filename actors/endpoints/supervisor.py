@@ -11,6 +11,8 @@ import msgspec
 from msgspec import UNSET
 from thespian.actors import ActorAddress
 
+from actors.endpoints.account_keeper import AccountKeeper
+from actors.endpoints.accounts import Accounts
 from actors.endpoints.adapter import (
     Adapter,
     EndEndpoints,
@@ -22,6 +24,7 @@ from actors.endpoints.adapter import (
 )
 from actors.endpoints.candidates import (
     Candidates,
+    account_of,
     candidate,
     candidates,
     check_interval,
@@ -88,7 +91,7 @@ class FinishOver(msgspec.Struct, frozen=True):
     """To itself: devices have had long enough to answer."""
 
 
-class Endpoints(DeviceKeeper):
+class Endpoints(AccountKeeper):
     """Answers for all endpoints; every change is stored before it takes effect, and costs what it changes."""
 
     RESTART = Restart(keep_children=True)
@@ -125,13 +128,17 @@ class Endpoints(DeviceKeeper):
         for one in packed:
             self._put(one)
         wanted = self.rows.protocols()
-        self.keep_only(self._adapter(protocol) for protocol in wanted)
+        own = [self.broker_users] if self.keeps_accounts else []
+        self.keep_only([*own, *(self._adapter(protocol) for protocol in wanted)])
+        if self.keeps_accounts:
+            self.begin_accounts()
         for protocol in wanted:
             self._tell(protocol, KeepEndpoints(self._starts(protocol), only=True))
 
     def checked(self) -> SubsystemChecked:
         broken = summary("endpoints", self.rows.errors)
-        return SubsystemChecked(checks=[Check("endpoints-rows", False, last_error=broken)] if broken else [])
+        rows = [Check("endpoints-rows", False, last_error=broken)] if broken else []
+        return SubsystemChecked(checks=[*rows, *self.account_checks()])
 
     # Changing
 
@@ -141,6 +148,9 @@ class Endpoints(DeviceKeeper):
         new = candidate(message, self.config.settings, self.config.agent_uuid)
         for refusal in self._taken_devices(new):
             raise refusal
+        taken_account = self.account_refusal(account_of(new, self.settings))
+        if taken_account is not None:
+            raise taken_account
         self.transact(
             sender,
             self._added,
@@ -201,6 +211,8 @@ class Endpoints(DeviceKeeper):
     def _remove(self, ids: list[int], requester: ActorAddress) -> None:
         def removed(count: int) -> EndpointsRemoved:
             gone = [row for id in ids if (row := self.rows.drop(id)) is not None]
+            for row in gone:
+                self.account_gone(row.id)
             self._bring_in_line([], gone)
             return EndpointsRemoved(count)
 
@@ -236,13 +248,16 @@ class Endpoints(DeviceKeeper):
         """Those whose name, or the uuid of one of whose devices, an endpoint has, or one before them."""
         names: set[str] = set()
         uuids: dict[str, str] = {}
+        before = Accounts()
         for position, new in found.good.items():
             if new.name in names or self.rows.named(new.name) is not None:
                 yield ImportFault(position, taken(new.name).failed())
             names.add(new.name)
             given = [one.uuid for one in new.devices if one.uuid is not None]
             twice = (device_taken(new, uuid, uuids[uuid]) for uuid in given if uuid in uuids)
-            for refusal in islice(chain(self._taken_devices(new), twice), 1):
+            of_account = self.account_refusal(found.accounts.get(position), before)
+            of_accounts = () if of_account is None else (of_account,)
+            for refusal in islice(chain(self._taken_devices(new), twice, of_accounts), 1):
                 yield ImportFault(position, refusal.failed())
             uuids |= dict.fromkeys(given, new.name)
 
@@ -264,6 +279,8 @@ class Endpoints(DeviceKeeper):
     def _put(self, packed: Packed) -> EndpointRow:
         row = row_of(packed, self.rows.devices.own(packed.id), self.myAddress)
         self.rows.put(row)
+        if self.loaded:
+            self.account_changed(row)
         if row.error is not None:
             log.error("endpoint %s cannot run: %s", row.name, row.error)
         return row
@@ -308,7 +325,7 @@ class Endpoints(DeviceKeeper):
     def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
         """What a device was asked, and has counted as read, is still to be delivered."""
         self.stop_to = sender
-        adapters = self.running_children()
+        adapters = [one for one in self.running_children() if one != self.broker_users]
         self.unfinished = {one.addressDetails for one in adapters}
         for one in adapters:
             self.send(one, FinishPolls())

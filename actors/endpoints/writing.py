@@ -60,6 +60,10 @@ class Writing:
         self._queues: dict[str, deque[Write]] = {}
         """By the device's identifier; the first of each is under way."""
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._queues)
+
     def asked(self, message: WriteRegister, requester: ActorAddress) -> None:
         name = self.endpoint.config.device
         try:
@@ -245,10 +249,12 @@ def _tell_of(device: str, message: WriteRegister, outcome: str) -> None:
 
 def _shown(value: Any) -> str:
     """On one line, and not at any length."""
-    if isinstance(value, str) and value.isprintable() and value.strip() == value and value:
-        text = value
-    else:
-        text = msgspec.json.encode(value).decode()
+    text = value if isinstance(value, str) and value.isprintable() and value == value.strip() else ""
+    if not text:
+        try:
+            text = msgspec.json.encode(value).decode()
+        except (TypeError, ValueError, RecursionError):
+            text = ascii(value)
     text = clean(text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 

@@ -102,20 +102,20 @@ def _select(plan: Plan, latest: Iterable[Batch]) -> list[Selected]:
 def _described(
     plan: Plan, latest: Iterable[Batch], selected: Sequence[Selected], payload: SamplePayload | None
 ) -> SubscriptionPreviewed:
-    by_topic: dict[str, dict[str, None]] = {}
+    by_topic: dict[str, list[Source]] = {}
     for one in selected:
-        by_topic.setdefault(one.topic, {})[one.source.endpoint] = None
+        by_topic.setdefault(one.topic, []).append(one.source)
     found = Found(
         sources=[batch.source for batch in latest],
         selected=selected,
-        by_topic={topic: list(names) for topic, names in by_topic.items()},
+        by_topic=by_topic,
         size=None if payload is None else payload.size,
     )
     return SubscriptionPreviewed(
         points=_points(selected, plan.limit),
         total=sum(one.size for one in selected),
         endpoints=len({one.source.endpoint_uuid for one in selected}),
-        topics=_topics(plan, found.by_topic, payload),
+        topics=_topics(plan, by_topic, payload),
         topics_total=len(by_topic),
         payload=payload,
         warnings=warnings(plan, found),
@@ -123,11 +123,14 @@ def _described(
 
 
 def _topics(
-    plan: Plan, by_topic: dict[str, list[str]], payload: SamplePayload | None
+    plan: Plan, by_topic: dict[str, list[Source]], payload: SamplePayload | None
 ) -> list[PublishedTopic]:
     octets = b"" if payload is None else payload.base64 or (payload.text or "").encode()
     listed = islice(by_topic.items(), plan.limit)
-    return [PublishedTopic(_on_wire(plan.owner, topic, octets), len(names)) for topic, names in listed]
+    return [
+        PublishedTopic(_on_wire(plan.owner, topic, octets), len({one.endpoint_uuid for one in sources}))
+        for topic, sources in listed
+    ]
 
 
 def _points(selected: Iterable[Selected], limit: int) -> list[SelectedPoint]:

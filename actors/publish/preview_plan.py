@@ -46,10 +46,10 @@ class Selected(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What is known of a plan: all sources, what is selected, the endpoints of each filled topic, and how
+    """What is known of a plan: all sources, what is selected, the sources of each filled topic, and how
     many bytes the sample payload has (None: there is none)."""
 
     sources: list[Source]
     selected: Sequence[Selected]
-    by_topic: dict[str, list[str]]
+    by_topic: dict[str, list[Source]]
     size: int | None

@@ -10,8 +10,9 @@ from actors.publish.throttle import DeviceThrottle
 from actors.publish.topics import Target
 from actors.readings.batch import Batch, Source
 from actors.readings.by_source import BySource
+from actors.readings.doubt import Doubt
 from actors.readings.interest import Choice, select
-from actors.readings.messages import EventRaised, SourceEnded
+from actors.readings.messages import EventRaised, Secure, Secured, SourceEnded
 from actors.system.actor import Actor
 from actors.system.supervision import Restart
 from storage.timestamps import unix_ms
@@ -33,6 +34,19 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     payloads: list[bytes]
     qos: int = 1
     retain: bool = False
+
+
+class AwaitStored(msgspec.Struct, frozen=True):
+    """To the destination, behind payloads: tell the router that they are `secured` when they are on disk or
+    delivered."""
+
+    endpoint_uuid: str
+    asked: int
+    secured: Secured
+
+
+class Again(msgspec.Struct, frozen=True):
+    """To its next life: there was one before."""
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -89,10 +103,12 @@ class Subscription(Actor):
         self.throttles: dict[str, DeviceThrottle] = {}
         self.number = 0
         self.plans: BySource[Plan] = BySource(self._plan)
+        self.doubt = Doubt()
 
     def receiveMsg_RunSubscription(self, message: RunSubscription, sender: ActorAddress) -> None:
         self._publish_all()
         self._end_all()
+        self.remember(Again())
         self.destination = sender
         self.id = message.id
         self.route = message.route
@@ -150,6 +166,28 @@ class Subscription(Actor):
         plan = self.plans.get(source)
         if self.format.ended is not None and plan.choice.points != ():
             self.send(self.destination, Publish(plan.topic, [self.format.ended(source)]))
+
+    # Safety
+
+    def receiveMsg_Again(self, message: Again, sender: ActorAddress) -> None:
+        self.doubt.reborn = True
+
+    def receiveMsg_Secure(self, message: Secure, sender: ActorAddress) -> None:
+        endpoint = message.endpoint_uuid
+        for device in {*self.buffers, *self.throttles}:
+            if endpoint in self._endpoints(device):
+                self._publish_device(device)
+        certain = self.doubt.certain(endpoint, message.asked)
+        secured = Secured(message.number, message.observer, certain)
+        self.send(self.destination, AwaitStored(endpoint, message.asked, secured))
+
+    def _endpoints(self, device: str) -> set[str]:
+        """Of what waits of the device."""
+        buffer, throttle = self.buffers.get(device), self.throttles.get(device)
+        waiting = [] if buffer is None else [buffer.batches[0].source]
+        if throttle is not None and throttle.source is not None:
+            waiting.append(throttle.source)
+        return {source.endpoint_uuid for source in waiting}
 
     # Events
 

@@ -59,7 +59,7 @@ class DeviceThrottle:
         self._points: tuple[Point, ...] = ()
         self._due: dict[int, int] = {}
         self._held: dict[int, Held] = {}
-        self._source: Source | None = None
+        self.source: Source | None = None
         """Of what is held."""
         self.awaited: int | None = None
         """For its owner to note by what number it will ask for what can be released."""
@@ -98,7 +98,7 @@ class DeviceThrottle:
             kept.append(position)
             if held:
                 held.pop(index, None)
-        self._source = batch.source if held else None
+        self.source = batch.source if held else None
         if len(kept) == len(chosen):
             return batch if kept else None
         return _part(batch, kept) if kept else None
@@ -122,11 +122,11 @@ class DeviceThrottle:
 
     def _batch(self, indices: Iterable[int], timestamp: int) -> Batch | None:
         ready = [(index, self._held.pop(index)) for index in indices]
-        source = self._source
+        source = self.source
         if not ready or source is None:
             return None
         if not self._held:
-            self._source = None
+            self.source = None
         codes = [held.code for _, held in ready]
         insights = [held.insight for _, held in ready]
         return Batch(

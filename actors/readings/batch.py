@@ -1,7 +1,7 @@
 """What a device yields at one time, and who it came from."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -74,10 +74,9 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     those are known; None: all of `timestamp`. `qualities` is None when every value is GOOD; else a
     list with None for GOOD and a quality code (spec 03, `ILLEGAL_ADDRESS`, `DEVICE_OFFLINE`, ...) otherwise;
     see `quality`. `insights` is None when the detector knows none of the metrics. `encoded` remembers the
-    payloads that subscriptions of equal format and compression share.
+    payloads that subscriptions of equal format and compression share. Who sends a batch that is `kept` waits
+    for it to be safe before he sends many more (`AwaitPersisted`).
     """
-
-    TELEMETRY: ClassVar[bool] = True  # a full mailbox drops its oldest batch
 
     source: Source
     timestamp: int
@@ -87,6 +86,12 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     insights: list[Insight | None] | None = None
     indices: Sequence[int] | None = None
     times: list[int] | None = None
+    kept: bool = False
+
+    @property
+    def TELEMETRY(self) -> bool:
+        """Whether a full mailbox may drop it."""
+        return not self.kept
 
     @property
     def points(self) -> Sequence[Point]:

@@ -179,7 +179,7 @@ async def write_register(call: Call, body: RegisterValue) -> Written:
         priority=body.priority,
         unit=body.unit,
         verify=body.verify,
-        by=who(call.context, call.request),
+        by=await who(call.context, call.request),
     )
     try:
         _check_size(body.value)

@@ -22,7 +22,7 @@ from actors.endpoints.protocol import (
     WriteRequest,
 )
 from actors.readings.batch import Batch
-from actors.readings.messages import AwaitPersisted, ForgetSource
+from actors.readings.messages import AwaitPersisted, EventRaised, ForgetSource
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Refusal
@@ -65,6 +65,7 @@ class FakeDevice:
         self.peak = 0
         self.closed = 0
         self.written: list[tuple[str, Any]] = []
+        self.read_back_fault: Exception | None = None
         self.held: Any = None
         """What is read back instead of what was written."""
         self.writable = asyncio.Event()
@@ -110,8 +111,8 @@ class FakeReader(PolledSession):
         return value
 
     async def read_back(self, prepared: tuple[str, Any]) -> tuple[Any, bool]:
-        if self.device.fault is not None:
-            raise self.device.fault
+        if self.device.read_back_fault is not None:
+            raise self.device.read_back_fault
         await self._hang("read_back")
         found = prepared[1] if self.device.held is None else self.device.held
         return found, found == prepared[1]
@@ -237,6 +238,7 @@ class Sink(Actor):
     def __init__(self) -> None:
         self.forgotten: list[str] = []
         self.questions: list[AwaitPersisted] = []
+        self.events: list[EventRaised] = []
 
     def receiveMsg_list(self, message: list[Batch], sender: ActorAddress) -> None:
         self.batches = message
@@ -246,6 +248,9 @@ class Sink(Actor):
 
     def receiveMsg_AwaitPersisted(self, message: AwaitPersisted, sender: ActorAddress) -> None:
         self.questions.append(message)
+
+    def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
+        self.events.append(message)
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.forgotten.append(message.endpoint_uuid)
@@ -269,6 +274,12 @@ class Stage:
         sink: Any = self.base.mailboxes[self.router.addressDetails].instance
         uuids: list[str] = sink.forgotten
         return uuids
+
+    @property
+    def events(self) -> list[EventRaised]:
+        sink: Any = self.base.mailboxes[self.router.addressDetails].instance
+        raised: list[EventRaised] = sink.events
+        return raised
 
     @property
     def questions(self) -> list[AwaitPersisted]:

@@ -7,7 +7,7 @@ from fake_field import FakeDevice, FakePoint, FakePushed, Field, Stage, staged, 
 from thespian.actors import ActorAddress
 
 from actors.connections.connection import Transient
-from actors.endpoints import endpoint
+from actors.endpoints import endpoint, outlet
 from actors.endpoints.endpoint import Endpoint
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import DescribeDevice, DeviceDescribed, HealthReported, ReportHealth
@@ -230,6 +230,32 @@ async def test_an_answer_to_what_an_earlier_connection_asked_means_nothing(stage
     assert safe == [2]
 
 
+async def test_what_may_have_gone_with_a_crash_is_sent_again_on_another_connection(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    safe: list[int] = []
+    session.listener.changed("", [0], [1])
+    session.listener.persisted(lambda: safe.append(1))
+    await until(lambda: stage.questions)
+    assert [batch.kept for batch in stage.batches] == [True]
+    stage.base.tell(address, Persisted(stage.questions[0].number, certain=False))
+    session = await subscribed(device, 2)
+    session.listener.changed("", [0], [1])
+    session.listener.persisted(lambda: safe.append(2))
+    await until(lambda: len(stage.questions) == 2)
+    stage.base.tell(address, Persisted(stage.questions[1].number))
+    await until(lambda: safe == [2])
+    assert device.closed == 1
+
+
+async def test_what_nobody_waits_for_is_not_kept(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.changed("", [0], [1])
+    await until(lambda: stage.batches)
+    assert not stage.batches[0].kept
+
+
 async def test_a_question_that_nobody_answers_is_asked_again(stage, device, monkeypatch):
     monkeypatch.setattr(endpoint, "ASK_AGAIN", 0.05)
     address = run(stage)
@@ -240,3 +266,50 @@ async def test_a_question_that_nobody_answers_is_asked_again(stage, device, monk
     assert len({question.number for question in stage.questions}) == 1
     stage.base.tell(address, Persisted(stage.questions[0].number))
     await until(lambda: safe == [1])
+
+
+async def test_what_is_no_reading_is_an_event_of_the_endpoint(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    session.listener.raised("alarms", {"type": "alarm", "active": True})
+    await until(lambda: stage.events)
+    [event] = stage.events
+    assert event.topic == "events/alarms/fake/plc"
+    assert event.body == {
+        "protocol": "fake",
+        "endpoint": "plc",
+        "endpoint_uuid": "uuid-plc",
+        "type": "alarm",
+        "active": True,
+    }
+    assert stage.batches == []
+
+
+async def test_more_than_a_mailbox_holds_is_told_in_one_turn_and_nothing_is_lost(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    names = [f"d{number}" for number in range(300)]
+    for name in names:
+        session.listener.described(Description(name, name, (FakePoint("speed"),)))
+    for number in range(20):
+        for name in names:
+            session.listener.changed(name, [0], [number])
+    session.listener.presence("d0", "DEVICE_OFFLINE")
+    await until(lambda: len(stage.batches) >= 6001)
+    by_device: dict[str, list[Any]] = {}
+    for batch in stage.batches:
+        by_device.setdefault(batch.source.device, []).append(batch.values[0])
+    assert by_device.pop("d0")[:21] == [*range(20), None]
+    assert by_device == {name: list(range(20)) for name in names[1:]}
+
+
+async def test_what_waits_to_be_sent_is_bounded_and_the_oldest_goes_first(stage, device, monkeypatch):
+    monkeypatch.setattr(outlet, "MOST", 100)
+    address = run(stage)
+    session = await subscribed(device)
+    for number in range(500):
+        session.listener.changed("", [0], [number])
+    await until(lambda: stage.batches and stage.batches[-1].values == [499])
+    values = [batch.values[0] for batch in stage.batches]
+    assert values == [*range(32), *range(400, 500)]
+    assert stage.base.mailboxes[address.addressDetails].dropped == 368

@@ -9,7 +9,7 @@ from test_change_costs import handled, told
 from test_endpoint_supervisor import Agent, field, new, stage, tmp_agent
 from thespian.actors import ActorAddress
 
-from actors.endpoints import endpoint
+from actors.endpoints import telling
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
     ChangeEndpoint,
@@ -96,7 +96,7 @@ async def test_those_of_many_endpoints_are_stored_together(agent, field):
 
 
 async def test_what_the_disk_does_not_take_is_told_again(agent, field, monkeypatch):
-    monkeypatch.setattr(endpoint, "TELL_AGAIN", (0.02, 0.1))
+    monkeypatch.setattr(telling, "AGAIN", (0.02, 0.1))
     tries: list[Any] = []
 
     def full(*args: Any) -> None:
@@ -117,7 +117,7 @@ async def test_what_the_disk_does_not_take_is_told_again(agent, field, monkeypat
 
 
 async def test_a_keeper_that_crashes_is_told_again(agent, field, monkeypatch):
-    monkeypatch.setattr(endpoint, "TELL_AGAIN", (0.05, 0.1))
+    monkeypatch.setattr(telling, "AGAIN", (0.05, 0.1))
     await agent.added(**PUSHED)
     await session(field)
     base = agent.stage.base
@@ -255,7 +255,7 @@ async def test_a_uuid_of_another_that_a_device_turns_out_to_have_is_no_crash(age
     found.listener.changed("y", [0], [1])
     await until(lambda: any(batch.source.device == "honest" for batch in agent.stage.batches))
     assert "thief" not in {batch.source.device for batch in agent.stage.batches}
-    assert await names(agent) == ["honest", "other", "plc", "pump", "tank"]
+    await until_listed(agent, ["honest", "other", "plc", "pump", "tank"])
 
 
 # Found by name

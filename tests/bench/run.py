@@ -28,6 +28,8 @@ from rig import LOADS, ONE, WARM_UP_S, Load, start_agent
 from scripts import (
     measure_actors,
     measure_backups,
+    measure_changes,
+    measure_field_reconnects,
     measure_formats,
     measure_polls,
     measure_reconnects,
@@ -69,8 +71,10 @@ def benchmarks(
         "actors": measure_actors,
         "formats": measure_formats,
         "sharing": measure_sharing,
+        "changes": measure_changes,
         "polls": measure_polls,
         "reconnects": measure_reconnects,
+        "field-reconnects": measure_field_reconnects,
         "restarts": partial(measure_restarts, "restarts", RESTARTED, agent, restarts),
         "opcua": partial(measure_opcua, command, seconds),
         "opcua-again": partial(measure_opcua_again, command),
@@ -111,7 +115,8 @@ def main() -> int:
         "--only",
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
-        "sharing,polls,reconnects,restarts,opcua,opcua-again,opcua-latency,opcua-library,backup,idle,start,floor",
+        "sharing,changes,polls,reconnects,field-reconnects,restarts,opcua,opcua-again,opcua-latency,"
+        "opcua-library,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

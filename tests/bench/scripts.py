@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 from actors_bench import Ring
 from backups_bench import Backing
+from changes_bench import Path as ChangesPath
 from figures import Figure
 from formats_bench import Encoding
 from polls_bench import Polls
@@ -18,6 +19,7 @@ from waiting_bench import PER_S, Waiting
 
 ACTORS = (10, 1_000, 10_000)
 ANSWER_S = 120
+FIELD_S = 600
 DAY_S = 86_400
 
 T = TypeVar("T")
@@ -96,6 +98,19 @@ def measure_reconnects() -> list[Figure]:
     return figures
 
 
+def measure_field_reconnects() -> list[Figure]:
+    figures = []
+    for name in ("modbus", "opcua polled", "opcua pushed", "toy polled", "toy pushed"):
+        left = ask(Left, "field_reconnects_bench.py", "--counterpart", name, within=FIELD_S)
+        run = f"reconnects {name}"
+        figures += [
+            Figure(run, "RSS growth MB", left.mb),
+            Figure(run, "descriptors left", left.descriptors),
+            Figure(run, "tasks left", left.tasks),
+        ]
+    return figures
+
+
 def measure_sharing() -> list[Figure]:
     figures = []
     for costs in ask(list[Costs], "sharing_bench.py"):
@@ -106,6 +121,17 @@ def measure_sharing() -> list[Figure]:
             Figure(run, "CPU us/poll second", costs.second),
             Figure(run, "second / first", costs.second / costs.first),
         ]
+    return figures
+
+
+def measure_changes() -> list[Figure]:
+    figures = []
+    for each in ask(list[ChangesPath], "changes_bench.py", "custom", "tags", "sparkplug"):
+        run = f"changes {each.case}"
+        figures.append(Figure(run, f"{each.format} CPU ms/1,000", each.published))
+        if each.format == "custom":
+            figures.append(Figure(run, "drift CPU ms/1,000", each.watched))
+            figures.append(Figure(run, "live view CPU ms/1,000", each.followed))
     return figures
 
 

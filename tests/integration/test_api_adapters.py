@@ -2,6 +2,7 @@ import pytest
 from fake_agent import NOW, SILENT, FakeAgent, device, failing, health, serving
 from msgspec.structs import replace
 
+from actors.accounts.messages import IdentifySession, SessionIdentified
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceRemoved,
@@ -301,6 +302,17 @@ async def test_the_key_is_named_in_the_log_and_not_told():
         reply = await client.post(WRITE, json={"register": "setpoint", "value": 1}, headers=headers)
         assert reply.status == 200
         assert agent.asked[-1].by == "the API key from 127.0.0.1"
+
+
+@pytest.mark.parametrize("needed", [False, True])
+async def test_who_is_signed_in_is_named_needed_or_not(needed):
+    agent = FakeAgent()
+    agent.answers[IdentifySession] = SessionIdentified(1, "anna", "operator", False)
+    async with serving(agent, require_session=needed) as client:
+        client.session.headers["Cookie"] = "admin_session=token"
+        await _add(client)
+        await _write(client, {"register": "setpoint", "value": 1})
+        assert agent.asked[-1].by == "user anna from 127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ async def test_the_command_line_shows_them(capsys):
     async with scripted({"GET /v1/protocols": reply, "GET /v1/protocols/modbus": modbus}) as api:
         assert await api.callboard("protocols", "list") == 0
         lines = capsys.readouterr().out.splitlines()
-        assert lines[1].split()[:4] == ["modbus", "yes", "reads,", "writes"]
+        assert lines[1].split()[:3] == ["modbus", "yes", "reads,"]
         assert lines[-1].split() == ["Toy", "no", "-", "toys", "1.0", "a", "name", "is", "lower-case"]
         assert await api.callboard("protocols", "show", "modbus") == 0
         out = capsys.readouterr().out

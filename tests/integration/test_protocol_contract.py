@@ -10,8 +10,7 @@ import gc
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -41,9 +40,19 @@ def _toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=FIELD_COUNTERPARTS)
-async def counterpart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FieldCounterpart]:
-    async with FIELD_COUNTERPARTS[request.param](tmp_path) as running:
+@pytest.fixture(scope="module", params=FIELD_COUNTERPARTS)
+def kind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], FieldCounterpart]]:
+    """What makes counterparts of one kind."""
+    found = FIELD_COUNTERPARTS[request.param]
+    with found.share(tmp_path_factory.mktemp("field")) as shared:
+        yield lambda: found(shared)
+
+
+@pytest.fixture
+async def counterpart(kind: Callable[[], FieldCounterpart]) -> AsyncIterator[FieldCounterpart]:
+    async with kind() as running:
         yield running
 
 
@@ -168,12 +177,12 @@ async def test_a_device_that_accepts_connections_and_never_answers_is_tried_less
 # Garbage
 
 
-@pytest.mark.parametrize("kind", GARBAGE)
+@pytest.mark.parametrize("garbage", GARBAGE)
 async def test_something_else_in_its_place_gives_no_values(
-    rig: FieldRig, counterpart: FieldCounterpart, kind: str
+    rig: FieldRig, counterpart: FieldCounterpart, garbage: str
 ) -> None:
     await rig.begin()
-    counterpart.relay.portal = GARBAGE[kind]
+    counterpart.relay.portal = GARBAGE[garbage]
     await counterpart.relay.cut()
     since = await rig.away()
     await rig.advance()
@@ -182,13 +191,13 @@ async def test_something_else_in_its_place_gives_no_values(
     assert rig.crashes == 0
 
 
-@pytest.mark.parametrize("kind", [kind for kind in GARBAGE if GARBAGE[kind]])
+@pytest.mark.parametrize("garbage", [name for name, octets in GARBAGE.items() if octets])
 async def test_garbage_on_the_wire_does_no_lasting_harm(
-    rig: FieldRig, counterpart: FieldCounterpart, kind: str
+    rig: FieldRig, counterpart: FieldCounterpart, garbage: str
 ) -> None:
     await rig.begin()
     for _ in range(5):
-        counterpart.relay.inject(GARBAGE[kind])
+        counterpart.relay.inject(GARBAGE[garbage])
         count = len(rig.readings["counter"])
         await rig.run_on(lambda seen=count: len(rig.readings["counter"]) > seen)  # type: ignore[misc]
     await rig.good()

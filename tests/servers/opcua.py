@@ -147,6 +147,10 @@ class OpcUaServer:
     def url(self) -> str:
         return f"opc.tcp://127.0.0.1:{self.port}{self._path}"
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         """Start it and wait until it serves."""
         for kept in self._kept:

@@ -10,6 +10,7 @@ from actors.endpoints.protocols.opcua.delivery import Delivery, fields_of
 from actors.endpoints.protocols.opcua.nodes import NodeRef
 from actors.endpoints.protocols.opcua.points import DataPoint
 from actors.endpoints.protocols.opcua.shaping import shape, within
+from actors.endpoints.protocols.opcua.structures import Structures
 
 WRONG = (None, "BadTypeMismatch")
 
@@ -101,7 +102,7 @@ class Told(Nobody):
 
 def test_values_of_one_item_are_told_one_after_the_other() -> None:
     told = Told()
-    delivery = Delivery(fields_of((point(), point()), ()), told)
+    delivery = Delivery(fields_of((point(), point()), ()), told, Structures())
     delivery.tell([0, 1, 0, 0], [1, 10, 2, 3], None, [1, 2, 3, 4])
     assert [(call[1], call[2], call[4]) for call in told.calls] == [
         ([0, 1], [1, 10], [1, 2]),
@@ -112,13 +113,13 @@ def test_values_of_one_item_are_told_one_after_the_other() -> None:
 
 def test_a_bad_value_has_none_and_a_good_one_without_any_is_no_data() -> None:
     told = Told()
-    delivery = Delivery(fields_of((point(), point()), ()), told)
+    delivery = Delivery(fields_of((point(), point()), ()), told, Structures())
     delivery.tell([0, 1], [5, None], [0x8034_0000, 0], [None, None])
     assert told.calls == [("", [0, 1], [None, None], ["BadNodeIdUnknown", "BadNoData"], [None, None])]
 
 
 def test_a_handle_that_is_none_of_ours_is_nobodys() -> None:
     told = Told()
-    delivery = Delivery(fields_of((point(),), ()), told)
+    delivery = Delivery(fields_of((point(),), ()), told, Structures())
     delivery.tell([0, 7], [1, 2], None, [None, None])
     assert [call[1] for call in told.calls] == [[0]]

@@ -41,7 +41,8 @@ def test_a_node_is_named_by_its_point_or_its_id() -> None:
     assert prepared("ns=2;s=speed", 5).point is not None
     free = prepared("ns=9;i=1", 5)
     assert (free.place, free.point) == (NodeRef(9, 1), None)
-    assert NodeRef(2, "fixed") in free.guarded
+    assert free.by_address
+    assert not prepared("speed", 5).by_address
     assert prepared("twice", 1, device="pump").place == NodeRef(2, "fixed")
 
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-
-import msgspec
+from functools import cached_property, lru_cache
 
 from actors.publish.formats.format import Format, Piece
 from actors.publish.formats.fragments import Entries, PerSource, choose, encode_each, pick, text
@@ -15,17 +13,24 @@ from storage.timestamps import EARLIEST_MS, LATEST_MS
 
 # Stands for the time of all readings until a payload is made. No encoded JSON contains it.
 _TIME = b"\0"
-_OPEN = b'{"timestamp":"'
 _GOOD = b',"quality":"GOOD"'
 
 
-class _Prepared(msgspec.Struct, frozen=True):
-    """`good` is for readings that are all GOOD and of which nothing else is known; `heads` are the texts
-    between the times and the values, and `units` those after, up to the quality."""
+class _Prepared:
+    """`origin` is the text between the time of a reading and what is its point's own: `heads` are those
+    before the values, and `units` those after, up to the quality."""
 
-    good: Entries
-    heads: list[bytes]
-    units: list[bytes]
+    def __init__(self, origin: bytes, points: Sequence[Point]) -> None:
+        self.origin = origin
+        self.heads = [b',"metric":%b,"value":' % text(point.name) for point in points]
+        self.units = [_unit(point) for point in points]
+
+    @cached_property
+    def good(self) -> Entries:
+        """For readings of one time that are all GOOD and of which nothing else is known."""
+        opened, ended = b'{"timestamp":"%b%b' % (_TIME, self.origin), _GOOD + b"}"
+        pairs = zip(self.heads, self.units, strict=True)
+        return Entries([(opened + head, unit + ended) for head, unit in pairs])
 
 
 def _payload(pieces: Sequence[Piece], ids: MessageIds) -> bytes:
@@ -46,8 +51,8 @@ def _readings(batch: Batch, positions: Positions) -> bytes:
     if batch.qualities is None and batch.insights is None:
         readings = prepared.good.render(values)
     else:
-        times = [_TIME] * len(values)
-        readings = _annotated(times, prepared.heads, prepared.units, batch, positions)
+        opened = [_TIME + prepared.origin] * len(values)
+        readings = _annotated(opened, prepared.heads, prepared.units, batch, positions)
     return readings.replace(_TIME, _iso(batch.timestamp))
 
 
@@ -56,11 +61,14 @@ def _with_times(batch: Batch, positions: Positions) -> bytes:
     prepared = _prepared.get(batch.source, None)
     heads = pick(prepared.heads, batch.indices, positions)
     units = pick(prepared.units, batch.indices, positions)
+    origin = prepared.origin
     if batch.times is None:
-        return _annotated([_iso(batch.timestamp)] * len(heads), heads, units, batch, positions)
-    own = choose(batch.times, positions)
-    spelled = {time: _iso(time) for time in set(own)}
-    return _annotated([spelled[time] for time in own], heads, units, batch, positions)
+        opened = [_iso(batch.timestamp) + origin] * len(heads)
+    else:
+        own = choose(batch.times, positions)
+        spelled = {time: _iso(time) + origin for time in set(own)}
+        opened = [spelled[time] for time in own]
+    return _annotated(opened, heads, units, batch, positions)
 
 
 def _iso(timestamp: int) -> bytes:
@@ -75,7 +83,7 @@ def _second(seconds: int) -> bytes:
 
 
 def _annotated(
-    times: Sequence[bytes],
+    opened: Sequence[bytes],
     heads: Sequence[bytes],
     units: Sequence[bytes],
     batch: Batch,
@@ -83,7 +91,7 @@ def _annotated(
 ) -> bytes:
     values = choose(batch.values, positions)
     parts = zip(
-        times,
+        opened,
         heads,
         encode_each(values),
         units,
@@ -124,16 +132,16 @@ def _prepare(source: Source, points: Points) -> _Prepared:
         text(source.endpoint_uuid),
         text(source.device_uuid),
     )
-    chosen = choose(list(source.points), points)
-    heads = [b'%b,"metric":%b,"value":' % (origin, text(point.name)) for point in chosen]
-    units = [_unit(point) for point in chosen]
-    opened = _OPEN + _TIME
-    good = Entries([(opened + head, unit + _GOOD + b"}") for head, unit in zip(heads, units, strict=True)])
-    return _Prepared(good, heads, units)
+    return _Prepared(origin, choose(list(source.points), points))
+
+
+@lru_cache(1024)
+def _unit_text(unit: str) -> bytes:
+    return b',"unit":%b' % text(unit)
 
 
 def _unit(point: Point) -> bytes:
-    return b"" if point.unit is None else b',"unit":%b' % text(point.unit)
+    return b"" if point.unit is None else _unit_text(point.unit)
 
 
 _prepared = PerSource(_prepare)

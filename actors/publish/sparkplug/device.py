@@ -57,6 +57,17 @@ class Device:
         self.dead = False
         self.seq = 0
 
+    def begin(self, next_alias: int) -> int:
+        """A connection: nothing of it has been told. Metrics get aliases from `next_alias` on; returns the
+        next."""
+        self.born = self.behind = self.heard_of = self.dead = False
+        self.seq = 0
+        for metric in self.metrics.values():
+            metric.alias = next_alias
+            metric.marked = False
+            next_alias += 1
+        return next_alias
+
     @property
     def offline(self) -> bool:
         """Whether it could not be reached when it was last read."""

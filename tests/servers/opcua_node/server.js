@@ -90,6 +90,7 @@ class Plant {
     _build() {
         const space = this.server.engine.addressSpace;
         this.space = space;
+        space.installAlarmsAndConditionsService();
         this.namespace = space.getNamespace(NAMESPACE);
         this.ns = this.namespace.index;
         this.plant = this.namespace.addFolder(space.rootFolder.objects, { browseName: "Plant", nodeId: "s=Plant" });
@@ -107,7 +108,8 @@ class Plant {
         }
         this.recipe = this.namespace.findDataType("Recipe");
         for (const entry of this.config.nodes) this.add(entry);
-        this.plant.setEventNotifier?.(1);
+        const server = space.rootFolder.objects.server.nodeId;
+        this.plant.addReference({ referenceType: "HasEventSource", isForward: false, nodeId: server });
     }
 
     add({ node, name, type, value, writable = true }) {
@@ -273,9 +275,6 @@ class Plant {
     alarm({ name, active, severity = 500, message = "", acked = false, retain = null }) {
         let condition = this.alarms[name];
         if (!condition) {
-            if (!this.plant.eventSourceOf) this.plant.addReference({
-                referenceType: "HasEventSource", isForward: false, nodeId: this.space.rootFolder.objects.server.nodeId,
-            });
             condition = this.alarms[name] = this.namespace.instantiateAlarmCondition("AlarmConditionType", {
                 browseName: name,
                 nodeId: `s=Alarm.${name}`,
@@ -287,6 +286,7 @@ class Plant {
         }
         condition.currentBranch().setMessage(message || `${name} ${active ? "on" : "off"}`);
         condition.currentBranch().setSeverity(severity);
+        condition.currentBranch().setTime(new Date());
         condition.currentBranch().setActiveState(active);
         condition.currentBranch().setAckedState(acked);
         condition.currentBranch().setRetain(retain === null ? active || !acked : retain);

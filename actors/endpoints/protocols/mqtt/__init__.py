@@ -7,7 +7,7 @@ from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, Example, Protocol, PushedSession, WriteRequest
 
-from . import connection, points, writing
+from . import accounts, connection, points, writing
 
 __all__ = ["PROTOCOL"]
 
@@ -42,6 +42,7 @@ PROTOCOL = Protocol(
     check=_check,
     session=_session,
     prepare=_prepare,
+    account=accounts.account,
     completed=connection.completed,
     library="gmqtt",
     connection=connection.Given,

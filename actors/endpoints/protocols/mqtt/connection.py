@@ -132,6 +132,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     key: Pem | None = None
     reject_unauthorized: Flag = True
     keepalive: Annotated[int, Meta(ge=1, le=65_535), NUMERAL] = KEEPALIVE
+    timeout: Annotated[int, Meta(ge=100, le=30_000), NUMERAL] = 10_000
     protocol_version: Annotated[int, reads(trimmed, version), allowed("3.1.1 or 5")] = V311
     topic: TopicFilter | None = None
     qos: Annotated[int, Meta(ge=0, le=1), NUMERAL] = 1
@@ -204,6 +205,8 @@ class Connection(msgspec.Struct, frozen=True):
     silent_after: float | None = None
     ack_after_persist: bool = False
     clean: bool = False
+    timeout: float = 10.0
+    """Seconds, of connecting and of each answer."""
     sparkplug: bool = False
 
     @property
@@ -273,6 +276,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
         silent_after=None if found.silent_after_ms is None else found.silent_after_ms / 1000,
         ack_after_persist=found.ack_after_persist,
         clean=found.clean_session,
+        timeout=found.timeout / 1000,
         sparkplug=found.format == "sparkplug",
     )
     _check_together(connection, found)

@@ -23,7 +23,7 @@ MAX_TOPICS = 20_000
 class Reader:
     """What is made of one topic's messages."""
 
-    __slots__ = ("claim", "decode", "device", "parts", "shortcuts", "topic")
+    __slots__ = ("claim", "decode", "device", "live", "parts", "shortcuts", "topic")
 
     def __init__(self, topic: str, parts: list[Part], device: str | None = None) -> None:
         self.topic = topic
@@ -37,6 +37,8 @@ class Reader:
         """Of a topic with one way to be read: its documents may be read by `shortcuts`, by their keys; None
         where there is none."""
         self.shortcuts: dict[tuple[str, ...], Shortcut | None] = {}
+        self.live = False
+        """Whether a message has come that the broker had not kept."""
 
 
 class Intake:
@@ -92,6 +94,10 @@ class Intake:
             )
             self._fail(reader, quality.MALFORMED)
             return
+        if not retained:
+            reader.live = True
+        elif reader.live:
+            return  # somebody else has subscribed to it, too
         if reader.decode is not None and not retained and self._took(reader, reader.decode, payload, at):
             return
         for part in reader.parts:
@@ -144,7 +150,13 @@ class Intake:
             device.owners = [None] * len(device.owners)
         for reader in self._readers.values():
             reader.claim = None
+            reader.live = False
             reader.shortcuts.clear()
+
+    def place(self, device: str, name: str) -> int | None:
+        """Where a device has the point of that name."""
+        known = self._devices.by_id.get(device)
+        return None if known is None else known.index.get(name)
 
     # Topics
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.readings.filters import MAX_BYTES
 from conf.texts import has_controls
+from conf.topic_filters import MAX_BYTES
 
 DEVICE, METRIC = "{device}", "{metric}"
 _NAMED = {DEVICE: "device", METRIC: "metric"}

@@ -145,7 +145,7 @@ class Channel:
             refusal = None if self._socket is None else self._socket.refusal
             found = faults.trouble(refusal or error, doing, self.timeout)
             if doing in _SHOWING:
-                found = security.explained(found, self._connection, self._folder)
+                found = await security.explained(found, client, self._connection, self._folder)
             elif doing in _REACHING and found.code in faults.UNREACHED:
                 found.retry_within = faults.SOON
             raise found from error

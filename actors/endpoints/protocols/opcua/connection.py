@@ -12,15 +12,20 @@ from actors.connections.tls import client_context
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
-from conf.fields import Pem, Text, kept, trimmed
+from conf.fields import Pem, Text, kept, lower, trimmed
 from conf.hosts import host_name
 
+from .nodes import BrowsePath, NodeRef, parse_place
+
+Place = NodeRef | BrowsePath
 SecurityMode = Literal["None", "Sign", "SignAndEncrypt"]
 SecurityPolicy = Literal[
     "None", "Basic128Rsa15", "Basic256", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"
 ]
 TrustMode = Literal["strict", "trust-on-first-use", "thumbprint"]
 PORT = 4840
+SERVER: Final = "i=2253"
+"""The node that tells of every alarm of a server."""
 
 _POLICIES: Final = (
     *("None", "Basic128Rsa15", "Basic256", "Basic256Sha256"),
@@ -29,6 +34,9 @@ _POLICIES: Final = (
 _MODES: Final = ("None", "Sign", "SignAndEncrypt")
 _TRUST: Final = ("strict", "trust-on-first-use", "thumbprint")
 _THUMBPRINT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+Timestamps = Literal["source", "arrival"]
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -64,6 +72,12 @@ class Connection(msgspec.Struct, frozen=True):
     max_items: int = 100
     """monitored items in one subscription"""
     queue_size: int = 1
+    timestamps: Timestamps = "source"
+    """what times readings have: the source's, the server's where it says none; or when they came"""
+    alarm_sources: tuple[Place, ...] = ()
+    """nodes that tell of alarms; none: nobody wants to know"""
+    alarm_severity: int = 0
+    """from which on alarms are told of"""
 
     @property
     def address(self) -> str:
@@ -166,6 +180,10 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     sampling_interval: Annotated[int, Meta(ge=-1, le=3_600_000)] = 500
     max_monitored_items_per_subscription: Annotated[int, Meta(ge=1, le=100_000)] = 100
     queue_size: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    timestamps: Annotated[Timestamps, reads(trimmed, lower)] = "source"
+    alarms: bool = False
+    alarm_sources: Annotated[tuple[str, ...], Meta(max_length=100)] | None = None
+    alarm_min_severity: Annotated[int, Meta(ge=0, le=1000)] | None = None
 
 
 def read_connection(given: dict[str, Any]) -> Connection:
@@ -196,7 +214,31 @@ def read_connection(given: dict[str, Any]) -> Connection:
         sampling_interval=found.sampling_interval,
         max_items=found.max_monitored_items_per_subscription,
         queue_size=found.queue_size,
+        timestamps=found.timestamps,
+        alarm_sources=_alarm_sources(found),
+        alarm_severity=found.alarm_min_severity or 0,
     )
+
+
+def _alarm_sources(found: Given) -> tuple[Place, ...]:
+    if not found.alarms:
+        for key, value in (
+            ("alarmSources", found.alarm_sources),
+            ("alarmMinSeverity", found.alarm_min_severity),
+        ):
+            if value is not None:
+                raise Refusal(f"{key} means nothing without alarms", f"connection.{key}")
+        return ()
+    if not found.use_subscription:
+        raise Refusal("alarms need useSubscription", "connection.alarms")
+    sources: list[Place] = []
+    for index, text in enumerate(found.alarm_sources or (SERVER,)):
+        try:
+            sources.append(parse_place(text.strip()))
+        except ValueError as error:
+            name = f"alarmSources[{index}]"
+            raise Refusal(f"{name} {error}", f"connection.{name}") from error
+    return tuple(sources)
 
 
 def _check_user(found: Given) -> None:

@@ -1,5 +1,6 @@
 """From values of nodes to changes of data points."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,10 @@ from actors.endpoints.listener import Description, Listener
 from . import quality
 from .points import OWN, DataPoint
 from .shaping import is_shaped, shape
+from .structures import Structures
+from .values import Undecoded
+
+log = logging.getLogger(__name__)
 
 
 class Field(NamedTuple):
@@ -38,9 +43,21 @@ class Readings(NamedTuple):
 class Delivery:
     """Tells a listener of values by the handles of their fields."""
 
-    def __init__(self, fields: Sequence[Field], listener: Listener) -> None:
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        listener: Listener,
+        structures: Structures,
+        own_times: bool = True,
+    ) -> None:
+        """`own_times`: whether readings have those of their sources."""
+        self._own_times = own_times
         self._listener = listener
         self._fields = fields
+        self._structures = structures
+        self.undecoded: set[int] = set()
+        """Handles of values that were not told, for it is not known yet how to read their structures."""
+        self._overflown = False
         self._shaped = [is_shaped(field.point) for field in fields]
         self._as_they_are = not any(self._shaped) and all(field.device == OWN for field in fields)
 
@@ -57,6 +74,8 @@ class Delivery:
     ) -> None:
         """As a `Notification` has them. Several values of one field are several readings, in order; a handle
         that is none of ours is nobody's."""
+        if not self._own_times:
+            times = [None] * len(times)
         if max(handles, default=0) >= len(self._fields):
             self._tell(
                 [at for at, handle in enumerate(handles) if handle < len(self._fields)],
@@ -96,7 +115,11 @@ class Delivery:
         for position in positions:
             handle = handles[position]
             device, index, _ = fields[handle]
-            value, code = self.reading(handle, values[position], statuses[position] if statuses else 0)
+            try:
+                value, code = self.reading(handle, values[position], statuses[position] if statuses else 0)
+            except LookupError:
+                self.undecoded.add(handle)
+                continue
             readings = found.get(device)
             if readings is None:
                 readings = found[device] = Readings([], [], [], [])
@@ -108,10 +131,16 @@ class Delivery:
             self._listener.changed(device, *readings)
 
     def reading(self, handle: int, value: Any, status: int) -> tuple[Any, str | None]:
-        """The value as the data point wants it, and its quality code."""
+        """The value as the data point wants it, and its quality code. Raises `LookupError` for a structure
+        that it is not known yet how to read."""
         code = quality.code_of(status) if status else None
         if code is not None and quality.is_bad(status):
             return None, code
+        if status and not self._overflown and quality.has_overflown(status):
+            self._overflown = True
+            log.warning("%s: values were dropped by the server's queue", self._fields[handle].point.name)
+        if type(value) is Undecoded:
+            value = self._structures.to_json(value.content)
         if self._shaped[handle]:
             value, code = shape(self._fields[handle].point, value, code)
         return value, quality.NO_DATA if value is None and code is None else code

@@ -4,7 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from actors.connections.connection import NoConnection
 from actors.endpoints.protocol import PolledSession, PollResult
@@ -17,6 +17,8 @@ from .reading import Reader
 from .session import AGAIN_AFTER, OpcUaSession
 
 _ATTEMPTS: Final = 3
+_SELDOM: Final = 0.2
+"""Seconds between two signs of life at least."""
 _APART: Final = 0.1
 """Seconds between them."""
 _PASSING: Final = frozenset(
@@ -39,26 +41,63 @@ class OpcUaPolled(OpcUaSession, PolledSession):
     _reader: Reader | None = None
     _handles: list[int]
     """What it reads."""
+    _reading = False
+    _keeping: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         channel = await self._open()
         await self._find(channel)
+        self._tell_missing(channel)
         self._reader = None
+        self._keeping = asyncio.create_task(self._keep(channel))
+
+    async def _keep(self, channel: Channel) -> None:
+        """A server ends sessions that ask it nothing for their time-out; polls may be rarer."""
+        patience = max(channel.session_timeout / 3, _SELDOM)
+        while True:
+            await asyncio.sleep(patience)
+            if not self._reading and monotonic() - channel.heard >= patience:
+                try:
+                    await server.probe(channel, self._within)
+                except NoConnection as error:
+                    channel.fail(error)
+                    return
+
+    def _lost(self, error: NoConnection) -> None:
+        """While it reads, that fails."""
+        super()._lost(error)
+        self._stop()
+        if not self._reading:
+            self._listener.lost(error)
+
+    def _stop(self) -> None:
+        if self._keeping is not None and self._keeping is not asyncio.current_task():
+            self._keeping.cancel()
+        self._keeping = None
+
+    async def _leave(self) -> None:
+        self._stop()
+        await super()._leave()
 
     async def read(self, within: float) -> PollResult:
         channel = self._connected()
         until = monotonic() + within
+        self._reading = True
         try:
             if self._missing and monotonic() - self._looked > AGAIN_AFTER:
                 await self._look_again(channel)
             found = await self._read(channel)
             if found.statuses is not None:
                 await self._insist(channel, found, found.statuses, until)
+            if None in found.values and self._structures.want(found.values):
+                await self._structures.load(channel)
         except NoConnection as error:
             channel.fail(error)
             raise
+        finally:
+            self._reading = False
         if len(found.values) == self._own and self._delivery.as_they_are(found.values, found.statuses):
-            return PollResult(found.values, times=_filled(found.times))
+            return PollResult(found.values, times=self._times(found.times))
         return self._polled(found)
 
     async def _look_again(self, channel: Channel) -> None:
@@ -116,10 +155,13 @@ class OpcUaPolled(OpcUaSession, PolledSession):
         self._delivery.tell_codes(
             {handle: code for handle, code in self._missing.items() if handle >= self._own}
         )
-        return PollResult(values, codes if any(codes) else None, _filled(times))
+        return PollResult(values, codes if any(codes) else None, self._times(times))
 
-
-def _filled(times: list[int | None]) -> list[int]:
-    """With the present where nobody says when."""
-    now = unix_ms()
-    return [now if time is None else time for time in times]
+    def _times(self, times: list[int | None]) -> list[int] | None:
+        """With the present where nobody says when."""
+        if self._connection.timestamps == "arrival":
+            return None
+        if None not in times:
+            return cast(list[int], times)
+        now = unix_ms()
+        return [now if time is None else time for time in times]

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -10,7 +11,10 @@ from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.protocol import PushedSession
 
 from . import faults, quality, server, session
+from .addressing import resolve
+from .alarms import KIND, Alarms, Conditions
 from .channel import Channel
+from .decoding import Notification
 from .publishing import Publisher
 from .reading import Reader
 from .session import OpcUaSession
@@ -27,6 +31,8 @@ PROBE_WITHIN: Final = 0.5
 OUTSTANDING: Final = (3, 100)
 """Publish requests with the server, at least and at most: with fewer than subscriptions some wait for a round
 trip of the others."""
+STOOD_STILL: Final = 2.0
+"""Seconds between two looks after which it was this process, or its loop, that did not answer."""
 ALIVE_EVERY: Final = 5.0
 """Seconds between two words that devices are alive."""
 LEVEL_EVERY: Final = 10.0
@@ -40,6 +46,8 @@ FIRST_WITHIN: Final = 3.0
 class OpcUaPushed(OpcUaSession, PushedSession):
     _subscriptions: Subscriptions | None = None
     _publisher: Publisher | None = None
+    _alarms: Alarms | None = None
+    _conditions: Conditions | None = None
     _watching: asyncio.Task[None] | None = None
     _forgotten = False
     """Whether the server knows no subscription any more."""
@@ -58,17 +66,36 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         except NoConnection:
             channel.drop()
             raise
+        self._tell_missing(channel)
         self._delivery.tell_codes(self._missing)
         self._watching = asyncio.create_task(self._watch(channel, subscriptions, publisher))
 
     async def _subscribe(self, channel: Channel) -> tuple[Subscriptions, Publisher]:
         await self._find(channel)
         subscriptions = Subscriptions(channel, self._connection, self._limits, self._fields, self._delivery)
-        publisher = Publisher(channel, subscriptions.take, self._publishing_failed)
+        self._alarms = await self._alarms_on(channel)
+        take = subscriptions.take if self._alarms is None else partial(_take, self._alarms, subscriptions)
+        publisher = Publisher(channel, take, self._publishing_failed)
         self._subscriptions, self._publisher = subscriptions, publisher
         self._missing.update(await subscriptions.monitor(self._nodes))
+        if self._alarms is not None:
+            await self._alarms.begin()
         self._keep_publishing()
         return subscriptions, publisher
+
+    async def _alarms_on(self, channel: Channel) -> Alarms | None:
+        if not self._connection.alarm_sources:
+            return None
+        found = await resolve(channel, self._limits, self._namespaces, self._connection.alarm_sources)
+        for place, node in zip(self._connection.alarm_sources, found, strict=True):
+            if isinstance(node, str):
+                log.warning("%s: no alarms come from %s: %s", channel.url, place, node)
+        if self._conditions is None:
+            self._conditions = Conditions(
+                partial(self._listener.raised, KIND), self._connection.alarm_severity
+            )
+        nodes = [node for node in found if not isinstance(node, str)]
+        return Alarms(channel, self._connection, nodes, self._conditions) if nodes else None
 
     async def _resume(self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher) -> None:
         """What the server has kept for us comes after what there is now."""
@@ -78,12 +105,16 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         if forgotten:
             self._missing.update(await subscriptions.renew(forgotten))
         await self._read_again(channel, subscriptions.handles)
+        if self._alarms is not None:
+            await self._alarms.resume(channel)
         self._keep_publishing()
 
     def _keep_publishing(self) -> None:
         assert self._publisher is not None
         least, most = OUTSTANDING
-        self._publisher.keep(min(max(least, len(self._subscriptions or ()) + 1), most))
+        self._publisher.keep(
+            min(max(least, len(self._subscriptions or ()) + (2 if self._alarms else 1)), most)
+        )
 
     def _publishing_failed(self, error: BaseException) -> None:
         channel = self._channel
@@ -97,18 +128,23 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     # Watching
 
     async def _watch(self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher) -> None:
-        alive = level = monotonic()
+        alive = level = now = monotonic()
         try:
             while True:
+                before = now
                 await asyncio.sleep(LOOK_EVERY)
+                if monotonic() - before > STOOD_STILL:
+                    subscriptions.excuse()  # what they have said meanwhile has not been read yet
                 await self._probe(channel)
                 await self._see_to_subscriptions(channel, subscriptions, publisher)
+                await self._see_to_structures(channel)
                 now = monotonic()
                 if now - self._looked > session.AGAIN_AFTER:
                     self._looked = now
                     await self._look_for_nodes(channel, subscriptions)
                 if now - alive > ALIVE_EVERY:
                     alive = now
+                    self._forgotten = self._forgotten or subscriptions.are_slow
                     for device in self._devices:
                         self._listener.heard(device)
                 if now - level > LEVEL_EVERY and len(self._connection.urls) > 1:
@@ -128,8 +164,10 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _see_to_subscriptions(
         self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher
     ) -> None:
-        lost = subscriptions.lost()
-        if self._forgotten:
+        lost, forgotten = subscriptions.lost(), self._forgotten
+        if self._alarms is not None and await self._alarms.look_after(forgotten):
+            self._keep_publishing()
+        if forgotten:
             self._forgotten = False
             lost = await subscriptions.missing()
         if lost:
@@ -139,10 +177,19 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             self._delivery.tell_codes(refused)
             self._keep_publishing()
         for number in publisher.take_missed():
+            if self._alarms is not None:
+                self._alarms.missed(number)
             await self._read_again(channel, subscriptions.handles_of(number))
         waiting = subscriptions.overdue(FIRST_WITHIN * max(1.0, self._connection.publishing_interval / 1000))
         if waiting:
             await self._read_again(channel, waiting)
+
+    async def _see_to_structures(self, channel: Channel) -> None:
+        """Values that could not be read are asked for again once it is known how to."""
+        if self._delivery.undecoded:
+            await self._structures.load(channel)
+            handles, self._delivery.undecoded = self._delivery.undecoded, set()
+            await self._read_again(channel, sorted(handles.intersection(self._nodes)))
 
     async def _see_to_level(self, channel: Channel) -> None:
         """A server that is not healthy any more gives way to another."""
@@ -155,7 +202,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _look_for_nodes(self, channel: Channel, subscriptions: Subscriptions) -> None:
         """Those that were not there may have come, and others may have gone: not every server says so."""
         await self._look_for_gone(channel, subscriptions)
-        gone = [handle for handle, code in self._missing.items() if code in NO_NODE]
+        gone = list(self._missing)
         if not gone:
             return
         self._namespaces.learn(await server.namespaces_of(channel))
@@ -218,3 +265,8 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _leave(self) -> None:
         self._stop()
         await super()._leave()
+
+
+def _take(alarms: Alarms, subscriptions: Subscriptions, notification: Notification) -> None:
+    if not alarms.take(notification):
+        subscriptions.take(notification)

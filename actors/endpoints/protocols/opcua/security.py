@@ -10,6 +10,7 @@ from asyncua import ua
 from asyncua.client import Client
 from asyncua.crypto import security_policies as policies
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from actors.connections.building import build
@@ -39,6 +40,7 @@ _UNTRUSTED: Final = frozenset(
     }
 )
 """As what a client's certificate that a server does not know may come back."""
+_NO_ANSWER: Final = frozenset({faults.TIMEOUT, faults.REFUSED, faults.UNREACHABLE})
 NOT_OFFERED: Final = "BadSecurityPolicyRejected"
 
 
@@ -72,9 +74,10 @@ async def identify(client: Client, connection: Connection, folder: Path | None) 
     """Choose how the user's name and password, or certificate, are protected; for a client that has created
     its session and not activated it. Raises `NoConnection`."""
     kind = _token(connection)
-    offered = [one for one in client._policy_ids if one.TokenType == kind]
+    known = client._policy_ids or ()
+    offered = [one for one in known if one.TokenType == kind]
     if not offered:
-        kinds = sorted({ua.UserTokenType(one.TokenType).name for one in client._policy_ids})
+        kinds = sorted({ua.UserTokenType(one.TokenType).name for one in known})
         raise Permanent(
             f"the server takes no user of the kind {kind.name}, but {', '.join(kinds) or 'none'}",
             code="BadIdentityTokenRejected",
@@ -91,16 +94,31 @@ async def identify(client: Client, connection: Connection, folder: Path | None) 
     client._policy_ids = [chosen]
 
 
-def explained(error: NoConnection, connection: Connection, folder: Path | None) -> NoConnection:
-    """The same, and what helps when a server has ended the opening of a secure channel: those that do not
-    trust a client often say no more than that."""
-    if not connection.secured or error.code not in _UNTRUSTED:
+async def explained(
+    error: NoConnection, client: Client, connection: Connection, folder: Path | None
+) -> NoConnection:
+    """Why a server has not opened a channel or a session, if more can be said than it does: that it offers
+    none of that kind, or does not know this agent's certificate."""
+    if not connection.secured:
+        return error if error.code in _NO_ANSWER else await _not_offered(error, client)
+    if error.code not in _UNTRUSTED:
         return error
     place = "" if folder is None else f" ({folder / 'own'})"
     hint = f"{error}; the server may have to be told to trust this agent's certificate{place}"
-    found = type(error)(hint, error.retry_after, error.code, error.retry_within)
-    found.put_off, found.anew = error.put_off, error.anew
-    return found
+    return type(error)(hint, error.retry_after, error.code, error.retry_within)
+
+
+async def _not_offered(error: NoConnection, client: Client) -> NoConnection:
+    try:
+        endpoints = await _endpoints(client)
+    except Exception as failure:  # noqa: BLE001 - what a stranger's answer raises; the error was another one
+        log.debug("%s: asking for endpoints: %s", client.server_url.geturl(), failure)
+        return error
+    if not endpoints or any(one.SecurityMode == ua.MessageSecurityMode.None_ for one in endpoints):
+        return error
+    return Permanent(
+        f"the server does not offer connections without security, but {_offers(endpoints)}", code=NOT_OFFERED
+    )
 
 
 def _introduce(client: Client, connection: Connection) -> None:
@@ -109,8 +127,11 @@ def _introduce(client: Client, connection: Connection) -> None:
         client.set_password(connection.password or "")
     if connection.user_certificate is not None and connection.user_key is not None:
         chain = x509.load_pem_x509_certificates(connection.user_certificate.encode())
+        key = load_pem_private_key(connection.user_key.encode(), None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise Permanent("userKey is not an RSA key", code="BadConfigurationError")
         client.user_certificate, client.user_certificate_chain = chain[0], chain[1:]
-        client.user_private_key = load_pem_private_key(connection.user_key.encode(), None)
+        client.user_private_key = key
 
 
 def _place(folder: Path | None) -> Path:
@@ -166,15 +187,18 @@ def _choose(
     ]
     found = [one for one in usable if one.SecurityMode == mode and one.SecurityPolicyUri == uri]
     if not found:
-        offered = ", ".join(dict.fromkeys(_offer(one) for one in endpoints)) or "nothing"
         raise Permanent(
             f"the server does not offer {connection.security_policy} with {connection.security_mode}, but"
-            f" {offered}",
+            f" {_offers(endpoints)}",
             code=NOT_OFFERED,
         )
     url = client.server_url
     path = url.path.strip("/")
     return min(found, key=lambda one: not (one.EndpointUrl or "").rstrip("/").endswith(f"/{path}"))
+
+
+def _offers(endpoints: Sequence[ua.EndpointDescription]) -> str:
+    return ", ".join(list(dict.fromkeys(_offer(one) for one in endpoints))[:20]) or "nothing"
 
 
 def _offer(endpoint: ua.EndpointDescription) -> str:

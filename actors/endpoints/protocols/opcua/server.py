@@ -5,6 +5,8 @@ from typing import Any, Final
 import msgspec
 from asyncua import ua
 
+from actors.connections.connection import NoConnection
+
 from .channel import Channel
 from .limits import Limit, Limits
 from .reading import Reader
@@ -17,6 +19,10 @@ _READ: Final = getattr(ua.ObjectIds, f"{_OF_OPERATIONS}MaxNodesPerRead")
 _ITEMS: Final = getattr(ua.ObjectIds, f"{_OF_OPERATIONS}MaxMonitoredItemsPerCall")
 _TRANSLATE: Final = getattr(ua.ObjectIds, f"{_OF_OPERATIONS}MaxNodesPerTranslateBrowsePathsToNodeIds")
 
+_BUSY: Final = frozenset(
+    {"BadServerTooBusy", "BadTcpServerTooBusy", "BadResourceUnavailable", "BadOutOfMemory"}
+)
+"""What a server says that is there all the same."""
 BEST: Final = 255
 """Of a server that does not say how well it does."""
 HEALTHY: Final = 200
@@ -57,10 +63,14 @@ async def level_of(channel: Channel) -> int:
 
 
 async def probe(channel: Channel, within: float) -> None:
-    """Whatever it answers, it is there. Raises `NoConnection`."""
+    """See that it is there, and the session. Raises `NoConnection`."""
     request = ua.ReadRequest()
     request.Parameters.NodesToRead = [value_of(ua.NodeId(_STATE))]
-    await channel.ask(request, ua.ReadResponse, within)
+    try:
+        await channel.ask(request, ua.ReadResponse, within)
+    except NoConnection as error:
+        if error.code not in _BUSY:
+            raise
 
 
 def value_of(node: ua.NodeId, index_range: str | None = None) -> ua.ReadValueId:

@@ -1,5 +1,6 @@
 """An endpoint's session on an OPC UA server: what polled and subscribed ones have in common."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,12 +20,15 @@ from .channel import Channel
 from .connection import Connection
 from .delivery import Delivery, fields_of
 from .reading import Reader
+from .structures import Structures
 from .writable import Writing, read_only
 
 log = logging.getLogger(__name__)
 
 MOST_KINDS: Final = 10_000
 """Nodes whose type is remembered."""
+_NAMED: Final = 5
+"""Data points that the log names."""
 AGAIN_AFTER: Final = 15.0
 """Seconds until a node that was not there is looked for again."""
 
@@ -39,7 +43,10 @@ class OpcUaSession(Session):
         self._fields = fields_of(endpoint.points, endpoint.devices)
         self._devices = ["", *(device.identifier for device in endpoint.devices)]
         self._own = len(endpoint.points)
-        self._delivery = Delivery(self._fields, listener)
+        self._structures = Structures()
+        self._delivery = Delivery(
+            self._fields, listener, self._structures, self._connection.timestamps == "source"
+        )
         self._namespaces = Namespaces(endpoint.address)
         self._limits = limits.unknown()
         self._channel: Channel | None = None
@@ -80,11 +87,10 @@ class OpcUaSession(Session):
 
     async def _encode(self, prepared: Writing) -> writing.Written:
         channel = self._connected()
-        asked = [prepared.place, *prepared.guarded]
-        node, *guarded = await resolve(channel, self._limits, self._namespaces, asked)
+        [node] = await resolve(channel, self._limits, self._namespaces, [prepared.place])
         if isinstance(node, str):
             raise Refusal(f"Register not found: {prepared.place} ({node})", "register", "not_found")
-        if node in guarded:
+        if prepared.by_address and self._is_guarded(node):
             raise read_only(str(prepared.place))
         kind = self._kinds.get(node)
         if kind is None:
@@ -92,6 +98,11 @@ class OpcUaSession(Session):
             if len(self._kinds) < MOST_KINDS:
                 self._kinds[node] = kind
         return writing.encode(node, prepared, kind)
+
+    def _is_guarded(self, node: ua.NodeId) -> bool:
+        """Whether it is that of data points, none of which is writable."""
+        there = [self._fields[handle].point.writable for handle, one in self._nodes.items() if one == node]
+        return bool(there) and not any(there)
 
     # Connecting
 
@@ -135,6 +146,9 @@ class OpcUaSession(Session):
                 self._before = channel
             channel.drop()
             raise
+        except asyncio.CancelledError:
+            channel.drop()
+            raise
         if before is not None:
             self._before = None
         return channel, facts
@@ -142,6 +156,7 @@ class OpcUaSession(Session):
     async def _find(self, channel: Channel) -> None:
         """The nodes of all points."""
         self._kinds.clear()
+        self._structures.forget()
         self._nodes.clear()
         self._missing.clear()
         self._looked = monotonic()
@@ -158,6 +173,18 @@ class OpcUaSession(Session):
             else:
                 self._missing.pop(handle, None)
                 self._nodes[handle] = node
+
+    def _tell_missing(self, channel: Channel) -> None:
+        if self._missing:
+            named = [f"{self._fields[handle].point.name} ({code})" for handle, code in self._missing.items()]
+            log.warning(
+                "%s: %d of %d data points cannot be read: %s%s",
+                channel.url,
+                len(named),
+                len(self._fields),
+                ", ".join(named[:_NAMED]),
+                " and more" if len(named) > _NAMED else "",
+            )
 
     def _lost(self, error: NoConnection) -> None:
         """The channel has ended by itself. With several servers the next one has its turn first."""

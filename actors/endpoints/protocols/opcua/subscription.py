@@ -31,6 +31,7 @@ LIFETIME: Final = 60.0
 MISSED: Final = 2.0
 """Keep-alives that a subscription may miss before it counts as lost; servers are not punctual."""
 SPARE: Final = 1.0
+SLOW: Final = 8.0
 NO_NODE: Final = frozenset(
     {"BadNodeIdUnknown", "BadNodeIdInvalid", "BadNoMatch", "BadNodeNotInView", "BadAttributeIdInvalid"}
 )
@@ -78,6 +79,23 @@ class Subscription:
         return self.closed or monotonic() - self.heard > self.alive_within
 
 
+async def create(channel: Channel, interval: float, room: int) -> Subscription:
+    """A new subscription, without items. Raises `NoConnection`."""
+    alive = max(1, int(1000 * ALIVE_EVERY / interval))
+    request = ua.CreateSubscriptionRequest()
+    wanted = request.Parameters
+    wanted.RequestedPublishingInterval = interval
+    wanted.RequestedMaxKeepAliveCount = alive
+    wanted.RequestedLifetimeCount = max(3 * alive, int(1000 * LIFETIME / interval))
+    wanted.MaxNotificationsPerPublish = _MOST_NOTIFICATIONS
+    wanted.PublishingEnabled = True
+    wanted.Priority = 0
+    found = (await channel.ask(request, ua.CreateSubscriptionResponse)).Parameters
+    revised = found.RevisedPublishingInterval or interval
+    alive_within = max(1, found.RevisedMaxKeepAliveCount) * revised / 1000
+    return Subscription(found.SubscriptionId, MISSED * alive_within + SPARE, room)
+
+
 class Subscriptions:
     """Those of one session."""
 
@@ -120,8 +138,17 @@ class Subscriptions:
     def resume(self, channel: Channel) -> None:
         """Go on with the same session on another channel."""
         self._channel = channel
+        self.excuse()
+
+    def excuse(self) -> None:
+        """Their silence was none of theirs."""
         for subscription in self._by_number.values():
             subscription.heard = monotonic()
+
+    @property
+    def are_slow(self) -> bool:
+        """Whether the server wants to be silent for so long that one is better asked after."""
+        return any(one.alive_within > SLOW for one in self._by_number.values())
 
     # Making
 
@@ -132,7 +159,13 @@ class Subscriptions:
         refused: dict[int, str] = {}
         handles = list(nodes)
         while handles:
-            await self._make_room(len(handles))
+            try:
+                await self._make_room(len(handles))
+            except Transient as error:
+                if error.code not in _NO_MORE or not self._by_number:
+                    raise
+                refused.update(dict.fromkeys(handles, error.code))
+                break
             shares, handles = self._shared(handles)
             results = await _several([self._add(subscription, part) for subscription, part in shares])
             for (subscription, _), failed in zip(shares, results, strict=True):
@@ -185,20 +218,7 @@ class Subscriptions:
             return open_to_more[0]
 
     async def _create(self) -> Subscription:
-        interval = self._connection.publishing_interval
-        alive = max(1, int(1000 * ALIVE_EVERY / interval))
-        request = ua.CreateSubscriptionRequest()
-        wanted = request.Parameters
-        wanted.RequestedPublishingInterval = interval
-        wanted.RequestedMaxKeepAliveCount = alive
-        wanted.RequestedLifetimeCount = max(3 * alive, int(1000 * LIFETIME / interval))
-        wanted.MaxNotificationsPerPublish = _MOST_NOTIFICATIONS
-        wanted.PublishingEnabled = True
-        wanted.Priority = 0
-        found = (await self._channel.ask(request, ua.CreateSubscriptionResponse)).Parameters
-        revised = found.RevisedPublishingInterval or interval
-        alive_within = max(1, found.RevisedMaxKeepAliveCount) * revised / 1000
-        subscription = Subscription(found.SubscriptionId, MISSED * alive_within + SPARE, self._room)
+        subscription = await create(self._channel, self._connection.publishing_interval, self._room)
         self._by_number[subscription.number] = subscription
         return subscription
 

@@ -42,11 +42,34 @@ def to_json(value: Any, depth: int = 0) -> Any:
     return _compound(value, depth + 1)
 
 
+class Undecoded:
+    """A structure, or an array of some, of a type that the library does not know. It is equal to None, as
+    other values are that somebody has to look at."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or other is self
+
+    __hash__ = object.__hash__
+
+
 def of_variant(variant: Any) -> Any:
     """What it holds; a 32-bit float as the shortest decimal number that it is."""
+    if variant.VariantType is ua.VariantType.ExtensionObject and _is_unknown(variant.Value):
+        return Undecoded(variant.Value)
     if variant.VariantType is ua.VariantType.Float:
         return _singles(variant.Value)
     return to_json(variant.Value)
+
+
+def _is_unknown(content: Any) -> bool:
+    if isinstance(content, list):
+        return any(_is_unknown(one) for one in content)
+    return isinstance(content, ua.ExtensionObject)
 
 
 def _singles(value: Any) -> Any:

@@ -38,8 +38,8 @@ class Writing(msgspec.Struct, frozen=True):
     value: Any
     kind: str | None
     point: DataPoint | None
-    guarded: tuple[NodeRef | BrowsePath, ...]
-    """Places of data points that are not writable; the node must be none of them, however it is spelled."""
+    by_address: bool
+    """The node may be that of a data point which is not writable, spelled in another way."""
 
 
 def prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> Writing:
@@ -60,8 +60,7 @@ def prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> Writing:
     if kind is not None:
         _each(value, lambda one: fit(kind, one))
     index_range = None if point is None else point.index_range
-    guarded = () if point is not None else tuple(one.place for one in every if not one.writable)
-    return Writing(place, index_range, value, kind, point, guarded)
+    return Writing(place, index_range, value, kind, point, by_address=point is None)
 
 
 def read_only(register: str) -> Refusal:

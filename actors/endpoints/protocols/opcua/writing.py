@@ -11,11 +11,9 @@ from . import faults, quality, values
 from .channel import Channel
 from .kinds import NAMES
 from .shaping import scaled
+from .types import built_in
 from .writable import Writing, fit, refused
 
-_LONGEST_LINE: Final = 16
-"""Supertypes that are followed from a data type to the built-in one that it is made of."""
-_ENUMERATION: Final = 29
 _ABSTRACT: Final = frozenset({24, 26, 27, 28})
 """BaseDataType, Number, Integer, UInteger: any of their kind fits."""
 _STRUCTURE: Final = 22
@@ -31,11 +29,13 @@ _OF_THE_RANGE: Final = frozenset({"BadIndexRangeInvalid", "BadIndexRangeNoData",
 class Kind:
     """How a node's value is written."""
 
-    def __init__(self, name: str, array: bool | None) -> None:
+    def __init__(self, name: str, array: bool | None, ranges: bool = True) -> None:
         self.name = name
         """a key of `kinds.BUILT_IN`"""
         self.array = array
         """None: it may be either"""
+        self.ranges = ranges
+        """Whether the server knows index ranges; one that does not would write the whole array."""
 
 
 class Written:
@@ -73,20 +73,24 @@ async def kind_of(channel: Channel, node: ua.NodeId) -> Kind:
     `NoConnection`."""
     request = ua.ReadRequest()
     attributes = (ua.AttributeIds.Value, ua.AttributeIds.DataType, ua.AttributeIds.ValueRank)
-    request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=node, AttributeId=each) for each in attributes]
+    request.Parameters.NodesToRead = [
+        *(ua.ReadValueId(NodeId=node, AttributeId=each) for each in attributes),
+        ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value, IndexRange="0"),
+    ]
     response = await channel.ask(request, ua.ReadResponse)
-    if len(response.Results) != len(attributes):
+    if len(response.Results) != len(attributes) + 1:
         raise faults.trouble(ValueError(), "reading the type of a node")
-    present, data_type, rank = response.Results
+    present, data_type, rank, first = response.Results
     _see_that_it_is_there(data_type)
     held = present.Value if present.Value is not None and present.Value.Value is not None else None
-    number = await _built_in(channel, data_type.Value.Value)
+    number = await built_in(channel, data_type.Value.Value)
     if number in _ABSTRACT or number is None:
         number = None if held is None else int(held.VariantType.value)
     if number not in NAMES:
         name = "a structure" if number == _STRUCTURE else "of a type that is not known"
         raise Refusal(f"the node is {name}: it cannot be written", "register", "unsupported")
-    return Kind(NAMES[number], _is_array(held, rank))
+    one = first.Value.Value if first.Value is not None else None
+    return Kind(NAMES[number], _is_array(held, rank), not isinstance(one, list) or len(one) <= 1)
 
 
 def _is_array(held: ua.Variant | None, rank: ua.DataValue) -> bool | None:
@@ -106,43 +110,14 @@ def _see_that_it_is_there(data_type: ua.DataValue) -> None:
         raise Refusal("the node has no data type: it is not a variable", "register")
 
 
-async def _built_in(channel: Channel, data_type: ua.NodeId) -> int | None:
-    """The number of the built-in type that a data type is made of; None when that cannot be found out."""
-    for _ in range(_LONGEST_LINE):
-        if data_type.NamespaceIndex == 0 and isinstance(data_type.Identifier, int):
-            if data_type.Identifier == _ENUMERATION:
-                return 6
-            if data_type.Identifier <= 28:
-                return int(data_type.Identifier)
-        above = await _supertype(channel, data_type)
-        if above is None:
-            return None
-        data_type = above
-    return None
-
-
-async def _supertype(channel: Channel, data_type: ua.NodeId) -> ua.NodeId | None:
-    what = ua.BrowseDescription()
-    what.NodeId = data_type
-    what.BrowseDirection = ua.BrowseDirection.Inverse
-    what.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HasSubtype)
-    what.IncludeSubtypes = True
-    what.ResultMask = ua.BrowseResultMask(0)
-    request = ua.BrowseRequest()
-    request.Parameters.NodesToBrowse = [what]
-    request.Parameters.RequestedMaxReferencesPerNode = 1
-    response = await channel.ask(request, ua.BrowseResponse)
-    for result in response.Results or ():
-        for reference in result.References or ():
-            found = reference.NodeId
-            return ua.NodeId(found.Identifier, found.NamespaceIndex, found.NodeIdType)
-    return None
-
-
 def encode(node: ua.NodeId, writing: Writing, kind: Kind) -> Written:
     """Raises `Refusal` on `value` when it does not fit the node."""
     value = writing.value
     name = writing.kind or kind.name
+    if writing.index_range is not None and not kind.ranges:
+        raise Refusal(
+            "the server does not know index ranges: write the whole array", "register", "unsupported"
+        )
     if writing.index_range is not None and not isinstance(value, list) and kind.array is not False:
         value = [value]
     if kind.array is True and not isinstance(value, list):
