@@ -265,8 +265,6 @@ class Endpoint(Connecting[Session]):
                 self.roster.describe(event)
                 continue
             self._changed(changes.pop(event.device, ()), kept)
-            image = self.roster.image(event.device)
-            self._changed(changes.pop(event.device, ()))
             leaves = isinstance(event, Presence) and event.code is not None
             image = self.images.get(event.device) if leaves else self.roster.image(event.device)
             if image is not None and isinstance(event, Heard):
@@ -311,8 +309,7 @@ class Endpoint(Connecting[Session]):
         image = self.roster.image(changes[0].device) if changes else None
         if image is not None:
             for change in layers(changes):
-                self.send(self.config.router, image.take(change, kept))
-                self.outlet.put(image.take(change))
+                self.outlet.put(image.take(change, kept))
 
     def _present(self, image: Image, code: str | None) -> None:
         known, image.away = image.away, code

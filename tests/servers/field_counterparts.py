@@ -357,7 +357,7 @@ class MqttBroker(FieldCounterpart):
             await self._publish()
 
 
-_ALL = ModbusTcp, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
+_ALL = ModbusTcp, MqttBroker, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL
 }

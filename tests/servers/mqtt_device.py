@@ -28,8 +28,6 @@ def _packet(first: int, body: bytes) -> bytes:
 
 class MqttDevice:
     """One connection. A context manager, which connects, and ends without a word unless `leave` was called:
-    then the broker publishes `will`, a topic and a payload, retained. `told` gets what comes on topics that
-    it has subscribed to."""
     then the broker publishes `will`, a topic and a payload, retained. `told` gets what comes on topics it
     has subscribed to."""
 
