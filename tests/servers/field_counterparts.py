@@ -289,6 +289,14 @@ class MqttBroker(FieldCounterpart):
     login = True
     _EVERY = 0.02
 
+    def __init__(self, shared: Path) -> None:
+        super().__init__(shared)
+        self._directory = shared
+
+    @classmethod
+    def share(cls, directory: Path) -> AbstractContextManager[Path]:
+        return nullcontext(directory)
+
     def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
@@ -323,7 +331,7 @@ class MqttBroker(FieldCounterpart):
     async def _run(self, stack: AsyncExitStack) -> int:
         self._state: dict[str, Any] = {"setpoint": 0}
         self._written: list[float] = []
-        self._broker = Mosquitto(self.directory, username="ann", password="right one")
+        self._broker = Mosquitto(self._directory, username="ann", password="right one")
         await self.start()
         stack.push(self._broker)
         stack.push_async_callback(self.stop)
