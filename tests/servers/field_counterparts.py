@@ -289,6 +289,14 @@ class MqttBroker(FieldCounterpart):
     login = True
     _EVERY = 0.02
 
+    def __init__(self, shared: Path) -> None:
+        super().__init__(shared)
+        self.directory = shared
+
+    @classmethod
+    def share(cls, directory: Path) -> AbstractContextManager[Path]:
+        return nullcontext(directory)
+
     def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
