@@ -153,6 +153,33 @@ async def test_when_somebody_has_begun_anew_what_was_sent_before_is_not_certain(
     assert await persisted(rig, 3) == Persisted(3)
 
 
+async def test_no_crash_loses_what_was_said_to_be_safe(tmp_path: Path, sites: Sites) -> None:
+    """Whatever the destination does meanwhile; a crash comes right behind each answer."""
+    rig, numbers = Rig(tmp_path, sites), iter(range(1, 100))
+    rig.limits = limits(hold=0.2)
+    told: list[int] = []
+    for life in range(6):
+        await rig.start()
+        if life == 0:
+            id = await rig.begin()
+        site = sites["a"]
+        site.acknowledging = life % 2 == 0
+        if life % 3 == 1:
+            site.leave()
+        else:
+            site.come_back()
+        await rig.observed(id)
+        for _ in range(3):
+            told += [next(numbers), next(numbers)]
+            rig.poll(*told[-2:])
+            assert await persisted(rig) == Persisted(1)
+        await rig.end()
+    sites["a"].come_back()
+    sites["a"].acknowledging = True
+    async with rig:
+        await rig.until(lambda: set(told) <= set(sites["a"].numbers))
+
+
 @pytest.mark.parametrize("removed", [True, False])
 async def test_a_destination_that_is_no_more_is_not_waited_for(rig: Rig, removed: bool) -> None:
     id = await rig.begin()
