@@ -9,7 +9,7 @@ import msgspec
 AT_ONCE = 32
 """Messages in a turn: as many as an actor handles in one of its own, so that its mailbox does not fill up."""
 MOST = 10_000
-"""That wait; then the oldest is dropped."""
+"""That wait; then the oldest is dropped of what may be."""
 
 
 class SendOn(msgspec.Struct, frozen=True):

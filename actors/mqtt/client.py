@@ -14,6 +14,7 @@ gets one of them, unless the session is older than the connection.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -365,6 +366,12 @@ class Client:
             return
         done.cancel()
         raise Transient(f"{self.where} did not acknowledge a message within {seconds:g} s", code="TIMEOUT")
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """At QoS 0, if there is a connection; nobody learns whether it arrives."""
+        if self._link is not None:
+            with contextlib.suppress(TooLarge):
+                self._link.publish(topic.encode(), payload, 0, retain=False)
 
     def answered(self, messages: tuple[Any, ...], answer: Answer) -> None:
         for done in messages:

@@ -164,6 +164,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     max_devices: Annotated[int, Meta(ge=1, le=MAX_DEVICES), NUMERAL] = 500
     ack_after_persist: Flag = False
     clean_session: Flag = False
+    writable: Flag = False
     auth: Auth | None = None
 
 
@@ -214,6 +215,8 @@ class Connection(msgspec.Struct, frozen=True):
     timeout: float = 10.0
     """Seconds, of connecting and of each answer."""
     sparkplug: bool = False
+    writable: bool = False
+    """Whether metrics of Sparkplug may be written."""
 
     @property
     def address(self) -> str:
@@ -284,6 +287,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
         clean=found.clean_session,
         timeout=found.timeout / 1000,
         sparkplug=found.format == "sparkplug",
+        writable=found.writable,
     )
     _check_together(connection, found)
     return connection
@@ -344,6 +348,8 @@ def _status(given: Given) -> Status:
 
 def _check_together(connection: Connection, given: Given) -> None:
     broker = connection.broker
+    if connection.writable and not connection.sparkplug:
+        raise Refusal("writable is of Sparkplug; data points have a writeTopic", f"{ROOT}.writable")
     if connection.password and not connection.username:
         raise Refusal("A password needs a username", f"{ROOT}.username")
     if (broker.cert is None) != (broker.key is None):
