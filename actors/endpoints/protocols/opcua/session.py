@@ -11,10 +11,10 @@ from asyncua import ua
 
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, Session
+from actors.endpoints.protocol import Browsed, BrowseRequest, CheckedEndpoint, Session
 from actors.system.failure import Refusal
 
-from . import faults, limits, quality, server, writing
+from . import browse, faults, limits, quality, server, writing
 from .addressing import Namespaces, resolve
 from .channel import Channel
 from .connection import Connection
@@ -69,6 +69,10 @@ class OpcUaSession(Session):
         """Each of its requests ends within the connection's timeout; there are as many as the points need."""
         requests = 20 + 4 * len(self._fields) // min(self._connection.max_items, limits.MOST)
         return max(super().patience, requests * self._connection.connection_timeout)
+
+    async def browse(self, request: BrowseRequest) -> Browsed:
+        """See `Protocol.browse`."""
+        return await browse.browse(self._connected(), request)
 
     # Writing
 
