@@ -258,6 +258,14 @@ class MetricsSummarised(msgspec.Struct, frozen=True):
     summary: dict[str, Any]
 
 
+class BrowseDevice(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `Browsed`. It is no endpoint's: `connection` is as a client sends it for one."""
+
+    protocol: str
+    connection: dict[str, Any]
+    request: BrowseRequest
+
+
 class WriteRegister(msgspec.Struct, frozen=True):
     """To an endpoint's own address; replies `RegisterWritten`.
 
