@@ -106,8 +106,17 @@ class Router(SubsystemActor):
         self._keep(message)
         if not plan.delivered and not source.incidental:
             self.unrouted += 1
+        if message.kept:
+            self._send_kept(message, plan)
+            return
         for observer in plan.observers.values():
             self.send(observer, message)
+
+    def _send_kept(self, batch: Batch, plan: Plan) -> None:
+        """Only who delivers it must not drop it: he is waited for, and others may fall behind."""
+        loose = msgspec.structs.replace(batch, kept=False)
+        for key, observer in plan.observers.items():
+            self.send(observer, batch if self.observers[key].delivers else loose)
 
     def _keep(self, batch: Batch) -> None:
         source = batch.source
