@@ -43,11 +43,12 @@ class Outlet:
         if not self._waiting:
             self._again()
         elif len(self._waiting) >= MOST:
-            self._drop()
+            self._make_room()
         self._waiting.append(message)
 
-    def _drop(self) -> None:
-        """As a mailbox does: a batch that somebody waits for stays, and the question for it."""
+    def _make_room(self) -> None:
+        """What somebody waits for is kept, as in mailboxes: there is no more of it than he sends before he
+        hears."""
         for position, message in enumerate(self._waiting):
             if getattr(message, "TELEMETRY", False):
                 del self._waiting[position]
