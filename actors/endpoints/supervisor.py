@@ -2,17 +2,18 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from thespian.actors import ActorAddress
 
 from actors.endpoints.account_keeper import AccountKeeper
-from actors.endpoints.accounts import Accounts
+from actors.endpoints.accounts import Account, Accounts
 from actors.endpoints.adapter import (
     Adapter,
     EndEndpoints,
@@ -242,7 +243,9 @@ class Endpoints(AccountKeeper):
         if faults:
             self.send(requester, EndpointsImported(0, faults))
         else:
-            self.transact(requester, self._imported, stored.add_endpoints, list(found.good.values()))
+            accounts = [found.accounts.get(position) for position in found.good]
+            new = list(found.good.values())
+            self.transact(requester, partial(self._imported, accounts), stored.add_endpoints, new)
 
     def _taken(self, found: Candidates) -> Iterable[ImportFault]:
         """Those whose name, or the uuid of one of whose devices, an endpoint has, or one before them."""
@@ -261,11 +264,14 @@ class Endpoints(AccountKeeper):
                 yield ImportFault(position, refusal.failed())
             uuids |= dict.fromkeys(given, new.name)
 
-    def _imported(self, added: list[tuple[Packed, list[Device]]]) -> EndpointsImported:
+    def _imported(
+        self, accounts: Sequence[Account | None], added: Sequence[tuple[Packed, list[Device]]]
+    ) -> EndpointsImported:
         for _, devices in added:
             for device in devices:
                 self.rows.devices.put(device)
-        self._bring_in_line([self._put(packed) for packed, _ in added], [])
+        rows = [self._put(packed, account) for (packed, _), account in zip(added, accounts, strict=True)]
+        self._bring_in_line(rows, [])
         return EndpointsImported(len(added))
 
     # Answering
@@ -276,11 +282,11 @@ class Endpoints(AccountKeeper):
 
     # Bringing the tree in line
 
-    def _put(self, packed: Packed) -> EndpointRow:
+    def _put(self, packed: Packed, account: Account | UnsetType | None = UNSET) -> EndpointRow:
         row = row_of(packed, self.rows.devices.own(packed.id), self.myAddress)
         self.rows.put(row)
         if self.loaded:
-            self.account_changed(row)
+            self.account_changed(row, account)
         if row.error is not None:
             log.error("endpoint %s cannot run: %s", row.name, row.error)
         return row

@@ -90,8 +90,8 @@ async def test_a_device_that_is_not_there_at_the_start_is_read_when_it_is(
     await rig.advance()
     await counterpart.relay.admit()
     await rig.back(since)
+    await rig.until(lambda: said(caplog) == ["cannot", "connected"])
     assert (await rig.report()).connected
-    assert said(caplog) == ["cannot", "connected"]
 
 
 @pytest.mark.parametrize("away", ["the network", "the device"])
@@ -106,8 +106,9 @@ async def test_a_device_that_goes_away_is_bad_until_it_is_back(
     await rig.advance(3)
     await (counterpart.relay.admit() if away == "the network" else counterpart.start())
     await rig.back(since)
+    await rig.until(lambda: said(caplog)[-1] == "connected")  # values may come before the connection is whole
     words = said(caplog)
-    assert (words[0], words[-1]) == ("connected", "connected")
+    assert words[0] == "connected"
     assert 1 <= len(words) - 2 <= 3, words
 
 

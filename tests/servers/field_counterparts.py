@@ -291,7 +291,11 @@ class MqttBroker(FieldCounterpart):
 
     def __init__(self, shared: Path) -> None:
         super().__init__(shared)
+<<<<<<< HEAD
         self.directory = shared
+=======
+        self._directory = shared
+>>>>>>> bb70bf9486e3ffa45b3230dc19a3ee5a33eff16d
 
     @classmethod
     def share(cls, directory: Path) -> AbstractContextManager[Path]:
@@ -331,7 +335,7 @@ class MqttBroker(FieldCounterpart):
     async def _run(self, stack: AsyncExitStack) -> int:
         self._state: dict[str, Any] = {"setpoint": 0}
         self._written: list[float] = []
-        self._broker = Mosquitto(self.directory, username="ann", password="right one")
+        self._broker = Mosquitto(self._directory, username="ann", password="right one")
         await self.start()
         stack.push(self._broker)
         stack.push_async_callback(self.stop)

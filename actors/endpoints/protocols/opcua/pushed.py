@@ -64,7 +64,8 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             else:
                 subscriptions, publisher = await self._subscribe(channel)
         except NoConnection:
-            channel.drop()
+            self._stop()
+            await channel.close()
             raise
         self._tell_missing(channel)
         self._delivery.tell_codes(self._missing)
