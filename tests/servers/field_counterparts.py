@@ -291,11 +291,7 @@ class MqttBroker(FieldCounterpart):
 
     def __init__(self, shared: Path) -> None:
         super().__init__(shared)
-<<<<<<< HEAD
-        self.directory = shared
-=======
         self._directory = shared
->>>>>>> bb70bf9486e3ffa45b3230dc19a3ee5a33eff16d
 
     @classmethod
     def share(cls, directory: Path) -> AbstractContextManager[Path]:

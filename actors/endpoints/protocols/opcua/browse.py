@@ -45,8 +45,8 @@ def text_of(node: Any) -> str:
 
 
 async def browse(channel: Channel, request: BrowseRequest) -> Browsed:
-    """Level by level; what is there twice is where it was first found. Raises `Refusal` for a node that is none,
-    `NoConnection`."""
+    """Level by level; what is there twice is where it was first found. Raises `Refusal` for a node that is
+    none, `NoConnection`."""
     return await _Browsing(channel, request.limit).browse(_root(request.node), request.depth)
 
 
