@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
 
+from actors.endpoints.protocol import BrowseRequest
 from actors.system.failure import Failed
 
 
@@ -259,7 +260,7 @@ class MetricsSummarised(msgspec.Struct, frozen=True):
 
 
 class BrowseDevice(msgspec.Struct, frozen=True):
-    """To `endpoints`; replies `Browsed`. It is no endpoint's: `connection` is as a client sends it for one."""
+    """To `endpoints`; replies `Browsed`. `connection` is as a client sends it for an endpoint."""
 
     protocol: str
     connection: dict[str, Any]

@@ -60,7 +60,7 @@ class TreeNode(msgspec.Struct, rename="camel"):
 
 
 class Tree(msgspec.Struct, frozen=True, rename="camel"):
-    """`complete` is false where there are more nodes than an answer holds, or than can be asked for in time."""
+    """`complete` is false where there are more nodes than an answer holds, or can be asked for in time."""
 
     nodes: list[TreeNode]
     complete: bool
@@ -89,9 +89,7 @@ def tree(found: Browsed) -> list[TreeNode]:
     top: list[TreeNode] = []
     known: dict[str, TreeNode] = {}
     for one in found.nodes:
-        node = TreeNode(
-            one.node, one.name, one.kind, one.data_type, bool(one.writable), one.has_children, []
-        )
+        node = TreeNode(one.node, one.name, one.kind, one.data_type, bool(one.writable), one.has_children, [])
         known[one.node] = node
         above = top if one.parent is None or one.parent not in known else known[one.parent].children
         above.append(node)
