@@ -242,6 +242,20 @@ def test_another_endpoint_of_the_same_topic_gets_what_the_broker_kept_and_the_fi
     device.publish("fifteen/t", b"", retain=True)
 
 
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+def test_a_payload_that_is_too_large_costs_nobody_else_anything(agent, broker, device, version):
+    topic = f"sixteen/{version}"
+    add(agent, broker, topic, protocolVersion=version)
+    connected(agent)
+    device.publish(f"{topic}/small", b"1")
+    shown(agent, {("hall", "small"): 1})
+    device.publish(f"{topic}/large", bytes(1_500_000))
+    device.publish(f"{topic}/small", b"2")
+    shown(agent, {("hall", "small"): 2})
+    found = health(agent)
+    assert (found["connected"], found["errorCount"]) == (True, 0)
+
+
 def test_users_and_tls(agent, secured):
     url = f"mqtts://127.0.0.1:{secured.port}"
     own = {"brokerUrl": url, "ca": secured.ca_pem, "username": LOGIN[0], "password": LOGIN[1]}
