@@ -143,8 +143,9 @@ class Intake:
             return False
         times: list[int | None] | None = None
         if known.time is not None:
-            time = stamps.read(document[known.time], self._reading.zone)
-            if time is None or not stamps.plausible(time, at):
+            said = document[known.time]
+            time = stamps.read(said, self._reading.zone)
+            if time is None or not stamps.plausible(time, at, said):
                 return False
             times = [time] * len(values)
         self._listener.changed(device.identifier, known.indices, values, None, times)
