@@ -526,7 +526,9 @@ def test_a_text_without_a_zone_is_of_the_one_that_is_configured() -> None:
     ]
 
 
-@pytest.mark.parametrize("said", ["soon", 35, True, None, "", {"a": 1}, [1], -1, 1e300, "9" * 30])
+@pytest.mark.parametrize(
+    "said", ["soon", "2019-07-11T15:15:30-05:00Z", 35, True, None, "", {"a": 1}, [1], -1, 1e300, "9" * 30]
+)
 def test_a_usual_key_that_is_no_time_is_none(said: Any) -> None:
     assert Endpoint().take("plant", {"time": said, "a": 1}) == [("", ("a", 1, None, None))]
 
