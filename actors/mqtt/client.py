@@ -71,8 +71,8 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """`login` is asked at each connection, in a thread, and may raise `Transient` or `Permanent`. `kept` is what
-    the broker's session has been asked for, in earlier lives, too."""
+    """`login` is asked at each connection, in a thread, and may raise `Transient` or `Permanent`. `kept` is
+    what the broker's session has been asked for, in earlier lives, too."""
 
     def __init__(
         self,
@@ -263,9 +263,9 @@ class Client:
             raise refused
 
     def leave(self, user: User) -> None:
-        """Send it nothing more. On a session that outlives its connections somebody may come in its place, within
-        `GRACE_SECONDS`: he gets what it has not acknowledged, and meanwhile the broker is still asked for what
-        it has subscribed to. What is there when the connection ends is there on the next one."""
+        """Send it nothing more. On a session that outlives its connections somebody may come in its place,
+        within `GRACE_SECONDS`: he gets what it has not acknowledged, and until then the broker is not told
+        that nobody wants what it has subscribed to; nor is it when the connection ends before."""
         self._forget_user(user)
         self._users.pop(user, None)
         lasting = bool(self._options.session_expiry)

@@ -1,5 +1,5 @@
-"""What a broker's session that outlives its connections has been asked for. Who would not know would leave the
-broker to keep messages that nobody wants any more."""
+"""What a broker's session that outlives its connections has been asked for. Who would not know would leave
+the broker to keep messages that nobody wants any more."""
 
 import logging
 import secrets

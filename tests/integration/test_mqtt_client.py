@@ -245,7 +245,9 @@ async def test_a_broker_without_identifiers_of_subscriptions_is_asked_for_none()
         assert plain.subscriptions == [b"\x00\x00\x03a/+\x01"]
 
 
-async def test_a_message_that_is_too_large_is_acknowledged_and_one_of_a_mebibyte_is_not_too_large(broker: Mosquitto, version: int) -> None:
+async def test_a_message_that_is_too_large_is_acknowledged_and_one_of_a_mebibyte_is_not(
+    broker: Mosquitto, version: int
+) -> None:
     user = Somebody()
     async with client(broker.port, name="other") as other:
         async with client(broker.port, version, f"large{version}", KEEPS) as mine:

@@ -381,6 +381,20 @@ def test_what_cannot_be_written(
     assert (caught.value.kind, caught.value.field) == (kind, field)
 
 
+def test_the_type_of_a_value_may_be_said_with_it() -> None:
+    endpoint = mqtt.PROTOCOL.accept({"host": "b"}, [{"topic": "a", "metric": "m", "writeTopic": "s"}])
+    assert mqtt.PROTOCOL.prepare is not None
+
+    def written(value: Any, data_type: str | None, priority: int | None = None) -> Any:
+        assert mqtt.PROTOCOL.prepare is not None
+        return mqtt.PROTOCOL.prepare(endpoint, WriteRequest("", "m", value, data_type, priority)).payload
+
+    assert (written("7", "integer"), written("7", None), written(1, "bool")) == (b"7", b"7", b"true")
+    for data_type, priority in (("colour", None), ("int16", 8)):
+        with pytest.raises(Refusal):
+            written("7", data_type, priority)
+
+
 def test_a_point_is_written_by_its_address_or_the_topic_that_writes_it_too() -> None:
     point = {"topic": "plant/a", "metric": "m", "field": "x", "writeTopic": "plant/a/set"}
     for register in ("m", "plant/a:x", "plant/a/set"):

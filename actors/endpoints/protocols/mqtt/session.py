@@ -112,7 +112,10 @@ class MqttSession(PushedSession):
     def received(self, messages: list[Received]) -> None:
         take, at = self._intake.take, unix_ms()
         for message in messages:
-            take(message.topic, message.payload, message.retain, at)
+            if message.left_out:
+                self._intake.left_out(message.topic)
+            else:
+                take(message.topic, message.payload, message.retain, at)
         if self.holds:
             owed = [message for message in messages if message.mid]
             if owed:
