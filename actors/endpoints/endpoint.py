@@ -359,6 +359,7 @@ class Endpoint(Connecting[Session]):
     def connect(self) -> None:
         if self.gathering is not None:
             self.gathering.begin()
+        self.strategy.connecting()
         super().connect()
 
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:

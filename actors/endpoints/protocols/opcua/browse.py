@@ -16,7 +16,7 @@ from .channel import Channel
 from .limits import Limit
 from .nodes import OBJECTS, BrowsePath, NodeRef, parse_place
 
-SECONDS: Final = 20.0
+SECONDS: Final = 15.0
 """That all of it may take; what has been found by then is the answer."""
 AT_ONCE: Final = 100
 """Nodes in one Browse request."""
