@@ -43,20 +43,12 @@ class Outlet:
         if not self._waiting:
             self._again()
         elif len(self._waiting) >= MOST:
-<<<<<<< HEAD
             self._make_room()
         self._waiting.append(message)
 
     def _make_room(self) -> None:
         """What somebody waits for is kept, as in mailboxes: there is no more of it than he sends before he
         hears."""
-=======
-            self._drop()
-        self._waiting.append(message)
-
-    def _drop(self) -> None:
-        """As a mailbox does: a batch that somebody waits for stays, and the question for it."""
->>>>>>> 7ee5f4dd61b3700a70378d1be86c02e80db988ef
         for position, message in enumerate(self._waiting):
             if getattr(message, "TELEMETRY", False):
                 del self._waiting[position]

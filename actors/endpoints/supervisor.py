@@ -23,6 +23,7 @@ from actors.endpoints.adapter import (
     ReportWanted,
     RunAdapter,
 )
+from actors.endpoints.browsing import Browser
 from actors.endpoints.candidates import (
     Candidates,
     account_of,
@@ -36,6 +37,7 @@ from actors.endpoints.device_keeper import DeviceKeeper
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
     AddEndpoint,
+    BrowseDevice,
     ChangeEndpoint,
     EndpointChanged,
     EndpointRow,
@@ -109,6 +111,7 @@ class Endpoints(AccountKeeper):
     def __init__(self) -> None:
         super().__init__()
         self.stop_to: ActorAddress | None = None
+        self.browser = Browser()
         self.unfinished: set[str] = set()
         """The adapters whose endpoints' polls are waited for."""
 
@@ -320,6 +323,12 @@ class Endpoints(AccountKeeper):
 
     def _folder(self, protocol: str) -> str | None:
         return None if self.config.data_dir is None else str(Path(self.config.data_dir) / protocol)
+
+    def receiveMsg_BrowseDevice(self, message: BrowseDevice, sender: ActorAddress) -> None:
+        """It needs no row, and waits for none."""
+        folder = self._folder(message.protocol)
+        browsing = self.browser.browse(message, self.settings, self.agent_uuid, folder)
+        self.run(browsing, reply_to=sender)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""

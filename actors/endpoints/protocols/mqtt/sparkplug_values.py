@@ -215,7 +215,7 @@ def _put_integer(metric: Any, value: Any, datatype: int) -> None:
     number = int(value)
     if not least <= number <= most:
         raise Refusal(f"The value {number} is out of range ({least}..{most})", "value")
-    # Two's complement of its own bits: who reads the low bits of a wider one finds the same, who does not, not.
+    # Two's complement of its own bits: not all who read it take the low bits of a wider one.
     if bits == 64:
         metric.long_value = number % (1 << bits)
     else:

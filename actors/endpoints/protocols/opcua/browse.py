@@ -16,7 +16,7 @@ from .channel import Channel
 from .limits import Limit
 from .nodes import OBJECTS, BrowsePath, NodeRef, parse_place
 
-SECONDS: Final = 20.0
+SECONDS: Final = 15.0
 """That all of it may take; what has been found by then is the answer."""
 AT_ONCE: Final = 100
 """Nodes in one Browse request."""
@@ -45,8 +45,8 @@ def text_of(node: Any) -> str:
 
 
 async def browse(channel: Channel, request: BrowseRequest) -> Browsed:
-    """Level by level; what is there twice is where it was first found. Raises `Refusal` for a node that is none,
-    `NoConnection`."""
+    """Level by level; what is there twice is where it was first found. Raises `Refusal` for a node that is
+    none, `NoConnection`."""
     return await _Browsing(channel, request.limit).browse(_root(request.node), request.depth)
 
 
