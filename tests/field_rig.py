@@ -105,7 +105,8 @@ class FieldRig:
         codes = batch.qualities or [None] * len(batch.values)
         times = batch.times or [batch.timestamp] * len(batch.values)
         for point, value, code, time in zip(batch.points, batch.values, codes, times, strict=True):
-            self.readings[point.name].append(Reading(value, code, time))
+            known = None if value is not None and code in self.counterpart.marks else code
+            self.readings[point.name].append(Reading(value, known, time))
 
     # The endpoint
 

@@ -41,7 +41,7 @@ class Listener(Protocol):
 
     def presence(self, device: str, code: str | None) -> None:
         """The device is there (None), or away for that reason, a quality code: until it is there again,
-        or one of its points changes, its readings are BAD. All are there when the session has connected."""
+        or one of its points changes, its readings are BAD. All count as there again with each `connect`."""
 
     def heard(self, device: str) -> None:
         """The device is alive, though nothing has changed."""

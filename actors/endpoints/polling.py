@@ -151,6 +151,9 @@ class Polling:
 
     # The connection
 
+    def connecting(self) -> None:
+        """Nothing is told before there is a connection."""
+
     def connection_made(self) -> None:
         """The first poll was due when connecting began. Later a reading comes at once, unless its time comes
         soon anyway."""

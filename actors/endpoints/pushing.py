@@ -26,10 +26,16 @@ class Pushing:
             self._count(now)
         elif endpoint.failures:
             endpoint.look_at_clock()
-            code = OFFLINE if endpoint.trouble is None else endpoint.code_of(endpoint.trouble)
-            endpoint.missed(unix_ms(), None, code, None)
+            self._offline(OFFLINE if endpoint.trouble is None else endpoint.code_of(endpoint.trouble))
         else:
             endpoint.begin()
+
+    def _offline(self, code: str) -> None:
+        """A session that connects may have told something already: it is not told again."""
+        stamp = unix_ms()
+        for image in self.endpoint.images.values():
+            if not image.record.connected:
+                self.endpoint.missing(image, stamp, None, code, None)
 
     def _count(self, now: float) -> None:
         patience, stamp = self.endpoint.endpoint.silent_after, unix_ms()
@@ -45,12 +51,15 @@ class Pushing:
             else:
                 self.endpoint.missing(image, stamp, None, image.away, None)
 
+    def connecting(self) -> None:
+        for image in self.endpoint.images.values():
+            image.away = None
+
     def connection_made(self) -> None:
         now = monotonic()
         for image in self.endpoint.images.values():
-            image.away = None
             image.heard_at = now
-            image.record.connected = True
+            image.record.connected = image.away is None
         self.endpoint.arrived()
 
     def attempt_failed(self, trouble: Trouble, duration: float) -> None:

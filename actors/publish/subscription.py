@@ -187,7 +187,7 @@ class Subscription(Actor):
 
     def receiveMsg_Secure(self, message: Secure, sender: ActorAddress) -> None:
         endpoint = message.endpoint_uuid
-        for device in {*self.buffers, *self.throttles}:
+        for device in self._devices:
             if endpoint in self._endpoints(device):
                 self._publish_device(device)
         certain = self.doubt.certain(endpoint, message.asked)
@@ -274,8 +274,13 @@ class Subscription(Actor):
         self.send(sender, Flushed(self.id, message.number))
 
     def _publish_all(self) -> None:
-        for device in self.buffers.keys() | self.throttles.keys():
+        for device in self._devices:
             self._publish_device(device)
+
+    @property
+    def _devices(self) -> list[str]:
+        """Those of which something may wait."""
+        return list(dict.fromkeys([*self.buffers, *self.throttles]))
 
     def _publish_device(self, device: str) -> None:
         """What waits of it, for whatever reason."""

@@ -98,12 +98,17 @@ class Router(SubsystemActor):
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         source = message.source
-        plan = self.plans.get(source.device_uuid)
+        device = source.device_uuid
+        plan = self.plans.get(device)
         if plan is None or plan.source is not source:
-            plan = self.plans[source.device_uuid] = Plan(source, dict.fromkeys(self.observers), {}, 0)
+            plan = self.plans[device] = Plan(source, dict.fromkeys(self.observers), {}, 0)
         if plan.due:
             self._look(plan)
-        self._keep(message)
+        latest = self.latest.get(device)
+        if latest is None:
+            self._keep(message)
+        else:
+            latest.take(message)
         if not plan.delivered and not source.incidental:
             self.unrouted += 1
         if message.kept:

@@ -55,6 +55,8 @@ class FakeDevice:
         self.hangs: set[str] = set()
         self.patience = 60.0
         self.readers = 0
+        self.subscribing: FakePushed | None = None
+        """The latest that has begun to."""
         self.sessions: list[FakePushed] = []
         """Those that have subscribed, the latest last."""
         self.open = asyncio.Event()
@@ -152,7 +154,7 @@ class FakeReader(PolledSession):
 
 
 class FakePushed(PushedSession):
-    """Subscribes to a device; a test tells changes by its `listener`."""
+    """Subscribes to a device, when that is `open`; a test tells changes by its `listener`."""
 
     def __init__(self, device: FakeDevice, listener: Listener) -> None:
         self.device = device
@@ -160,7 +162,9 @@ class FakePushed(PushedSession):
 
     async def connect(self) -> None:
         self.device.connects += 1
+        self.device.subscribing = self
         await asyncio.sleep(0)
+        await self.device.open.wait()
         if self.device.fault is not None:
             raise self.device.fault
         self.device.sessions.append(self)

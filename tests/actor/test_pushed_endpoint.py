@@ -1,5 +1,6 @@
 """An endpoint that tells by itself what has changed."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -313,3 +314,56 @@ async def test_what_waits_to_be_sent_is_bounded_and_the_oldest_goes_first(stage,
     values = [batch.values[0] for batch in stage.batches]
     assert values == [*range(32), *range(400, 500)]
     assert stage.base.mailboxes[address.addressDetails].dropped == 368
+
+
+async def connecting_again(stage: Stage, device: FakeDevice) -> FakePushed:
+    """A session that is lost, and whose next attempt takes as long as `device.open` is clear."""
+    session = await subscribed(device)
+    device.open.clear()
+    connects = device.connects
+    session.listener.lost(Transient("gone", code="CONNECTION_RESET"))
+    await until(lambda: device.connects > connects)
+    return session
+
+
+async def test_what_is_told_while_it_connects_is_not_bad_at_the_next_tick(stage, device):
+    address = run(stage)
+    session = await connecting_again(stage, device)
+    session.listener.changed("", [0, 1, 2], [1, 2, 3])
+    await until(lambda: stage.batches[-1].values == [1, 2, 3])
+    await asyncio.sleep(0.06)
+    device.open.set()
+    await until(lambda: len(device.sessions) == 2)
+    assert stage.batches[-1].values == [1, 2, 3]
+    report = await stage.ask(address, ReportHealth())
+    assert isinstance(report, HealthReported)
+    assert report.connected
+
+
+async def test_what_was_told_while_it_connected_is_bad_when_it_cannot_connect_after_all(stage, device):
+    run(stage)
+    session = await connecting_again(stage, device)
+    device.fault = Transient("not now", code="CONNECTION_REFUSED")
+    device.open.set()
+    await until(lambda: device.connects >= 4)
+    device.open.clear()
+    connects = device.connects
+    await until(lambda: device.connects > connects)
+    session.listener.changed("", [0, 1, 2], [1, 2, 3])
+    await until(lambda: stage.batches[-1].values == [1, 2, 3])
+    device.open.set()
+    await until(lambda: stage.batches[-1].qualities == ["CONNECTION_REFUSED"] * 3)
+
+
+async def test_a_device_that_is_said_to_be_away_while_it_connects_is_away(stage, device):
+    address = run(stage)
+    session = await connecting_again(stage, device)
+    session.listener.presence("", "DEVICE_OFFLINE")
+    device.open.set()
+    await until(lambda: len(device.sessions) == 2)
+    count = len(stage.batches)
+    await until(lambda: len(stage.batches) >= count + 2)
+    assert stage.batches[-1].qualities == ["DEVICE_OFFLINE"] * 3
+    report = await stage.ask(address, ReportHealth())
+    assert isinstance(report, HealthReported)
+    assert not report.connected

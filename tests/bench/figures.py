@@ -39,6 +39,9 @@ OPCUA = ("1,000", "10,000", "1,000 by hundreds", "10,000 by hundreds", "10,000 e
 RINGS = ("actors 10", "actors 1,000", "actors 10,000")
 # The edges of a window of 20 s may cut off 0.5 % of the polls: of 5,000 points/s, 4,975 must be seen.
 TARGETS = {
+    ("mqtt-ingest", "CPU ms/1,000 messages"): Target(8),
+    ("mqtt-ingest", "messages lost"): Target(0),
+    ("mqtt-ingest", "RSS growth MB, receiver slow"): Target(50),
     ("w2", "points/s"): Target(4_975, at_least=True),
     ("w2", "CPU s/1,000 points"): Target(0.0095),
     ("w2", "RSS MB"): Target(90),

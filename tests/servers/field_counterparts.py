@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
+import threading
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
+from time import time_ns
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -35,6 +37,8 @@ class FieldCounterpart(ABC):
     """Of another one of the same protocol."""
     replays: ClassVar[bool] = False
     """What it had while nobody was connected is told afterwards, with its own times."""
+    marks: ClassVar[frozenset[str]] = frozenset()
+    """Codes of values that count as good here."""
     login: ClassVar[bool] = False
     """It lets in only who has a password."""
     back_within: ClassVar[float] = 5.0
@@ -286,6 +290,7 @@ class MqttBroker(FieldCounterpart):
     """A broker behind the relay, and before it a device that publishes its state all the time."""
 
     protocol = "mqtt"
+    marks = frozenset({"RETAINED_MESSAGE"})
     login = True
     _EVERY = 0.02
 
@@ -365,7 +370,39 @@ class MqttBroker(FieldCounterpart):
             await self._publish()
 
 
-_ALL = ModbusTcp, MqttBroker, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
+class MqttRetained(MqttBroker):
+    """The device says what has changed, retained, with the time of a clock of its own; the broker keeps for
+    the agent what comes while it is away."""
+
+    name = "retained"
+    replays = True
+    marks = frozenset({"RETAINED_MESSAGE"})
+
+    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+        return super().connection(relay, right) | {"cleanSession": False}
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        super()._take(topic, payload)
+        # The thread that it is told by is the one that reads the broker's answers.
+        threading.Thread(target=self._say, daemon=True).start()
+
+    def _say(self) -> None:
+        state = json.dumps(self._state | {"timestamp": time_ns() // 1_000_000})
+        with contextlib.suppress(OSError):  # there may be no broker now
+            self._device.publish("plc/state", state, retain=True)
+
+    async def _publish(self) -> None:
+        await asyncio.to_thread(self._say)
+
+    async def start(self) -> None:
+        await super().start()
+        await self._publish()
+
+    async def _go_on(self) -> None:
+        await asyncio.Event().wait()
+
+
+_ALL = ModbusTcp, MqttBroker, MqttRetained, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL
 }
