@@ -53,9 +53,11 @@ fi
 opcua=tests/servers/opcua_node
 locked=$(sha256sum "$opcua/package-lock.json" | cut -c 1-12)
 home="${XDG_CACHE_HOME:-$HOME/.cache}/callboard/opcua-node-$locked"
+mkdir -p "$home"
+exec 9>"$home/lock"
+flock 9
 if [[ ! -e $home/complete ]]; then
     echo "The tests need node-opcua's server; installing it into $home" >&2
-    mkdir -p "$home"
     cp "$opcua/package.json" "$opcua/package-lock.json" "$home/"
     node=$(command -v node || true)
     npm=(npm)
@@ -66,6 +68,7 @@ if [[ ! -e $home/complete ]]; then
         node=$(realpath "${wheel[0]}")/bin/node
         npm=("$node" "${wheel[0]}/lib/node_modules/npm/bin/npm-cli.js")
     fi
+    node=$("$node" -p process.execPath)
     "${npm[@]}" ci --prefix "$home" --no-audit --no-fund --ignore-scripts --loglevel=error >&2
     ln -sfn "$node" "$home/node"
     touch "$home/complete"

@@ -4,6 +4,7 @@ import asyncio
 from time import perf_counter
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from thespian.actors import ActorAddress
 
 from actors.endpoints import protocols
@@ -70,8 +71,13 @@ class AccountKeeper(DeviceKeeper):
         self._found = True
         self._tell_accounts()
 
-    def account_changed(self, row: EndpointRow) -> None:
-        if self.keeps_accounts and self.accounts.put(row.id, self._allowed(_account_of(row))):
+    def account_changed(self, row: EndpointRow, account: Account | UnsetType | None = UNSET) -> None:
+        """`account` is what is known of it already."""
+        if not self.keeps_accounts:
+            return
+        if account is UNSET:
+            account = _account_of(row)
+        if self.accounts.put(row.id, self._allowed(account)):
             self._tell_accounts()
 
     def account_gone(self, endpoint_id: int) -> None:

@@ -119,7 +119,7 @@ async def _bring_in_line(
         _, faults = await asyncio.to_thread(bring_in_line, files, accounts, superuser, hashes)
         if not files.mark.exists():
             return BroughtInLine(None, tuple(faults))
-        by = await reload(settings)
+        by = await reload(settings, (files.passwords, files.acl))
         files.mark.unlink(missing_ok=True)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -95,6 +95,10 @@ class Endpoint(Connecting[Session]):
 
     config: RunEndpoint
     roster: Roster
+    own: Image
+    """Of the device that it is named for."""
+    images: dict[str, Image]
+    """By identifier; the roster's."""
     strategy: Polling | Pushing
     outlet: Outlet
     keeping: Keeping
@@ -161,16 +165,7 @@ class Endpoint(Connecting[Session]):
             pushed=pushed,
         )
         self.roster = Roster(Image(source, Description(OWN, config.device, points)))
-
-    @property
-    def own(self) -> Image:
-        """Of the device that it is named for."""
-        return self.roster.own
-
-    @property
-    def images(self) -> dict[str, Image]:
-        """By identifier."""
-        return self.roster.images
+        self.own, self.images = self.roster.own, self.roster.images
 
     def _forget(self) -> None:
         """Let go of the device, and of what was known of it."""

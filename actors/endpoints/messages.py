@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
 
+from actors.endpoints.protocol import BrowseRequest
 from actors.system.failure import Failed
 
 
@@ -256,6 +257,14 @@ class MetricsSummarised(msgspec.Struct, frozen=True):
 
     device: str
     summary: dict[str, Any]
+
+
+class BrowseDevice(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `Browsed`. `connection` is as a client sends it for an endpoint."""
+
+    protocol: str
+    connection: dict[str, Any]
+    request: BrowseRequest
 
 
 class WriteRegister(msgspec.Struct, frozen=True):

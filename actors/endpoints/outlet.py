@@ -9,7 +9,7 @@ import msgspec
 AT_ONCE = 32
 """Messages in a turn: as many as an actor handles in one of its own, so that its mailbox does not fill up."""
 MOST = 10_000
-"""That wait; then the oldest is dropped."""
+"""That wait; then the oldest is dropped of what may be."""
 
 
 class SendOn(msgspec.Struct, frozen=True):
@@ -43,9 +43,17 @@ class Outlet:
         if not self._waiting:
             self._again()
         elif len(self._waiting) >= MOST:
-            self._waiting.popleft()
-            self._dropped()
+            self._make_room()
         self._waiting.append(message)
+
+    def _make_room(self) -> None:
+        """What somebody waits for is kept, as in mailboxes: there is no more of it than he sends before he
+        hears."""
+        for position, message in enumerate(self._waiting):
+            if getattr(message, "TELEMETRY", False):
+                del self._waiting[position]
+                self._dropped()
+                return
 
     def turn(self) -> None:
         """What waits goes on."""

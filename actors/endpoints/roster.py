@@ -26,15 +26,18 @@ class Roster:
     of times.
     """
 
+    __slots__ = ("_barred", "_by_uuid", "_crowded", "_news", "_removed", "images", "own", "unsettled")
+
     def __init__(self, own: Image) -> None:
         self.own = own
         self.images: dict[str, Image] = {OWN: own}
         self.unsettled: dict[str, FoundDevice] = {}
         """By uuid."""
         self._news: list[FoundDevice] = []
-        self._by_uuid: dict[str, Image] = {own.source.device_uuid: own}
+        self._by_uuid: dict[str, Image] = {}
+        """All but its own."""
         self._removed: dict[str, Description] = {}
-        self._barred: set[str] = set()
+        self._barred: dict[str, None] = {}
         self._crowded = False
 
     def describe(self, description: Description) -> None:
@@ -53,7 +56,7 @@ class Roster:
         endpoint = self.own.source
         identifier = description.identifier
         uuid = description.uuid or uuid_of(endpoint.endpoint_uuid, identifier)
-        if uuid in self._by_uuid:
+        if self.of_uuid(uuid) is not None:
             self.bar(identifier, f"its uuid {uuid} is that of another device of the endpoint")
         elif len(self.images) < MAX_DEVICES:
             self._removed.pop(identifier, None)
@@ -92,7 +95,8 @@ class Roster:
 
     def of_uuid(self, uuid: str | None) -> Image | None:
         """None stands for the endpoint's own."""
-        return self.own if uuid is None else self._by_uuid.get(uuid)
+        own = uuid is None or uuid == self.own.source.device_uuid
+        return self.own if own else self._by_uuid.get(uuid or "")
 
     def settled(self, found: FoundDevice) -> None:
         """It is stored as it was told of."""
@@ -103,7 +107,7 @@ class Roster:
         """Somebody has removed the device; returns where its readings came from."""
         self.unsettled.pop(uuid, None)
         image = self._by_uuid.get(uuid)
-        if image is None or image is self.own:
+        if image is None:
             return None
         self._removed[image.description.identifier] = image.description
         self._drop(image)
@@ -113,13 +117,13 @@ class Roster:
         """It cannot be kept, and so it is not read."""
         self.unsettled.pop(uuid, None)
         image = self._by_uuid.get(uuid)
-        if image is not None and image is not self.own:
+        if image is not None:
             self._drop(image)
             self.bar(image.description.identifier, reason)
 
     def bar(self, identifier: str, reason: str) -> None:
         if len(self._barred) < MAX_DEVICES:
-            self._barred.add(identifier)
+            self._barred[identifier] = None
             shown = _clean(identifier)
             log.warning("%s: the device %s is not read: %s", self.own.source.endpoint, shown, reason)
 

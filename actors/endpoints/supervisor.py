@@ -2,17 +2,18 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from thespian.actors import ActorAddress
 
 from actors.endpoints.account_keeper import AccountKeeper
-from actors.endpoints.accounts import Accounts
+from actors.endpoints.accounts import Account, Accounts
 from actors.endpoints.adapter import (
     Adapter,
     EndEndpoints,
@@ -22,6 +23,7 @@ from actors.endpoints.adapter import (
     ReportWanted,
     RunAdapter,
 )
+from actors.endpoints.browsing import Browser
 from actors.endpoints.candidates import (
     Candidates,
     account_of,
@@ -35,6 +37,7 @@ from actors.endpoints.device_keeper import DeviceKeeper
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
     AddEndpoint,
+    BrowseDevice,
     ChangeEndpoint,
     EndpointChanged,
     EndpointRow,
@@ -108,6 +111,7 @@ class Endpoints(AccountKeeper):
     def __init__(self) -> None:
         super().__init__()
         self.stop_to: ActorAddress | None = None
+        self.browser = Browser()
         self.unfinished: set[str] = set()
         """The adapters whose endpoints' polls are waited for."""
 
@@ -242,7 +246,9 @@ class Endpoints(AccountKeeper):
         if faults:
             self.send(requester, EndpointsImported(0, faults))
         else:
-            self.transact(requester, self._imported, stored.add_endpoints, list(found.good.values()))
+            accounts = [found.accounts.get(position) for position in found.good]
+            new = list(found.good.values())
+            self.transact(requester, partial(self._imported, accounts), stored.add_endpoints, new)
 
     def _taken(self, found: Candidates) -> Iterable[ImportFault]:
         """Those whose name, or the uuid of one of whose devices, an endpoint has, or one before them."""
@@ -261,11 +267,14 @@ class Endpoints(AccountKeeper):
                 yield ImportFault(position, refusal.failed())
             uuids |= dict.fromkeys(given, new.name)
 
-    def _imported(self, added: list[tuple[Packed, list[Device]]]) -> EndpointsImported:
+    def _imported(
+        self, accounts: Sequence[Account | None], added: Sequence[tuple[Packed, list[Device]]]
+    ) -> EndpointsImported:
         for _, devices in added:
             for device in devices:
                 self.rows.devices.put(device)
-        self._bring_in_line([self._put(packed) for packed, _ in added], [])
+        rows = [self._put(packed, account) for (packed, _), account in zip(added, accounts, strict=True)]
+        self._bring_in_line(rows, [])
         return EndpointsImported(len(added))
 
     # Answering
@@ -276,11 +285,11 @@ class Endpoints(AccountKeeper):
 
     # Bringing the tree in line
 
-    def _put(self, packed: Packed) -> EndpointRow:
+    def _put(self, packed: Packed, account: Account | UnsetType | None = UNSET) -> EndpointRow:
         row = row_of(packed, self.rows.devices.own(packed.id), self.myAddress)
         self.rows.put(row)
         if self.loaded:
-            self.account_changed(row)
+            self.account_changed(row, account)
         if row.error is not None:
             log.error("endpoint %s cannot run: %s", row.name, row.error)
         return row
@@ -314,6 +323,12 @@ class Endpoints(AccountKeeper):
 
     def _folder(self, protocol: str) -> str | None:
         return None if self.config.data_dir is None else str(Path(self.config.data_dir) / protocol)
+
+    def receiveMsg_BrowseDevice(self, message: BrowseDevice, sender: ActorAddress) -> None:
+        """It needs no row, and waits for none."""
+        folder = self._folder(message.protocol)
+        browsing = self.browser.browse(message, self.settings, self.agent_uuid, folder)
+        self.run(browsing, reply_to=sender)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""

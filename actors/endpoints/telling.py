@@ -21,6 +21,8 @@ class Telling:
     """What is found is told at once, and again until the keeper has stored it: its disk may be full, and it
     may crash."""
 
+    __slots__ = ("_again", "endpoint")
+
     def __init__(self, endpoint: "Endpoint") -> None:
         self.endpoint = endpoint
         self._again: float | None = None

@@ -55,6 +55,8 @@ class Writing:
     """One write at a time to each device, in the order in which they came. Whoever asked is answered whatever
     becomes of the connection; what nobody waits for any more is not begun."""
 
+    __slots__ = ("_queues", "endpoint")
+
     def __init__(self, endpoint: "Endpoint") -> None:
         self.endpoint = endpoint
         self._queues: dict[str, deque[Write]] = {}

@@ -14,6 +14,7 @@ gets one of them, unless the session is older than the connection.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -202,15 +203,21 @@ class Client:
         link = self._link
         if link is None:
             raise Transient("not connected")
+        had = self._users.get(user, {})
         self._forget_user(user)
         self._users[user] = dict(filters)
         for name in filters:
             self._dispatch.add(shared(name)[1], user, name)
         self._offer_early()
-        new = [name for name, qos in filters.items() if self._subscribed.get(name, -1) < qos]
+        # Also what others have subscribed to: the broker says anew what it has kept of these topics.
+        new = [
+            name for name, qos in filters.items() if name not in had or self._subscribed.get(name, -1) < qos
+        ]
         for name in new:
-            self._subscribed[name] = filters[name]
-        asked = [(name, link.subscribe((name,), filters[name], self._identifier(name))) for name in new]
+            self._subscribed[name] = max(filters[name], self._subscribed.get(name, 0))
+        asked = [
+            (name, link.subscribe((name,), self._subscribed[name], self._identifier(name))) for name in new
+        ]
         try:
             async with asyncio.timeout(seconds):
                 await self._see_subscribed(asked)
@@ -359,6 +366,12 @@ class Client:
             return
         done.cancel()
         raise Transient(f"{self.where} did not acknowledge a message within {seconds:g} s", code="TIMEOUT")
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """At QoS 0, if there is a connection; nobody learns whether it arrives."""
+        if self._link is not None:
+            with contextlib.suppress(TooLarge):
+                self._link.publish(topic.encode(), payload, 0, retain=False)
 
     def answered(self, messages: tuple[Any, ...], answer: Answer) -> None:
         for done in messages:

@@ -75,7 +75,8 @@ class Watch:
     def observe(self, batch: Batch, now: int) -> Sequence[Drift]:
         """What has changed. A batch without any good reading says nothing: the device is offline. `now` is
         its time in ms of a clock that nobody sets within a run (`Clock.steady`)."""
-        if self._picture is None and batch.indices is None and not batch.source.pushed:
+        if batch.indices is None and not batch.source.pushed:
+            self._picture = None
             present = self._reader.read(batch)
         else:
             present = self._round(batch, now)

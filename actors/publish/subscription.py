@@ -101,6 +101,8 @@ class Subscription(Actor):
         self.buffers: dict[str, Buffer] = {}
         """By device, as are `throttles`."""
         self.throttles: dict[str, DeviceThrottle] = {}
+        self.told: dict[str, Source] = {}
+        """The latest source of each device, if its end is to be told."""
         self.number = 0
         self.plans: BySource[Plan] = BySource(self._plan)
         self.doubt = Doubt()
@@ -117,11 +119,13 @@ class Subscription(Actor):
         self.compression = message.route.compression or "json"
         self.ids = MessageIds(message.agent_uuid)
         self.plans = BySource(self._plan)
-        self.throttles = {}
+        self.throttles, self.told = {}, {}
         compressed = "" if self.compression == "json" else f" {self.compression}"
         self.health = f"{self.format.name}{compressed} to {self.target.topic}"
 
     def _plan(self, source: Source) -> Plan:
+        if self.format.ended is not None:
+            self._tell_renamed(source)
         return Plan(
             Choice(select(self.route.interest, source)),
             topics.fill(self.target, source.protocol, source.endpoint, self.format.device(source)),
@@ -156,6 +160,15 @@ class Subscription(Actor):
         self._publish_device(message.source.device_uuid)
         self.throttles.pop(message.source.device_uuid, None)
         self._end(message.source)
+        self.told.pop(message.source.device_uuid, None)
+
+    def _tell_renamed(self, source: Source) -> None:
+        """A device that has another name is, under the one before, no more."""
+        before = self.told.get(source.device_uuid)
+        self.told[source.device_uuid] = source
+        if before is not None and self.format.device(before) != self.format.device(source):
+            self._publish_device(source.device_uuid)
+            self._end(before)
 
     def _end_all(self) -> None:
         """As if all sources were no more: they are no more as they were."""
@@ -174,7 +187,7 @@ class Subscription(Actor):
 
     def receiveMsg_Secure(self, message: Secure, sender: ActorAddress) -> None:
         endpoint = message.endpoint_uuid
-        for device in {*self.buffers, *self.throttles}:
+        for device in self._devices:
             if endpoint in self._endpoints(device):
                 self._publish_device(device)
         certain = self.doubt.certain(endpoint, message.asked)
@@ -261,8 +274,13 @@ class Subscription(Actor):
         self.send(sender, Flushed(self.id, message.number))
 
     def _publish_all(self) -> None:
-        for device in self.buffers.keys() | self.throttles.keys():
+        for device in self._devices:
             self._publish_device(device)
+
+    @property
+    def _devices(self) -> list[str]:
+        """Those of which something may wait."""
+        return list(dict.fromkeys([*self.buffers, *self.throttles]))
 
     def _publish_device(self, device: str) -> None:
         """What waits of it, for whatever reason."""

@@ -98,16 +98,30 @@ class Router(SubsystemActor):
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         source = message.source
-        plan = self.plans.get(source.device_uuid)
+        device = source.device_uuid
+        plan = self.plans.get(device)
         if plan is None or plan.source is not source:
-            plan = self.plans[source.device_uuid] = Plan(source, dict.fromkeys(self.observers), {}, 0)
+            plan = self.plans[device] = Plan(source, dict.fromkeys(self.observers), {}, 0)
         if plan.due:
             self._look(plan)
-        self._keep(message)
+        latest = self.latest.get(device)
+        if latest is None:
+            self._keep(message)
+        else:
+            latest.take(message)
         if not plan.delivered and not source.incidental:
             self.unrouted += 1
+        if message.kept:
+            self._send_kept(message, plan)
+            return
         for observer in plan.observers.values():
             self.send(observer, message)
+
+    def _send_kept(self, batch: Batch, plan: Plan) -> None:
+        """Only who delivers it must not drop it: he is waited for, and others may fall behind."""
+        loose = msgspec.structs.replace(batch, kept=False)
+        for key, observer in plan.observers.items():
+            self.send(observer, batch if self.observers[key].delivers else loose)
 
     def _keep(self, batch: Batch) -> None:
         source = batch.source

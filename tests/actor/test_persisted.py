@@ -14,8 +14,10 @@ from publishing_system import limits
 from actors.publish.destination import Destination
 from actors.publish.messages import DestinationRemoved, RemoveDestination
 from actors.publish.subscription import Subscription
-from actors.readings.messages import AwaitPersisted, ForgetSource, Persisted
+from actors.readings.batch import Batch
+from actors.readings.messages import AwaitPersisted, ForgetSource, Observe, Persisted
 from actors.readings.router import Router
+from actors.system.actor import Actor
 from actors.system.addresses import child_address
 
 
@@ -151,6 +153,33 @@ async def test_when_somebody_has_begun_anew_what_was_sent_before_is_not_certain(
     assert await persisted(rig, 3) == Persisted(3)
 
 
+async def test_no_crash_loses_what_was_said_to_be_safe(tmp_path: Path, sites: Sites) -> None:
+    """Whatever the destination does meanwhile; a crash comes right behind each answer."""
+    rig, numbers = Rig(tmp_path, sites), iter(range(1, 100))
+    rig.limits = limits(hold=0.2)
+    told: list[int] = []
+    for life in range(6):
+        await rig.start()
+        if life == 0:
+            id = await rig.begin()
+        site = sites["a"]
+        site.acknowledging = life % 2 == 0
+        if life % 3 == 1:
+            site.leave()
+        else:
+            site.come_back()
+        await rig.observed(id)
+        for _ in range(3):
+            told += [next(numbers), next(numbers)]
+            rig.poll(*told[-2:])
+            assert await persisted(rig) == Persisted(1)
+        await rig.end()
+    sites["a"].come_back()
+    sites["a"].acknowledging = True
+    async with rig:
+        await rig.until(lambda: set(told) <= set(sites["a"].numbers))
+
+
 @pytest.mark.parametrize("removed", [True, False])
 async def test_a_destination_that_is_no_more_is_not_waited_for(rig: Rig, removed: bool) -> None:
     id = await rig.begin()
@@ -192,6 +221,31 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_no_more(rig: Rig) -> None:
     cell: Any = rig.base.mailboxes[rig.router.addressDetails]
     assert not cell.instance.questions._latest
     assert not cell.instance.questions._open
+
+
+class Onlooker(Actor):
+    """Observes everything, and delivers nothing."""
+
+    def __init__(self) -> None:
+        self.seen: list[Batch] = []
+
+    def receiveMsg_Boom(self, message: Boom, sender: Any) -> None:
+        """A start."""
+
+    def receiveMsg_Batch(self, message: Batch, sender: Any) -> None:
+        self.seen.append(message)
+
+
+async def test_who_delivers_nothing_may_drop_what_it_gets(rig: Rig) -> None:
+    onlooker = rig.base.spawn(None, Onlooker, "onlooker", Boom())
+    rig.base.tell(rig.router, Observe(onlooker))
+    await rig.begin()
+    cell: Any = rig.base.mailboxes[rig.router.addressDetails]
+    cell.put(msgspec.structs.replace(rig.poll(1)[0], kept=True, values=[2], encoded={}), rig.store)
+    seen: Any = rig.base.mailboxes[onlooker.addressDetails]
+    await rig.until(lambda: len(seen.instance.seen) == 2)
+    assert [batch.kept for batch in seen.instance.seen] == [False, False]
+    await rig.until(lambda: rig.sites["a"].numbers == [1, 2])
 
 
 async def test_a_full_mailbox_drops_no_reading_that_somebody_waits_for(rig: Rig) -> None:

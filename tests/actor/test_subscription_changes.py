@@ -150,6 +150,20 @@ async def test_nothing_of_a_device_is_kept_when_it_has_ended(system: AsyncioSyst
     assert [source() for source in gone] == [None] * 3
 
 
+async def test_a_device_that_has_another_name_has_ended_under_the_one_before(
+    system: AsyncioSystemBase,
+) -> None:
+    rig = await running(system, start(payload_format="sparkplug", buffer_size=5))
+    renamed = msgspec.structs.replace(PRESS, device="press 2")
+    grown = msgspec.structs.replace(renamed, points=(*renamed.points, Point("new")))
+    for source in (PRESS, renamed, grown):
+        rig.send(changed({0: 1}, source))
+    payloads = [payload for publish in await rig.published() for payload in publish.payloads]
+    told = [(one["device"], one.get("ended", False)) for one in map(json.loads, payloads)]
+    press, other = "press-uuid-of-", "press 2-uuid-of-"
+    assert told == [(press, False), (press, True), (other, False), (other, False)]
+
+
 async def test_equal_subscriptions_share_the_payload_of_some_points(system: AsyncioSystemBase) -> None:
     rig = await running(system, start(min_interval_ms=1000))
     batch = changed({0: 1, 2: 3})

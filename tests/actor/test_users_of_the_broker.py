@@ -236,3 +236,11 @@ async def test_a_keeper_that_crashes_keeps_the_users(stage, users, tmp_path, bro
     base.crash(base.mailboxes[path], RuntimeError("boom"))
     await agent.added("valve", **user("valve"))
     await until(lambda: "valve:" in broker.passwords.read_text())
+
+
+async def test_names_and_topics_with_spaces_and_letters_of_any_script_work(stage, users, tmp_path, broker):
+    agent = await agent_of(stage, tmp_path, broker)
+    await agent.added("press", **user("press 4 / Süd #2", "gehöim: $1", topic="plant 7/größe"))
+    name, password = "press 4 / Süd #2", "gehöim: $1"
+    await until_answered(lambda: broker.publishes(name, password, "plant 7/größe/x"), bool)
+    assert not await broker.publishes(name, password, "plant 7")

@@ -29,7 +29,7 @@ def main(port: int, topics: int, rate: int, seconds: float) -> int:
             )
             sent += due
             time.sleep(TICK_S)
-        device.publish("plant/end", b"", qos=1)
+        device.publish("elsewhere", b"", qos=1)
     return sent
 
 

@@ -11,6 +11,7 @@ from backups_bench import Backing
 from changes_bench import Path as ChangesPath
 from figures import Figure
 from formats_bench import Encoding
+from mqtt_ingest_bench import Ingest
 from polls_bench import Polls
 from processes import Process, python
 from reconnects_bench import Left
@@ -84,6 +85,17 @@ def measure_polls() -> list[Figure]:
     ]
 
 
+def measure_ingest() -> list[Figure]:
+    found = ask(Ingest, "mqtt_ingest_bench.py")
+    return [
+        Figure("mqtt-ingest", "CPU ms/1,000 messages", found.cpu_ms),
+        Figure("mqtt-ingest", "messages lost", found.lost),
+        Figure("mqtt-ingest", "batches/message", found.batches),
+        Figure("mqtt-ingest", "RSS MB", found.rss_mb),
+        Figure("mqtt-ingest", "RSS growth MB, receiver slow", found.slow_mb),
+    ]
+
+
 def measure_reconnects() -> list[Figure]:
     figures = []
     # mosquitto takes a tenth of a second or two to answer over a websocket.
@@ -100,7 +112,7 @@ def measure_reconnects() -> list[Figure]:
 
 def measure_field_reconnects() -> list[Figure]:
     figures = []
-    for name in ("modbus", "opcua polled", "opcua pushed", "toy polled", "toy pushed"):
+    for name in ("modbus", "mqtt", "opcua polled", "opcua pushed", "toy polled", "toy pushed"):
         left = ask(Left, "field_reconnects_bench.py", "--counterpart", name, within=FIELD_S)
         run = f"reconnects {name}"
         figures += [

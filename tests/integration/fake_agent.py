@@ -20,6 +20,7 @@ from msgspec import UNSET
 from thespian.actors import ActorAddress
 
 from actors.endpoints import messages as field
+from actors.endpoints.protocol import Browsed, BrowsedNode
 from actors.publish import messages as publishing
 from actors.publish.preview_messages import (
     PreviewNewSubscription,
@@ -189,6 +190,13 @@ class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, 
             raise Refusal("value must be a number", "value")
         self.registers[message.register] = message.value
         return field.RegisterWritten(message.register, message.value)
+
+    def on_BrowseDevice(self, message: field.BrowseDevice) -> Browsed:
+        if message.protocol != "opcua":
+            raise Refusal(f"Protocol {message.protocol} cannot be browsed", "protocol", "unsupported")
+        plant = BrowsedNode("ns=2;s=Plant", "Plant", "Object", has_children=True)
+        speed = BrowsedNode("ns=2;s=Speed", "Speed", "Variable", plant.node, False, "Double", None, True)
+        return Browsed([plant, speed, BrowsedNode("i=2253", "Server", "Object", has_children=True)])
 
     # publisher
 

@@ -227,6 +227,21 @@ def test_two_endpoints_share_one_connection_and_each_reads_its_own(agent, broker
     shown(agent, {("a", "t"): 2}, "b")
 
 
+def test_another_endpoint_of_the_same_topic_gets_what_the_broker_kept_and_the_first_stays_live(
+    agent, broker, device
+):
+    device.publish("fifteen/t", b"1", retain=True)
+    add(agent, broker, "fifteen", name="a")
+    until(lambda: readings(agent, "a"), lambda found: ("a", "t") in found)
+    device.publish("fifteen/t", b"2")
+    shown(agent, {("a", "t"): 2}, "a")
+    add(agent, broker, "fifteen", name="b")
+    found = until(lambda: readings(agent, "b"), lambda found: ("b", "t") in found)
+    assert found["b", "t"] == (1, "UNCERTAIN", "RETAINED_MESSAGE")
+    assert readings(agent, "a")["a", "t"] == (2, "GOOD", None)
+    device.publish("fifteen/t", b"", retain=True)
+
+
 def test_users_and_tls(agent, secured):
     url = f"mqtts://127.0.0.1:{secured.port}"
     own = {"brokerUrl": url, "ca": secured.ca_pem, "username": LOGIN[0], "password": LOGIN[1]}
@@ -303,6 +318,49 @@ def test_who_may_not_read_is_connected_without_data_and_silence_is_seen(agent, t
             device.publish("twelve/t", b"1")
         found = until(lambda: readings(agent), lambda found: ("hall", "t") in found)
         assert found["hall", "t"] == (None, "BAD", "TIMEOUT")
+
+
+def test_what_is_acknowledged_only_when_it_is_kept_survives_any_end_of_the_agent(tmp_path: Path):
+    """The destination is away all the time, and the agent ends without a word while messages come."""
+    count = 400
+    options = ("max_inflight_messages 100",)
+    with Mosquitto(tmp_path / "field", options=options) as field, Mosquitto(tmp_path / "cloud") as cloud:
+        cloud.stop()
+        agent = AgentProcess(tmp_path / "data")
+        with agent:
+            deliver(agent, cloud, "persisted")
+            add(agent, field, "fourteen", {"topic": "fourteen/n", "metric": "n"}, ackAfterPersist=True)
+            connected(agent)
+            with MqttDevice(field.port) as device:
+                for number in range(count):
+                    device.publish("fourteen/n", str(number))
+                    if number in (130, 270):
+                        agent.kill()
+                        agent.launch()
+                agent.wait_until_running()
+                connected(agent)
+                got: set[int] = set()
+                cloud.start()
+                with MqttDevice(cloud.port, told=lambda topic, payload: got.update(numbers(payload))) as sink:
+                    sink.subscribe("persisted")
+                    until(lambda: len(got), lambda found: found == count, 30.0)
+            assert agent.stop() == 0
+
+
+def deliver(agent: AgentProcess, broker: Mosquitto, topic: str) -> None:
+    """All readings of MQTT endpoints to that topic."""
+    config = {"brokerUrl": f"mqtt://127.0.0.1:{broker.port}"}
+    destination = agent.post(
+        "/v1/publish/destinations", {"name": "cloud", "type": "mqtt", "config_json": config}
+    )
+    subscription = {"publish_destination_id": destination["id"], "topics": ["mqtt"], "payload_format": "tags"}
+    agent.post("/v1/publish/subscriptions", {**subscription, "route_json": {"topic": topic}})
+
+
+def numbers(payload: bytes) -> set[int]:
+    """The good values in a payload of format `tags`."""
+    tags = json.loads(payload)["tags"]
+    return {tag["value"] for tag in tags if tag.get("value") is not None}
 
 
 def test_the_broker_of_the_environment_is_used_where_none_is_named(tmp_path: Path, secured):

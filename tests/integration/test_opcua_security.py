@@ -121,8 +121,16 @@ async def test_a_wrong_password_is_refused_until_somebody_changes_it(
     assert "wrong" not in str(error)
 
 
+async def test_a_password_that_cannot_be_encrypted_is_told(
+    servers: dict[str, OpcUaServer], folder: Path
+) -> None:
+    error = await refused(unsecured(servers["node"], username="operator", password="x" * 200), folder)
+    assert isinstance(error, Permanent)
+    assert "too long" in str(error)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_hundred_refusals_leave_no_session_on_the_server(
+async def test_twenty_refusals_leave_no_session_on_the_server(
     servers: dict[str, OpcUaServer], folder: Path, kind: str
 ) -> None:
     """Servers of small devices have room for a handful, and then refuse those that are right."""
@@ -165,9 +173,11 @@ async def test_without_a_folder_for_certificates_there_is_no_security(
     assert await value(unsecured(servers["node"]), None) == 2.25
 
 
-async def test_a_connection_survives_the_renewal_of_its_channel(
+async def test_report_a_connection_survives_the_renewal_of_its_channel(
     servers: dict[str, OpcUaServer], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """FreeOpcUa/python-opcua 926, apache/plc4x 1732, gopcua/opcua 303: the token is renewed wrongly, or not,
+    and the connection ends with its lifetime."""
     monkeypatch.setattr(channel, "LIFETIME", 400)
     for kind in KINDS:
         async with session(secured(servers[kind]), folder) as found:

@@ -11,8 +11,8 @@ import pytest
 from opcua_sessions import Opened, opened, point, until
 from servers.opcua import EVERYTHING, KINDS, OpcUaServer
 
-from actors.connections.connection import NoConnection
-from actors.endpoints.protocols.opcua import pushed, session
+from actors.connections.connection import NoConnection, Transient
+from actors.endpoints.protocols.opcua import pushed, session, subscription
 from actors.endpoints.protocols.opcua.subscription import NO_NODE
 
 COUNTERS = [point(f"c{n}", f"s=Counter.{n}") for n in range(10)]
@@ -62,6 +62,7 @@ async def test_a_server_that_restarts_is_read_again(server: OpcUaServer, subscri
     async with one:
         if subscribed:
             await until(lambda: len(one.heard.told) >= 10)
+        assert one.session.identification["product"]
         await asyncio.to_thread(server.restart)
         if subscribed:
             await until(lambda: one.heard.losses)
@@ -234,6 +235,16 @@ async def test_readings_have_the_times_that_are_asked_for(server: OpcUaServer, s
                 assert (await one.session.read(1)).times == (None if wanted is None else [wanted])
 
 
+async def test_a_source_that_says_no_time_has_the_servers(server: OpcUaServer) -> None:
+    node, epoch = "ns=2;s=Type.Double", -11_644_473_600_000  # 1601, which is how many say that there is none
+    for said in ({"source_ms": epoch}, {"no_source": True}):
+        await server.tell("write", node=node, type="Double", value=2.25, **said)
+        async with opened(server.url, [point("p", "s=Type.Double")]) as one:
+            await until(lambda one=one: one.heard.told)
+            time_told = one.heard.told[0].time
+            assert time_told is None or abs(time_told - 1000 * time.time()) < 60_000
+
+
 async def test_a_session_is_kept_between_rare_polls(tmp_path: Path) -> None:
     with OpcUaServer(tmp_path, "asyncua", max_session_timeout_ms=1000, interval_ms=0) as impatient:
         async with opened(impatient.url, COUNTERS, useSubscription=False) as one:
@@ -279,15 +290,8 @@ async def test_a_secured_session_is_taken_up_again(tmp_path: Path, server: OpcUa
     with OpcUaServer(
         tmp_path, server.kind, security=EVERYTHING, users=users, anonymous=False, interval_ms=0
     ) as secured:
-        security = {
-            "securityMode": "SignAndEncrypt",
-            "securityPolicy": "Basic256Sha256",
-            "certificateTrustMode": "trust-on-first-use",
-            "username": "operator",
-            "password": "press-4",
-            "connectionTimeout": 5000,
-        }
-        async with opened(secured.url, COUNTERS, folder=tmp_path / "opcua", **security) as one:
+        user = {"username": "operator", "password": "press-4"}
+        async with opened(secured.url, COUNTERS, tmp_path / "opcua", **SECURED, **user) as one:
             await until(lambda: len(one.heard.told) >= 10)
             for _ in range(2):
                 await interrupted(one)
@@ -301,6 +305,31 @@ async def test_a_secured_session_is_taken_up_again(tmp_path: Path, server: OpcUa
             one.heard.told.clear()
             await one.reconnected()
             await until(lambda: len(one.heard.told) >= 10)
+
+
+SECURED = {
+    "securityMode": "SignAndEncrypt",
+    "securityPolicy": "Basic256Sha256",
+    "certificateTrustMode": "trust-on-first-use",
+    "connectionTimeout": 5000,
+}
+
+
+@pytest.mark.parametrize("subscribed", [True, False])
+async def test_channels_are_renewed_while_values_come(tmp_path: Path, subscribed: bool) -> None:
+    with OpcUaServer(tmp_path, "node", security=EVERYTHING, token_lifetime_ms=2500, interval_ms=50) as server:
+        folder = tmp_path / "opcua"
+        async with opened(server.url, COUNTERS, folder, **SECURED, useSubscription=subscribed) as one:
+            assert one.session._channel._client.secure_channel_timeout == 2500
+            ends = time.monotonic() + 6
+            while time.monotonic() < ends:
+                if subscribed:
+                    await asyncio.sleep(0.5)
+                    before = len(one.heard.told)
+                    await until(lambda before=before: len(one.heard.told) > before)
+                else:
+                    assert (await one.session.read(1)).qualities is None
+        assert one.heard.losses == []
 
 
 async def test_values_of_an_interruption_are_not_lost(server: OpcUaServer) -> None:
@@ -373,6 +402,24 @@ async def test_a_server_of_few_subscriptions_has_more_in_each(tmp_path: Path) ->
         async with opened(server.url, points, maxMonitoredItemsPerSubscription=10) as one:
             await until(lambda: len(one.heard.told) >= 30)
             assert {told.code for told in one.heard.told} == {None}
+
+
+async def test_an_attempt_that_fails_leaves_no_session(server: OpcUaServer) -> None:
+    before = (await server.tell("counts"))["sessions"]
+    one = opened(server.url, COUNTERS)
+
+    async def refuse(nodes: object) -> None:
+        raise Transient("no", code="BadTooManySubscriptions")
+
+    for _ in range(3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subscription.Subscriptions, "monitor", lambda self, nodes: refuse(nodes))
+            with pytest.raises(NoConnection):
+                await one.session.connect()
+    assert (await server.tell("counts"))["sessions"] == before
+    assert one.heard.told == one.heard.losses == []
+    async with one:
+        await until(lambda: len(one.heard.told) >= 10)
 
 
 async def test_the_next_server_takes_over(tmp_path: Path) -> None:

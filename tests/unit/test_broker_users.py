@@ -393,3 +393,48 @@ async def test_a_container_gets_the_signal(tmp_path):
 async def test_nothing_that_says_how_is_told(tmp_path):
     assert "see mosquitto.pid_file" in await failed(settings(tmp_path))
     await asyncio.sleep(0)
+
+
+# What has been reported of others
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "expected"),
+    [
+        (0o600, True, True, True),
+        (0o600, False, True, False),
+        (0o640, False, True, True),
+        (0o640, False, False, False),
+        (0o644, False, False, True),
+        (0o004, True, True, False),
+    ],
+)
+def test_who_may_read_a_file_is_told_from_who_may_not(tmp_path, mode, owner, group, expected):
+    path = tmp_path / "acl"
+    path.touch()
+    path.chmod(mode)
+    found = path.stat()
+    user = (found.st_uid if owner else found.st_uid + 1) or 4711
+    if owner and os.geteuid() == 0:
+        os.chown(path, user, found.st_gid)
+    assert broker_reload.may_read(path, user, {found.st_gid if group else found.st_gid + 1}) is expected
+
+
+async def test_a_broker_that_could_not_read_the_files_is_not_told_to(tmp_path, monkeypatch):
+    """eclipse-mosquitto/mosquitto, issue 588: after SIGHUP everybody was let in, for the files could not be
+    read by the user that the broker had become."""
+    binary = tmp_path / "mosquitto"
+    binary.symlink_to("/bin/sleep")
+    process = await asyncio.create_subprocess_exec(binary, "60")
+    pid, acl = tmp_path / "pid", tmp_path / "acl"
+    pid.write_text(str(process.pid))
+    acl.touch()
+    acl.chmod(0o600)
+    monkeypatch.setattr(broker_reload, "_user_of", lambda pid: (acl.stat().st_uid + 1, set()))
+    try:
+        with pytest.raises(NotReloaded, match="may not read"):
+            await reload(settings(tmp_path, pid_file=pid), [acl])
+        assert process.returncode is None
+    finally:
+        process.kill()
+        await process.wait()

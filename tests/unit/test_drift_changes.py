@@ -150,6 +150,15 @@ def test_after_a_restart_what_has_not_been_heard_is_as_it_was() -> None:
     assert device.tell(1, load="text") + device.tell(1, speed=1) == [("type-drift", "load")]
 
 
+def test_a_device_that_is_polled_from_now_on_is_watched_as_polled_ones_are() -> None:
+    device = learnt("speed", "load")
+    device.source = msgspec.structs.replace(device.source, pushed=False)
+    for _ in range(5):
+        device.now += SECOND
+        assert device.watch.observe(Batch(device.source, device.now, [1, 2]), device.now) == ()
+    assert device.watch.baseline.batches == 11
+
+
 def test_a_device_whose_points_become_more_is_not_read_anew() -> None:
     device = Device()
     for number in range(200):

@@ -20,6 +20,7 @@ from actors.publish.formats import (
     tags,
 )
 from actors.publish.formats.format import Piece
+from actors.publish.sparkplug.node import Node
 from actors.readings.batch import Batch, Insight, Point, Source, TimeToThreshold
 from actors.readings.interest import Points
 
@@ -431,10 +432,16 @@ def test_the_unit_goes_with_the_point(ids: MessageIds) -> None:
     assert [message.get("unit") for message in messages] == [None, "°C"]
 
 
-@pytest.mark.parametrize("time", [-(10**15), -1, 0, 253402300800000, 10**18])
+@pytest.mark.parametrize("time", [-(10**15), -1, 0, 253402300800000, 10**18, 10**30])
 def test_a_time_that_no_calendar_has_makes_a_payload_all_the_same(time: int, ids: MessageIds) -> None:
-    for name in (*NAMES, "line-protocol"):
-        assert encode(name, "json", [(some([0], 1.5, times=[time]), None)], ids)
+    made = {
+        name: encode(name, "json", [(some([0], 1.5, times=[time]), None)], ids)
+        for name in (*NAMES, "line-protocol")
+    }
+    assert all(made.values())
+    node = Node("plant", "gateway", 10_000)
+    node.will(0)
+    assert node.data(1, made["sparkplug"] or b"", 0, 0).refused is None
 
 
 @pytest.mark.parametrize("format_name", JSON_NAMES)

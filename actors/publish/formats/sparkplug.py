@@ -27,6 +27,7 @@ from actors.readings.source_topics import level
 NAME = "sparkplug"
 _MARK = b'{"sparkplug":'
 _VERSION = 1
+_LATEST = (1 << 63) - 1
 _HEAD = b"%b%d," % (_MARK, _VERSION)
 _ENDING = b',"ended":true}'
 
@@ -114,8 +115,10 @@ def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes:
 
 
 def _times(batch: Batch, times: list[int], positions: Positions) -> tuple[int, bytes]:
-    """The timestamp, and `times` if that is not enough. Sparkplug has none before 1970."""
-    own = [time if time > 0 else 0 for time in choose(times, positions)]
+    """The timestamp, and `times` if that is not enough. Sparkplug has none before 1970 or beyond 64 bits."""
+    own = choose(times, positions)
+    if min(own) < 0 or max(own) > _LATEST:
+        own = [min(max(time, 0), _LATEST) for time in own]
     if own.count(own[0]) == len(own):
         return own[0], b""
     return max(0, batch.timestamp), b',"times":%b' % _encode(own)

@@ -6,6 +6,7 @@ from typing import Any
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, Example, Protocol, PushedSession, WriteRequest
+from actors.system.failure import Refusal
 
 from . import accounts, connection, points, writing
 
@@ -14,6 +15,8 @@ __all__ = ["PROTOCOL"]
 
 def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
     checked = connection.read_connection(given)
+    if checked.sparkplug and data_points:
+        raise Refusal("births of Sparkplug say what data points there are", "data_points")
     made = points.read_points(data_points)
     return CheckedEndpoint(
         connection=checked,
@@ -34,6 +37,9 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pus
 
 
 def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> writing.Prepared:
+    checked: connection.Connection = endpoint.connection
+    if checked.sparkplug:
+        return writing.metric(request, checked.writable)
     return writing.prepare(endpoint.rules, request)
 
 

@@ -42,6 +42,12 @@ def path(value: Any) -> Any:
     return value
 
 
+def _no_true(value: Any) -> Any:
+    if value is True:
+        raise ValueError
+    return value
+
+
 def pattern(value: Any) -> Any:
     """A topic filter, perhaps with names for levels. Raises `ValueError`."""
     if isinstance(value, str):
@@ -89,19 +95,19 @@ def _hash(value: Any) -> Any:
 TopicFilter = Annotated[str, reads(trimmed, pattern), allowed("a topic or a topic filter")]
 JsonPath = Annotated[str, reads(trimmed, path), allowed("a path into JSON such as motor.temperature")]
 PathOrNone = Annotated[
-    str | Literal[False],
-    reads(trimmed, path),
+    str | bool,
+    reads(trimmed, path, _no_true),
     allowed("a path into JSON such as motor.temperature, or false"),
 ]
 Units = Annotated[dict[str, str], reads(filled, _units), allowed("an object of units by metric")]
 Decimals = Annotated[int, Meta(ge=0, le=15), NUMERAL]
 Precisions = Annotated[dict[str, Decimals], reads(filled), allowed("an object of decimals by metric")]
 StatusFilter = Annotated[
-    tuple[str, ...],
+    str | tuple[str, ...],
     reads(filled, _listed, _patterns),
     allowed("a topic such as device/{device}/status, or an array of them"),
 ]
-Words = Annotated[tuple[str, ...], reads(filled, _listed), allowed("a text or an array of texts")]
+Words = Annotated[str | tuple[str, ...], reads(filled, _listed), allowed("a text or an array of texts")]
 
 
 class Account(msgspec.Struct, frozen=True, rename="camel"):
@@ -158,6 +164,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     max_devices: Annotated[int, Meta(ge=1, le=MAX_DEVICES), NUMERAL] = 500
     ack_after_persist: Flag = False
     clean_session: Flag = False
+    writable: Flag = False
     auth: Auth | None = None
 
 
@@ -208,6 +215,8 @@ class Connection(msgspec.Struct, frozen=True):
     timeout: float = 10.0
     """Seconds, of connecting and of each answer."""
     sparkplug: bool = False
+    writable: bool = False
+    """Whether metrics of Sparkplug may be written."""
 
     @property
     def address(self) -> str:
@@ -278,6 +287,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
         clean=found.clean_session,
         timeout=found.timeout / 1000,
         sparkplug=found.format == "sparkplug",
+        writable=found.writable,
     )
     _check_together(connection, found)
     return connection
@@ -318,11 +328,11 @@ def _reading(given: Given) -> Reading:
     )
 
 
-def path_of(said: str | Literal[False] | None) -> paths.Path | None:
+def path_of(said: str | bool | None) -> paths.Path | None:
     """None: nothing is said; () where there is to be none."""
     if said is None:
         return None
-    return () if said is False else paths.parse(said)
+    return paths.parse(said) if isinstance(said, str) else ()
 
 
 def _status(given: Given) -> Status:
@@ -338,6 +348,8 @@ def _status(given: Given) -> Status:
 
 def _check_together(connection: Connection, given: Given) -> None:
     broker = connection.broker
+    if connection.writable and not connection.sparkplug:
+        raise Refusal("writable is of Sparkplug; data points have a writeTopic", f"{ROOT}.writable")
     if connection.password and not connection.username:
         raise Refusal("A password needs a username", f"{ROOT}.username")
     if (broker.cert is None) != (broker.key is None):

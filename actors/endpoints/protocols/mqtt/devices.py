@@ -71,15 +71,22 @@ class Devices:
             return place
         if metric.value is None:
             return None
-        if not good_name(metric.name):
+        return self._add(device, metric.name, metric.unit)
+
+    def born(self, device: Device, name: str, unit: str | None) -> int | None:
+        """The same for one that a birth names, whether it has a value or not."""
+        place = device.index.get(name)
+        return self._add(device, name, unit) if place is None else place
+
+    def _add(self, device: Device, name: str, unit: str | None) -> int | None:
+        if not good_name(name):
             self._notes.say("a metric whose name cannot be one: it is too long, or not to be printed")
         elif len(device.points) >= self._metrics:
             self._notes.say(
                 f"more than {self._metrics} metrics of a device (maxMetrics): the others are not read"
             )
         else:
-            unit = None if metric.unit is None else units.canonical(metric.unit)
-            return device.add(DataPoint(metric.name, Shape(unit=unit)))
+            return device.add(DataPoint(name, Shape(unit=None if unit is None else units.canonical(unit))))
         return None
 
     def describe(self, device: Device) -> None:

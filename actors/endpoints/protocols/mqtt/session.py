@@ -11,9 +11,13 @@ from actors.mqtt.client import Client, Options
 from actors.mqtt.packets import Received
 from storage.timestamps import unix_ms
 
+from . import patterns, sparkplug
 from .connection import Connection
+from .devices import Devices
 from .intake import Intake
+from .notes import Notes
 from .points import Checked
+from .sparkplug import SparkplugIntake
 from .watching import Watching
 from .writing import Prepared, same
 
@@ -33,12 +37,25 @@ class MqttSession(PushedSession):
         self._lines = lines
         self._listener = listener
         self._watching = Watching(listener)
-        checked = Checked(endpoint.points, endpoint.devices, endpoint.rules)
-        self._intake = Intake(connection, checked, self._watching)
+        self._intake = self._made(endpoint)
         self._watching.place = self._intake.place
         self._client: Client | None = None
         self._key = identity(connection)
         self.holds = connection.ack_after_persist
+
+    def _made(self, endpoint: CheckedEndpoint) -> Intake | SparkplugIntake:
+        connection = self._connection
+        if not connection.sparkplug:
+            checked = Checked(endpoint.points, endpoint.devices, endpoint.rules)
+            return Intake(connection, checked, self._watching)
+        notes, reading = Notes(connection.address), connection.reading
+        devices = Devices(self._watching, notes, reading.max_devices, reading.max_metrics)
+        filters = (patterns.below(connection.topic).filter if connection.topic else sparkplug.EVERYTHING,)
+        return SparkplugIntake(filters, devices, self._watching, notes, self._say)
+
+    def _say(self, topic: str, payload: bytes) -> None:
+        if self._client is not None:
+            self._client.say(topic, payload)
 
     @property
     def patience(self) -> float:
@@ -109,11 +126,12 @@ class MqttSession(PushedSession):
         client = self._client
         if client is None:
             raise Transient("not connected")
+        topic, payload = prepared.topic, prepared.payload
+        if isinstance(self._intake, SparkplugIntake):
+            topic, payload = self._intake.command(prepared.device, prepared.point.name, prepared.value)
         self._watching.begin(prepared)
         try:
-            await client.publish(
-                prepared.topic, prepared.payload, 1, prepared.retain, self._connection.timeout
-            )
+            await client.publish(topic, payload, 1, prepared.retain, self._connection.timeout)
         except BaseException:
             self._watching.end(prepared)
             raise

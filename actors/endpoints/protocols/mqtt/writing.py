@@ -36,6 +36,17 @@ class Prepared(msgspec.Struct, frozen=True):
     retain: bool
 
 
+def metric(request: WriteRequest, may_write: bool) -> Prepared:
+    """What writes a metric of Sparkplug: topic and payload are made when it is sent, of what the device has
+    said of the metric. Raises `Refusal` on `register` or `value`."""
+    if not may_write:
+        text = f"{request.register} is read-only: the connection is not writable"
+        raise Refusal(text, "register", "read_only")
+    if not isinstance(request.value, bool | int | float | str):
+        raise Refusal("The value must be a number, a string or a boolean", "value")
+    return Prepared(request.device, DataPoint(request.register), request.value, "", b"", retain=False)
+
+
 def prepare(rules: Sequence[Rule], request: WriteRequest) -> Prepared:
     """Raises `Refusal` on `register` or `value`."""
     rule, point = _find(rules, request)

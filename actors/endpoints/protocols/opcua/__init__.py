@@ -5,7 +5,15 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, PushedSession
+from actors.endpoints.protocol import (
+    Browsed,
+    BrowseRequest,
+    CheckedEndpoint,
+    Example,
+    PolledSession,
+    Protocol,
+    PushedSession,
+)
 
 from . import connection, points, writable
 
@@ -35,12 +43,18 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pol
     return OpcUaPushed(endpoint, listener, lines.folder)
 
 
+async def _browse(session: Any, request: BrowseRequest) -> Browsed:
+    found: Browsed = await session.browse(request)
+    return found
+
+
 PROTOCOL = Protocol(
     name="opcua",
     check=_check,
     session=_session,
     library="asyncua",
     prepare=writable.prepare,
+    browse=_browse,
     connection=connection.Given,
     data_point=points.Given,
     title="OPC UA",

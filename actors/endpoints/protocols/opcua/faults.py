@@ -17,6 +17,10 @@ UNREACHABLE: Final = "HOST_UNREACHABLE"
 UNREADABLE: Final = "BadDecodingError"
 
 UNREACHED: Final = frozenset({TIMEOUT, REFUSED, RESET, UNREACHABLE})
+ENDED: Final = frozenset(
+    {"BadSessionIdInvalid", "BadSessionClosed", "BadSessionNotActivated", "BadSecureChannelIdInvalid"}
+)
+"""What a server says of a session that it does not have any more."""
 SOON: Final = 3.0
 """Seconds until a server is tried again that was not reached, however often that has failed: it costs a few
 packets, and a machine that was switched on is to be seen soon."""

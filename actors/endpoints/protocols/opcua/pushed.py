@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -64,7 +64,8 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             else:
                 subscriptions, publisher = await self._subscribe(channel)
         except NoConnection:
-            channel.drop()
+            self._stop()
+            await channel.close()
             raise
         self._tell_missing(channel)
         self._delivery.tell_codes(self._missing)
@@ -137,11 +138,11 @@ class OpcUaPushed(OpcUaSession, PushedSession):
                     subscriptions.excuse()  # what they have said meanwhile has not been read yet
                 await self._probe(channel)
                 await self._see_to_subscriptions(channel, subscriptions, publisher)
-                await self._see_to_structures(channel)
+                await _if_it_can(channel, self._see_to_structures(channel))
                 now = monotonic()
                 if now - self._looked > session.AGAIN_AFTER:
                     self._looked = now
-                    await self._look_for_nodes(channel, subscriptions)
+                    await _if_it_can(channel, self._look_for_nodes(channel, subscriptions))
                 if now - alive > ALIVE_EVERY:
                     alive = now
                     self._forgotten = self._forgotten or subscriptions.are_slow
@@ -157,9 +158,14 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             channel.fail(faults.trouble(error, "watching the session"))
 
     async def _probe(self, channel: Channel) -> None:
-        interval = self._connection.keep_alive_interval
-        if monotonic() - channel.heard >= PROBE_AFTER * interval:
+        interval, heard = self._connection.keep_alive_interval, channel.heard
+        if monotonic() - heard < PROBE_AFTER * interval:
+            return
+        try:
             await server.probe(channel, PROBE_WITHIN * interval)
+        except NoConnection as error:
+            if error.code != faults.TIMEOUT or channel.heard == heard:
+                raise
 
     async def _see_to_subscriptions(
         self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher
@@ -169,7 +175,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             self._keep_publishing()
         if forgotten:
             self._forgotten = False
-            lost = await subscriptions.missing()
+            lost = list({*lost, *await subscriptions.missing()})
         if lost:
             log.warning("%s: %d subscriptions are made anew", channel.url, len(lost))
             refused = await subscriptions.renew(lost)
@@ -265,6 +271,16 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     async def _leave(self) -> None:
         self._stop()
         await super()._leave()
+
+
+async def _if_it_can(channel: Channel, step: Awaitable[None]) -> None:
+    """What the server may have no time for, or not know; whether it is there is for others to find out."""
+    try:
+        await step
+    except NoConnection as error:
+        if not channel.is_open or error.code in faults.ENDED:
+            raise
+        log.debug("%s: %s", channel.url, error)
 
 
 def _take(alarms: Alarms, subscriptions: Subscriptions, notification: Notification) -> None:

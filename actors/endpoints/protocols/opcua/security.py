@@ -32,6 +32,8 @@ _NONE: Final = policies.SecurityPolicyNone.URI
 _BEST_FIRST: Final = (
     *("Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256", "Basic256", "Basic128Rsa15"),
 )
+_PADDING: Final = 66
+"""Bytes that encrypting costs at most, of all policies."""
 _TRANSPORT: Final = "uatcp-uasc-uabinary"
 _UNTRUSTED: Final = frozenset(
     {
@@ -91,6 +93,8 @@ async def identify(client: Client, connection: Connection, folder: Path | None) 
     elif connection.looks_at_certificate and not connection.secured:
         shown = trust.chain(client.security_policy.peer_certificate)
         await _trust(shown, None, client, connection, _place(folder))
+    if connection.password and (chosen.SecurityPolicyUri or client.security_policy.URI) != _NONE:
+        _check_length(connection.password, client)
     client._policy_ids = [chosen]
 
 
@@ -229,6 +233,19 @@ def _protected(
         uris = [own, *(uri for uri in uris if uri != own)]
     usable = [one for one in offered if (one.SecurityPolicyUri or own) in uris]
     return min(usable, key=lambda one: uris.index(one.SecurityPolicyUri or own), default=None)
+
+
+def _check_length(password: str, client: Client) -> None:
+    """It is encrypted at once, with what the server has sent to be sent back."""
+    key = x509.load_der_x509_certificate(client.security_policy.peer_certificate).public_key()
+    bits = key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
+    room = bits // 8 - _PADDING - 4 - len(client._server_nonce or b"")
+    if len(password.encode()) > room:
+        raise Permanent(
+            f"the password is too long: the server's key has {bits} bits, which is enough for"
+            f" {max(room, 0)} bytes of it",
+            code="BadIdentityTokenInvalid",
+        )
 
 
 def _plain(

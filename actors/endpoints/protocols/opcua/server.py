@@ -11,6 +11,13 @@ from .channel import Channel
 from .limits import Limit, Limits
 from .reading import Reader
 
+_BUILD: Final = {
+    "vendor": ua.ObjectIds.Server_ServerStatus_BuildInfo_ManufacturerName,
+    "product": ua.ObjectIds.Server_ServerStatus_BuildInfo_ProductName,
+    "revision": ua.ObjectIds.Server_ServerStatus_BuildInfo_SoftwareVersion,
+}
+_LONGEST: Final = 200
+"""Characters of what a server says of itself."""
 _NAMESPACES: Final = ua.ObjectIds.Server_NamespaceArray
 _LEVEL: Final = ua.ObjectIds.Server_ServiceLevel
 _STATE: Final = ua.ObjectIds.Server_ServerStatus_State
@@ -35,18 +42,22 @@ class Facts(msgspec.Struct, frozen=True):
     level: int
     """0 to 255: of redundant servers the one with the highest is to be used."""
     limits: Limits
+    build: dict[str, str]
+    """Who made it, for people."""
 
 
 async def facts_of(channel: Channel) -> Facts:
     """Raises `NoConnection`."""
     asked = (_NAMESPACES, _LEVEL, _READ, _ITEMS, _TRANSLATE)
-    values = await _read(channel, asked)
+    values = await _read(channel, (*asked, *_BUILD.values()))
     uris = values[0] if isinstance(values[0], list) else []
-    read, items, translate = (value if isinstance(value, int) else 0 for value in values[2:])
+    read, items, translate = (value if isinstance(value, int) else 0 for value in values[2 : len(asked)])
+    build = zip(_BUILD, values[len(asked) :], strict=True)
     return Facts(
         tuple(str(uri or "") for uri in uris),
         _level(values[1]),
         Limits(Limit(read), Limit(items), Limit(translate)),
+        {key: text[:_LONGEST] for key, text in build if isinstance(text, str) and text},
     )
 
 

@@ -11,10 +11,10 @@ from asyncua import ua
 
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, Session
+from actors.endpoints.protocol import Browsed, BrowseRequest, CheckedEndpoint, Session
 from actors.system.failure import Refusal
 
-from . import faults, limits, quality, server, writing
+from . import browse, faults, limits, quality, server, writing
 from .addressing import Namespaces, resolve
 from .channel import Channel
 from .connection import Connection
@@ -69,6 +69,10 @@ class OpcUaSession(Session):
         """Each of its requests ends within the connection's timeout; there are as many as the points need."""
         requests = 20 + 4 * len(self._fields) // min(self._connection.max_items, limits.MOST)
         return max(super().patience, requests * self._connection.connection_timeout)
+
+    async def browse(self, request: BrowseRequest) -> Browsed:
+        """See `Protocol.browse`."""
+        return await browse.browse(self._connected(), request)
 
     # Writing
 
@@ -131,6 +135,7 @@ class OpcUaSession(Session):
         self._channel, self._limits, self.level = channel, facts.limits, facts.level
         self._first = urls.index(channel.url)
         self._namespaces.learn(facts.namespaces)
+        self.identification = facts.build or None
         if len(urls) > 1:
             log.info("%s: used, service level %d", channel.url, facts.level)
         return channel
@@ -144,7 +149,9 @@ class OpcUaSession(Session):
         except NoConnection:
             if before is not None:
                 self._before = channel
-            channel.drop()
+                channel.drop()
+            else:
+                await channel.close()  # a session that is only dropped keeps its place on the server
             raise
         except asyncio.CancelledError:
             channel.drop()

@@ -14,7 +14,7 @@ from asyncua.ua.ua_binary import extensionobject_from_binary, unpack_uatype, var
 
 from actors.connections.connection import NoConnection
 
-from . import values
+from . import faults, values
 from .channel import Channel
 from .types import built_in, target
 
@@ -101,7 +101,7 @@ class Structures:
                 found = await target(channel, encoding, ua.ObjectIds.HasEncoding, inverse=True)
                 self._known[encoding] = await _definition(channel, found or encoding, {})
             except (ValueError, NoConnection) as error:
-                if not channel.is_open:
+                if isinstance(error, NoConnection) and (not channel.is_open or error.code == faults.TIMEOUT):
                     del self._known[encoding]
                     raise
                 log.info("%s: structures of the type %s are not read: %s", channel.url, encoding, error)

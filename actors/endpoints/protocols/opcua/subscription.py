@@ -159,7 +159,13 @@ class Subscriptions:
         refused: dict[int, str] = {}
         handles = list(nodes)
         while handles:
-            await self._make_room(len(handles))
+            try:
+                await self._make_room(len(handles))
+            except Transient as error:
+                if error.code not in _NO_MORE or not self._by_number:
+                    raise
+                refused.update(dict.fromkeys(handles, error.code))
+                break
             shares, handles = self._shared(handles)
             results = await _several([self._add(subscription, part) for subscription, part in shares])
             for (subscription, _), failed in zip(shares, results, strict=True):
