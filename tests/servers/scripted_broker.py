@@ -21,7 +21,7 @@ class ScriptedBroker:
     With `slow` it takes some 300 kB a second. With `properties` it speaks MQTT 5, and these are in its
     answer to CONNECT. `client_ids` are those of the CONNECTs, `published` the packet identifiers of
     messages, `unacknowledged` how many came without one, `pings` how many PINGREQs. `granted` is the answer
-    to a subscription, if any; `subscriptions` are what was asked for, as it came without packet identifiers."""
+    to a subscription, if any; `subscriptions` are what was asked for, without packet identifiers."""
 
     def __init__(
         self, code: int | None = 0, reads: bool = True, slow: bool = False, properties: bytes | None = None

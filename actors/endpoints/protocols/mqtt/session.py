@@ -69,7 +69,9 @@ class MqttSession(PushedSession):
     async def connect(self) -> None:
         await self._leave()
         connection = self._connection
-        client = self._client = self._lines.acquire(self._key, lambda: _client(connection, self._lines.folder))
+        client = self._client = self._lines.acquire(
+            self._key, lambda: _client(connection, self._lines.folder)
+        )
         self._intake.begin()
         try:
             await client.open(connection.timeout)
