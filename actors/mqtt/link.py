@@ -20,8 +20,8 @@ from actors.mqtt.message import Message
 from actors.mqtt.packets import Answer, Malformed, Received, TooLarge
 from actors.mqtt.transports import forget, lowest, sever
 
-MAX_RECEIVED = 1_048_576
-"""Bytes of a packet that is taken from a broker."""
+MAX_RECEIVED = 1_048_576 + 66_000
+"""Bytes of a packet that is taken from a broker: a payload of 1 MiB, and the longest topic."""
 _IDS = 65_536
 _PUBACK = int(MQTTCommands.PUBACK)
 _PUBLISH = int(MQTTCommands.PUBLISH)
@@ -42,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_qos: int = 1
     retain_available: int = 1
     server_keep_alive: int | None = None
+    sub_id_available: int = 1
 
 
 class Hello(msgspec.Struct, frozen=True):

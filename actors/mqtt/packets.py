@@ -54,8 +54,8 @@ class Received(msgspec.Struct, gc=False):
     mid: int = 0
     identifiers: tuple[int, ...] = ()
     properties: dict[str, Any] | None = None
-    claims: int = 0
-    """How many have yet to acknowledge it."""
+    claims: tuple[Any, ...] = ()
+    """Who has yet to acknowledge it."""
     left_out: int = 0
     """Bytes of a packet that was too large to be taken; its payload is none."""
     connection: int = 0

@@ -118,14 +118,26 @@ def test_the_broker_of_the_environment_is_used_where_none_is_named() -> None:
         assert completed(other, settings, "a7") == other
 
 
-def test_each_identity_has_a_client_id_of_its_own() -> None:
+def test_each_connection_that_is_not_shared_has_a_client_id_of_its_own() -> None:
     settings = load(None, {})
-    nobody, one, other = (
-        completed({"host": "b", **who}, settings, "a7")["clientId"]
-        for who in ({}, {"username": "one"}, {"username": "other"})
+    apart: tuple[dict[str, Any], ...] = (
+        {},
+        {"username": "one"},
+        {"username": "other"},
+        {"cleanSession": True},
+        {"protocolVersion": "5"},
+        {"protocolVersion": 5, "username": "one"},
+        {"ca": "pem"},
+        {"rejectUnauthorized": False},
+        {"path": "/mqtt"},
     )
+    names = [completed({"host": "b", **who}, settings, "a7")["clientId"] for who in apart]
+    nobody, one = names[:2]
     assert nobody == "agent-a7"
-    assert len({nobody, one, other}) == 3
+    assert len(set(names)) == len(names)
+    usual = {"cleanSession": False, "protocolVersion": "3.1.1", "rejectUnauthorized": True, "keepalive": 20}
+    assert completed({"host": "b", **usual}, settings, "a7")["clientId"] == nobody
+    assert completed({"url": "mqtt://one:p@b"}, settings, "a7")["clientId"] == one
     assert completed({"host": "b", "username": "one"}, settings, "a7")["clientId"] == one
 
 

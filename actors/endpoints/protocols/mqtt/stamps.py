@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, tzinfo
-from math import isfinite
 from typing import Any
 
 SECONDS_BELOW = 1e12
@@ -36,10 +35,10 @@ def read(said: Any, zone: tzinfo = UTC) -> int | None:
         if _NUMBER.fullmatch(text) is None:
             return _iso(text, zone)
         said = float(text)
-    if isinstance(said, bool) or not isinstance(said, int | float) or not isfinite(said):
+    if isinstance(said, bool) or not isinstance(said, int | float):
         return None
     size = abs(said)
-    if size >= 1e20:
+    if not size < 1e20:  # neither is NaN
         return None
     if size < SECONDS_BELOW:
         return round(said * 1000)

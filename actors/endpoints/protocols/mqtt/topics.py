@@ -8,7 +8,7 @@ from .codecs import Codec, Unreadable, codec
 from .connection import DEVICE_KEYS, TIME_KEYS, Reading
 from .patterns import METRIC, Found, Pattern
 from .points import DataPoint, Rule
-from .values import read
+from .values import LEAST, MOST, read
 
 Time = tuple[int | None, bool]
 """Unix ms (None: that of arrival), and whether it is in doubt."""
@@ -252,6 +252,8 @@ def _are_records(document: Any) -> bool:
 
 def _id(said: Any) -> str | None:
     if isinstance(said, bool) or not isinstance(said, str | int):
+        return None
+    if isinstance(said, int) and not LEAST <= said <= MOST:
         return None
     return str(said).strip() or None
 
