@@ -7,8 +7,6 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.13 python3.12 /usr/bi
 BIN := $(VENV)/bin
 # As many tests at a time as there are processors; who has none left takes some of another's.
 PYTEST_ARGS ?= -n logical --dist worksteal
-# As many tests at a time as there are processors.
-PYTEST_ARGS ?= -n logical
 CREATED := $(VENV)/.created
 DEMO := $(VENV)/.installed-demo
 TEST := $(VENV)/.installed-test

@@ -27,8 +27,6 @@ class _Audience:
 
     def publish(self, batch: Batch, positions: Positions, readings: list[Reading]) -> None:
         if wanted := choose(self._filter, positions, readings):
-    def publish(self, batch: Batch, points: tuple[int, ...], readings: list[Reading]) -> None:
-        if wanted := choose(self._filter, points, readings):
             told = event("readings", event_of(batch, wanted))
             for client in self.clients:
                 client.put(told)
@@ -64,4 +62,3 @@ class ReadingsHub(Hub[Client[ReadingFilter]]):
             if positions != ():
                 readings = readings or readings_of(batch)
                 audience.publish(batch, positions, readings)
-                audience.publish(batch, points, readings)

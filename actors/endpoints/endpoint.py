@@ -93,29 +93,6 @@ class Endpoint(Connecting[Session]):
     """Keeps the configuration, and an image of each of its devices; how they are read is the `strategy`'s to
     say, how they are written `writing`'s."""
 
-
-class PollLate(msgspec.Struct, frozen=True):
-    """To itself: time to look whether the poll that began then (monotonic seconds) has ended."""
-
-    began: float
-
-
-class FinishPoll(msgspec.Struct, frozen=True):
-    """To the endpoint, which is to end: begin no more polls. Answered by `PollFinished` when what the device
-    was asked is answered and on its way; a new start takes it back."""
-
-
-class PollFinished(msgspec.Struct, frozen=True):
-    pass
-
-
-class Endpoint(Connecting[Reader]):
-    """One poll in flight at a time; a tick during it is skipped and counted.
-
-    While the device is away every tick of the schedule gives a BAD batch, and attempts to reach it again go
-    by times of their own; what one of them found out is the code of the next tick's batch.
-    """
-
     config: RunEndpoint
     roster: Roster
     own: Image
@@ -136,11 +113,6 @@ class Endpoint(Connecting[Reader]):
         self.telling = Telling(self)
         self.writing = Writing(self)
         self.finishing: ActorAddress | None = None
-        self.polling = False
-        self.poll_began = 0.0
-        self.probing = False
-        self.finishing: ActorAddress | None = None
-        self.found: str | None = None
         self.misconfigured: str | None = None
 
     def receiveMsg_RunEndpoint(self, message: RunEndpoint, sender: ActorAddress) -> None:
@@ -242,68 +214,6 @@ class Endpoint(Connecting[Reader]):
         if message.number == self.number and isinstance(self.strategy, Polling):
             self.strategy.failed(message)
             self._finish()
-
-    def _poll_in_flight(self, now: float) -> None:
-        if not self._look_at_poll(now):
-            return
-        if self.failures:
-            self._offline()
-        else:
-            self.state.skipped += 1
-
-    def _offline(self) -> None:
-        """A tick while the device is away: no poll, but a reading."""
-        self.look_at_clock()
-        now = unix_ms()
-        code, self.found = self.found or OFFLINE, None
-        self.state.failure(now, None, code, self.state.last_error or OFFLINE)
-        self._emit_bad(now, code)
-
-    # Polling
-
-    def _poll(self, now: float, probing: bool = False) -> None:
-        if self.finishing is not None:
-            return
-        assert self.connection is not None
-        self.polling = True
-        self.poll_began = now
-        self.probing = probing
-        patience = self.connection.patience
-        poll = _poll(self.number, self.connection, len(self.source.points), self.schedule.interval)
-        self.run(poll, then=_as_is, within=beyond(patience))
-        if self.schedule.interval > SELDOM and self.schedule.interval > patience:
-            self.wakeupAfter(patience, PollLate(now))
-
-    def receiveMsg_Polled(self, message: Polled, sender: ActorAddress) -> None:
-        if message.number != self.number:
-            return
-        self.polling = False
-        if not self.proven:
-            self.proved()
-            log.info("%s: connected to %s", self.config.name, self.endpoint.address)
-            self.health = "connected"
-            self.found = None
-        reading = message.reading
-        self.state.success(message.timestamp, message.duration, reading)
-        if reading.values:
-            batch = Batch(self.source, message.timestamp, reading.values, reading.qualities, {})
-            self.send(self.config.router, batch)
-        self._finish()
-
-    def receiveMsg_PollFailed(self, message: PollFailed, sender: ActorAddress) -> None:
-        if message.number == self.number:
-            self._failed(message.trouble, message.timestamp, message.duration, self.probing)
-            self.lose(message.trouble)
-            self._finish()
-
-    def receiveMsg_FinishPoll(self, message: FinishPoll, sender: ActorAddress) -> None:
-        self.finishing = sender
-        self.series += 1  # no tick counts any more
-        self._finish()
-
-    def _finish(self) -> None:
-        if self.finishing is not None and not self.polling:
-            self.send(self.finishing, PollFinished())
 
     def receiveMsg_PollLate(self, message: PollLate, sender: ActorAddress) -> None:
         if isinstance(self.strategy, Polling):

@@ -34,7 +34,6 @@ from actors.endpoints.candidates import (
     taken,
 )
 from actors.endpoints.device_keeper import DeviceKeeper
-from actors.endpoints.candidates import Candidates, candidate, candidates, check_interval, taken
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
     AddEndpoint,
@@ -96,7 +95,6 @@ class FinishOver(msgspec.Struct, frozen=True):
 
 
 class Endpoints(AccountKeeper):
-class Endpoints(Keeper):
     """Answers for all endpoints; every change is stored before it takes effect, and costs what it changes."""
 
     RESTART = Restart(keep_children=True)
@@ -343,7 +341,6 @@ class Endpoints(Keeper):
         """What a device was asked, and has counted as read, is still to be delivered."""
         self.stop_to = sender
         adapters = [one for one in self.running_children() if one != self.broker_users]
-        adapters = self.running_children()
         self.unfinished = {one.addressDetails for one in adapters}
         for one in adapters:
             self.send(one, FinishPolls())

@@ -124,10 +124,6 @@ class LogFolder:
         for path in self.files()[:-wanted] if wanted != self._cleared else ():
             path.unlink(missing_ok=True)
         self._cleared = wanted
-        """Delete the oldest beyond `max_files`."""
-        for path in self.files()[: -self.max_files] if self.max_files != self._cleared else ():
-            path.unlink(missing_ok=True)
-        self._cleared = self.max_files
 
     def last_entries(self, limit: int) -> list[ShownEntry]:
         """The newest entries of earlier runs, oldest first; lines that are not whole are left out."""

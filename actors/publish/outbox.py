@@ -251,10 +251,6 @@ class Outbox:
         under_way = self._committing.entries if self._committing is not None else ()
         return sum(entry.live for entry in (*self._unsaved, *under_way))
 
-    def unsaved(self) -> int:
-        """How many are in memory only, the commit under way not counted."""
-        return sum(entry.live for entry in self._unsaved)
-
     def commit(self, now: float, force: bool = False) -> Commit | None:
         """What is due to be written, or None; one at a time, each ended by `committed`.
 

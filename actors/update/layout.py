@@ -149,7 +149,6 @@ class Layout:
         (self.root / "trial").unlink(missing_ok=True)
         with suppress(OSError):  # it is gone, and at worst will be again
             sync_folder(self.root)
-            _sync(self.root)
             (self.root / "trial-says").unlink(missing_ok=True)
         return True
 

@@ -13,7 +13,7 @@ from actors.connections import connecting, deadlines, retry
 from actors.connections.connecting import Trouble
 from actors.connections.connection import Permanent, Transient
 from actors.endpoints import endpoint, protocols
-from actors.endpoints.endpoint import Endpoint, FinishPoll, Polled, PollFailed, PollFinished
+from actors.endpoints.endpoint import Endpoint, FinishPoll, PollFinished
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceDescribed,
@@ -116,8 +116,6 @@ async def test_an_endpoint_that_is_to_end_delivers_what_its_device_was_asked_and
     device.open.clear()
     before = device.reads
     await until(lambda: device.reads > before and device.in_flight)
-    asked = device.reads
-    await until(lambda: device.in_flight)
     finishing = asyncio.ensure_future(stage.ask(address, FinishPoll()))
     await asyncio.sleep(0.05)
     assert not finishing.done()

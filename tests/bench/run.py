@@ -82,7 +82,6 @@ def benchmarks(
         "opcua-again": partial(measure_opcua_again, command),
         "opcua-latency": partial(measure_opcua_latency, command),
         "opcua-library": measure_opcua_library,
-        "restarts": partial(measure_restarts, "restarts", RESTARTED, agent, restarts),
         "backup": measure_backups,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
@@ -120,7 +119,6 @@ def main() -> int:
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
         "sharing,changes,polls,reconnects,field-reconnects,restarts,opcua,opcua-again,opcua-latency,"
         "opcua-library,backup,idle,start,floor",
-        "sharing,polls,reconnects,restarts,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

@@ -104,7 +104,6 @@ def test_filters():
         ("actors.endpoints.health", "endpoints"),
         ("actors.endpoints.protocols.modbus.link", "modbus"),
         ("actors.mqtt.link", "mqtt"),
-        ("actors.publish.destinations.mqtt_link", "mqtt"),
         ("actors.apps.planner", "container-manager"),
         ("storage.writer", "storage"),
         ("api.middleware", "api"),

@@ -35,7 +35,6 @@ def check_agent(agent: AgentClient) -> Iterator[Finding]:
 
 def check_versions(agent: AgentClient) -> Iterator[Finding]:
     theirs = (agent.get_if_known("/v1/device") or {}).get("agentVersion")
-    theirs = (_asked(agent, "/v1/device") or {}).get("agentVersion")
     if theirs is not None and theirs != version():
         text = f"the agent is of version {theirs}, and this command of {version()}"
         yield warning("version", text, "use the command that was installed with the agent")
