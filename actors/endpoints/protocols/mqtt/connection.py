@@ -244,8 +244,8 @@ def completed(given: dict[str, Any], settings: Settings, agent_uuid: str) -> dic
 
 
 def _client_id(given: dict[str, Any], agent_uuid: str) -> str:
-    """One for each connection that endpoints do not share (`session.identity`): at a broker, who logs in by the
-    id of another takes its connection away."""
+    """One for each connection that endpoints do not share (`session.identity`): at a broker, who logs in by
+    the id of another takes its connection away."""
     who = [given.get("username") or _user_in(given) or "", given.get("cert") or ""]
     who += [f"{key}={given[key]}" for key in ("ca", "path") if given.get(key)]
     who += [key for key, unusual in _UNUSUAL.items() if str(given.get(key)).strip().lower() in unusual]
