@@ -81,7 +81,8 @@ def payload(document: Any, form: str) -> bytes | None:
 def check(endpoint: Endpoint) -> None:
     for device, (metric, value, code, time) in endpoint.heard.readings:
         assert isinstance(value, str | int | float | bool | None)
-        assert device.isprintable() and metric.isprintable()
+        assert device.isprintable()
+        assert metric.isprintable()
         assert not isinstance(value, float) or math.isfinite(value)
         assert value is not None or code is not None
         assert time is None or stamps.EARLIEST <= time <= AT + stamps.AHEAD_MS
