@@ -300,7 +300,7 @@ class Client:
         connection = self._connection
         told: dict[User, list[Received]] = {}
         for message in messages:
-            users = self._dispatch.users(message.topic)
+            users = self._dispatch.users(message.topic) if message.topic else ()
             holders: list[User] = []
             for user, names in users:
                 if message.identifiers and not self._is_first(message, names):
@@ -310,7 +310,7 @@ class Client:
                     holders.append(user)
             if message.mid:
                 message.connection = connection
-                self._claim(link, message, holders, known=bool(users))
+                self._claim(link, message, holders, known=bool(users) or not message.topic)
         for user, those in told.items():
             user.received(those)
 

@@ -269,6 +269,17 @@ async def test_a_message_that_is_too_large_is_acknowledged_and_one_of_a_mebibyte
     assert [topic for topic, _ in again.told] == ["large/d"]
 
 
+async def test_a_message_whose_topic_cannot_be_read_ends_no_connection() -> None:
+    user = Somebody()
+    async with ScriptedBroker() as careless, client(careless.port) as mine:
+        careless.granted = 1
+        await mine.subscribe(user, {"#": 1}, SECONDS)
+        careless.say(b"\x32\x07\x00\x02\xff\xfe\x00\x09x" + b"\x30\x04\x00\x01ax")
+        await until(lambda: user.messages)
+        assert user.told == [("a", b"x")]
+        assert not user.ends
+
+
 async def test_a_filter_that_is_refused_is_named() -> None:
     async with ScriptedBroker() as refusing, client(refusing.port) as mine:
         refusing.granted = 0x80
