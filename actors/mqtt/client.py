@@ -27,6 +27,7 @@ from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.mqtt.broker import V5, Broker, Login
 from actors.mqtt.client_id import ClientId
 from actors.mqtt.dispatch import Dispatch
+from actors.mqtt.kept import Kept
 from actors.mqtt.link import Hello, Link
 from actors.mqtt.message import Message
 from actors.mqtt.packets import Answer, Received, TooLarge
@@ -42,6 +43,9 @@ ANSWER_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 WINDOW = 1000
 """Messages that are not acknowledged yet, after which no more are taken from the broker."""
+
+_SOMEBODY = object()
+"""Claims a message for who has yet to come."""
 
 
 class User(Protocol):
@@ -67,9 +71,16 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """`login` is asked at each connection, in a thread, and may raise `Transient` or `Permanent`."""
+    """`login` is asked at each connection, in a thread, and may raise `Transient` or `Permanent`. `kept` is
+    what the broker's session has been asked for, in earlier lives, too."""
 
-    def __init__(self, broker: Broker, login: Callable[[], Login], options: Options | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        login: Callable[[], Login],
+        options: Options | None = None,
+        kept: Kept | None = None,
+    ) -> None:
         self._broker = broker
         self._login = login
         self._options = options or Options()
@@ -88,11 +99,13 @@ class Client:
         self._dispatch: Dispatch[User] = Dispatch()
         self._subscribed: dict[str, int] = {}
         """What the broker has been asked for, and its QoS."""
+        self._kept = kept or Kept()
         self._identifiers: dict[str, int] = {}
         """Of filters, over all connections."""
         self._connection = 0
         self._unacknowledged: deque[Received] = deque()
-        self._early: list[Received] = []
+        self._early: list[tuple[Received, set[User]]] = []
+        """For whom nobody has subscribed yet, or who has has left; with those who had it all the same."""
         self._grace: asyncio.TimerHandle | None = None
         self._paused = False
 
@@ -126,6 +139,7 @@ class Client:
 
     async def _connect(self, seconds: float) -> None:
         login = await asyncio.to_thread(self._login)
+        await asyncio.to_thread(self._kept.read)
         link = Link(self._broker.version, self)
         expiry = self._options.session_expiry
         hello = Hello(
@@ -159,7 +173,9 @@ class Client:
         self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS)
         self._schedule_watch()
         self._acknowledge()
-        if self._early:
+        if not link.session_present:
+            self._kept.filters.clear()
+        if self._early or self._kept.filters:
             self._wait_for_users()
 
     async def close(self) -> None:
@@ -188,6 +204,8 @@ class Client:
 
     def _forget_messages(self) -> None:
         """The broker has them still."""
+        for message in self._unacknowledged:
+            message.claims = ()
         self._unacknowledged.clear()
         self._early.clear()
         self._paused = False
@@ -208,15 +226,18 @@ class Client:
         self._users[user] = dict(filters)
         for name in filters:
             self._dispatch.add(shared(name)[1], user, name)
-        self._offer_early()
+        self._offer_early(user)
         # Also what others have subscribed to: the broker says anew what it has kept of these topics.
         new = [
             name for name, qos in filters.items() if name not in had or self._subscribed.get(name, -1) < qos
         ]
         for name in new:
             self._subscribed[name] = max(filters[name], self._subscribed.get(name, 0))
+        if self._options.session_expiry and self._kept.add(new):
+            await asyncio.to_thread(self._kept.write)
         asked = [
-            (name, link.subscribe((name,), self._subscribed[name], self._identifier(name))) for name in new
+            (name, link.subscribe((name,), self._subscribed[name], self._identifier(link, name)))
+            for name in new
         ]
         try:
             async with asyncio.timeout(seconds):
@@ -224,8 +245,8 @@ class Client:
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
 
-    def _identifier(self, name: str) -> int | None:
-        if self._broker.version != V5 or self._options.session_expiry:
+    def _identifier(self, link: Link, name: str) -> int | None:
+        if self._broker.version != V5 or self._options.session_expiry or not link.limits.sub_id_available:
             return None
         return self._identifiers.setdefault(name, len(self._identifiers) + 1)
 
@@ -242,20 +263,34 @@ class Client:
             raise refused
 
     def leave(self, user: User) -> None:
-        """Send it nothing more; what it holds unacknowledged the broker sends again, some day."""
+        """Send it nothing more. On a session that outlives its connections somebody may come in its place,
+        within `GRACE_SECONDS`: he gets what it has not acknowledged, and until then the broker is not told
+        that nobody wants what it has subscribed to; nor is it when the connection ends before."""
         self._forget_user(user)
         self._users.pop(user, None)
-        self._unsubscribe()
+        lasting = bool(self._options.session_expiry)
+        for message in self._unacknowledged:
+            if user in message.claims:
+                message.claims = _without(message.claims, user)
+                if lasting and _SOMEBODY not in message.claims:
+                    message.claims += (_SOMEBODY,)
+                    self._early.append((message, {one for one, _ in self._dispatch.users(message.topic)}))
+        self._acknowledge()
+        if not lasting:
+            self._unsubscribe(self._subscribed)
+        elif self._link is not None:
+            self._wait_for_users()
 
     def _forget_user(self, user: User) -> None:
         for name in self._users.get(user, ()):
             self._dispatch.remove(shared(name)[1], user, name)
 
-    def _unsubscribe(self) -> None:
+    def _unsubscribe(self, asked: Iterable[str]) -> None:
         wanted = {name for filters in self._users.values() for name in filters}
-        gone = [name for name in self._subscribed if name not in wanted]
+        gone = [name for name in asked if name not in wanted]
         for name in gone:
-            del self._subscribed[name]
+            self._subscribed.pop(name, None)
+            self._kept.filters.discard(name)
         if gone and self._link is not None:
             self._link.unsubscribe(gone)
 
@@ -266,15 +301,16 @@ class Client:
         told: dict[User, list[Received]] = {}
         for message in messages:
             users = self._dispatch.users(message.topic)
-            claims = 0
+            holders: list[User] = []
             for user, names in users:
                 if message.identifiers and not self._is_first(message, names):
                     continue
                 told.setdefault(user, []).append(message)
-                claims += user.holds
+                if user.holds:
+                    holders.append(user)
             if message.mid:
                 message.connection = connection
-                self._claim(link, message, claims, known=bool(users))
+                self._claim(link, message, holders, known=bool(users))
         for user, those in told.items():
             user.received(those)
 
@@ -283,11 +319,12 @@ class Client:
         first = next((name for name in names if name in self._subscribed), None)
         return first is None or self._identifiers.get(first) in (None, *message.identifiers)
 
-    def _claim(self, link: Link, message: Received, claims: int, known: bool) -> None:
+    def _claim(self, link: Link, message: Received, holders: list[User], known: bool) -> None:
         """Acknowledgements go out in the order of the messages."""
+        claims: tuple[Any, ...] = tuple(holders)
         if not known and self._options.session_expiry:
-            self._early.append(message)
-            claims = 1
+            self._early.append((message, set()))
+            claims = (_SOMEBODY,)
             if self._link is not None:
                 self._wait_for_users()
         if not claims and not self._unacknowledged:
@@ -299,11 +336,11 @@ class Client:
             self._paused = True
             link.pause_reading()
 
-    def acknowledge(self, messages: Iterable[Received]) -> None:
+    def acknowledge(self, user: User, messages: Iterable[Received]) -> None:
         """By a user that holds them: they need not be sent again. Of an earlier connection they will be."""
         for message in messages:
-            if message.connection == self._connection and message.claims:
-                message.claims -= 1
+            if message.connection == self._connection and user in message.claims:
+                message.claims = _without(message.claims, user)
         self._acknowledge()
 
     def _acknowledge(self) -> None:
@@ -318,20 +355,20 @@ class Client:
         if self._grace is None:
             self._grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._give_up_early)
 
-    def _offer_early(self) -> None:
-        """Somebody has subscribed: perhaps to what came before."""
+    def _offer_early(self, user: User) -> None:
+        """It has subscribed: perhaps to what came before."""
         early, self._early = self._early, []
-        told: dict[User, list[Received]] = {}
-        for message in early:
-            users = self._dispatch.users(message.topic)
-            if not users:
-                self._early.append(message)
+        told: list[Received] = []
+        for message, had in early:
+            if user in had or all(user is not one for one, _ in self._dispatch.users(message.topic)):
+                self._early.append((message, had))
                 continue
-            message.claims = sum(user.holds for user, _ in users)
-            for user, _ in users:
-                told.setdefault(user, []).append(message)
-        for user, messages in told.items():
-            user.received(messages)
+            message.claims = _without(message.claims, _SOMEBODY)
+            if user.holds:
+                message.claims += (user,)
+            told.append(message)
+        if told:
+            user.received(told)
         self._acknowledge()
 
     def _give_up_early(self) -> None:
@@ -339,9 +376,10 @@ class Client:
         early, self._early = self._early, []
         if early:
             log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, len(early))
-        for message in early:
-            message.claims = 0
+        for message, _ in early:
+            message.claims = _without(message.claims, _SOMEBODY)
         self._acknowledge()
+        self._unsubscribe(self._kept.filters | self._subscribed.keys())
 
     # Publishing
 
@@ -413,3 +451,7 @@ class Client:
             if self._keepalive and now - min(link.written_at, link.heard_at) >= self._keepalive / 2:
                 link.ping()
         self._schedule_watch()
+
+
+def _without(claims: tuple[Any, ...], one: Any) -> tuple[Any, ...]:
+    return tuple(each for each in claims if each is not one)
