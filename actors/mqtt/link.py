@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
@@ -15,13 +16,19 @@ from gmqtt.subscription import Subscription
 from actors.connections.outflow import Outflow
 from actors.mqtt import packets, reasons
 from actors.mqtt.broker import V5
-from actors.mqtt.packets import Answer, Malformed, TooLarge
+from actors.mqtt.message import Message
+from actors.mqtt.packets import Answer, Malformed, Received, TooLarge
 from actors.mqtt.transports import forget, lowest, sever
 
 MAX_RECEIVED = 1_048_576
 """Bytes of a packet that is taken from a broker."""
 _IDS = 65_536
 _PUBACK = int(MQTTCommands.PUBACK)
+_PUBLISH = int(MQTTCommands.PUBLISH)
+_PUBACK_HEAD = bytes((MQTTCommands.PUBACK, 2))
+_PUBREC_HEAD = bytes((MQTTCommands.PUBREC, 2))
+_PUBCOMP_HEAD = bytes((MQTTCommands.PUBCOMP, 2))
+_PINGREQ = package.SimpleCommandPacket.build_package(MQTTCommands.PINGREQ)
 
 logging.getLogger("gmqtt").setLevel(logging.ERROR)  # it would log every packet
 
@@ -35,6 +42,21 @@ class Limits(msgspec.Struct, frozen=True):
     max_qos: int = 1
     retain_available: int = 1
     server_keep_alive: int | None = None
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """What a connection begins with. Without `clean` the broker goes on with the session of that client id,
+    and keeps it for `session_expiry` seconds after the connection (MQTT 3.1.1: as long as it likes).
+    `receive_maximum` is how many messages it may send before they are acknowledged (MQTT 5)."""
+
+    client_id: str
+    username: str | None = None
+    password: str | None = None
+    keepalive: int = 60
+    will: Message | None = None
+    clean: bool = True
+    session_expiry: int = 0
+    receive_maximum: int | None = None
 
 
 class Flight(NamedTuple):
@@ -52,8 +74,9 @@ class Owner(Protocol):
     def answered(self, messages: tuple[Any, ...], answer: Answer) -> None:
         """The broker has these; or, if `answer` is a refusal, will not have them."""
 
-    def received(self, topic: str, payload: bytes) -> None:
-        """A message to what was subscribed to."""
+    def received(self, link: "Link", messages: list[Received]) -> None:
+        """Messages to what was subscribed to, in order. Each with a `mid` is to be acknowledged, in order
+        too."""
 
     def ended(self, link: "Link", reason: str | None, code: int, idle: bool) -> None:
         """By the other end, at most once; `reason` and `code` (0: none) are what it has said about it, `idle`
@@ -75,17 +98,22 @@ class Link(asyncio.Protocol):
         self.id_generator = IdGenerator(_IDS)
         self.limits = Limits()
         self.connack: asyncio.Future[Answer | None] = loop.create_future()
-        self.suback: asyncio.Future[Answer | None] = loop.create_future()
         self.gone = loop.create_future()
         self.outflow: Outflow | None = None
         self.written = self.proved = 0
-        self.written_at = self.began_at = time.monotonic()
+        self.written_at = self.began_at = self.heard_at = time.monotonic()
+        self.session_present = False
         self.ping_in_flight: Flight | None = None
+        self._stays = 0
         self._owner: Owner | None = owner
         self._transport: asyncio.Transport | None = None
         self._lowest: asyncio.BaseTransport | None = None
         self._packets: list[bytes | bytearray] = []
-        self._buffer = bytearray()
+        self._begun = bytearray()
+        self._needed = 0
+        self._came: list[Received] = []
+        self._half: set[int] = set()
+        self._asked: dict[int, asyncio.Future[Answer | None]] = {}
         self._flights: dict[int, Flight] = {}
         self._unproved: list[Any] = []
         self._aliases: dict[bytes, int] = {}
@@ -93,30 +121,59 @@ class Link(asyncio.Protocol):
 
     # Towards the broker
 
-    def log_in(
-        self, client_id: bytes, username: str | None, password: str | None, keepalive: int, will: Any
-    ) -> None:
-        """Send CONNECT; `connack` gets the answer, None when the connection ends instead. `will` has topic,
-        payload, qos and retain."""
-        contents = None if will is None else Contents(will.topic, will.payload, will.qos, will.retain)
-        properties = {"maximum_packet_size": MAX_RECEIVED} if self.proto_ver == V5 else {}
+    def log_in(self, hello: Hello) -> None:
+        """Send CONNECT; `connack` gets the answer, None when the connection ends instead."""
+        will, user, password = hello.will, hello.username, hello.password
+        properties: dict[str, int] = {}
+        if self.proto_ver == V5:
+            properties["maximum_packet_size"] = MAX_RECEIVED
+            if hello.receive_maximum is not None:
+                properties["receive_maximum"] = hello.receive_maximum
+            if hello.session_expiry:
+                properties["session_expiry_interval"] = hello.session_expiry
         self._write(
             package.LoginPackageFactor.build_package(
-                client_id,
-                None if username is None else username.encode(),
+                hello.client_id.encode(),  # gmqtt counts the characters of a str where MQTT wants its bytes
+                None if user is None else user.encode(),
                 None if password is None else password.encode(),
-                True,
-                keepalive,
+                hello.clean,
+                hello.keepalive,
                 self,
-                will_message=contents,
+                will_message=will and Contents(will.topic, will.payload, will.qos, will.retain),
                 **properties,
             )
         )
 
-    def subscribe(self, filters: tuple[str, ...]) -> None:
-        """At QoS 1; `suback` gets the answer, None when the connection ends instead."""
-        wanted = [Subscription(each, qos=1) for each in filters]
-        self._write(package.SubscribePacket.build_package(wanted, self)[1])
+    def subscribe(
+        self, filters: Sequence[str], qos: int = 1, identifier: int | None = None
+    ) -> "asyncio.Future[Answer | None]":
+        """Of all filters the worst answer; None when the connection ends instead. `identifier` (MQTT 5) comes
+        with each message."""
+        wanted = [Subscription(each, qos=qos) for each in filters]
+        said = {} if identifier is None else {"subscription_identifier": identifier}
+        return self._ask(package.SubscribePacket.build_package(wanted, self, **said))
+
+    def unsubscribe(self, filters: Sequence[str]) -> "asyncio.Future[Answer | None]":
+        """The answer says that no more messages come; None when the connection ends instead."""
+        return self._ask(package.UnsubscribePacket.build_package([each.encode() for each in filters], self))
+
+    def _ask(self, packet: tuple[int, bytes | bytearray]) -> "asyncio.Future[Answer | None]":
+        mid, octets = packet
+        asked: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        if self._over:
+            asked.set_result(None)
+        else:
+            self._asked[mid] = asked
+            self._write(octets)
+        return asked
+
+    def acknowledge(self, message: Received) -> None:
+        """That it has come, and need not be sent again."""
+        if message.qos == 1:
+            self._write(_PUBACK_HEAD + message.mid.to_bytes(2, "big"))
+        elif message.qos:
+            self._half.add(message.mid)
+            self._write(_PUBREC_HEAD + message.mid.to_bytes(2, "big"))
 
     @property
     def has_room(self) -> bool:
@@ -165,8 +222,13 @@ class Link(asyncio.Protocol):
         """Unless one is on its way."""
         if self.ping_in_flight is None:
             proven, self._unproved = tuple(self._unproved), []
-            self._write(package.SimpleCommandPacket.build_package(MQTTCommands.PINGREQ))
+            self._write(_PINGREQ)
             self.ping_in_flight = Flight(proven, self.written_at, self.written)
+
+    def stay(self) -> None:
+        """Tell the broker that this end is there, while nothing is read and no answer can come."""
+        self._write(_PINGREQ)
+        self._stays += 1
 
     @property
     def oldest(self) -> Flight | None:
@@ -230,20 +292,76 @@ class Link(asyncio.Protocol):
         self._lowest = lowest(stream)
         self.outflow = Outflow(stream)
 
+    def pause_reading(self) -> None:
+        """Leave what the broker sends in the buffers of the system, and then with the broker."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        self.heard_at = time.monotonic()
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._needed:
+                return
+            data = bytes(self._begun)
+            self._begun.clear()
         try:
-            while self._transport is not None and (found := packets.header(self._buffer)) is not None:
-                begin, end = found
-                if end > MAX_RECEIVED:
-                    raise Malformed(f"a packet of {end} bytes")
-                if end > len(self._buffer):
-                    return
-                first, body = self._buffer[0], bytes(self._buffer[begin:end])
-                del self._buffer[:end]
-                self._take(first, body)
+            rest = self._take_all(data)
         except Malformed as error:
             self._end(f"sent what is not MQTT: {error}", 0)
+            return
+        self._hand_over()
+        if rest < len(data) and self._transport is not None:
+            self._begun += data[rest:] if rest else data
+
+    def _take_all(self, data: bytes) -> int:
+        """Returns where the packet begins that is not whole yet."""
+        at, size = 0, len(data)
+        version, came = self.proto_ver, self._came
+        while self._transport is not None:
+            # What nearly all packets are is read here; `header` takes as long as the rest of it.
+            if size - at > 1 and data[at + 1] < 0x80:
+                begin = at + 2
+                end = begin + data[at + 1]
+            else:
+                found = packets.header(data, at)
+                if found is None:
+                    self._needed = size - at + 1
+                    break
+                begin, end = found
+                if end - at > MAX_RECEIVED:
+                    raise Malformed(f"a packet of {end - at} bytes")
+            if end > size:
+                self._needed = end - at
+                break
+            first = data[at]
+            at = end
+            if first & 0xF0 == _PUBLISH:
+                came.append(packets.publish(version, data, begin, end, first))
+            else:
+                self._take(first, data[begin:end])
+        return at
+
+    def _hand_over(self) -> None:
+        if self._came and self._owner is not None:
+            came, self._came = self._came, []
+            if self._half:
+                came = self._without_known(came)
+            self._owner.received(self, came)
+
+    def _without_known(self, came: list[Received]) -> list[Received]:
+        """What comes again at QoS 2 although it has come is answered, and nothing else."""
+        new = []
+        for message in came:
+            if message.qos == 2 and message.mid in self._half:
+                self.acknowledge(message)
+            else:
+                new.append(message)
+        return new
 
     def _take(self, first: int, body: bytes) -> None:
         version = self.proto_ver
@@ -255,14 +373,25 @@ class Link(asyncio.Protocol):
             case MQTTCommands.PINGRESP:
                 self._pinged()
             case MQTTCommands.CONNACK:
+                self.session_present = bool(body and body[0] & 1)
                 self._greeted(packets.connack(version, body))
             case MQTTCommands.SUBACK:
-                _settle(self.suback, packets.suback(version, body))
-            case MQTTCommands.PUBLISH:
-                self._received(packets.publish(version, first, body))
+                self._replied(*packets.suback(version, body))
+            case MQTTCommands.UNSUBACK:
+                self._replied(packets.unsuback(body), packets.YES)
+            case MQTTCommands.PUBREL:
+                mid, _ = packets.puback(version, body)
+                self._half.discard(mid)
+                self._write(_PUBCOMP_HEAD + mid.to_bytes(2, "big"))
             case MQTTCommands.DISCONNECT:
                 answer = packets.disconnect(version, body)
                 self._end(reasons.words(answer) if answer.code else None, answer.code)
+
+    def _replied(self, mid: int, answer: Answer) -> None:
+        asked = self._asked.pop(mid, None)
+        if asked is not None:
+            self.id_generator.free_id(mid)
+            _settle(asked, answer)
 
     def _greeted(self, answer: Answer) -> None:
         if answer.code == 0:
@@ -279,6 +408,9 @@ class Link(asyncio.Protocol):
             self._answered(flight, answer)
 
     def _pinged(self) -> None:
+        if self._stays:
+            self._stays -= 1
+            return
         flight, self.ping_in_flight = self.ping_in_flight, None
         if flight is not None:
             self._answered(flight, packets.YES)
@@ -290,14 +422,6 @@ class Link(asyncio.Protocol):
         if self._owner is not None:
             self._owner.answered(flight.messages, answer)
 
-    def _received(self, message: packets.Received) -> None:
-        if message.mid is not None:
-            kind = MQTTCommands.PUBACK
-            version = self.proto_ver
-            self._write(package.CommandWithMidPacket.build_package(kind, message.mid, False, 0, version))
-        if self._owner is not None:
-            self._owner.received(message.topic, message.payload)
-
     def connection_lost(self, exc: Exception | None) -> None:
         _settle(self.gone, None)
         forget(self._lowest)
@@ -305,6 +429,7 @@ class Link(asyncio.Protocol):
         self._end(None, 0)
 
     def _end(self, reason: str | None, code: int) -> None:
+        self._hand_over()
         owner = self._owner
         idle = not self._flights and not self._unproved
         self.abort()
@@ -314,8 +439,12 @@ class Link(asyncio.Protocol):
     def _let_go(self) -> None:
         self._over = True
         _settle(self.connack, None)
-        _settle(self.suback, None)
+        for asked in self._asked.values():
+            _settle(asked, None)
+        self._asked.clear()
         self.outflow = None
+        self._came.clear()
+        self._begun.clear()
         self._packets.clear()
         self._flights.clear()
         self._unproved.clear()

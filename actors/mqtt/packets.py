@@ -2,14 +2,18 @@
 `Malformed` for what is no MQTT."""
 
 import struct
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 from gmqtt.mqtt.property import Property
 from gmqtt.mqtt.utils import unpack_variable_byte_integer
 
 from actors.mqtt.broker import V5
 
 _REASON_TEXT = 200
+_SHORT = 64
 
 
 class Malformed(Exception):
@@ -36,12 +40,24 @@ class Answer(NamedTuple):
 YES = Answer(0, {})
 
 
-class Received(NamedTuple):
-    """A message; `mid` is None at QoS 0."""
+class Received(msgspec.Struct, gc=False):
+    """A message. `mid` is its packet identifier, 0 at QoS 0; `retain`: the broker had it before it was
+    subscribed to; `again`: it may have come before. `identifiers` are those of the subscriptions that it came
+    for, where the broker says so; `properties` what else came with it in MQTT 5 (`content_type`,
+    `response_topic`, ..., and as `user_property` a list of pairs), None: nothing."""
 
     topic: str
     payload: bytes
-    mid: int | None
+    qos: int = 0
+    retain: bool = False
+    again: bool = False
+    mid: int = 0
+    identifiers: tuple[int, ...] = ()
+    properties: dict[str, Any] | None = None
+    claims: int = 0
+    """How many have yet to acknowledge it."""
+    connection: int = 0
+    """Which one it came on."""
 
 
 def encode_publish(topic: bytes, payload: bytes, retain: bool, mid: int | None, properties: bytes) -> bytes:
@@ -60,16 +76,16 @@ def encode_publish(topic: bytes, payload: bytes, retain: bool, mid: int | None, 
     return bytes((first, *octets, length)) + head + payload
 
 
-def header(buffer: bytearray) -> tuple[int, int] | None:
-    """Where the body of the packet at the beginning begins and ends; None while that is not there yet."""
+def header(octets: bytes | bytearray, at: int = 0) -> tuple[int, int] | None:
+    """Where the body of the packet that begins there begins and ends; None while that is not there yet."""
     length = 0
     for place in range(4):
-        if len(buffer) <= place + 1:
+        if len(octets) <= at + place + 1:
             return None
-        octet = buffer[place + 1]
+        octet = octets[at + place + 1]
         length |= (octet & 0x7F) << 7 * place
         if octet < 0x80:
-            return place + 2, place + 2 + length
+            return at + place + 2, at + place + 2 + length
     raise Malformed("a length of more than four bytes")
 
 
@@ -87,30 +103,88 @@ def puback(version: int, body: bytes) -> tuple[int, Answer]:
     return int.from_bytes(body[:2], "big"), _answer(version, body[2:])
 
 
-def suback(version: int, body: bytes) -> Answer:
-    """The worst code of all filters: below 0x80 they are all subscribed to."""
+def suback(version: int, body: bytes) -> tuple[int, Answer]:
+    """The packet identifier, and the answer; of several filters the worst one. A code below 0x80 is the QoS
+    that is granted."""
     if len(body) < 3:
         raise Malformed("SUBACK")
     rest = body[2:]
     properties: dict[str, Any] = {}
     if version == V5:
         properties, rest = _split(rest)
-    return Answer(max(rest, default=0x80), properties)
+    return int.from_bytes(body[:2], "big"), Answer(max(rest, default=0x80), properties)
+
+
+def unsuback(body: bytes) -> int:
+    """The packet identifier; what the broker says of it changes nothing."""
+    if len(body) < 2:
+        raise Malformed("UNSUBACK")
+    return int.from_bytes(body[:2], "big")
 
 
 def disconnect(version: int, body: bytes) -> Answer:
     return _answer(version, body)
 
 
-def publish(version: int, flags: int, body: bytes) -> Received:
+def publish(version: int, octets: bytes, begin: int, end: int, first: int = 0x30) -> Received:
+    """The message of which `octets` hold the body from `begin` to `end`."""
+    at = begin + 2
     try:
-        end = 2 + int.from_bytes(body[:2], "big")
-        topic, rest, mid = body[2:end].decode(), body[end:], None
-        if flags & 0x06:
-            mid, rest = int.from_bytes(rest[:2], "big"), rest[2:]
-    except UnicodeDecodeError as error:
+        at += (octets[begin] << 8) | octets[begin + 1]
+        topic = octets[begin + 2 : at].decode()
+        mid = 0
+        if first & 0x06:
+            mid = (octets[at] << 8) | octets[at + 1]
+            at += 2
+        if at > end or (first & 0x06 and not mid) or first & 0x06 == 0x06:
+            raise Malformed("PUBLISH")
+        if version != V5:
+            if first == 0x30:
+                return Received(topic, octets[at:end])
+            return _received(topic, octets[at:end], first, mid)
+        length = octets[at]
+        if not length and at < end:
+            return _received(topic, octets[at + 1 : end], first, mid)
+    except (UnicodeDecodeError, IndexError) as error:
         raise Malformed("PUBLISH") from error
-    return Received(topic, rest if version != V5 else _split(rest)[1], mid)
+    found = header(octets, at - 1)
+    if found is None or found[1] > end:
+        raise Malformed("properties")
+    said = octets[found[0] : found[1]]
+    identifiers, properties = _said_often(said) if len(said) <= _SHORT else _said(said)
+    return _received(topic, octets[found[1] : end], first, mid, identifiers, properties)
+
+
+def _received(
+    topic: str,
+    payload: bytes,
+    first: int,
+    mid: int,
+    identifiers: tuple[int, ...] = (),
+    properties: dict[str, Any] | None = None,
+) -> Received:
+    again = bool(first & 0x08)
+    return Received(topic, payload, first >> 1 & 3, bool(first & 1), again, mid, identifiers, properties)
+
+
+def _said(octets: bytes) -> tuple[tuple[int, ...], dict[str, Any] | None]:
+    """The identifiers of subscriptions among the properties of a message, and the others."""
+    identifiers: list[int] = []
+    pairs: list[tuple[str, str]] = []
+    properties: dict[str, Any] = {}
+    for name, value in _each(octets):
+        if name == "subscription_identifier":
+            identifiers.append(value)
+        elif name == "user_property":
+            pairs.append(value)
+        else:
+            properties[name] = value
+    if pairs:
+        properties["user_property"] = pairs
+    return tuple(identifiers), properties or None
+
+
+_said_often = lru_cache(maxsize=1024)(_said)  # what comes with one message comes with many
 
 
 def _answer(version: int, rest: bytes) -> Answer:
@@ -125,16 +199,21 @@ def _properties(octets: bytes) -> dict[str, Any]:
 
 def _split(octets: bytes) -> tuple[dict[str, Any], bytes]:
     """The properties at the beginning, of a name that comes twice the last, and what follows them."""
-    found: dict[str, Any] = {}
     try:
         length, rest = unpack_variable_byte_integer(octets)
-        here, rest = rest[:length], rest[length:]
-        while here:
-            kind = Property.factory(id_=here[0])
-            if kind is None:
-                raise Malformed(f"property {here[0]}")
-            values, here = kind.loads(here[1:])
-            found.update(values)
     except (IndexError, ValueError, struct.error) as error:
         raise Malformed("properties") from error
-    return found, rest
+    return dict(_each(rest[:length])), rest[length:]
+
+
+def _each(octets: bytes) -> Iterator[tuple[str, Any]]:
+    """Names and values of properties, in order."""
+    try:
+        while octets:
+            kind = Property.factory(id_=octets[0])
+            if kind is None:
+                raise Malformed(f"property {octets[0]}")
+            values, octets = kind.loads(octets[1:])
+            yield from values.items()
+    except (IndexError, ValueError, struct.error) as error:
+        raise Malformed("properties") from error

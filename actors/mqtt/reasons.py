@@ -55,8 +55,10 @@ _NEW = {
     0x9B: "QoS not supported",
     0x9C: "use another server",
     0x9D: "server moved",
+    0x9E: "shared subscriptions not supported",
     0x9F: "connection rate exceeded",
     0xA0: "maximum connect time",
+    0xA1: "subscription identifiers not supported",
     0xA2: "wildcard subscriptions not supported",
 }
 _PASSING = {3, 0x80, 0x83, 0x88, 0x89, 0x97, 0x9F}
@@ -66,6 +68,11 @@ def words(answer: Answer) -> str:
     """With what the broker itself says, if it does."""
     known = _NEW.get(answer.code, f"reason code {answer.code:#04x}")
     return f"{known} ({answer.text})" if answer.text else known
+
+
+def subscription_refused(filters: str, answer: Answer) -> str:
+    """Why SUBACK refuses these."""
+    return f"The broker refuses a subscription to {filters}: {words(answer)}"
 
 
 def login_refused(version: int, answer: Answer) -> NoConnection:

@@ -6,6 +6,7 @@ import msgspec
 
 from actors.system.failure import Refusal
 from conf.texts import has_controls
+from conf.topic_filters import fault
 
 MAX_BYTES = 65_535
 MAX_SLASHES = 200
@@ -13,6 +14,7 @@ MAX_SLASHES = 200
 
 # What brokers acknowledge to whoever publishes it, and hand to nobody: the trees of their own.
 _BROKERS_OWN = re.compile(r"\$(SYS|share|CONTROL)(/|$)")
+_BAD_GROUP = re.compile(r"\$share/(/|[^/]*[+#])")
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -49,6 +51,30 @@ def unpublishable(topic: str, room: Room = AMPLE) -> str | None:
     if _BROKERS_OWN.match(topic):
         return f"{topic} (brokers keep what begins with {topic.partition('/')[0]} to themselves)"
     return None
+
+
+def check_subscription(topic_filter: str, field: str) -> str:
+    """The trimmed filter to subscribe to, perhaps a shared one; raises `Refusal` naming `field` when brokers
+    would not take it."""
+    trimmed = topic_filter.strip()
+    _, plain = shared(trimmed)
+    why = fault(plain)
+    if why is None and trimmed.startswith("$share/") and _BAD_GROUP.match(trimmed):
+        why = f"{trimmed} (a shared subscription is $share/<group>/<filter>)"
+    if why is None and plain.count("/") > MAX_SLASHES:
+        why = f"it has more than {MAX_SLASHES} slashes"
+    if why is not None:
+        raise Refusal(f"Invalid topic filter: {why}", field)
+    return trimmed
+
+
+def shared(topic_filter: str) -> tuple[str | None, str]:
+    """The group of a shared subscription (MQTT 5 section 4.8.2), None for another one, and the filter that
+    topics have to match."""
+    if not topic_filter.startswith("$share/"):
+        return None, topic_filter
+    group, _, plain = topic_filter[len("$share/") :].partition("/")
+    return group, plain
 
 
 def refuse_slips(topic: str, field: str) -> None:

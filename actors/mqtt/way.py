@@ -2,15 +2,14 @@
 
 import asyncio
 import ssl
-from typing import Any
 
 from actors.connections import dialing, os_errors
 from actors.connections.certificates import untrusted
 from actors.connections.connection import Permanent, Transient
-from actors.mqtt.broker import V5, Broker, Login, tls_context
-from actors.mqtt.link import Link
+from actors.mqtt.broker import V5, Broker, tls_context
+from actors.mqtt.link import Hello, Link
 from actors.mqtt.packets import Answer
-from actors.mqtt.reasons import REFUSED, login_refused, words
+from actors.mqtt.reasons import REFUSED, login_refused, subscription_refused
 from actors.system.failure import Refusal
 
 # OpenSSL's X509_V_ERR_ for a certificate that is self-signed or whose issuer is not known.
@@ -31,26 +30,22 @@ class Way:
     def where(self) -> str:
         return f"{self._broker.host}:{self._broker.port}"
 
-    async def open(
-        self, link: Link, client_id: str, login: Login, will: Any, filters: tuple[str, ...], seconds: float
-    ) -> None:
+    async def open(self, link: Link, hello: Hello, filters: tuple[str, ...], seconds: float) -> None:
         """Connect, log in, subscribe. Raises `Transient` or `Permanent`; then, or cancelled, `link` is still
         to be aborted."""
         self._reached = None
         try:
-            await self._open(link, client_id, login, will, filters, seconds)
+            await self._open(link, hello, filters, seconds)
         except BaseException:
             self._avoid = self._reached
             raise
         self._avoid = None
 
-    async def _open(
-        self, link: Link, client_id: str, login: Login, will: Any, filters: tuple[str, ...], seconds: float
-    ) -> None:
+    async def _open(self, link: Link, hello: Hello, filters: tuple[str, ...], seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._connect(link)
-                await self._log_in(link, client_id, login, will)
+                await self._log_in(link, hello)
                 await self._subscribe(link, filters)
         except TimeoutError as error:
             raise Transient(self._timed_out(seconds)) from error
@@ -77,20 +72,17 @@ class Way:
     def _was_reached(self, address: dialing.Address) -> None:
         self._reached = address
 
-    async def _log_in(self, link: Link, client_id: str, login: Login, will: Any) -> None:
-        broker = self._broker
-        # Bytes: gmqtt counts the characters of a str where MQTT wants its bytes.
-        link.log_in(client_id.encode(), login.username, login.password, broker.keepalive, will)
+    async def _log_in(self, link: Link, hello: Hello) -> None:
+        link.log_in(hello)
         answer = await self._answer(link.connack, "logging in")
         if answer.code:
-            raise login_refused(broker.version, answer)
+            raise login_refused(self._broker.version, answer)
 
     async def _subscribe(self, link: Link, filters: tuple[str, ...]) -> None:
         if filters:
-            link.subscribe(filters)
-            answer = await self._answer(link.suback, "subscribing")
+            answer = await self._answer(link.subscribe(filters), "subscribing")
             if answer.code >= REFUSED:
-                raise Permanent(f"The broker refuses a subscription to {', '.join(filters)}: {words(answer)}")
+                raise Permanent(subscription_refused(", ".join(filters), answer))
 
     async def _answer(self, answer: "asyncio.Future[Answer | None]", instead_of: str) -> Answer:
         found = await answer

@@ -6,8 +6,9 @@ from typing import TypeAlias
 import msgspec
 
 from actors.readings.batch import Source
-from actors.readings.filters import below, fit, matches
+from actors.readings.filters import below
 from actors.readings.source_topics import level, levels
+from conf.topic_filters import fit, matches
 
 Points: TypeAlias = tuple[int, ...] | None
 """Indices into `source.points`, rising; None is all of them."""

@@ -7,7 +7,6 @@ import msgspec
 from thespian.actors import ActorAddress
 
 from actors.readings.batch import Batch, Source
-from actors.readings.filters import matches
 from actors.readings.interest import select
 from actors.readings.latest import Latest
 from actors.readings.messages import (
@@ -24,6 +23,7 @@ from actors.readings.messages import (
 from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import SubsystemStarted
 from actors.system.supervision import Restart
+from conf.topic_filters import matches
 
 log = logging.getLogger(__name__)
 

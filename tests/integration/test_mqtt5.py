@@ -15,10 +15,10 @@ from servers.mosquitto import Mosquitto
 from servers.scripted_broker import ScriptedBroker
 
 from actors.connections.connection import Permanent, Transient
+from actors.mqtt.message import Message
 from actors.publish.destinations import mqtt_driver
 from actors.publish.destinations.mqtt_driver import UNSAID_TIMES
 from actors.publish.destinations.mqtt_presence import Presence
-from actors.publish.destinations.mqtt_session import Message
 
 
 def to5(port: int, **config_json: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from servers.mosquitto import Mosquitto
 from servers.scripted_broker import ScriptedBroker
 
 from actors.connections.connection import Permanent, Transient
+from actors.mqtt.message import Message
 from actors.publish.destinations.driver import Outgoing
-from actors.publish.destinations.mqtt_session import Message, Publish, Session
+from actors.publish.destinations.mqtt_session import Publish, Session
 from actors.system.failure import Refusal
 
 

@@ -1,7 +1,8 @@
 import pytest
 
-from actors.readings.filters import below, check_filter, fit, matches
+from actors.readings.filters import below, check_filter
 from actors.system.failure import Refusal
+from conf.topic_filters import fit, matches
 
 
 @pytest.mark.parametrize("good", ["#", "+", "a", "/", "a/#", "+/+", "a/+/b", "/a", "a//b", "$SYS/#", "é/b"])

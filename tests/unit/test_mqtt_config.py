@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.serialization import (
 from servers.certificates import Authority
 
 from actors.mqtt.broker import MAX_PAYLOAD, Broker, tls_context
+from actors.mqtt.message import Message
 from actors.publish import topics
 from actors.publish.destinations import TYPES, canonical, find
 from actors.publish.destinations.driver import Identity
 from actors.publish.destinations.mqtt import target
 from actors.publish.destinations.mqtt_config import SECRETS, Config, check
-from actors.publish.destinations.mqtt_session import Message
 from actors.publish.messages import Cloud
 from actors.system.failure import Refusal
 

@@ -47,8 +47,8 @@ def test_answers_of_both_versions_are_read() -> None:
     assert packets.puback(V5, b"\x01\x02\x97") == (258, Answer(0x97, {}))
     code, text = packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].code, "no"
     assert (code, text) == (0x99, packets.puback(V5, b"\x01\x02\x99\x05\x1f\x00\x02no")[1].text)
-    assert packets.suback(V311, b"\x00\x01\x01\x80").code == 0x80
-    assert packets.suback(V5, b"\x00\x01\x00\x01").code == 1
+    assert packets.suback(V311, b"\x00\x01\x01\x80") == (1, Answer(0x80, {}))
+    assert packets.suback(V5, b"\x00\x01\x00\x01") == (1, Answer(1, {}))
     assert packets.disconnect(V5, b"").code == 0
 
 
@@ -57,8 +57,9 @@ READERS: list[Any] = [
     packets.puback,
     packets.suback,
     packets.disconnect,
-    lambda version, body: packets.publish(version, 0x32, body),
-    lambda version, body: packets.publish(version, 0x30, body),
+    lambda version, body: packets.publish(version, body, 0, len(body), 0x32),
+    lambda version, body: packets.publish(version, body, 0, len(body), 0x30),
+    lambda version, body: packets.unsuback(body),
 ]
 
 

@@ -4,9 +4,10 @@ from hypothesis import strategies as st
 from publishing_system import source_of
 
 from actors.mqtt.topics import unpublishable
-from actors.readings.filters import check_filter, matches, spelled
+from actors.readings.filters import check_filter, spelled
 from actors.readings.interest import Interest, indices, select
 from actors.readings.source_topics import endings, level, prefixes
+from conf.topic_filters import matches
 
 NAMES = st.text(st.characters(codec=None), max_size=40)
 

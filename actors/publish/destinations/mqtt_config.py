@@ -9,9 +9,9 @@ from actors.mqtt import broker_url
 from actors.mqtt.broker import MAX_PAYLOAD, V5, V311, Broker, Version, check_pems
 from actors.mqtt.broker_url import websocket_path
 from actors.mqtt.fields import MAX_TEXT, Limited, Port, limited
+from actors.mqtt.message import Message
 from actors.publish.destinations.fields import ROOT
 from actors.publish.destinations.mqtt_presence import Said, message
-from actors.publish.destinations.mqtt_session import Message
 from actors.publish.destinations.topic_templates import check_template
 from actors.system.checking import checked
 from actors.system.failure import Refusal

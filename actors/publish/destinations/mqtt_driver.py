@@ -11,14 +11,15 @@ from typing import Any
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.mqtt.broker import MAX_PAYLOAD, V5, Broker, Login
 from actors.mqtt.client_id import ClientId
-from actors.mqtt.link import Link
-from actors.mqtt.packets import Answer, TooLarge
+from actors.mqtt.link import Hello, Link
+from actors.mqtt.message import Message
+from actors.mqtt.packets import Answer, Received, TooLarge
 from actors.mqtt.reasons import PATIENT, REFUSED, UNSAID, words
 from actors.mqtt.silence import Line, Silence
 from actors.mqtt.topics import unpublishable
 from actors.mqtt.way import Way
 from actors.publish.destinations.driver import Driver, Listener, Nobody, Outgoing
-from actors.publish.destinations.mqtt_session import Message, Session
+from actors.publish.destinations.mqtt_session import Session
 from actors.publish.messages import DestinationTested
 from actors.system.failure import Refusal
 
@@ -92,7 +93,8 @@ class MqttDriver(Driver):
         will, filters = self._session.will(), self._session.subscriptions
         client_id = self._client_id.of(login.client_id)
         try:
-            await self._way.open(link, client_id, login, will, filters, self._connect_seconds)
+            hello = Hello(client_id, login.username, login.password, self._broker.keepalive, will)
+            await self._way.open(link, hello, filters, self._connect_seconds)
             await self._ready(link)
             if link.outflow is None:
                 raise Transient(f"{self._way.where} closed the connection")
@@ -240,9 +242,11 @@ class MqttDriver(Driver):
         if self._offered:
             self._offered.pop(seq, None)
 
-    def received(self, topic: str, payload: bytes) -> None:
+    def received(self, link: Link, messages: list[Received]) -> None:
         try:
-            self._session.received(topic, payload)
+            for message in messages:
+                link.acknowledge(message)
+                self._session.received(message.topic, message.payload)
         except Transient as error:
             self._end(str(error))
 

@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from actors.mqtt.fields import MAX_TEXT
+from actors.mqtt.message import Message
 from actors.mqtt.topics import check_topic, refuse_slips
-from actors.publish.destinations.mqtt_session import Message, Publish, Session
+from actors.publish.destinations.mqtt_session import Publish, Session
 from conf.annotations import reads
 from conf.fields import NUMERAL, Flag, Text
 

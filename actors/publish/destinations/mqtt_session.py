@@ -2,19 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-import msgspec
-
+from actors.mqtt.message import Message
 from actors.publish.destinations.driver import Outgoing
-
-
-class Message(msgspec.Struct, frozen=True):
-    """What a session itself says; it is in no outbox, and nobody learns of its acknowledgement."""
-
-    topic: str
-    payload: bytes = b""
-    qos: int = 0
-    retain: bool = False
-
 
 Publish = Callable[[Message], None]
 """Puts a message behind what has been sent before; does nothing while there is no connection. Raises

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 import msgspec
 
 from actors.connections.connection import Transient
+from actors.mqtt.message import Message
 from actors.mqtt.packets import TooLarge
 from actors.publish.destinations.driver import Outgoing
 from actors.publish.destinations.mqtt_config import Sparkplug
-from actors.publish.destinations.mqtt_session import Message, Publish, Session
+from actors.publish.destinations.mqtt_session import Publish, Session
 from actors.publish.formats import sparkplug
 from actors.publish.sparkplug import node
 from actors.publish.sparkplug.node import Node
