@@ -14,6 +14,7 @@ import msgspec
 from msgspec import inspect
 from multidict import MultiMapping
 
+from actors.system.checking import refuse_unknown
 from actors.system.failure import Refusal
 from api.errors import ApiError, Error
 from conf.faults import explain
@@ -42,13 +43,15 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 def decode_body(raw: bytes, media_type: str, charset: str | None, schema: type[T]) -> T:
     """`raw` as JSON or as a form; no body at all is the empty object. Fields not in `schema` are ignored, for
     clients send back whole rows; but one that is all but the name of a field that is not there is a slip of
-    the pen, by which a setting would be lost."""
+    the pen, by which a setting would be lost. A schema that forbids unknown fields has them refused."""
     if not raw.strip():
         return _convert({}, schema, strict=True)
     if media_type == FORM:
         return _convert(_form(as_utf8(raw, charset), schema), schema, strict=False)
     if media_type == JSON or media_type.endswith("+json") or media_type == "application/octet-stream":
         given = _json(as_utf8(raw, charset))
+        if schema.__struct_config__.forbid_unknown_fields:  # type: ignore[attr-defined]
+            given = _known(given, schema)
         _refuse_slips([name for name, value in given.items() if value is not None], schema)
         return _convert(given, schema, strict=True)
     raise ApiError(415, Error("Unsupported media type", f"Send {JSON} or {FORM}, not {media_type}"))
@@ -148,6 +151,8 @@ def _form(raw: bytes, schema: type[Any]) -> dict[str, Any]:
     values: dict[str, list[str]] = {}
     for key, value in pairs:
         values.setdefault(key, []).append(value)
+    if schema.__struct_config__.forbid_unknown_fields:
+        refuse_unknown(values, schema)
     _refuse_slips(values, schema)
     form = {
         field.encode_name: _form_value(values[field.encode_name], field)
@@ -156,6 +161,13 @@ def _form(raw: bytes, schema: type[Any]) -> dict[str, Any]:
     }
     refuse_unstorable(form)
     return form
+
+
+def _known(given: dict[str, Any], schema: type[Any]) -> dict[str, Any]:
+    """The same, without nulls that mean nothing. Raises `Refusal`."""
+    refuse_unknown(given, schema)
+    names = {field.encode_name for field in _fields(schema)}
+    return {name: value for name, value in given.items() if name in names}
 
 
 def _refuse_slips(names: Collection[str], schema: type[Any]) -> None:

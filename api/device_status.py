@@ -1,14 +1,24 @@
 """What running endpoints say of themselves, gathered for listings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from actors.endpoints.messages import DeviceRow, EndpointRow, HealthReported, ReportHealth
+from actors.endpoints.messages import (
+    DeviceRow,
+    DevicesReported,
+    EndpointRow,
+    HealthReported,
+    ReportDevices,
+    ReportHealth,
+)
 from api.context import Context
 from storage.timestamps import iso
+
+_NO_ANSWER = "The device's actor did not answer"
+_UNHEARD = "Not heard of since its endpoint began"
 
 
 class DeviceHealth(msgspec.Struct, frozen=True, rename="camel"):
@@ -62,13 +72,35 @@ def broken(error: str) -> DeviceHealth:
     return msgspec.structs.replace(DISABLED, status="error", quality="offline", last_error=error)
 
 
-async def ask_health(
-    context: Context, rows: Sequence[EndpointRow] | Sequence[DeviceRow]
-) -> list[HealthReported | None]:
+async def ask_health(context: Context, rows: Sequence[EndpointRow]) -> list[HealthReported | None]:
     """One report a row, asked for at once; None for a row that does not run or does not answer soon."""
     running = [row.address for row in rows if row.enabled and row.address is not None]
     reports = iter(await context.peek_each(running, ReportHealth(), HealthReported))
     return [next(reports) if row.enabled and row.address is not None else None for row in rows]
+
+
+class Unheard(msgspec.Struct, frozen=True):
+    """Instead of a report, of a device that has not been heard of since its endpoint began."""
+
+
+UNHEARD = Unheard()
+
+
+async def ask_devices(context: Context, rows: Sequence[DeviceRow]) -> list[HealthReported | Unheard | None]:
+    """The same of devices: each endpoint is asked once, of all its devices."""
+    addresses = {
+        row.address.addressDetails: row.address for row in rows if row.enabled and row.address is not None
+    }
+    answers = await context.peek_each(list(addresses.values()), ReportDevices(), DevicesReported)
+    told = dict(zip(addresses, answers, strict=True))
+    return [_report(row, told) for row in rows]
+
+
+def _report(row: DeviceRow, told: Mapping[str, DevicesReported | None]) -> HealthReported | Unheard | None:
+    if not row.enabled or row.address is None:
+        return None
+    answer = told[row.address.addressDetails]
+    return None if answer is None else answer.devices.get(row.uuid, UNHEARD)
 
 
 def health_of(report: HealthReported) -> DeviceHealth:
@@ -111,13 +143,20 @@ def status_of(
     )
 
 
-def silent_status(row: DeviceRow) -> DeviceStatus:
-    """The status of a device that is disabled, or whose actor did not answer."""
+def device_status(row: DeviceRow, report: HealthReported | Unheard | None) -> DeviceStatus:
+    """The status of a device as `ask_devices` has found it."""
+    if isinstance(report, HealthReported):
+        return status_of(row.name, report)
+    return silent_status(row, _NO_ANSWER if report is None else _UNHEARD)
+
+
+def silent_status(row: DeviceRow, reason: str = _NO_ANSWER) -> DeviceStatus:
+    """The status of a device that is disabled, or of which nobody can say anything for that reason."""
     return DeviceStatus(
         device_name=row.name,
         status="disconnected" if row.enabled else "disabled",
         connected=False,
-        last_error="The device's actor did not answer" if row.enabled else None,
+        last_error=reason if row.enabled else None,
         poll_success_rate=0.0,
         communication_quality=0.0,
         quality="offline" if row.enabled else "disabled",

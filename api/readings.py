@@ -1,6 +1,5 @@
 """Readings as the API shows them, and which of them a client wants to see."""
 
-from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from actors.readings.batch import Batch, Insight, Point, Quality, Source, quality
+from actors.readings.interest import Choice, Positions
 from conf.annotations import says
 from storage.timestamps import iso
 
@@ -33,17 +33,19 @@ class ReadingFilter(msgspec.Struct, frozen=True):
 
 
 class Reading(Insight, frozen=True, kw_only=True, omit_defaults=True):
-    """`quality_code` is there unless the quality is GOOD; what the anomaly detector knows when it does."""
+    """`quality_code` is there unless the quality is GOOD; what the anomaly detector knows when it does.
+    `timestamp` is there when it is not that of all that came together."""
 
     metric: str
     value: Any
     unit: str | UnsetType = UNSET
     quality: Quality
     quality_code: str | UnsetType = msgspec.field(name="qualityCode", default=UNSET)
+    timestamp: str | UnsetType = UNSET
 
 
 class ReadingsEvent(msgspec.Struct, frozen=True):
-    """What one poll of one endpoint has read."""
+    """What has come of one device together: a poll, or what has changed."""
 
     timestamp: str
     endpoint: str
@@ -72,23 +74,34 @@ class LatestReadings(msgspec.Struct, frozen=True):
     count: int
 
 
-def wanted_points(chosen: ReadingFilter, source: Source) -> tuple[int, ...]:
-    """Indices of the points of `source` whose names the filter matches; qualities are looked at later."""
+def wanted_points(chosen: ReadingFilter, source: Source) -> Choice:
+    """The points of `source` whose names the filter matches; qualities are looked at later."""
     if not (
         _matches(chosen.protocol, source.protocol)
         and _matches(chosen.endpoint, source.endpoint)
         and _matches(chosen.device, source.device)
     ):
-        return ()
-    return tuple(index for index, point in enumerate(source.points) if _matches(chosen.metric, point.name))
+        return Choice(())
+    if not chosen.metric:
+        return Choice(None)
+    points = enumerate(source.points)
+    return Choice(tuple(index for index, point in points if _matches(chosen.metric, point.name)))
 
 
 def readings_of(batch: Batch) -> list[Reading]:
-    """A reading for every point of the source."""
+    """A reading for every position of the batch."""
     values, codes, insights = batch.values, batch.qualities, batch.insights
+    times = batch.times
+    spelled = {} if times is None else {time: _iso(time) for time in set(times) - {batch.timestamp}}
     return [
-        _reading(point, values[index], codes[index] if codes else None, insights[index] if insights else None)
-        for index, point in enumerate(batch.source.points)
+        _reading(
+            point,
+            values[index],
+            codes[index] if codes else None,
+            insights[index] if insights else None,
+            spelled.get(times[index], UNSET) if times is not None else UNSET,
+        )
+        for index, point in enumerate(batch.points)
     ]
 
 
@@ -97,18 +110,23 @@ def event_of(batch: Batch, readings: list[Reading]) -> ReadingsEvent:
     return ReadingsEvent(readings=readings, **_origin(batch))
 
 
-def choose(chosen: ReadingFilter, points: Iterable[int], readings: list[Reading]) -> list[Reading]:
-    """Of a batch's readings, those of these points that have a quality that is wanted."""
+def choose(chosen: ReadingFilter, positions: Positions, readings: list[Reading]) -> list[Reading]:
+    """Of a batch's readings, those at these positions that have a quality that is wanted."""
+    at = readings if positions is None else [readings[position] for position in positions]
     qualities = chosen.quality
-    return [readings[index] for index in points if not qualities or readings[index].quality in qualities]
+    return [reading for reading in at if reading.quality in qualities] if qualities else at
 
 
 def latest_of(chosen: ReadingFilter, batch: Batch) -> list[LatestReading]:
-    """The wanted readings of an endpoint's latest batch."""
-    points = wanted_points(chosen, batch.source)
-    readings = choose(chosen, points, readings_of(batch)) if points else []
+    """The wanted ones of a device's latest readings."""
+    positions = wanted_points(chosen, batch.source).positions(batch)
+    readings = choose(chosen, positions, readings_of(batch)) if positions != () else []
     origin = _origin(batch)
-    return [LatestReading(**origin, **msgspec.structs.asdict(reading)) for reading in readings]
+    return [LatestReading(**(origin | _known(reading))) for reading in readings]
+
+
+def _known(reading: Reading) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.structs.asdict(reading).items() if value is not UNSET}
 
 
 def _matches(patterns: tuple[str, ...], name: str) -> bool:
@@ -123,7 +141,7 @@ def _literally(pattern: str) -> str:
 def _origin(batch: Batch) -> dict[str, Any]:
     source = batch.source
     return {
-        "timestamp": iso(batch.timestamp),
+        "timestamp": _iso(batch.timestamp),
         "endpoint": source.endpoint,
         "endpoint_uuid": source.endpoint_uuid,
         "device": source.device,
@@ -132,12 +150,19 @@ def _origin(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _reading(point: Point, value: Any, code: str | None, insight: Insight | None) -> Reading:
+def _iso(time: int) -> str:
+    return iso(time) or ""
+
+
+def _reading(
+    point: Point, value: Any, code: str | None, insight: Insight | None, timestamp: str | UnsetType
+) -> Reading:
     reading = Reading(
         metric=point.name,
         value=value,
         unit=UNSET if point.unit is None else point.unit,
         quality=quality(value, code),
         quality_code=UNSET if code is None else code,
+        timestamp=timestamp,
     )
     return reading if insight is None else msgspec.structs.replace(reading, **msgspec.structs.asdict(insight))

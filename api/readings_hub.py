@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from actors.readings.batch import Batch, Source
+from actors.readings.interest import Choice, Positions
 from api.readings import Reading, ReadingFilter, choose, event_of, readings_of, wanted_points
 from api.streams import Client, Hub, event
 
@@ -15,25 +16,27 @@ class _Audience:
     def __init__(self, chosen: ReadingFilter) -> None:
         self.clients: list[Client[ReadingFilter]] = []
         self._filter = chosen
-        self._plans: dict[str, tuple[Source, tuple[int, ...]]] = {}
+        self._plans: dict[str, tuple[Source, Choice]] = {}
+        """By device."""
 
-    def wants(self, source: Source) -> tuple[int, ...]:
-        """Indices of the points whose names the filter matches."""
-        known, points = self._plans.get(source.endpoint_uuid, (None, ()))
-        return points if known is source else self._plan(source)
+    def wants(self, batch: Batch) -> Positions:
+        """The positions of points whose names the filter matches."""
+        known = self._plans.get(batch.source.device_uuid)
+        choice = known[1] if known is not None and known[0] is batch.source else self._plan(batch.source)
+        return choice.positions(batch)
 
-    def publish(self, batch: Batch, points: tuple[int, ...], readings: list[Reading]) -> None:
-        if wanted := choose(self._filter, points, readings):
+    def publish(self, batch: Batch, positions: Positions, readings: list[Reading]) -> None:
+        if wanted := choose(self._filter, positions, readings):
             told = event("readings", event_of(batch, wanted))
             for client in self.clients:
                 client.put(told)
 
-    def _plan(self, source: Source) -> tuple[int, ...]:
-        points = wanted_points(self._filter, source)
-        if len(self._plans) >= MAX_PLANS:  # nobody tells of endpoints that are no more
+    def _plan(self, source: Source) -> Choice:
+        choice = wanted_points(self._filter, source)
+        if len(self._plans) >= MAX_PLANS:  # nobody tells of devices that are no more
             self._plans.clear()
-        self._plans[source.endpoint_uuid] = source, points
-        return points
+        self._plans[source.device_uuid] = source, choice
+        return choice
 
 
 class ReadingsHub(Hub[Client[ReadingFilter]]):
@@ -55,6 +58,7 @@ class ReadingsHub(Hub[Client[ReadingFilter]]):
     def publish(self, batch: Batch) -> None:
         readings: list[Reading] = []
         for audience in self._audiences.values():
-            if points := audience.wants(batch.source):
+            positions = audience.wants(batch)
+            if positions != ():
                 readings = readings or readings_of(batch)
-                audience.publish(batch, points, readings)
+                audience.publish(batch, positions, readings)

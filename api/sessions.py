@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -134,6 +134,21 @@ async def _ended_with_session(context: Context, request: web.Request) -> AsyncIt
 def token_of(request: web.Request) -> str:
     """Empty when there is none."""
     return request.cookies.get(COOKIE, "")
+
+
+async def who(context: Context, request: web.Request) -> str:
+    """Who asks, as far as it is known, for the log: also by a session that was not needed."""
+    session = request.get(SESSION)
+    if session is None and token_of(request):
+        with suppress(ApiError):
+            session = await identify(context, request)
+    if session is not None:
+        name = f"user {session.username}"
+    elif access.has_key(context, given_key(request)):
+        name = "the API key"
+    else:
+        name = "somebody"
+    return f"{name} from {request.remote}"
 
 
 def cookie(request: web.Request, token: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from conf.annotations import join, plan, required, said, types
+from conf.annotations import is_struct, join, plan, required, said, types
 from conf.faults import explain, lacking, words
 from conf.texts import is_broken_text
 
@@ -70,6 +70,13 @@ def _read(given: Mapping[str, Any], schema: Any, path: str, place: str) -> dict[
                 continue
         if field.section is not None and isinstance(value, Mapping):
             value = _read(value, field.section, path, join(place, name))
+        elif is_struct(field.items) and isinstance(value, list | tuple):
+            value = [
+                _read(item, field.items, path, f"{join(place, name)}[{index}]")
+                if isinstance(item, Mapping)
+                else item
+                for index, item in enumerate(value)
+            ]
         if field.rank:
             further.append((field.rank, field.key, value))
         else:

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus, unquote, urlsplit
 
 SECRET_NAME: Final = re.compile(
     r"pass(word|wd|phrase|code)|secret|token|jwt|credential|connection[_-]?string"
-    r"|(private|api|shared|access|client|tls|ssl|auth|master|account)[_-]?key([_-]?pem)?$|^key$",
+    r"|(private|api|shared|access|client|tls|ssl|auth|master|account|user)[_-]?key([_-]?pem)?$|^key$",
     re.IGNORECASE,
 )
 """Names of fields that hold one."""

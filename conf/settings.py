@@ -33,6 +33,7 @@ Uuid = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1), allowed("a non-empty text")]
 File = Annotated[Path, allowed("a path")]
+FileName = Annotated[str, Meta(pattern=r"^[^/\0]*[^/.\0][^/\0]*\Z"), allowed("the name of a file")]
 
 
 def _words(value: Any) -> Any:
@@ -175,6 +176,29 @@ class GcpIotSettings(Confidential, frozen=True):
     topic_template: Text | None
 
 
+class MqttSettings(Confidential, frozen=True):
+    """The broker of MQTT endpoints that name none (spec 03 section 5)."""
+
+    HIDDEN: ClassVar = ("password",)
+
+    broker_url: Text | None
+    username: Text | None
+    password: Text | None
+
+
+class MosquittoSettings(msgspec.Struct, frozen=True):
+    """The files of the agent's own broker, and how it is told to read them (spec 03 section 5); without
+    `auth_dir` they are left alone."""
+
+    auth_dir: File | None
+    password_file: FileName
+    acl_file: FileName
+    pid_file: File | None
+    reload_helper: File | None
+    container: Annotated[str, Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]*\Z")] | None
+    docker_socket: File
+
+
 class EndpointsSettings(msgspec.Struct, frozen=True):
     """Reconnect backoff; min is at most max."""
 
@@ -224,6 +248,8 @@ class Settings(msgspec.Struct, frozen=True):
     azure_iot: AzureIotSettings
     aws_iot: AwsIotSettings
     gcp_iot: GcpIotSettings
+    mqtt: MqttSettings
+    mosquitto: MosquittoSettings
     endpoints: EndpointsSettings
     actors: ActorsSettings
     health: HealthSettings
@@ -382,6 +408,12 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(
             f"endpoints.reconnect_min_ms: {endpoints.reconnect_min_ms} is not allowed, "
             f"expected at most endpoints.reconnect_max_ms ({endpoints.reconnect_max_ms})"
+        )
+    mosquitto = settings.mosquitto
+    if mosquitto.password_file == mosquitto.acl_file:
+        raise ConfigError(
+            f"mosquitto.acl_file: {mosquitto.acl_file!r} is not allowed, expected another file than "
+            "mosquitto.password_file"
         )
     pair = {"api.tls_cert": settings.api.tls_cert, "api.tls_key": settings.api.tls_key}
     missing = [name for name, file in pair.items() if file is None]

@@ -1,15 +1,22 @@
-"""Devices: what an endpoint talks to; they go when their endpoint goes."""
+"""Devices: what an endpoint talks to; they go when their endpoint goes.
+
+The oldest of an endpoint is its own, which came with it and has its name. The others the configuration
+names, or they were found.
+"""
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
-from typing import Any
-from uuid import uuid4
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import msgspec
 
 from storage.database import Database
 from storage.errors import Duplicate, MissingParent
 from storage.timestamps import now
+
+_COLUMNS: Final = "uuid, endpoint_id, name, protocol, enabled, identifier, metadata, created_at, updated_at"
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -28,6 +35,32 @@ class Device(msgspec.Struct, frozen=True):
     created_at: str
     updated_at: str
     error: str | None = None
+
+
+class FurtherDevice(msgspec.Struct, frozen=True):
+    """A device that an endpoint has besides its own; of the endpoint with that id."""
+
+    endpoint_id: int
+    uuid: str
+    identifier: str
+    name: str
+
+
+class RefusedDevice(msgspec.Struct, frozen=True):
+    device: FurtherDevice
+    reason: str
+
+
+class KeptDevices(msgspec.Struct, frozen=True):
+    """What became of devices that were found: those of endpoints that are no more are in neither."""
+
+    devices: list[Device]
+    refused: list[RefusedDevice]
+
+
+def uuid_of(endpoint_uuid: str, identifier: str) -> str:
+    """Of a device whose configuration gives it none: the same in every life."""
+    return str(uuid5(NAMESPACE_URL, f"callboard:device:{endpoint_uuid}:{identifier}"))
 
 
 def insert(
@@ -60,14 +93,67 @@ def insert(
     return device
 
 
+def keep(database: Database, found: Iterable[FurtherDevice], most: int) -> KeptDevices:
+    """Add the devices that there are not, and take over new names of the others: all that can be, in one
+    transaction. An endpoint has no more than `most`."""
+    kept: list[Device] = []
+    refused: list[RefusedDevice] = []
+    with database.db.atomic():
+        for one in found:
+            outcome = _keep(database, one, most)
+            if isinstance(outcome, Device):
+                kept.append(outcome)
+            elif outcome is not None:
+                refused.append(RefusedDevice(one, outcome))
+    return KeptDevices(kept, refused)
+
+
+def _keep(database: Database, found: FurtherDevice, most: int) -> Device | str | None:
+    """The device as it is now, or why it is not kept; None when its endpoint is no more."""
+    there = _of_uuid(database, found.uuid)
+    if there is not None:
+        if there.endpoint_id != found.endpoint_id:
+            return f"its uuid {found.uuid} is that of device {there.name!r} of another endpoint"
+        if (there.name, there.identifier) != (found.name, found.identifier):
+            database.db.execute(
+                "UPDATE devices SET name = ?, identifier = ?, updated_at = ? WHERE uuid = ?",
+                [found.name, found.identifier, now(), found.uuid],
+            )
+            there = _of_uuid(database, found.uuid)
+        return there
+    query = "SELECT protocol, enabled FROM devices WHERE endpoint_id = ? ORDER BY id LIMIT 1"
+    own = database.db.execute(query, [found.endpoint_id]).fetchone()
+    if own is None:
+        return None
+    query = "SELECT count(*) FROM devices WHERE endpoint_id = ?"
+    if database.db.execute(query, [found.endpoint_id]).fetchone()[0] >= most:
+        return f"its endpoint has {most} devices, which is as many as are kept"
+    protocol, enabled = own
+    return insert(
+        database,
+        found.endpoint_id,
+        found.name,
+        protocol,
+        found.identifier,
+        enabled=bool(enabled),
+        uuid=found.uuid,
+    )
+
+
+def remove(database: Database, uuid: str) -> int:
+    """How many were removed: none if there is no such device."""
+    return database.db.execute("DELETE FROM devices WHERE uuid = ?", [uuid]).rowcount
+
+
 def load(database: Database) -> list[Device]:
     """Every device, oldest first."""
-    query = (
-        "SELECT uuid, endpoint_id, name, protocol, enabled, identifier, metadata, created_at, updated_at"
-        " FROM devices ORDER BY id"
-    )
-    with closing(database.db.execute(query)) as cursor:
+    with closing(database.db.execute(f"SELECT {_COLUMNS} FROM devices ORDER BY id")) as cursor:
         return [_read(stored) for stored in cursor]
+
+
+def _of_uuid(database: Database, uuid: str) -> Device | None:
+    found = database.db.execute(f"SELECT {_COLUMNS} FROM devices WHERE uuid = ?", [uuid]).fetchone()
+    return None if found is None else _read(found)
 
 
 def _read(stored: tuple[Any, ...]) -> Device:

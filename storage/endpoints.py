@@ -1,4 +1,4 @@
-"""Endpoints with their device, changed together: all of a call is stored or nothing."""
+"""Endpoints with their devices, changed together: all of a call is stored or nothing."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -59,13 +59,23 @@ class Packed(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class NewDevice(msgspec.Struct, frozen=True):
+    """A device that a configuration names; without a `uuid` it gets one made of its endpoint's and the
+    identifier."""
+
+    identifier: str
+    name: str
+    uuid: str | None = None
+
+
 class NewEndpoint(msgspec.Struct, frozen=True):
-    """`identifier` is its device's."""
+    """`identifier` is its own device's; `devices` are further ones."""
 
     name: str
     body: dict[str, Any]
     identifier: str
     protocol: str
+    devices: tuple[NewDevice, ...] = ()
 
 
 def pack(row: Row) -> Packed:
@@ -108,22 +118,37 @@ def add_endpoint(
     body: dict[str, Any],
     identifier: str,
     protocol: str,
+    further: Iterable[NewDevice] = (),
     uuid: str | None = None,
-) -> tuple[Row, Device]:
-    """A new endpoint and its device of the same name; raises `Duplicate`."""
+) -> tuple[Row, list[Device]]:
+    """A new endpoint and its devices, the one of the same name first; raises `Duplicate`."""
+    enabled = bool(body.get("enabled", True))
     with database.db.atomic():
         row = target_state.insert(database, ENDPOINT, name, body, uuid=uuid)
-        device = devices.insert(
-            database, row.id, name, protocol, identifier, enabled=bool(body.get("enabled", True))
-        )
-    return row, device
+        own = devices.insert(database, row.id, name, protocol, identifier, enabled=enabled)
+        others = [
+            devices.insert(
+                database,
+                row.id,
+                one.name,
+                protocol,
+                one.identifier,
+                enabled=enabled,
+                uuid=one.uuid or devices.uuid_of(row.uuid, one.identifier),
+            )
+            for one in further
+        ]
+    return row, [own, *others]
 
 
-def add_endpoints(database: Database, new: Iterable[NewEndpoint]) -> list[tuple[Packed, Device]]:
+def add_endpoints(database: Database, new: Iterable[NewEndpoint]) -> list[tuple[Packed, list[Device]]]:
     """All of them or none; raises `Duplicate`."""
     with database.db.atomic():
-        added = (add_endpoint(database, one.name, one.body, one.identifier, one.protocol) for one in new)
-        return [(pack(row), device) for row, device in added]
+        added = (
+            add_endpoint(database, one.name, one.body, one.identifier, one.protocol, one.devices)
+            for one in new
+        )
+        return [(pack(row), found) for row, found in added]
 
 
 def change_endpoint(database: Database, id: int, changes: dict[str, Any]) -> Row:

@@ -7,6 +7,9 @@ stamps: the clock may have been set in between (`actors.system.clock`).
 import time
 from datetime import UTC, datetime
 
+EARLIEST_MS, LATEST_MS = -62_135_510_400_000, 253_402_214_400_000
+"""What calendars have, in whatever time zone: the years 1 to 9999 without their first and last day."""
+
 
 def unix_ms() -> int:
     """The current time in Unix ms."""
@@ -19,10 +22,11 @@ def now() -> str:
 
 
 def iso(ms: int | None) -> str | None:
-    """Unix ms in the same spelling; None stays None."""
+    """Unix ms in the same spelling, the nearest that there is; None stays None."""
     return None if ms is None else _iso(ms)
 
 
 def _iso(ms: int) -> str:
-    spelled = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    known = min(max(ms, EARLIEST_MS), LATEST_MS)
+    spelled = datetime.fromtimestamp(known / 1000, UTC).isoformat(timespec="milliseconds")
     return spelled.replace("+00:00", "Z")

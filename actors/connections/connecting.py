@@ -131,6 +131,9 @@ class Connecting(Actor, Generic[C]):
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
         """Called when an established connection has ended by itself."""
 
+    def connection_dropped(self) -> None:
+        """Called when all that was under way on the connection, if there was one, was abandoned."""
+
     def clock_was_set(self) -> None:
         """Called when the clock was set, or the machine has slept, since the last `look_at_clock`."""
         if self._waiting:
@@ -256,6 +259,7 @@ class Connecting(Actor, Generic[C]):
         if self.connection is not None:
             self.release(deadlines.close(self.connection, self.peer))
             self.connection = None
+        self.connection_dropped()
 
     def stopped(self) -> None:
         self.disconnect()

@@ -1,6 +1,7 @@
 """The adapter: supervisor of all endpoints of one protocol."""
 
 from itertools import islice
+from pathlib import Path
 
 import msgspec
 from thespian.actors import ActorAddress
@@ -19,6 +20,8 @@ class RunAdapter(msgspec.Struct, frozen=True):
     """Start. Which endpoints to run it asks its parent: a change of one of thousands is to cost one."""
 
     protocol: str
+    folder: str | None = None
+    """Where the protocol may keep files of its own."""
 
 
 class ReportWanted(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class Adapter(Actor):
 
     def receiveMsg_RunAdapter(self, message: RunAdapter, sender: ActorAddress) -> None:
         self.lines = lines_of(message.protocol)
+        self.lines.folder = None if message.folder is None else Path(message.folder)
         self.send(sender, ReportWanted(message.protocol))
 
     def receiveMsg_KeepEndpoints(self, message: KeepEndpoints, sender: ActorAddress) -> None:

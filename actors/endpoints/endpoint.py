@@ -10,46 +10,48 @@ import msgspec
 from msgspec import Raw
 from thespian.actors import ActorAddress
 
-from actors.connections.connecting import Connecting, Lost, Trouble, beyond
-from actors.connections.connection import NoConnection
-from actors.connections.deadlines import Overdue, bounded
+from actors.connections.connecting import Connecting, Trouble
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
-from actors.endpoints.gathering import Change, ChangesDue, Gathering, Heard, Presence, layers
-from actors.endpoints.image import OFFLINE, Image, device_uuid, source_of
+from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, Raised, layers
+from actors.endpoints.health import PollRecord
+from actors.endpoints.image import OFFLINE, Image
+from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping
 from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
     CountPolls,
     DescribeDevice,
     DeviceDescribed,
-    DevicesFound,
-    FoundDevice,
+    DevicesReported,
+    DevicesSettled,
+    ForgetDevice,
     MetricsSummarised,
-    RegisterWritten,
+    ReportDevices,
     ReportHealth,
     SummariseMetrics,
     WriteRegister,
 )
+from actors.endpoints.outlet import Outlet, SendOn
 from actors.endpoints.polling import Polled, PollFailed, Polling, PollLate
-from actors.endpoints.protocol import CheckedEndpoint, Session, WriteRequest
+from actors.endpoints.protocol import CheckedEndpoint, Session
 from actors.endpoints.pushing import Pushing
+from actors.endpoints.roster import OWN, Roster
 from actors.endpoints.schedule import Schedule, origin
 from actors.endpoints.shared import check
+from actors.endpoints.telling import TellAgain, Telling
+from actors.endpoints.writing import WriteEnded, Writing
 from actors.readings.batch import Point, Source
-from actors.readings.messages import ForgetSource
-from actors.readings.source_topics import prefixes
-from actors.system.failure import Failed, Refusal
+from actors.readings.messages import EventRaised, ForgetSource, Persisted
+from actors.readings.source_topics import level, prefixes
+from actors.system.failure import Refusal
 from storage.timestamps import unix_ms
 
 log = logging.getLogger(__name__)
 
 NOT_CONFIGURED = "DEVICE_NOT_CONFIGURED"
+BEGUN_ANEW = "what has come may have gone with a part of the agent that began anew: it is to be sent again"
 FIRST_POLL_WITHIN = 5.0  # seconds: an endpoint of a long interval does not wait for its place in it
-MAX_DEVICES = 1000
-"""Of one endpoint; they may come from outside."""
-OWN = ""
-"""The identifier of the device that has the endpoint's name."""
 
 
 class RunEndpoint(msgspec.Struct, frozen=True):
@@ -88,26 +90,28 @@ class PollFinished(msgspec.Struct, frozen=True):
 
 
 class Endpoint(Connecting[Session]):
-    """Keeps the configuration, an image of each of its devices, and writes; how they are read is the
-    `strategy`'s to say."""
+    """Keeps the configuration, and an image of each of its devices; how they are read is the `strategy`'s to
+    say, how they are written `writing`'s."""
 
     config: RunEndpoint
+    roster: Roster
     own: Image
     """Of the device that it is named for."""
+    images: dict[str, Image]
+    """By identifier; the roster's."""
     strategy: Polling | Pushing
+    outlet: Outlet
+    keeping: Keeping
 
     def __init__(self) -> None:
         super().__init__()
         self.series = 0
         self.scheduled = False
         self.begun = False
-        self.images: dict[str, Image] = {}
-        """By identifier."""
         self.lines: Lines | None = None
         self.gathering: Gathering | None = None
-        self.untold: list[FoundDevice] = []
-        """Devices that the keeper has not been told of."""
-        self.crowded = False
+        self.telling = Telling(self)
+        self.writing = Writing(self)
         self.finishing: ActorAddress | None = None
         self.misconfigured: str | None = None
 
@@ -120,6 +124,8 @@ class Endpoint(Connecting[Session]):
             return
         self._forget()
         self.config = message
+        self.outlet = Outlet(partial(self.send, message.router), self._send_on, self._myRef.count_dropped)
+        self.keeping = Keeping(message.uuid, self.outlet.put)
         self.peer = message.name
         self.misconfigured = None
         self.health = "connecting"
@@ -132,19 +138,21 @@ class Endpoint(Connecting[Session]):
         except Refusal as refusal:
             self._misconfigured(refusal.message)
             return
-        self._describe_own(self.endpoint.points, points.shown)
+        self._describe_own(self.endpoint.points, points.shown, self.endpoint.mode == "pushed")
         for description in self.endpoint.devices:
-            self._described(description)
+            self.roster.describe(description)
         if self.endpoint.mode == "idle":
             self.health = "not polled: serves discovery only"
             return
         self.strategy = Polling(self) if self.endpoint.mode == "polled" else Pushing(self)
         self.lines = lines_of(self.protocol.name)
         self.scheduled = True
-        self._tell_devices()
+        self.telling.tell()
         self._schedule()
 
-    def _describe_own(self, points: tuple[Any, ...], shown: tuple[Point, ...] = ()) -> None:
+    def _describe_own(
+        self, points: tuple[Any, ...], shown: tuple[Point, ...] = (), pushed: bool = False
+    ) -> None:
         config = self.config
         source = Source(
             endpoint_uuid=config.uuid,
@@ -154,9 +162,10 @@ class Endpoint(Connecting[Session]):
             device=config.device,
             points=shown,
             prefixes=prefixes(config.protocol, config.name, config.device),
+            pushed=pushed,
         )
-        self.own = Image(source, Description(OWN, config.device, points))
-        self.images = {OWN: self.own}
+        self.roster = Roster(Image(source, Description(OWN, config.device, points)))
+        self.own, self.images = self.roster.own, self.roster.images
 
     def _forget(self) -> None:
         """Let go of the device, and of what was known of it."""
@@ -184,6 +193,7 @@ class Endpoint(Connecting[Session]):
             return
         now = monotonic()
         self.wakeupAfter(self.schedule.next_delay(now), message)
+        self.outlet.begin()
         self.strategy.tick(now)
 
     def begin(self) -> bool:
@@ -213,10 +223,13 @@ class Endpoint(Connecting[Session]):
         self.finishing = sender
         self.series += 1  # no tick counts any more
         self._take_changes()
+        self.outlet.flush()
         self._finish()
 
     def _finish(self) -> None:
-        if self.finishing is not None and not (self.scheduled and self.strategy.busy):
+        if self.finishing is None or self.writing.busy:
+            return
+        if not (self.scheduled and self.strategy.busy):
             self.send(self.finishing, PollFinished())
 
     # What the session tells
@@ -228,31 +241,70 @@ class Endpoint(Connecting[Session]):
     def _take_changes(self) -> None:
         if self.gathering is None:
             return
+        self.outlet.begin()
         changes: dict[str, list[Change]] = {}
-        for event in self.gathering.take():
+        events = self.gathering.take()
+        awaited = [event.then for event in events if isinstance(event, Awaited)]
+        kept = bool(awaited)
+        for event in events:
             if isinstance(event, Change):
                 changes.setdefault(event.device, []).append(event)
                 continue
-            if isinstance(event, Description):
-                self._changed(changes.pop(event.identifier, ()))
-                self._described(event)
+            if isinstance(event, Raised):
+                self._raise(event)
                 continue
-            self._changed(changes.pop(event.device, ()))
-            image = self.images.get(event.device)
+            if isinstance(event, Awaited):
+                continue
+            if isinstance(event, Description):
+                self._changed(changes.pop(event.identifier, ()), kept)
+                self.roster.describe(event)
+                continue
+            self._changed(changes.pop(event.device, ()), kept)
+            leaves = isinstance(event, Presence) and event.code is not None
+            image = self.images.get(event.device) if leaves else self.roster.image(event.device)
             if image is not None and isinstance(event, Heard):
                 image.hear(unix_ms())
             elif image is not None and isinstance(event, Presence):
                 self._present(image, event.code)
         for told in changes.values():
-            self._changed(told)
-        self._tell_devices()
+            self._changed(told, kept)
+        if awaited and self.keeping.wait(awaited):
+            self.wakeupAfter(ASK_AGAIN, self.keeping.question)
+        if self.roster.bare:
+            self.own.hear(unix_ms())
+        self.telling.tell()
 
-    def _changed(self, changes: Sequence[Change]) -> None:
-        """What one device has told."""
-        image = self.images.get(changes[0].device) if changes else None
+    def _raise(self, event: Raised) -> None:
+        config = self.config
+        topic = f"events/{event.kind}/{level(config.protocol)}/{level(config.name)}"
+        where = {"protocol": config.protocol, "endpoint": config.name, "endpoint_uuid": config.uuid}
+        self.send(config.router, EventRaised(topic, where | event.body))
+
+    def _send_on(self) -> None:
+        # Not a message: it would be handled in the same turn.
+        self.wakeupAfter(0, SendOn())
+
+    def receiveMsg_SendOn(self, message: SendOn, sender: ActorAddress) -> None:
+        self.outlet.turn()
+
+    def receiveMsg_Persisted(self, message: Persisted, sender: ActorAddress) -> None:
+        if not message.certain:
+            # Who is not told that it is safe sends it again, on the next connection.
+            if self.connected and self.keeping.doubts(message.number):
+                self.lose(Trouble(BEGUN_ANEW, permanent=False), hung=True)
+        elif self.keeping.answered(message.number):
+            self.wakeupAfter(ASK_AGAIN, self.keeping.question)
+
+    def receiveMsg_AskAgain(self, message: AskAgain, sender: ActorAddress) -> None:
+        if self.keeping.again(message):
+            self.wakeupAfter(ASK_AGAIN, message)
+
+    def _changed(self, changes: Sequence[Change], kept: bool) -> None:
+        """What one device has told; `kept` as in `Batch`."""
+        image = self.roster.image(changes[0].device) if changes else None
         if image is not None:
             for change in layers(changes):
-                self.send(self.config.router, image.take(change))
+                self.outlet.put(image.take(change, kept))
 
     def _present(self, image: Image, code: str | None) -> None:
         known, image.away = image.away, code
@@ -262,26 +314,17 @@ class Endpoint(Connecting[Session]):
         elif code != known:
             self.missing(image, unix_ms(), None, code, code)
 
-    def _described(self, description: Description) -> None:
-        image = self.images.get(description.identifier)
-        if image is not None:
-            image.grow(description)
-        elif len(self.images) < MAX_DEVICES:
-            uuid = description.uuid or device_uuid(self.config.uuid, description.identifier)
-            shown = tuple(Point(point.name, point.unit) for point in description.points)
-            source = source_of(self.own.source, uuid, description.name, shown)
-            self.images[description.identifier] = Image(source, description)
-            self.untold.append(FoundDevice(uuid, description.identifier, description.name))
-        elif not self.crowded:
-            self.crowded = True
-            log.warning(
-                "%s: has more than %d devices; the others are not read", self.config.name, MAX_DEVICES
-            )
+    # Its devices
 
-    def _tell_devices(self) -> None:
-        if self.untold and self.config.keeper is not None:
-            self.send(self.config.keeper, DevicesFound(self.config.uuid, tuple(self.untold)))
-        self.untold = []
+    def receiveMsg_TellAgain(self, message: TellAgain, sender: ActorAddress) -> None:
+        self.telling.tell_again()
+
+    def receiveMsg_DevicesSettled(self, message: DevicesSettled, sender: ActorAddress) -> None:
+        self.telling.settled(message)
+
+    def receiveMsg_ForgetDevice(self, message: ForgetDevice, sender: ActorAddress) -> None:
+        if self.roster.remove(message.uuid) is not None:
+            self.outlet.put(ForgetSource(self.config.uuid, message.uuid))
 
     # For the strategies
 
@@ -304,7 +347,7 @@ class Endpoint(Connecting[Session]):
         record.failure(timestamp, duration, code, reason or record.last_error or code)
         batch = image.bad(timestamp, code)
         if batch is not None:
-            self.send(self.config.router, batch)
+            self.outlet.put(batch)
 
     @staticmethod
     def code_of(trouble: Trouble) -> str:
@@ -313,9 +356,16 @@ class Endpoint(Connecting[Session]):
 
     # The connection
 
+    def connect(self) -> None:
+        if self.gathering is not None:
+            self.gathering.begin()
+        self.strategy.connecting()
+        super().connect()
+
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
         assert lines is not None
+        self.keeping.forget()
         gathering = self.gathering = Gathering(number, partial(self.send, self.myAddress))
         return protocol.name, lambda: protocol.session(endpoint, gathering, lines)
 
@@ -327,6 +377,7 @@ class Endpoint(Connecting[Session]):
         self._say(trouble, "cannot reach" if news else None)
 
     def connection_ended(self, trouble: Trouble, news: bool) -> None:
+        self.keeping.forget()
         self.strategy.connection_ended(trouble)
         self._say(trouble, "lost" if self.proven else "cannot reach" if news else None)
 
@@ -344,79 +395,50 @@ class Endpoint(Connecting[Session]):
     # Asking and writing
 
     def receiveMsg_ReportHealth(self, message: ReportHealth, sender: ActorAddress) -> None:
-        self.send(sender, self._image(message.device_uuid).record.report())
+        self.send(sender, self._record(message.device_uuid).report())
+
+    def receiveMsg_ReportDevices(self, message: ReportDevices, sender: ActorAddress) -> None:
+        images = self.images.values()
+        reports = {image.source.device_uuid: image.record.report() for image in images}
+        self.send(sender, DevicesReported(reports))
 
     def receiveMsg_CountPolls(self, message: CountPolls, sender: ActorAddress) -> None:
-        self.send(sender, self._image(message.device_uuid).record.counts())
+        counts = self.own.record.counts()
+        if len(self.images) > 1:
+            points = sum(image.record.updated for image in self.images.values())
+            counts = msgspec.structs.replace(counts, points=points)
+        self.send(sender, counts)
 
-    def _image(self, device_uuid: str | None) -> Image:
-        """That device's; the endpoint's own where it has none of the kind, or none is said."""
-        for image in self.images.values():
-            if image.source.device_uuid == device_uuid:
-                return image
-        return self.own
+    def _record(self, device_uuid: str | None) -> PollRecord:
+        """That device's; of one that has not been heard of an empty one."""
+        image = self.roster.of_uuid(device_uuid)
+        return PollRecord(device_uuid or "") if image is None else image.record
 
     def receiveMsg_DescribeDevice(self, message: DescribeDevice, sender: ActorAddress) -> None:
-        image = self._image(message.device_uuid)
+        image, record = self.roster.of_uuid(message.device_uuid), self._record(message.device_uuid)
         registers: list[dict[str, Any]] = []
-        if self.scheduled:
+        if self.scheduled and image is not None:
             addresses = [point.address_text for point in image.description.points]
-            registers = image.record.registers(image.source, addresses)
+            registers = record.registers(image.source, addresses)
         identification = self.connection.identification if self.connection is not None else None
-        record = image.record
         self.send(sender, DeviceDescribed(record.report(), record.metrics(), registers, identification))
 
     def receiveMsg_SummariseMetrics(self, message: SummariseMetrics, sender: ActorAddress) -> None:
-        image = self._image(message.device_uuid)
-        self.send(sender, MetricsSummarised(image.source.device, image.record.summary()))
+        record = self._record(message.device_uuid)
+        self.send(sender, MetricsSummarised(record.device, record.summary()))
 
     def receiveMsg_WriteRegister(self, message: WriteRegister, sender: ActorAddress) -> None:
-        try:
-            self._write(message, sender)
-        except Refusal as refusal:
-            self.send(sender, refusal.failed())
+        self.writing.asked(message, sender)
 
-    def _write(self, message: WriteRegister, requester: ActorAddress) -> None:
-        """What can never be written is refused whether the device is there or not."""
-        if self.misconfigured is not None:
-            raise Refusal(f"{self.config.device} is misconfigured: {self.misconfigured}", kind="unavailable")
-        if self.protocol.prepare is None:
-            raise Refusal(f"Writing is not supported for protocol: {self.protocol.name}", kind="unsupported")
-        image = self._image(message.device_uuid)
-        request = WriteRequest(
-            image.description.identifier,
-            message.register,
-            message.value,
-            message.data_type,
-            message.priority,
-        )
-        prepared = self.protocol.prepare(self.endpoint, request)
-        if self.connection is None or not image.record.connected:
-            raise Refusal(f"Device not connected: {image.source.device}", kind="unavailable")
-        patience = self.connection.patience
-        hung = self.hung(patience)
-        tell_hung = partial(self.send, self.myAddress, hung)
-        self.run(
-            _write(self.connection, message.register, prepared, hung, tell_hung),
-            reply_to=requester,
-            within=beyond(patience),
-        )
+    def receiveMsg_WriteEnded(self, message: WriteEnded, sender: ActorAddress) -> None:
+        self.writing.ended(message)
+        self._finish()
+
+    def connection_dropped(self) -> None:
+        self.writing.interrupted()
 
     def stopped(self) -> None:
         self._forget()
-
-
-async def _write(
-    session: Session, register: str, prepared: Any, hung: Lost, tell_hung: Callable[[], None]
-) -> RegisterWritten | Failed:
-    try:
-        value = await bounded(session.write(prepared), session.patience)
-    except NoConnection as error:
-        return Failed("unavailable", f"Device did not answer: {error}")
-    except Overdue:
-        tell_hung()
-        return Failed("unavailable", f"Device did not answer: {hung.trouble.reason}")
-    return RegisterWritten(register, value)
 
 
 def _retry(config: RunEndpoint, endpoint: CheckedEndpoint) -> Doubling:

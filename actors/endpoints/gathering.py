@@ -37,17 +37,35 @@ class Heard(NamedTuple):
     device: str
 
 
-Event = Change | Presence | Heard | Description
+class Raised(NamedTuple):
+    """As `Listener.raised` has it."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+class Awaited(NamedTuple):
+    """As `Listener.persisted` has it, of all events before it."""
+
+    then: Callable[[], None]
+
+
+Event = Change | Presence | Heard | Raised | Awaited | Description
 
 
 class Gathering(Listener):
     """Keeps what the session of the connection `number` tells, and says by `tell` that there is something:
-    what comes in one turn of the loop costs one message."""
+    what comes in one turn of the loop costs one message. Of a session that is lost nothing is kept until it
+    connects anew (`begin`): it is told again then."""
 
     def __init__(self, number: int, tell: Callable[[Any], None]) -> None:
         self._number = number
         self._tell = tell
         self._events: list[Event] = []
+        self._lost = False
+
+    def begin(self) -> None:
+        self._lost = False
 
     def take(self) -> list[Event]:
         """What was told since it was last asked, in order."""
@@ -55,6 +73,8 @@ class Gathering(Listener):
         return events
 
     def _keep(self, event: Event) -> None:
+        if self._lost:
+            return
         if not self._events:
             self._tell(ChangesDue(self._number))
         self._events.append(event)
@@ -79,8 +99,16 @@ class Gathering(Listener):
     def heard(self, device: str) -> None:
         self._keep(Heard(device))
 
+    def persisted(self, then: Callable[[], None]) -> None:
+        self._keep(Awaited(then))
+
+    def raised(self, kind: str, body: dict[str, Any]) -> None:
+        self._keep(Raised(kind, body))
+
     def lost(self, error: NoConnection) -> None:
-        self._tell(Lost(self._number, trouble_of(error)))
+        if not self._lost:
+            self._lost = True
+            self._tell(Lost(self._number, trouble_of(error)))
 
 
 def layers(changes: Sequence[Change]) -> list[Change]:

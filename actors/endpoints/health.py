@@ -98,13 +98,17 @@ class PollRecord:
         known = self._image(points)
         shown, quality_codes = known.values, known.qualities
         assert quality_codes is not None
-        for position, index in enumerate(indices):
-            shown[index] = values[position]
-            quality_codes[index] = None if codes is None else codes[position]
-            if values[position] is None:
+        seen = self._register_seen
+        for index, value in zip(indices, values, strict=True):
+            shown[index] = value
+            quality_codes[index] = None
+            if value is None:
                 self._register_errors[index] += 1
             else:
-                self._register_seen[index] = now
+                seen[index] = now
+        if codes is not None:
+            for index, code in zip(indices, codes, strict=True):
+                quality_codes[index] = code
 
     def _image(self, points: int) -> PollResult:
         known = self.reading
@@ -286,8 +290,10 @@ class PollRecord:
         ]
 
     def _quality(self, index: int) -> tuple[str, str | None]:
-        if not self.connected or self.reading is None:
+        if not self.connected:
             return "BAD", "DEVICE_OFFLINE"
+        if self.reading is None:
+            return "BAD", NEVER
         code = self.reading.qualities[index] if self.reading.qualities else None
         return quality(self.reading.values[index], code), code
 

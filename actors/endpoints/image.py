@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from uuid import NAMESPACE_URL, uuid5
 
 from actors.endpoints.gathering import Change
 from actors.endpoints.health import PollRecord
@@ -12,11 +11,6 @@ from actors.readings.source_topics import prefixes
 
 OFFLINE = "DEVICE_OFFLINE"
 SILENT = "TIMEOUT"
-
-
-def device_uuid(endpoint_uuid: str, identifier: str) -> str:
-    """Of a device whose configuration gives it none: the same in every life."""
-    return str(uuid5(NAMESPACE_URL, f"callboard:device:{endpoint_uuid}:{identifier}"))
 
 
 class Image:
@@ -31,22 +25,23 @@ class Image:
         self.arrived = 0
         """Values since the latest tick."""
         self.heard_at = monotonic()
+        self._every = tuple(range(len(source.points)))
 
-    def take(self, change: Change) -> Batch:
-        """The batch that a change makes. It is a sign of life."""
+    def take(self, change: Change, kept: bool = False) -> Batch:
+        """The batch that a change makes, which is `kept` or not. It is a sign of life."""
         self.away = None
         self.heard_at = monotonic()
         self.arrived += len(change.values)
         indices: Sequence[int] | None = change.indices
-        if len(change.indices) == len(self.source.points) and list(change.indices) == list(
-            range(len(change.indices))
-        ):
+        if len(change.indices) == len(self._every) and tuple(change.indices) == self._every:
             indices = None
         codes = change.codes if change.codes is not None and any(change.codes) else None
         self.record.took(change.at, len(self.source.points), change.indices, change.values, codes)
         own = change.times
         times = None if own is None else [change.at if time is None else time for time in own]
-        return Batch(self.source, change.at, change.values, codes, {}, indices=indices, times=times)
+        return Batch(
+            self.source, change.at, change.values, codes, {}, indices=indices, times=times, kept=kept
+        )
 
     def hear(self, timestamp: int) -> None:
         """It is alive. One that was only silent is there again; its points are to be told anew."""
@@ -55,10 +50,20 @@ class Image:
         if self.away == SILENT:
             self.away = None
 
-    def grow(self, description: Description) -> None:
+    def grow(self, description: Description, name: str | None = None) -> None:
+        """It has these points now, and that name, if it is another. Raises ValueError when it is another
+        device: one that has lost a point, or one with points in other places."""
         shown = tuple(Point(point.name, point.unit) for point in description.points)
+        known = self.source.points
+        if [point.name for point in shown[: len(known)]] != [point.name for point in known]:
+            # Further on a value would be taken for another point's.
+            raise ValueError(f"the session has taken points away from {self.source.device}, or moved them")
         self.description = description
-        self.source = source_of(self.source, self.source.device_uuid, self.source.device, shown)
+        if shown == known and name is None:
+            return  # nobody who reads from it has to look at it again
+        self.record.device = name or self.source.device
+        self.source = source_of(self.source, self.source.device_uuid, name or self.source.device, shown)
+        self._every = tuple(range(len(shown)))
 
     def bad(self, timestamp: int, code: str) -> Batch | None:
         """A batch that says of all points why there is no value; None if there are no points."""
@@ -76,4 +81,5 @@ def source_of(endpoint: Source, uuid: str, device: str, points: tuple[Point, ...
         device=device,
         points=points,
         prefixes=prefixes(endpoint.protocol, endpoint.endpoint, device),
+        pushed=endpoint.pushed,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -9,7 +10,12 @@ T = TypeVar("T")
 
 
 class Lines:
-    """What is shared, by key; each use that was acquired is to be released once. For the loop's thread."""
+    """What is shared, by key; each use that was acquired is to be released once. For the loop's thread.
+
+    `folder` is where the protocol may keep files of its own; it need not be there yet. None: nowhere.
+    """
+
+    folder: Path | None = None
 
     def __init__(self) -> None:
         self._shared: dict[Hashable, list[Any]] = {}

@@ -1,6 +1,6 @@
 """What a session tells of by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -41,10 +41,18 @@ class Listener(Protocol):
 
     def presence(self, device: str, code: str | None) -> None:
         """The device is there (None), or away for that reason, a quality code: until it is there again,
-        or one of its points changes, its readings are BAD. All are there when the session has connected."""
+        or one of its points changes, its readings are BAD. All count as there again with each `connect`."""
 
     def heard(self, device: str) -> None:
         """The device is alive, though nothing has changed."""
+
+    def persisted(self, then: Callable[[], None]) -> None:
+        """Call `then` once no crash can lose any more what has been told so far: it is on disk for whoever
+        wants it, or delivered. Not at all when the connection ends before."""
+
+    def raised(self, kind: str, body: dict[str, Any]) -> None:
+        """Something to tell that is no reading: an event of that kind (`alarms`), which goes to whoever
+        subscribes to `events/<kind>/<protocol>/<endpoint>`. `body` is JSON's types, without the endpoint."""
 
     def lost(self, error: NoConnection) -> None:
         """The session, which was connected, has ended by itself; once, until it connects again."""
@@ -67,5 +75,9 @@ class Nobody(Listener):
     def presence(self, device: str, code: str | None) -> None: ...
 
     def heard(self, device: str) -> None: ...
+
+    def persisted(self, then: Callable[[], None]) -> None: ...
+
+    def raised(self, kind: str, body: dict[str, Any]) -> None: ...
 
     def lost(self, error: NoConnection) -> None: ...

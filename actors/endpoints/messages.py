@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
 
+from actors.endpoints.protocol import BrowseRequest
 from actors.system.failure import Failed
 
 
@@ -31,8 +32,8 @@ class EndpointRow(msgspec.Struct, frozen=True):
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
-    """A device as the API shows it (spec 01 section 6, `GET /v1/devices`); `address` as above. `error` is
-    why its metadata cannot be read."""
+    """A device as the API shows it (spec 01 section 6, `GET /v1/devices`); `address` is that of
+    its endpoint, whose name is `endpoint`. `error` is why its metadata cannot be read."""
 
     uuid: str
     endpoint_id: int
@@ -45,6 +46,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     updated_at: str
     address: ActorAddress | None = None
     error: str | None = None
+    endpoint: str = ""
 
 
 class ListEndpoints(msgspec.Struct, frozen=True):
@@ -117,7 +119,8 @@ class EndpointsRemoved(msgspec.Struct, frozen=True):
 
 
 class ListDevices(msgspec.Struct, frozen=True):
-    """To `endpoints`; replies `DevicesListed`, sorted by name; with `name`, that device alone, or none.
+    """To `endpoints`; replies `DevicesListed`, sorted by name. With `name`, those that are meant by it: an
+    endpoint's own device of that name, else all of that name, else the one of that uuid.
 
     With `running`, a protocol without a running adapter is `Failed("not_found", "No adapter running
     for protocol: X")`.
@@ -141,15 +144,39 @@ class FoundDevice(msgspec.Struct, frozen=True):
 
 
 class DevicesFound(msgspec.Struct, frozen=True):
-    """From an endpoint to `endpoints`: it has these devices, besides its own."""
+    """From an endpoint to `endpoints`: it has these devices, besides its own. It tells of them again until
+    `DevicesSettled` has come."""
 
     endpoint_uuid: str
     devices: tuple[FoundDevice, ...]
 
 
+class DevicesSettled(msgspec.Struct, frozen=True):
+    """To an endpoint: these of its devices are stored; those that cannot be, by uuid, with the reason."""
+
+    kept: tuple[FoundDevice, ...]
+    refused: dict[str, str] = {}
+
+
+class RemoveDevice(msgspec.Struct, frozen=True):
+    """To `endpoints`, of one that was found; replies `DeviceRemoved`."""
+
+    uuid: str
+
+
+class DeviceRemoved(msgspec.Struct, frozen=True):
+    pass
+
+
+class ForgetDevice(msgspec.Struct, frozen=True):
+    """To an endpoint: the device was removed. It comes back when it has something to say."""
+
+    uuid: str
+
+
 class ReportHealth(msgspec.Struct, frozen=True):
     """To an endpoint's own address, of one of its devices (None: the one that has its name); replies
-    `HealthReported`."""
+    `HealthReported`. One that has not been heard of in this life is disconnected."""
 
     device_uuid: str | None = None
 
@@ -176,15 +203,24 @@ class HealthReported(msgspec.Struct, frozen=True):
     polls_skipped: int
 
 
-class CountPolls(msgspec.Struct, frozen=True):
-    """To an endpoint's own address, of one of its devices as above; replies `PollsCounted`."""
+class ReportDevices(msgspec.Struct, frozen=True):
+    """To an endpoint's own address; replies `DevicesReported`."""
 
-    device_uuid: str | None = None
+
+class DevicesReported(msgspec.Struct, frozen=True):
+    """By uuid, of the devices that the endpoint knows of in this life. Others were found in an earlier
+    one, and have not been heard of since."""
+
+    devices: dict[str, HealthReported]
+
+
+class CountPolls(msgspec.Struct, frozen=True):
+    """To an endpoint's own address; replies `PollsCounted`."""
 
 
 class PollsCounted(msgspec.Struct, frozen=True, gc=False):
-    """Since the endpoint's start, or since its configuration changed; `points` are the values that came.
-    `response_ms` is of the latest poll."""
+    """Since the endpoint's start, or since its configuration changed; `points` are the values that came, of
+    all its devices. `response_ms` is of the latest poll."""
 
     connected: bool
     polls: int
@@ -223,11 +259,20 @@ class MetricsSummarised(msgspec.Struct, frozen=True):
     summary: dict[str, Any]
 
 
+class BrowseDevice(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `Browsed`. `connection` is as a client sends it for an endpoint."""
+
+    protocol: str
+    connection: dict[str, Any]
+    request: BrowseRequest
+
+
 class WriteRegister(msgspec.Struct, frozen=True):
     """To an endpoint's own address; replies `RegisterWritten`.
 
     `register` is a data point's name or an address such as `holding:10`; `data_type` and `priority` are as in
-    `WriteRequest`.
+    `WriteRequest`. `unit` is what the client takes the value to be in. With `verify` it is read back. `by` is
+    who asks, for the log.
     """
 
     register: str
@@ -235,8 +280,16 @@ class WriteRegister(msgspec.Struct, frozen=True):
     device_uuid: str | None = None
     data_type: str | None = None
     priority: int | None = None
+    unit: str | None = None
+    verify: bool = False
+    by: str | None = None
 
 
 class RegisterWritten(msgspec.Struct, frozen=True):
+    """`value` is what was written. Where that was to be verified, `read_back` is what the device has now, and
+    `verified` whether it is the same."""
+
     register: str
     value: Any
+    verified: bool | None = None
+    read_back: Any = None

@@ -112,7 +112,9 @@ class Polling:
         reading, own = message.reading, endpoint.own
         own.record.success(message.timestamp, message.duration, reading)
         if reading.values:
-            batch = Batch(own.source, message.timestamp, reading.values, reading.qualities, {})
+            batch = Batch(
+                own.source, message.timestamp, reading.values, reading.qualities, {}, times=reading.times
+            )
             endpoint.send(endpoint.config.router, batch)
 
     def failed(self, message: PollFailed) -> None:
@@ -149,6 +151,9 @@ class Polling:
 
     # The connection
 
+    def connecting(self) -> None:
+        """Nothing is told before there is a connection."""
+
     def connection_made(self) -> None:
         """The first poll was due when connecting began. Later a reading comes at once, unless its time comes
         soon anyway."""
@@ -173,7 +178,8 @@ async def _poll(number: int, session: PolledSession, points: int, within: float)
     except NoConnection as error:
         duration = 1000 * (perf_counter() - began)
         return PollFailed(number, trouble_of(error), unix_ms(), duration)
-    if len(reading.values) != points or (reading.qualities and len(reading.qualities) != points):
+    columns = (reading.values, reading.qualities, reading.times)
+    if any(column is not None and len(column) != points for column in columns):
         # Further on it would be taken for another point's, or crash whoever follows the readings.
         raise ValueError(f"the session returned {len(reading.values)} values of {points} points")
     return Polled(number, reading, unix_ms(), 1000 * (perf_counter() - began))

@@ -2,23 +2,26 @@
 
 import typing
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from actors.connections.connection import Connection
+from actors.endpoints.accounts import Account
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Description, Listener
 from actors.system.checking import refuse_unknown, tell_unknown
 from conf.schema import Nothing
+from conf.settings import Settings
 
 
 class PollResult(msgspec.Struct, frozen=True, gc=False):
-    """The outcome of one read of all points, in their order; see `Batch` for `qualities`."""
+    """The outcome of one read of all points, in their order; see `Batch` for `qualities` and `times`."""
 
     values: list[Any]
     qualities: list[str | None] | None = None
+    times: list[int] | None = None
 
 
 class Session(Connection):
@@ -105,38 +108,129 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
     """For people and logs: `modbus:tcp:10.0.1.100:502:slave:1`."""
     mode: Mode = "polled"
     devices: tuple[Description, ...] = ()
-    """Further devices that the configuration names."""
+    """Further devices that the data points name."""
+    rules: Any = None
+    """What else the protocol makes of the data points."""
     silent_after: float | None = None
     """Seconds without a sign of life after which a device that tells by itself counts as away."""
     retry_ms: int | None = None
     """Before the first attempt to reconnect; None: as the agent is configured."""
 
 
+class BrowseRequest(msgspec.Struct, frozen=True):
+    """What is below `node`, an address as the protocol spells it; None: the top. So many levels (`depth`) of
+    it, `limit` nodes at most."""
+
+    node: str | None = None
+    depth: int = 1
+    limit: int = 1000
+
+
+class BrowsedNode(msgspec.Struct, frozen=True):
+    """One node of a device's address space. `kind` is the protocol's word (`folder`, `variable`); what can be
+    read has a `data_point`, as clients may send it in `data_points`."""
+
+    node: str
+    name: str
+    kind: str
+    parent: str | None = None
+    has_children: bool = False
+    data_type: str | None = None
+    unit: str | None = None
+    writable: bool | None = None
+    data_point: dict[str, Any] | None = None
+
+
+class Browsed(msgspec.Struct, frozen=True):
+    """Parents before their children. `complete` is false where there is more than was asked for."""
+
+    nodes: list[BrowsedNode]
+    complete: bool = True
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A configuration as a client may send it, which `accept` accepts: for forms, pages and tests."""
+
+    connection: dict[str, Any] = {}
+    data_points: tuple[dict[str, Any], ...] = ()
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a protocol can do, said by its descriptor alone."""
+
+    reads: bool
+    """its endpoints may be polled"""
+    listens: bool
+    """its endpoints may tell by themselves what has changed"""
+    writes: bool
+    verifies: bool
+    """reads back what was written"""
+    browses: bool
+    discovers: bool
+    simulates: bool
+
+
 class Protocol(msgspec.Struct, frozen=True):
-    """One protocol. `check` validates a connection and its data points and touches no network; it
-    raises `Refusal` naming the field; what it makes of the data points is the same whatever the
-    connection. `session` is called in a thread, and imports the protocol's library on its first call; the
-    session acquires what it shares when it connects. `connection` and `data_point` are the schemas that
-    clients' input is read by (`conf.schema`). `prepare` makes what a session writes; it touches no network,
-    and raises `Refusal` for an unknown point, one that is read-only, or a value that does not fit; None:
-    nothing can be written."""
+    """One protocol. `check` validates a connection and its data points and touches no network; it raises
+    `Refusal` naming the field; what it makes of the data points, and the devices that they name, are the same
+    whatever the connection. `session` is called in a thread, and imports the protocol's library on its first
+    call; the session acquires what it shares when it connects. `connection` and `data_point` are the schemas
+    that clients' input is read by (`conf.schema`). `prepare` makes what a session writes, of an endpoint
+    whose `points` are those of the device that is meant; it touches no network, and raises `Refusal` for an
+    unknown point, one that is read-only, or a value that does not fit; None: nothing can be written.
+    `completed` is what a connection means that leaves out what files and environment say, for the agent
+    of that uuid; it checks nothing. `browse` asks a session that is connected what there is to read, and
+    raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to
+    whoever runs scans and scenarios, and are only said to be there."""
 
     name: str
+    """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
     check: Callable[[dict[str, Any], Sequence[dict[str, Any]]], CheckedEndpoint]
     session: Callable[[CheckedEndpoint, Listener, Lines], PolledSession | PushedSession]
     library: str
-    """The module whose absence makes the protocol unavailable."""
+    """The module whose absence makes the protocol unavailable; "": it needs none."""
     prepare: Callable[[CheckedEndpoint, WriteRequest], Any] | None = None
+    account: Callable[[dict[str, Any], Sequence[dict[str, Any]]], Account | None] | None = None
+    """What the device of a connection, as a client sends it, logs in with at the agent's own broker."""
+    completed: Callable[[dict[str, Any], Settings, str], dict[str, Any]] | None = None
     connection: type[msgspec.Struct] = Nothing
     data_point: type[msgspec.Struct] = Nothing
+    title: str = ""
+    """For people, where the name is not enough."""
+    description: str = ""
+    """A sentence or two, for people."""
+    modes: tuple[Literal["polled", "pushed"], ...] = ("polled",)
+    """How its endpoints may be read."""
+    verifies: bool = False
+    """Whether its sessions have `read_back`."""
+    browse: Callable[[Any, BrowseRequest], Awaitable[Browsed]] | None = None
+    discover: Callable[..., Any] | None = None
+    simulate: Callable[..., Any] | None = None
+    example: Example = Example()
 
     INTERVAL_MS: ClassVar[tuple[int, int]] = (10, 86_400_000)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            reads="polled" in self.modes,
+            listens="pushed" in self.modes,
+            writes=self.prepare is not None,
+            verifies=self.verifies and self.prepare is not None,
+            browses=self.browse is not None,
+            discovers=self.discover is not None,
+            simulates=self.simulate is not None,
+        )
 
     def accept(self, connection: dict[str, Any], points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
         """`check` of what a client sends: a key that is not known is refused as well."""
         for given, kind, path in self._parts(connection, points):
             refuse_unknown(given, kind, path)
         return self.check(connection, points)
+
+    def complete(self, connection: dict[str, Any], settings: Settings, agent_uuid: str) -> dict[str, Any]:
+        """The connection as a client sent it, or as it was stored, with what `settings` say."""
+        return connection if self.completed is None else self.completed(connection, settings, agent_uuid)
 
     def tell_unknown(self, row: str, connection: dict[str, Any], points: Sequence[dict[str, Any]]) -> None:
         """Log the keys of a stored row that are not known."""

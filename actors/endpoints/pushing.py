@@ -26,14 +26,23 @@ class Pushing:
             self._count(now)
         elif endpoint.failures:
             endpoint.look_at_clock()
-            code = OFFLINE if endpoint.trouble is None else endpoint.code_of(endpoint.trouble)
-            endpoint.missed(unix_ms(), None, code, None)
+            self._offline(OFFLINE if endpoint.trouble is None else endpoint.code_of(endpoint.trouble))
         else:
             endpoint.begin()
 
+    def _offline(self, code: str) -> None:
+        """A session that connects may have told something already: it is not told again."""
+        stamp = unix_ms()
+        for image in self.endpoint.images.values():
+            if not image.record.connected:
+                self.endpoint.missing(image, stamp, None, code, None)
+
     def _count(self, now: float) -> None:
         patience, stamp = self.endpoint.endpoint.silent_after, unix_ms()
-        for image in self.endpoint.images.values():
+        roster = self.endpoint.roster
+        for image in roster.images.values():
+            if image is roster.own and roster.bare:
+                image.heard_at = now
             if patience is not None and image.away is None and now - image.heard_at > patience:
                 image.away = SILENT
             arrived, image.arrived = image.arrived, 0
@@ -42,17 +51,22 @@ class Pushing:
             else:
                 self.endpoint.missing(image, stamp, None, image.away, None)
 
+    def connecting(self) -> None:
+        for image in self.endpoint.images.values():
+            image.away = None
+
     def connection_made(self) -> None:
         now = monotonic()
         for image in self.endpoint.images.values():
-            image.away = None
             image.heard_at = now
-            image.record.connected = True
+            image.record.connected = image.away is None
         self.endpoint.arrived()
 
     def attempt_failed(self, trouble: Trouble, duration: float) -> None:
         code = self.endpoint.code_of(trouble)
-        if self.endpoint.failures > 1:
+        # An attempt that fails in the end may have told something already.
+        told = any(image.record.connected for image in self.endpoint.images.values())
+        if self.endpoint.failures > 1 and not told:
             self.endpoint.own.record.attempt_failed(unix_ms(), duration, code, trouble.reason)
         else:
             self.endpoint.missed(unix_ms(), duration, code, trouble.reason)

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+import msgspec
 from msgspec import Raw
 from thespian.actors import ActorAddress
 
+from actors.endpoints import protocols
+from actors.endpoints.devices import Devices
 from actors.endpoints.messages import EndpointRow
 from actors.system.addresses import child_address
+from actors.system.failure import Refusal
+from conf.settings import Settings
 from storage.devices import Device
 from storage.endpoints import Body, Packed
 
@@ -18,8 +23,7 @@ class EndpointRows:
     """All endpoints. Finding one costs the same however many there are."""
 
     def __init__(self) -> None:
-        self.devices: dict[int, Device] = {}
-        """Every device by the id of its endpoint."""
+        self.devices = Devices()
         self.errors: dict[str, str] = {}
         """Why endpoints cannot run, by name."""
         self._rows: dict[int, EndpointRow] = {}
@@ -58,10 +62,10 @@ class EndpointRows:
             self._running.setdefault(row.protocol, {})[row.id] = row
 
     def drop(self, id: int) -> EndpointRow | None:
-        """Forget it, and its device; returns what it was."""
+        """Forget it, and its devices; returns what it was."""
         row = self._remove(id)
         self._rows.pop(id, None)
-        self.devices.pop(id, None)
+        self.devices.drop_endpoint(id)
         return row
 
     def _remove(self, id: int) -> EndpointRow | None:
@@ -104,6 +108,18 @@ def row_of(packed: Packed, device: Device | None, keeper: ActorAddress) -> Endpo
         address=address,
         error=error,
     )
+
+
+def completed(row: EndpointRow, settings: Settings, agent_uuid: str) -> Raw:
+    """Its connection, with what files and environment say."""
+    try:
+        protocol = protocols.find(row.protocol)
+    except Refusal:
+        return row.connection  # the endpoint will say so
+    if protocol.completed is None:
+        return row.connection
+    given = msgspec.json.decode(row.connection)
+    return Raw(msgspec.json.encode(protocol.complete(given, settings, agent_uuid)))
 
 
 def _fault(body: Body, device: Device | None) -> str | None:

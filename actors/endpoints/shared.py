@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Raw
 
+from actors.endpoints.listener import Description
 from actors.endpoints.protocol import CheckedEndpoint, Protocol
 from actors.readings.batch import Point
 
@@ -17,6 +18,9 @@ class Points(msgspec.Struct, frozen=True, weakref=True):
 
     checked: tuple[Any, ...]
     shown: tuple[Point, ...]
+    rules: Any = None
+    devices: tuple[Description, ...] = ()
+    """Those that they name."""
 
 
 _known: WeakValueDictionary[tuple[str, bytes], Points] = WeakValueDictionary()
@@ -30,10 +34,13 @@ def check(name: str, protocol: Protocol, connection: Raw, data_points: Raw) -> t
     points = _known.get(key)
     if points is not None:
         protocol.tell_unknown(f"endpoint {name}", given, ())
-        return msgspec.structs.replace(protocol.check(given, ()), points=points.checked), points
+        known = msgspec.structs.replace(
+            protocol.check(given, ()), points=points.checked, devices=points.devices, rules=points.rules
+        )
+        return known, points
     given_points = msgspec.json.decode(data_points) or ()
     protocol.tell_unknown(f"endpoint {name}", given, given_points)
     endpoint = protocol.check(given, given_points)
     shown = tuple(Point(point.name, point.unit) for point in endpoint.points)
-    points = _known[key] = Points(endpoint.points, shown)
+    points = _known[key] = Points(endpoint.points, shown, endpoint.rules, endpoint.devices)
     return endpoint, points

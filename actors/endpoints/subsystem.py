@@ -12,6 +12,9 @@ def _start(where: Surroundings) -> RunEndpoints:
         router=where.at("readings"),
         reconnect_min_ms=settings.reconnect_min_ms,
         reconnect_max_ms=settings.reconnect_max_ms,
+        settings=where.settings,
+        agent_uuid=where.known.uuid,
+        data_dir=str(where.settings.storage.data_dir.absolute()),
     )
 
 

@@ -2,13 +2,18 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from thespian.actors import ActorAddress
 
+from actors.endpoints.account_keeper import AccountKeeper
+from actors.endpoints.accounts import Account, Accounts
 from actors.endpoints.adapter import (
     Adapter,
     EndEndpoints,
@@ -18,13 +23,22 @@ from actors.endpoints.adapter import (
     ReportWanted,
     RunAdapter,
 )
-from actors.endpoints.candidates import Candidates, candidate, candidates, check_interval, taken
+from actors.endpoints.browsing import Browser
+from actors.endpoints.candidates import (
+    Candidates,
+    account_of,
+    candidate,
+    candidates,
+    check_interval,
+    device_taken,
+    taken,
+)
+from actors.endpoints.device_keeper import DeviceKeeper
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
     AddEndpoint,
+    BrowseDevice,
     ChangeEndpoint,
-    DeviceRow,
-    DevicesListed,
     EndpointChanged,
     EndpointRow,
     EndpointsImported,
@@ -37,18 +51,18 @@ from actors.endpoints.messages import (
     RemoveAllEndpoints,
     RemoveEndpoint,
 )
-from actors.endpoints.rows import EndpointRows, row_of
+from actors.endpoints.rows import EndpointRows, completed, row_of
 from actors.endpoints.schedule import phase
-from actors.state.keeper import Keeper
 from actors.state.rows import summary
 from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
+from conf.settings import Settings
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device
-from storage.endpoints import Packed
+from storage.endpoints import NewEndpoint, Packed
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
@@ -57,12 +71,16 @@ FINISH_WITHIN = 1.0  # seconds in which polls under way are to end when the agen
 
 
 class RunEndpoints(msgspec.Struct, frozen=True):
-    """Start: whom the tree needs below."""
+    """Start: whom the tree needs below. What connections leave out, `settings` may say."""
 
     store: ActorAddress
     router: ActorAddress
     reconnect_min_ms: int
     reconnect_max_ms: int
+    settings: Settings
+    agent_uuid: str
+    data_dir: str | None = None
+    """In it each protocol has a folder of its name."""
 
 
 class AddCandidates(msgspec.Struct, frozen=True):
@@ -76,21 +94,30 @@ class FinishOver(msgspec.Struct, frozen=True):
     """To itself: devices have had long enough to answer."""
 
 
-class Endpoints(Keeper):
+class Endpoints(AccountKeeper):
     """Answers for all endpoints; every change is stored before it takes effect, and costs what it changes."""
 
     RESTART = Restart(keep_children=True)
-    CHANGES = (AddEndpoint, ChangeEndpoint, RemoveEndpoint, RemoveAllEndpoints, AddCandidates)
+    CHANGES = (
+        AddEndpoint,
+        ChangeEndpoint,
+        RemoveEndpoint,
+        RemoveAllEndpoints,
+        AddCandidates,
+        *DeviceKeeper.CHANGES,
+    )
     REQUESTS = (*CHANGES, ImportEndpoints, ListEndpoints, ListDevices)
 
     def __init__(self) -> None:
         super().__init__()
         self.stop_to: ActorAddress | None = None
+        self.browser = Browser()
         self.unfinished: set[str] = set()
         """The adapters whose endpoints' polls are waited for."""
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
+        self.settings, self.agent_uuid = message.settings, message.agent_uuid
         self.store = message.store
         self.begin()
 
@@ -100,31 +127,56 @@ class Endpoints(Keeper):
     def take(self, stored: tuple[list[Packed], list[Device]]) -> None:
         self.rows = EndpointRows()
         packed, devices = stored
-        self.rows.devices = {device.endpoint_id: device for device in devices}
+        for device in devices:
+            self.rows.devices.put(device)
         for one in packed:
             self._put(one)
         wanted = self.rows.protocols()
-        self.keep_only(self._adapter(protocol) for protocol in wanted)
+        own = [self.broker_users] if self.keeps_accounts else []
+        self.keep_only([*own, *(self._adapter(protocol) for protocol in wanted)])
+        if self.keeps_accounts:
+            self.begin_accounts()
         for protocol in wanted:
             self._tell(protocol, KeepEndpoints(self._starts(protocol), only=True))
 
     def checked(self) -> SubsystemChecked:
         broken = summary("endpoints", self.rows.errors)
-        return SubsystemChecked(checks=[Check("endpoints-rows", False, last_error=broken)] if broken else [])
+        rows = [Check("endpoints-rows", False, last_error=broken)] if broken else []
+        return SubsystemChecked(checks=[*rows, *self.account_checks()])
 
     # Changing
 
     def receiveMsg_AddEndpoint(self, message: AddEndpoint, sender: ActorAddress) -> None:
         if self.rows.named(message.name) is not None:
             raise taken(message.name)
-        new = candidate(message)
+        new = candidate(message, self.config.settings, self.config.agent_uuid)
+        for refusal in self._taken_devices(new):
+            raise refusal
+        taken_account = self.account_refusal(account_of(new, self.settings))
+        if taken_account is not None:
+            raise taken_account
         self.transact(
-            sender, self._added, stored.add_endpoint, new.name, new.body, new.identifier, new.protocol
+            sender,
+            self._added,
+            stored.add_endpoint,
+            new.name,
+            new.body,
+            new.identifier,
+            new.protocol,
+            new.devices,
         )
 
-    def _added(self, result: tuple[Row, Device]) -> EndpointChanged:
-        row, device = result
-        self.rows.devices[row.id] = device
+    def _taken_devices(self, new: NewEndpoint) -> Iterator[Refusal]:
+        for one in new.devices:
+            known = self.rows.devices.of_uuid(one.uuid) if one.uuid is not None else None
+            if known is not None:
+                owner = self.rows.of(known.endpoint_id)
+                yield device_taken(new, known.uuid, known.name if owner is None else owner.name)
+
+    def _added(self, result: tuple[Row, list[Device]]) -> EndpointChanged:
+        row, devices = result
+        for device in devices:
+            self.rows.devices.put(device)
         return self._changed(row)
 
     def receiveMsg_ChangeEndpoint(self, message: ChangeEndpoint, sender: ActorAddress) -> None:
@@ -139,8 +191,8 @@ class Endpoints(Keeper):
             changes["poll_interval"] = message.poll_interval
 
         def changed(row: Row) -> EndpointChanged:
-            device = self.rows.devices[row.id]
-            self.rows.devices[row.id] = msgspec.structs.replace(device, enabled=row.body["enabled"])
+            for device in self.rows.devices.of(row.id):
+                self.rows.devices.put(msgspec.structs.replace(device, enabled=row.body["enabled"]))
             return self._changed(row)
 
         self.transact(sender, changed, stored.change_endpoint, row.id, changes)
@@ -163,6 +215,8 @@ class Endpoints(Keeper):
     def _remove(self, ids: list[int], requester: ActorAddress) -> None:
         def removed(count: int) -> EndpointsRemoved:
             gone = [row for id in ids if (row := self.rows.drop(id)) is not None]
+            for row in gone:
+                self.account_gone(row.id)
             self._bring_in_line([], gone)
             return EndpointsRemoved(count)
 
@@ -178,7 +232,11 @@ class Endpoints(Keeper):
 
     def receiveMsg_ImportEndpoints(self, message: ImportEndpoints, sender: ActorAddress) -> None:
         """What takes long comes first, and keeps no other change waiting."""
-        self.run(candidates(message.endpoints), then=lambda found: AddCandidates(found, sender), within=None)
+        self.run(
+            candidates(message.endpoints, self.config.settings, self.config.agent_uuid),
+            then=lambda found: AddCandidates(found, sender),
+            within=None,
+        )
 
     def receiveMsg_AddCandidates(self, message: AddCandidates, sender: ActorAddress) -> None:
         found, requester = message.candidates, message.requester
@@ -188,19 +246,35 @@ class Endpoints(Keeper):
         if faults:
             self.send(requester, EndpointsImported(0, faults))
         else:
-            self.transact(requester, self._imported, stored.add_endpoints, list(found.good.values()))
+            accounts = [found.accounts.get(position) for position in found.good]
+            new = list(found.good.values())
+            self.transact(requester, partial(self._imported, accounts), stored.add_endpoints, new)
 
     def _taken(self, found: Candidates) -> Iterable[ImportFault]:
-        """Those whose name an endpoint has, or one before them."""
+        """Those whose name, or the uuid of one of whose devices, an endpoint has, or one before them."""
         names: set[str] = set()
+        uuids: dict[str, str] = {}
+        before = Accounts()
         for position, new in found.good.items():
             if new.name in names or self.rows.named(new.name) is not None:
                 yield ImportFault(position, taken(new.name).failed())
             names.add(new.name)
+            given = [one.uuid for one in new.devices if one.uuid is not None]
+            twice = (device_taken(new, uuid, uuids[uuid]) for uuid in given if uuid in uuids)
+            of_account = self.account_refusal(found.accounts.get(position), before)
+            of_accounts = () if of_account is None else (of_account,)
+            for refusal in islice(chain(self._taken_devices(new), twice, of_accounts), 1):
+                yield ImportFault(position, refusal.failed())
+            uuids |= dict.fromkeys(given, new.name)
 
-    def _imported(self, added: list[tuple[Packed, Device]]) -> EndpointsImported:
-        self.rows.devices |= {packed.id: device for packed, device in added}
-        self._bring_in_line([self._put(packed) for packed, _ in added], [])
+    def _imported(
+        self, accounts: Sequence[Account | None], added: Sequence[tuple[Packed, list[Device]]]
+    ) -> EndpointsImported:
+        for _, devices in added:
+            for device in devices:
+                self.rows.devices.put(device)
+        rows = [self._put(packed, account) for (packed, _), account in zip(added, accounts, strict=True)]
+        self._bring_in_line(rows, [])
         return EndpointsImported(len(added))
 
     # Answering
@@ -209,33 +283,13 @@ class Endpoints(Keeper):
         chosen = [row for row in self.rows if message.protocol in (None, row.protocol)]
         self.send(sender, EndpointsListed(sorted(chosen, key=lambda row: row.name)))
 
-    def receiveMsg_ListDevices(self, message: ListDevices, sender: ActorAddress) -> None:
-        if message.running and not self.running(self._adapter(message.protocol or "")):
-            raise Refusal(f"No adapter running for protocol: {message.protocol}", kind="not_found")
-        chosen = [
-            device for device in self._devices(message.name) if message.protocol in (None, device.protocol)
-        ]
-        self.send(
-            sender, DevicesListed([self._device(one) for one in sorted(chosen, key=lambda one: one.name)])
-        )
-
-    def _devices(self, name: str | None) -> Iterable[Device]:
-        """All, or the one of that name: it is its endpoint's."""
-        if name is None:
-            return self.rows.devices.values()
-        row = self.rows.named(name)
-        device = None if row is None else self.rows.devices.get(row.id)
-        return [] if device is None else [device]
-
-    def _device(self, device: Device) -> DeviceRow:
-        row = self.rows.of(device.endpoint_id)
-        return DeviceRow(**msgspec.structs.asdict(device), address=None if row is None else row.address)
-
     # Bringing the tree in line
 
-    def _put(self, packed: Packed) -> EndpointRow:
-        row = row_of(packed, self.rows.devices.get(packed.id), self.myAddress)
+    def _put(self, packed: Packed, account: Account | UnsetType | None = UNSET) -> EndpointRow:
+        row = row_of(packed, self.rows.devices.own(packed.id), self.myAddress)
         self.rows.put(row)
+        if self.loaded:
+            self.account_changed(row, account)
         if row.error is not None:
             log.error("endpoint %s cannot run: %s", row.name, row.error)
         return row
@@ -265,7 +319,16 @@ class Endpoints(Keeper):
         elif self.running(address):
             self.send(address, message)
         else:
-            self.spawn(Adapter, protocol, RunAdapter(protocol))
+            self.spawn(Adapter, protocol, RunAdapter(protocol, self._folder(protocol)))
+
+    def _folder(self, protocol: str) -> str | None:
+        return None if self.config.data_dir is None else str(Path(self.config.data_dir) / protocol)
+
+    def receiveMsg_BrowseDevice(self, message: BrowseDevice, sender: ActorAddress) -> None:
+        """It needs no row, and waits for none."""
+        folder = self._folder(message.protocol)
+        browsing = self.browser.browse(message, self.settings, self.agent_uuid, folder)
+        self.run(browsing, reply_to=sender)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""
@@ -277,7 +340,7 @@ class Endpoints(Keeper):
     def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
         """What a device was asked, and has counted as read, is still to be delivered."""
         self.stop_to = sender
-        adapters = self.running_children()
+        adapters = [one for one in self.running_children() if one != self.broker_users]
         self.unfinished = {one.addressDetails for one in adapters}
         for one in adapters:
             self.send(one, FinishPolls())
@@ -305,18 +368,20 @@ class Endpoints(Keeper):
 
     def _start(self, row: EndpointRow) -> RunEndpoint:
         """The phase goes by the id, so that it is the same in every life."""
-        device = self.rows.devices[row.id]
+        device = self.rows.devices.own(row.id)
+        assert device is not None
         return RunEndpoint(
             uuid=row.uuid,
             name=row.name,
             protocol=row.protocol,
             device_uuid=device.uuid,
             device=device.name,
-            connection=row.connection,
+            connection=completed(row, self.config.settings, self.config.agent_uuid),
             data_points=row.data_points,
             poll_interval=row.poll_interval,
             phase=phase(row.id),
             reconnect_min_ms=self.config.reconnect_min_ms,
             reconnect_max_ms=self.config.reconnect_max_ms,
             router=self.config.router,
+            keeper=self.myAddress,
         )

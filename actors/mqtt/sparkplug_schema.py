@@ -1,8 +1,8 @@
 """The messages of Sparkplug B as Protocol Buffers have them: fields, their numbers, and the numbers of
 datatypes.
 
-What is never sent or read here (data sets, templates, metadata, extensions) is left out: a reader skips what
-it does not know.
+What is never sent or read here (metadata, extensions, parameters of templates) is left out: a reader skips
+what it does not know.
 """
 
 from functools import cache
@@ -41,9 +41,28 @@ _METRIC_VALUE: _Fields = {
     "int_value": (10, _Field.TYPE_UINT32),
     "long_value": (11, _Field.TYPE_UINT64),
     "double_value": (13, _Field.TYPE_DOUBLE),
+    "float_value": (12, _Field.TYPE_FLOAT),
     "boolean_value": (14, _Field.TYPE_BOOL),
     "string_value": (15, _Field.TYPE_STRING),
+    "bytes_value": (16, _Field.TYPE_BYTES),
+    "dataset_value": (17, "DataSet"),
+    "template_value": (18, "Template"),
 }
+_DATASET: _Fields = {
+    "columns": (2, [_Field.TYPE_STRING]),
+    "types": (3, [_Field.TYPE_UINT32]),
+    "rows": (4, ["Row"]),
+}
+_ROW: _Fields = {"elements": (1, ["DataSetValue"])}
+_ELEMENT: _Fields = {
+    "int_value": (1, _Field.TYPE_UINT32),
+    "long_value": (2, _Field.TYPE_UINT64),
+    "float_value": (3, _Field.TYPE_FLOAT),
+    "double_value": (4, _Field.TYPE_DOUBLE),
+    "boolean_value": (5, _Field.TYPE_BOOL),
+    "string_value": (6, _Field.TYPE_STRING),
+}
+_TEMPLATE: _Fields = {"metrics": (2, ["Metric"])}
 _PROPERTY_SET: _Fields = {
     "keys": (1, [_Field.TYPE_STRING]),
     "values": (2, ["PropertyValue"]),
@@ -88,6 +107,10 @@ def _file() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="sparkplug.proto", package=_PACKAGE, syntax="proto2")
     _message(file, "Payload", _PAYLOAD)
     _message(file, "Metric", _METRIC, _METRIC_VALUE)
+    _message(file, "DataSet", _DATASET)
+    _message(file, "Row", _ROW)
+    _message(file, "DataSetValue", {}, _ELEMENT)
+    _message(file, "Template", _TEMPLATE)
     _message(file, "PropertySet", _PROPERTY_SET)
     _message(file, "PropertyValue", _PROPERTY, _PROPERTY_VALUE)
     return file

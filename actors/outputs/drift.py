@@ -13,12 +13,16 @@ from actors.outputs import renames
 from actors.outputs.baseline import Baseline, Field, Suspicion, Tally
 from actors.outputs.fields import FieldReader
 from actors.outputs.options import DriftOptions, DriftType
+from actors.outputs.picture import Picture
 from actors.readings.batch import Batch
 
 MEMORY: Final = 1000
 """Every so many batches the counts of types are halved: what counts is the latest thousand or two."""
 
 NEVER: Final = 2**63
+
+ROUND_MS: Final = 1000
+"""What a device says within that time that tells what has changed counts as one batch."""
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -54,18 +58,28 @@ class Watch:
         self._counted = baseline.batches
         self._looked_at = NEVER
         self._crowded = False
+        self._picture: Picture | None = None
+        """Of a device that tells what has changed."""
+        self._round_at = NEVER
         self.adopt(options)
 
     def adopt(self, options: DriftOptions) -> None:
         """Go by these options from now on."""
         self.options = options
-        self._reader = FieldReader(options.max_fields_per_batch, options.max_traversal_depth)
+        limit, depth = options.max_fields_per_batch, options.max_traversal_depth
+        self._reader = FieldReader(limit, depth)
+        if self._picture is not None:
+            self._picture.adopt(limit, depth, options.silent_ms)
         self._until = self._until_time = 0
 
     def observe(self, batch: Batch, now: int) -> Sequence[Drift]:
         """What has changed. A batch without any good reading says nothing: the device is offline. `now` is
         its time in ms of a clock that nobody sets within a run (`Clock.steady`)."""
-        present = self._reader.read(batch)
+        if batch.indices is None and not batch.source.pushed:
+            self._picture = None
+            present = self._reader.read(batch)
+        else:
+            present = self._round(batch, now)
         if not present:
             return ()
         self.last_seen, self.latest = batch.timestamp, now
@@ -80,6 +94,17 @@ class Watch:
         self.settle()
         self._present = present
         return self._look(number, now)
+
+    def _round(self, batch: Batch, now: int) -> dict[str, int]:
+        """The fields of the device when enough time has passed since they were last looked at; else none."""
+        if self._picture is None:
+            options = self.options
+            limit, depth = options.max_fields_per_batch, options.max_traversal_depth
+            self._picture = Picture(limit, depth, options.silent_ms)
+        if not self._picture.take(batch, now) or 0 <= now - self._round_at < ROUND_MS:
+            return {}
+        self._round_at = now
+        return self._picture.fields(self.baseline.fields)
 
     @property
     def _at(self) -> int:
@@ -162,7 +187,7 @@ class Watch:
             last=number,
             kind=kind,
             trial=number - 1,
-            pending=self.baseline.learned,
+            pending=self.baseline.learned and not (self._picture and name in self._picture.quiet),
         )
         self.changed = True
         return field

@@ -1,4 +1,4 @@
-"""The fields of a batch: which there are, and the type of each (spec 02 section 11)."""
+"""The fields of a batch of all points: which there are, and the type of each (spec 02 section 11)."""
 
 import re
 from collections.abc import Iterator
@@ -121,13 +121,13 @@ class FieldReader:
         for i in good:
             if self._kinds[i] in (OBJECT, ARRAY):
                 path = self._names[i].partition(":")[2]
-                for name, kind in _keys(batch.values[i], path, self._depth):
+                for name, kind in keys_of(batch.values[i], path, self._depth):
                     if len(fields) >= self._limit:
                         return
                     fields.setdefault(name, kind)
 
 
-def _keys(value: Any, path: str, depth: int) -> Iterator[tuple[str, int]]:
+def keys_of(value: Any, path: str, depth: int) -> Iterator[tuple[str, int]]:
     """What is inside an object or array; the elements of an array have the array's own path."""
     if depth == 0:
         return
@@ -136,7 +136,7 @@ def _keys(value: Any, path: str, depth: int) -> Iterator[tuple[str, int]]:
             name = normalised(str(key))
             if name not in RESERVED:
                 yield f"key:{path}.{name}", kind_of(inner)
-                yield from _keys(inner, f"{path}.{name}", depth - 1)
+                yield from keys_of(inner, f"{path}.{name}", depth - 1)
     elif isinstance(value, list | tuple):
         for inner in value[:ELEMENTS]:
-            yield from _keys(inner, path, depth - 1)
+            yield from keys_of(inner, path, depth - 1)

@@ -42,6 +42,7 @@ class DriftOptions(msgspec.Struct, frozen=True, rename="camel"):
     min_type_dominance_ratio: Ratio = 0.15
     log_sample_size: Annotated[int, Meta(ge=0, le=1000)] = 10
     check_interval_batches: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    silent_ms: Period = 86_400_000
 
     @property
     def field_limit(self) -> int:

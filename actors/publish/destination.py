@@ -20,7 +20,7 @@ from actors.publish.outbox import Outbox
 from actors.publish.pace import Flow
 from actors.publish.retiring import Retire, Retiring
 from actors.publish.sending import Sending
-from actors.publish.subscription import RunSubscription
+from actors.publish.subscription import Again, RunSubscription
 from actors.system.supervision import Restart
 from storage.timestamps import unix_ms
 
@@ -107,6 +107,7 @@ class Destination(Keeping, Retiring):
         self.retire = None
         self.draining = False
         if before is None:
+            self.remember(Again())
             self.find_outbox()
             self.wakeupAfter(message.limits.hold, Tick(self.life))
             self.connect()
@@ -154,6 +155,7 @@ class Destination(Keeping, Retiring):
 
     def _go_on(self) -> None:
         """The window has room again."""
+        self.tell_safe()
         if not self.draining or self._last_chance:
             self.pump()
         if self.draining:
@@ -179,6 +181,16 @@ class Destination(Keeping, Retiring):
         if told:
             log.warning("%s: %d %s are rejected for good: %s", self.peer, told, what, reason)
 
+    def hurry(self) -> None:
+        """What is connected is mostly delivered sooner than it would be on disk."""
+        if self.outbox is not None and not self.connected:
+            self.commit(force=True)
+
+    def tell_safe(self) -> None:
+        if self.safety and self.outbox is not None:
+            for secured in self.safety.safe(self.outbox.first_unsafe):
+                self.send(self.router, secured)
+
     # Looking after it
 
     @property
@@ -187,6 +199,9 @@ class Destination(Keeping, Retiring):
         return self.config.limits
 
     def committed(self) -> None:
+        self.tell_safe()
+        if self.safety and not self.unstorable:
+            self.hurry()
         if self.unstorable:
             self._go_on()  # the next tick tries again
         elif self.securing:
@@ -213,6 +228,7 @@ class Destination(Keeping, Retiring):
         else:
             self.commit(force=self.retire is not None)
         self.pump()
+        self.tell_safe()
         if self.reporting.due(now):
             self._report()
 

@@ -13,7 +13,8 @@ from actors.publish.ages import Ages
 from actors.publish.entries import Limits
 from actors.publish.outbox import HARD_BOUND, Outbox
 from actors.publish.reporting import Reporting
-from actors.publish.subscription import Publish
+from actors.publish.safety import Safety
+from actors.publish.subscription import Again, AwaitStored, Publish
 from actors.state.client import StoreClient
 from actors.state.messages import Transact, Transacted
 from storage import dead_letters, outbox_marks
@@ -53,6 +54,7 @@ class Keeping(StoreClient):
         self._early: deque[Publish] = deque()
         self._early_bytes = 0
         self.early_dropped = 0
+        self.safety = Safety()
 
     @property
     @abstractmethod
@@ -85,6 +87,7 @@ class Keeping(StoreClient):
         early, self._early, self._early_bytes = self._early, deque(), 0
         for publish in early:
             self.receiveMsg_Publish(publish, self.myAddress)
+        self.safety.begin(self.outbox.newest)
         self.look_after(self.outbox, monotonic())
 
     def receiveMsg_Publish(self, message: Publish, sender: ActorAddress) -> None:
@@ -110,6 +113,25 @@ class Keeping(StoreClient):
             dropped = self._early.popleft()
             self._early_bytes -= _size(dropped)
             self.early_dropped += len(dropped.payloads)
+
+    # Who waits for it to be safe
+
+    def receiveMsg_Again(self, message: Again, sender: ActorAddress) -> None:
+        self.safety.doubt.reborn = True
+
+    def receiveMsg_AwaitStored(self, message: AwaitStored, sender: ActorAddress) -> None:
+        self.safety.wait(message, None if self.outbox is None else self.outbox.newest)
+        self.hurry()
+        self.tell_safe()
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """Somebody waits for what is here to be on disk, or delivered."""
+
+    @abstractmethod
+    def tell_safe(self) -> None:
+        """To be called when something has been delivered, rejected, given up or stored: answer who has waited
+        for it."""
 
     # Reading back and writing
 

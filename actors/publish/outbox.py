@@ -229,6 +229,23 @@ class Outbox:
     # To disk
 
     @property
+    def newest(self) -> int:
+        """The number of the payload that came last."""
+        return self._seq
+
+    @property
+    def first_unsafe(self) -> int | None:
+        """The oldest payload that is in memory only, or in a commit that is under way, if there is any."""
+        if self._committing is not None:
+            for entry in self._committing.entries:
+                if entry.live:
+                    return entry.seq
+        unsaved = self._unsaved
+        while unsaved and not unsaved[0].live:
+            unsaved.popleft()
+        return unsaved[0].seq if unsaved else None
+
+    @property
     def unsaved(self) -> int:
         """How many are in memory only, or in a commit that is under way."""
         under_way = self._committing.entries if self._committing is not None else ()

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from actors.publish import formats, selection, starts, topics
 from actors.publish.catalogue import Catalogue
 from actors.publish.formats import MessageIds
@@ -24,7 +26,7 @@ from actors.publish.preview_warnings import warnings
 from actors.publish.rows import SubscriptionBody
 from actors.publish.starts import Owner
 from actors.readings.batch import Batch, Source
-from actors.readings.interest import indices, select
+from actors.readings.interest import Choice, indices, select
 from actors.readings.source_topics import endings
 from actors.system.failure import Refusal
 
@@ -88,7 +90,7 @@ async def make(plan: Plan, latest: Sequence[Batch]) -> SubscriptionPreviewed:
 
 def _select(plan: Plan, latest: Iterable[Batch]) -> list[Selected]:
     found, own = [], formats.find(plan.start.route.payload_format)
-    for batch in sorted(latest, key=lambda batch: batch.source.endpoint):
+    for batch in sorted(latest, key=lambda batch: (batch.source.endpoint, batch.source.device)):
         source = batch.source
         points = select(plan.start.route.interest, source)
         if points != ():
@@ -100,9 +102,9 @@ def _select(plan: Plan, latest: Iterable[Batch]) -> list[Selected]:
 def _described(
     plan: Plan, latest: Iterable[Batch], selected: Sequence[Selected], payload: SamplePayload | None
 ) -> SubscriptionPreviewed:
-    by_topic: dict[str, list[str]] = {}
+    by_topic: dict[str, list[Source]] = {}
     for one in selected:
-        by_topic.setdefault(one.topic, []).append(one.batch.source.endpoint)
+        by_topic.setdefault(one.topic, []).append(one.source)
     found = Found(
         sources=[batch.source for batch in latest],
         selected=selected,
@@ -112,7 +114,7 @@ def _described(
     return SubscriptionPreviewed(
         points=_points(selected, plan.limit),
         total=sum(one.size for one in selected),
-        endpoints=len(selected),
+        endpoints=len({one.source.endpoint_uuid for one in selected}),
         topics=_topics(plan, by_topic, payload),
         topics_total=len(by_topic),
         payload=payload,
@@ -121,11 +123,14 @@ def _described(
 
 
 def _topics(
-    plan: Plan, by_topic: dict[str, list[str]], payload: SamplePayload | None
+    plan: Plan, by_topic: dict[str, list[Source]], payload: SamplePayload | None
 ) -> list[PublishedTopic]:
     octets = b"" if payload is None else payload.base64 or (payload.text or "").encode()
     listed = islice(by_topic.items(), plan.limit)
-    return [PublishedTopic(_on_wire(plan.owner, topic, octets), len(names)) for topic, names in listed]
+    return [
+        PublishedTopic(_on_wire(plan.owner, topic, octets), len({one.endpoint_uuid for one in sources}))
+        for topic, sources in listed
+    ]
 
 
 def _points(selected: Iterable[Selected], limit: int) -> list[SelectedPoint]:
@@ -161,8 +166,8 @@ def _payload(plan: Plan, one: Selected) -> SamplePayload | None:
     compression = route.compression or "json"
     ids = MessageIds(plan.start.agent_uuid)
     # A batch of its own: what the router keeps is not to remember payloads.
-    copy = Batch(batch.source, batch.timestamp, batch.values, batch.qualities, insights=batch.insights)
-    messages = selection.messages(route, one.points, [copy], own.per_poll)
+    copy = msgspec.structs.replace(batch, encoded={})
+    messages = selection.messages(route, Choice(one.points), [copy], own.per_poll, own.per_time)
     made = [formats.encode(own.name, compression, pieces, ids) for pieces in messages]
     payloads = [payload for payload in made if payload is not None]
     if not payloads:

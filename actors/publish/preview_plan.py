@@ -7,7 +7,7 @@ import msgspec
 from actors.publish.starts import Owner
 from actors.publish.subscription import RunSubscription
 from actors.readings.batch import Batch, Source
-from actors.readings.interest import Points, indices
+from actors.readings.interest import Choice, Points, Positions, indices
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -35,16 +35,21 @@ class Selected(msgspec.Struct, frozen=True):
         return self.batch.source
 
     @property
+    def positions(self) -> Positions:
+        """In the batch: those of the points that have been read."""
+        return Choice(self.points).positions(self.batch)
+
+    @property
     def size(self) -> int:
         """How many points."""
         return len(indices(self.points, self.source))
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What is known of a plan: all sources, what is selected, the endpoints of each filled topic, and how
+    """What is known of a plan: all sources, what is selected, the sources of each filled topic, and how
     many bytes the sample payload has (None: there is none)."""
 
     sources: list[Source]
     selected: Sequence[Selected]
-    by_topic: dict[str, list[str]]
+    by_topic: dict[str, list[Source]]
     size: int | None

@@ -10,10 +10,10 @@ from actors.publish.preview_plan import Found, Plan
 from actors.publish.rows import SWITCHED_OFF
 from actors.publish.selection import passing
 from actors.publish.subscription_route import EVENTS, SubscriptionRoute
-from actors.publish.topics import shortens
+from actors.publish.topics import Target, shortens
 from actors.readings.batch import Source
 from actors.readings.filters import spelled
-from actors.readings.interest import Interest, indices, select
+from actors.readings.interest import Interest, indices, places, select
 from actors.readings.source_topics import level
 
 EXPLAINED = 20
@@ -81,10 +81,11 @@ def _of_unknown(route: SubscriptionRoute, sources: Sequence[Source]) -> Iterator
 
 def _of_readings(plan: Plan, found: Found) -> Iterator[PreviewWarning]:
     wanted = plan.start.route.qualities
-    total = left = sum(one.size for one in found.selected)
+    read = [(one.batch, one.positions) for one in found.selected]
+    total = left = sum(len(places(positions, batch)) for batch, positions in read)
     if wanted:
-        kept = (passing(wanted, one.batch, one.points) for one in found.selected)
-        left = sum(len(indices(points, one.source)) for one, points in zip(found.selected, kept, strict=True))
+        kept = [(batch, passing(wanted, batch, positions)) for batch, positions in read]
+        left = sum(len(places(positions, batch)) for batch, positions in kept)
     if left < total:
         kinds = ", ".join(wanted)
         yield PreviewWarning(
@@ -124,10 +125,17 @@ def _of_topics(plan: Plan, found: Found) -> Iterator[PreviewWarning]:
             f"{_listed(examples, len(long))}",
         )
     if target.by_name:
-        shared = {topic: names for topic, names in found.by_topic.items() if len(names) > 1}
+        owners = {topic: _who(target, sources) for topic, sources in found.by_topic.items()}
+        shared = {topic: names for topic, names in owners.items() if len(names) > 1}
         for topic, names in islice(shared.items(), NAMED):
             listed = _listed([repr(name) for name in names[:NAMED]], len(names))
             yield PreviewWarning("topic-shared", f"one topic, {topic}, is that of {listed}")
+
+
+def _who(target: Target, sources: Iterable[Source]) -> list[str]:
+    """Who shares a topic that was to be of one only: endpoints, or devices if it names those."""
+    named = dict.fromkeys((one.endpoint, one.device if "{device}" in target.topic else "") for one in sources)
+    return [name if device in ("", name) else f"{name} ({device})" for name, device in named]
 
 
 def _of_size(plan: Plan, found: Found) -> Iterator[PreviewWarning]:

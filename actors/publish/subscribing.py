@@ -6,7 +6,6 @@ import msgspec
 from thespian.actors import ActorAddress, ChildActorExited
 
 from actors.connections.connecting import numbers
-from actors.publish import formats
 from actors.publish.subscription import Flush, Flushed, RunSubscription, Subscription
 from actors.readings.messages import Observe, ReportRouting, RoutingReported, Unobserve
 from actors.system.actor import Actor
@@ -56,8 +55,7 @@ class Subscribing(Actor):
             elif known:
                 continue
             interest, events = start.route.interest, start.route.events
-            endings = formats.find(start.route.payload_format).ended is not None
-            self.send(router, Observe(address, interest, events, delivers=True, endings=endings))
+            self.send(router, Observe(address, interest, events, delivers=True, endings=True))
 
     def _let_leave(self, ids: Collection[int]) -> None:
         """They take no more readings, and go when they have published those on their way to them."""

@@ -22,7 +22,7 @@ class SubscriptionRoute(msgspec.Struct, frozen=True):
     """A checked subscription.
 
     `topics` are filters as source topics are spelled. `topic` is trimmed; None when there is none.
-    `buffer_size` polls of one endpoint are published together, or fewer once the first has waited
+    `buffer_size` batches of one device are published together, or fewer once the first has waited
     `buffer_time_ms` (0: no limit).
     `max_points_per_message` and `min_interval_ms` are off at 0; an empty tuple filters nothing.
     `qos` (0 or 1) and `retain` are for MQTT.

@@ -1,7 +1,7 @@
 """What a device yields at one time, and who it came from."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -21,7 +21,8 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     A prefix and a point's name are a source topic that MQTT topic filters are matched against (spec 02
     section 4): `<protocol>/<endpoint>/<device>/` and `sensors/<endpoint>/`, as `source_topics` spells names;
     `<protocol>` itself is a source topic of every point. Of one that is `incidental` nobody misses what no
-    subscription wants.
+    subscription wants. One that is `pushed` says when something has changed: no other reading may follow a
+    reading for long.
     """
 
     endpoint_uuid: str
@@ -32,6 +33,7 @@ class Source(msgspec.Struct, frozen=True, weakref=True):
     points: tuple[Point, ...]
     prefixes: tuple[str, ...]
     incidental: bool = False
+    pushed: bool = False
 
 
 class TimeToThreshold(msgspec.Struct, frozen=True):
@@ -72,10 +74,9 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     those are known; None: all of `timestamp`. `qualities` is None when every value is GOOD; else a
     list with None for GOOD and a quality code (spec 03, `ILLEGAL_ADDRESS`, `DEVICE_OFFLINE`, ...) otherwise;
     see `quality`. `insights` is None when the detector knows none of the metrics. `encoded` remembers the
-    payloads that subscriptions of equal format and compression share.
+    payloads that subscriptions of equal format and compression share. Who sends a batch that is `kept` waits
+    for it to be safe before he sends many more (`AwaitPersisted`).
     """
-
-    TELEMETRY: ClassVar[bool] = True  # a full mailbox drops its oldest batch
 
     source: Source
     timestamp: int
@@ -85,6 +86,12 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     insights: list[Insight | None] | None = None
     indices: Sequence[int] | None = None
     times: list[int] | None = None
+    kept: bool = False
+
+    @property
+    def TELEMETRY(self) -> bool:
+        """Whether a full mailbox may drop it."""
+        return not self.kept
 
     @property
     def points(self) -> Sequence[Point]:

@@ -5,13 +5,16 @@ from typing import TypeAlias
 
 import msgspec
 
-from actors.readings.batch import Source
+from actors.readings.batch import Batch, Source
 from actors.readings.filters import below
 from actors.readings.source_topics import level, levels
 from conf.topic_filters import fit, matches
 
 Points: TypeAlias = tuple[int, ...] | None
 """Indices into `source.points`, rising; None is all of them."""
+
+Positions: TypeAlias = tuple[int, ...] | None
+"""Positions in a batch, rising; None is all of them. In a batch of all points they are as `Points`."""
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -54,6 +57,32 @@ def select(interest: Interest, source: Source) -> Points:
 def indices(points: Points, source: Source) -> Sequence[int]:
     """The points by number."""
     return range(len(source.points)) if points is None else points
+
+
+def places(positions: Positions, batch: Batch) -> Sequence[int]:
+    """The positions by number."""
+    return range(len(batch.values)) if positions is None else positions
+
+
+class Choice:
+    """Points of a source that somebody wants, and where in its batches they are."""
+
+    __slots__ = ("_numbers", "points")
+
+    def __init__(self, points: Points) -> None:
+        self.points = points
+        self._numbers: frozenset[int] | None = None
+
+    def positions(self, batch: Batch) -> Positions:
+        """Costs as much as the batch has readings, if those are not of all points, else nothing."""
+        points, held = self.points, batch.indices
+        if points is None or points == () or held is None:
+            return points
+        if self._numbers is None:
+            self._numbers = frozenset(points)
+        numbers = self._numbers
+        chosen = tuple([position for position, index in enumerate(held) if index in numbers])
+        return None if len(chosen) == len(held) else chosen
 
 
 def _wants_device(interest: Interest, source: Source) -> bool:

@@ -17,7 +17,18 @@ class Latest:
 
     def take(self, batch: Batch) -> None:
         if batch.indices is None:
-            self._batch, self._image = _bare(batch), None
+            # Without what subscriptions make of it, which takes more memory than all the rest.
+            self._batch = Batch(
+                batch.source,
+                batch.timestamp,
+                batch.values,
+                batch.qualities,
+                {},
+                batch.insights,
+                None,
+                batch.times,
+            )
+            self._image = None
             return
         if self._image is None:
             self._image = _Image(batch.source)
@@ -81,15 +92,3 @@ class _Image:
             indices=None if len(known) == len(self._source.points) else tuple(known),
             times=[self._times[index] or 0 for index in known],
         )
-
-
-def _bare(batch: Batch) -> Batch:
-    """Without what subscriptions make of it, which takes more memory than all the rest."""
-    return Batch(
-        batch.source,
-        batch.timestamp,
-        batch.values,
-        batch.qualities,
-        insights=batch.insights,
-        times=batch.times,
-    )

@@ -50,6 +50,49 @@ class SourceEnded(msgspec.Struct, frozen=True):
     source: Source
 
 
+class AwaitPersisted(msgspec.Struct, frozen=True):
+    """From an endpoint to the router, behind batches of its devices; answered by `Persisted`, with the same
+    number, when no crash can lose for any destination what it wants of all that the endpoint has sent before.
+
+    The answer may take as long as the disk is full, or not come, when somebody on the way has begun anew: who
+    asks again after a while, with the same number, gets one. Only the latest question of an endpoint is
+    answered.
+    """
+
+    endpoint_uuid: str
+    number: int
+
+
+class Persisted(msgspec.Struct, frozen=True):
+    """To the endpoint: what it had sent before that number is on disk, or delivered, or wanted by nobody.
+
+    If that is not `certain`, somebody on the way has begun anew since the question before, and with him
+    readings may have gone that were sent in between: they have to be sent again, and asked for anew.
+    """
+
+    number: int
+    certain: bool = True
+
+
+class Secure(msgspec.Struct, frozen=True):
+    """To an observer that delivers, behind batches of an endpoint, which has `asked` by that number: send on
+    what waits of it; its destination answers the router by `Secured`, with the same number and observer, when
+    it is on disk or delivered."""
+
+    number: int
+    endpoint_uuid: str
+    asked: int
+    observer: ActorAddress
+
+
+class Secured(msgspec.Struct, frozen=True):
+    """`certain` as in `Persisted`."""
+
+    number: int
+    observer: ActorAddress
+    certain: bool
+
+
 class ReportLatest(msgspec.Struct, frozen=True):
     """To the router; answered by `LatestReported`."""
 

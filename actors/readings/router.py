@@ -10,6 +10,7 @@ from actors.readings.batch import Batch, Source
 from actors.readings.interest import select
 from actors.readings.latest import Latest
 from actors.readings.messages import (
+    AwaitPersisted,
     EventRaised,
     ForgetSource,
     LatestReported,
@@ -17,9 +18,12 @@ from actors.readings.messages import (
     ReportLatest,
     ReportRouting,
     RoutingReported,
+    Secure,
+    Secured,
     SourceEnded,
     Unobserve,
 )
+from actors.readings.securing import Questions
 from actors.subsystems.descriptor import SubsystemActor
 from actors.subsystems.messages import SubsystemStarted
 from actors.system.supervision import Restart
@@ -74,6 +78,7 @@ class Router(SubsystemActor):
         """By device."""
         self.devices: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """Those with either, by endpoint."""
+        self.questions = Questions()
         self.unrouted = 0
         self.looked_at = 0
         self.warned = False
@@ -83,6 +88,7 @@ class Router(SubsystemActor):
         self.send(sender, SubsystemStarted())
 
     def receiveMsg_Observers(self, message: Observers, sender: ActorAddress) -> None:
+        self.questions.doubt.reborn = True
         self.observers = {one.observer.addressDetails: one for one in message.observers}
         for batch in message.latest:
             self._keep(batch)
@@ -92,16 +98,30 @@ class Router(SubsystemActor):
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         source = message.source
-        plan = self.plans.get(source.device_uuid)
+        device = source.device_uuid
+        plan = self.plans.get(device)
         if plan is None or plan.source is not source:
-            plan = self.plans[source.device_uuid] = Plan(source, dict.fromkeys(self.observers), {}, 0)
+            plan = self.plans[device] = Plan(source, dict.fromkeys(self.observers), {}, 0)
         if plan.due:
             self._look(plan)
-        self._keep(message)
+        latest = self.latest.get(device)
+        if latest is None:
+            self._keep(message)
+        else:
+            latest.take(message)
         if not plan.delivered and not source.incidental:
             self.unrouted += 1
+        if message.kept:
+            self._send_kept(message, plan)
+            return
         for observer in plan.observers.values():
             self.send(observer, message)
+
+    def _send_kept(self, batch: Batch, plan: Plan) -> None:
+        """Only who delivers it must not drop it: he is waited for, and others may fall behind."""
+        loose = msgspec.structs.replace(batch, kept=False)
+        for key, observer in plan.observers.items():
+            self.send(observer, batch if self.observers[key].delivers else loose)
 
     def _keep(self, batch: Batch) -> None:
         source = batch.source
@@ -121,6 +141,31 @@ class Router(SubsystemActor):
                 plan.observers[key] = observe.observer
                 plan.delivered += observe.delivers
         plan.due = {}
+
+    # Safety
+
+    def receiveMsg_AwaitPersisted(self, message: AwaitPersisted, sender: ActorAddress) -> None:
+        """Asked of all who want anything of the endpoint now, and deliver it."""
+        asked: dict[str, ActorAddress] = {}
+        for device in self.devices.get(message.endpoint_uuid, ()):
+            plan = self.plans.get(device)
+            if plan is not None:
+                if plan.due:
+                    self._look(plan)
+                asked |= plan.observers
+        wanting = {key: address for key, address in asked.items() if self.observers[key].delivers}
+        number = self.questions.ask(message, sender, wanting.values())
+        for address in wanting.values():
+            self.send(address, Secure(number, message.endpoint_uuid, message.number, address))
+        self._answer()
+
+    def receiveMsg_Secured(self, message: Secured, sender: ActorAddress) -> None:
+        self.questions.secured(message)
+        self._answer()
+
+    def _answer(self) -> None:
+        for asker, answer in self.questions.answers():
+            self.send(asker, answer)
 
     def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
         for observe in self.observers.values():
@@ -162,11 +207,19 @@ class Router(SubsystemActor):
             self._forget(key)
         if gone:
             self._remember()
+        self._give_up()
         if self.unrouted > self.looked_at and not self.warned:
             self.warned = True
             log.warning("readings that no enabled subscription wants are dropped")
         self.looked_at = self.unrouted
         self.wakeupAfter(LOOK_INTERVAL, LookDue())
+
+    def _give_up(self) -> None:
+        """Nobody waits for who is no more. One that leaves is waited for: its readings are on the way."""
+        for observer in self.questions.awaited():
+            if not self.exists(observer):
+                self.questions.gone(observer)
+        self._answer()
 
     # Answering
 
@@ -183,6 +236,7 @@ class Router(SubsystemActor):
             self._end(device)
         if not devices:
             self.devices.pop(message.endpoint_uuid, None)
+            self.questions.forget(message.endpoint_uuid)
 
     def _end(self, device: str) -> None:
         self.latest.pop(device, None)

@@ -27,6 +27,8 @@ COMMANDS: Final = (
     Command("doctor", "look for what is wrong and say what to do, with or without a running agent", "doctor"),
     Command("diagnostics", "collect what support needs to know, secrets masked", "diagnostics", ("diag",)),
     Command("endpoints", "list, show, enable, disable or remove endpoints", "endpoints"),
+    Command("devices", "list devices, write to one, or remove one that was found", "devices"),
+    Command("protocols", "list protocols, or show the fields of their endpoints", "protocols"),
     Command("destinations", "list where readings go", "destinations"),
     Command("buffer", "show what waits for its destination", "destinations"),
     Command("memory", "show the agent's memory, and who takes it", "memory"),

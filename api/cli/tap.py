@@ -85,7 +85,7 @@ class TextLines(Lines):
         event = self._decode_event(data)
         source = _source(event.endpoint, event.device)
         return self._aligned(
-            [_cells(event.timestamp, source, reading) for reading in event.readings],
+            [_cells(reading.timestamp or event.timestamp, source, reading) for reading in event.readings],
             [reading.quality for reading in event.readings],
         )
 

@@ -3,6 +3,7 @@
 import msgspec
 from aiohttp import web
 
+from actors.readings.batch import Batch
 from actors.readings.messages import LatestReported, ReportLatest
 from api.portions import unhurried
 from api.readings import LatestReadings, ReadingFilter, ReadingsEvent, latest_of
@@ -20,12 +21,16 @@ from api.streams import HEADERS, Client, stream
 async def latest_readings(call: Call, query: ReadingFilter) -> web.Response:
     reported = await call.context.request("readings", ReportLatest(), LatestReported)
     parts, count = [], 0
-    async for batch in unhurried(sorted(reported.batches, key=lambda batch: batch.source.endpoint)):
+    async for batch in unhurried(sorted(reported.batches, key=_by_name)):
         if readings := latest_of(query, batch):
             parts.append(msgspec.json.encode(readings)[1:-1])
             count += len(readings)
     body = b'{"readings":[%b],"count":%d}' % (b",".join(parts), count)
     return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
+def _by_name(batch: Batch) -> tuple[str, str]:
+    return batch.source.endpoint, batch.source.device
 
 
 @route(

@@ -12,7 +12,7 @@ from thespian.actors import ActorAddress
 from actors.endpoints import protocols
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.lines import Lines
-from actors.endpoints.listener import Listener
+from actors.endpoints.listener import Description, Listener
 from actors.endpoints.protocol import (
     CheckedEndpoint,
     PolledSession,
@@ -22,7 +22,7 @@ from actors.endpoints.protocol import (
     WriteRequest,
 )
 from actors.readings.batch import Batch
-from actors.readings.messages import ForgetSource
+from actors.readings.messages import AwaitPersisted, EventRaised, ForgetSource
 from actors.system.actor import Actor
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.failure import Refusal
@@ -41,11 +41,13 @@ class FakePoint(msgspec.Struct, frozen=True):
 
 class FakeDevice:
     """What readers find. `fault` is raised by `connect` and `read`; while `open` is clear both wait, or until
-    the reader is closed. What is in `hangs` (`connect`, `read`, `write`, `close`) never ends."""
+    the reader is closed. What is in `hangs` (`connect`, `read`, `write`,
+    `read_back`, `close`) never ends."""
 
     def __init__(self) -> None:
         self.values: list[Any] = [1]
         self.qualities: list[str | None] | None = None
+        self.times: list[int] | None = None
         self.fault: BaseException | None = None
         self.write_fault: Exception | None = None
         self.fault_on_close: Exception | None = None
@@ -53,6 +55,8 @@ class FakeDevice:
         self.hangs: set[str] = set()
         self.patience = 60.0
         self.readers = 0
+        self.subscribing: FakePushed | None = None
+        """The latest that has begun to."""
         self.sessions: list[FakePushed] = []
         """Those that have subscribed, the latest last."""
         self.open = asyncio.Event()
@@ -63,6 +67,14 @@ class FakeDevice:
         self.peak = 0
         self.closed = 0
         self.written: list[tuple[str, Any]] = []
+        self.read_back_fault: Exception | None = None
+        self.held: Any = None
+        """What is read back instead of what was written."""
+        self.writable = asyncio.Event()
+        """While it is clear writes wait."""
+        self.writable.set()
+        self.writing = 0
+        """Writes under way."""
 
 
 class FakeReader(PolledSession):
@@ -84,16 +96,28 @@ class FakeReader(PolledSession):
         self.device.reads += 1
         await self._hang("read")
         await self._answer()
-        return PollResult(list(self.device.values), self.device.qualities)
+        return PollResult(list(self.device.values), self.device.qualities, self.device.times)
 
     async def write(self, prepared: tuple[str, Any]) -> Any:
         if self.device.write_fault is not None:
             raise self.device.write_fault
         register, value = prepared
         await self._hang("write")
-        await asyncio.sleep(0)
+        self.device.writing += 1
+        try:
+            await self.device.writable.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.device.writing -= 1
         self.device.written.append((register, value))
         return value
+
+    async def read_back(self, prepared: tuple[str, Any]) -> tuple[Any, bool]:
+        if self.device.read_back_fault is not None:
+            raise self.device.read_back_fault
+        await self._hang("read_back")
+        found = prepared[1] if self.device.held is None else self.device.held
+        return found, found == prepared[1]
 
     async def close(self) -> None:
         self.closing.set()
@@ -130,7 +154,7 @@ class FakeReader(PolledSession):
 
 
 class FakePushed(PushedSession):
-    """Subscribes to a device; a test tells changes by its `listener`."""
+    """Subscribes to a device, when that is `open`; a test tells changes by its `listener`."""
 
     def __init__(self, device: FakeDevice, listener: Listener) -> None:
         self.device = device
@@ -138,7 +162,9 @@ class FakePushed(PushedSession):
 
     async def connect(self) -> None:
         self.device.connects += 1
+        self.device.subscribing = self
         await asyncio.sleep(0)
+        await self.device.open.wait()
         if self.device.fault is not None:
             raise self.device.fault
         self.device.sessions.append(self)
@@ -157,12 +183,28 @@ def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> tuple[str, Any
     return request.register, request.value
 
 
+def _point(given: dict[str, Any]) -> FakePoint:
+    return FakePoint(given["name"], given.get("unit"))
+
+
+def _devices(data_points: Any) -> tuple[Description, ...]:
+    """Points may say that they are another device's, by `device_name` and perhaps `device_uuid`."""
+    named: dict[str, list[dict[str, Any]]] = {}
+    for point in data_points:
+        if "device_name" in point:
+            named.setdefault(point["device_name"], []).append(point)
+    return tuple(
+        Description(name, name, tuple(map(_point, points)), points[0].get("device_uuid"))
+        for name, points in named.items()
+    )
+
+
 class Field:
     """Devices by the `connection["device"]` of their endpoints, and the protocol `fake` that reads them."""
 
     def __init__(self) -> None:
         self.devices: dict[str, FakeDevice] = {}
-        self.protocol = Protocol("fake", self._check, self._session, "asyncio", _prepare)
+        self.protocol = Protocol("fake", self._check, self._session, "asyncio", _prepare, verifies=True)
 
     def __getitem__(self, name: str) -> FakeDevice:
         return self.devices.setdefault(name, FakeDevice())
@@ -172,7 +214,8 @@ class Field:
             raise Refusal("device is required", "connection.device")
         return CheckedEndpoint(
             connection=connection,
-            points=tuple(FakePoint(point["name"], point.get("unit")) for point in data_points),
+            points=tuple(_point(point) for point in data_points if "device_name" not in point),
+            devices=_devices(data_points),
             identifier=str(connection.get("unit", 1)),
             address=f"fake:{connection['device']}",
             mode=connection.get("mode", "polled"),
@@ -193,17 +236,25 @@ class Field:
 
 
 class Sink(Actor):
-    """Stands for the router: keeps the batches, and the uuids to forget. Its start message is the list to
-    keep the batches in."""
+    """Stands for the router: keeps the batches, the uuids to forget, and what is asked. Its start message is
+    the list to keep the batches in."""
 
     def __init__(self) -> None:
         self.forgotten: list[str] = []
+        self.questions: list[AwaitPersisted] = []
+        self.events: list[EventRaised] = []
 
     def receiveMsg_list(self, message: list[Batch], sender: ActorAddress) -> None:
         self.batches = message
 
     def receiveMsg_Batch(self, message: Batch, sender: ActorAddress) -> None:
         self.batches.append(message)
+
+    def receiveMsg_AwaitPersisted(self, message: AwaitPersisted, sender: ActorAddress) -> None:
+        self.questions.append(message)
+
+    def receiveMsg_EventRaised(self, message: EventRaised, sender: ActorAddress) -> None:
+        self.events.append(message)
 
     def receiveMsg_ForgetSource(self, message: ForgetSource, sender: ActorAddress) -> None:
         self.forgotten.append(message.endpoint_uuid)
@@ -227,6 +278,19 @@ class Stage:
         sink: Any = self.base.mailboxes[self.router.addressDetails].instance
         uuids: list[str] = sink.forgotten
         return uuids
+
+    @property
+    def events(self) -> list[EventRaised]:
+        sink: Any = self.base.mailboxes[self.router.addressDetails].instance
+        raised: list[EventRaised] = sink.events
+        return raised
+
+    @property
+    def questions(self) -> list[AwaitPersisted]:
+        """Those of endpoints that wait for what they have sent to be safe; nobody answers them."""
+        sink: Any = self.base.mailboxes[self.router.addressDetails].instance
+        asked: list[AwaitPersisted] = sink.questions
+        return asked
 
     def start_of(self, name: str = "plc", **changes: Any) -> RunEndpoint:
         start = RunEndpoint(

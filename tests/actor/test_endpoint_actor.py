@@ -87,6 +87,13 @@ async def test_each_poll_is_one_batch_of_all_points(stage, device):
     assert batch.source.prefixes == ("fake/plc/plc/", "sensors/plc/")
 
 
+async def test_readings_of_a_poll_may_have_times_of_their_own(stage, device):
+    device.values, device.times = [7, 8], [1000, 2000]
+    run(stage, data_points=[{"name": "speed"}, {"name": "temp"}])
+    batch = await stage.batch(lambda batch: True)
+    assert (batch.values, batch.times) == ([7, 8], [1000, 2000])
+
+
 async def test_batches_of_an_endpoint_share_their_source(stage):
     run(stage)
     await until(lambda: len(stage.batches) >= 3)
@@ -297,8 +304,8 @@ async def test_a_configuration_that_cannot_be_checked_any_more_is_said_and_does_
     assert isinstance(described, DeviceDescribed)
     assert described.registers == []
     assert (await stage.ask(address, SummariseMetrics())).summary["totalPolls"] == 0
-    assert (await stage.ask(address, WriteRegister("speed", 1))).kind == "unavailable"
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert (await stage.ask(address, WriteRegister("speed", 1))).kind == "unavailable"
 
 
 # A device that comes back

@@ -28,6 +28,7 @@ from actors.state.store import RunStore, Store
 from actors.system import tree
 from actors.system.actor import Actor
 from actors.system.failure import Failed
+from conf.settings import Settings, load
 from storage import endpoints
 from storage.database import Database
 from storage.errors import StorageError
@@ -45,19 +46,24 @@ class DataPoint(msgspec.Struct):
 class Root(Actor):
     """Stands for the agent: a store and the endpoints supervisor below it."""
 
-    def receiveMsg_tuple(self, message: tuple[RunStore, ActorAddress], sender: ActorAddress) -> None:
-        start, self.router = message
+    def receiveMsg_tuple(
+        self, message: tuple[RunStore, ActorAddress, Settings], sender: ActorAddress
+    ) -> None:
+        start, self.router, settings = message
         store = self.spawn(Store, "store", start)
-        self.endpoints = self.spawn(Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400))
+        self.endpoints = self.spawn(
+            Endpoints, "endpoints", RunEndpoints(store, self.router, 100, 400, settings, "agent-uuid")
+        )
 
 
 class Agent:
     """The supervisor on a real database."""
 
-    def __init__(self, stage: Stage, directory: Path) -> None:
+    def __init__(self, stage: Stage, directory: Path, settings: Settings | None = None) -> None:
         self.stage = stage
         start = RunStore(directory / "agent.sqlite", directory, 1000, None, None, None)
-        self.root = stage.base.spawn(None, Root, "agent", (start, stage.router))
+        given = start, stage.router, settings or load(None, {})
+        self.root = stage.base.spawn(None, Root, "agent", given)
         self.endpoints = ActorAddress("/agent/endpoints")
         self.database = start.path
 
@@ -116,9 +122,13 @@ async def stage(monkeypatch: pytest.MonkeyPatch, field: Field):
         yield stage
 
 
+async def tmp_agent(stage: Stage, tmp_path: Path) -> Agent:
+    return await Agent(stage, tmp_path).running()
+
+
 @pytest.fixture
 async def agent(stage: Stage, tmp_path: Path):
-    return await Agent(stage, tmp_path).running()
+    return await tmp_agent(stage, tmp_path)
 
 
 async def test_an_endpoint_that_is_added_is_listed_and_polled(agent):

@@ -212,6 +212,39 @@ async def test_names_that_are_spelled_otherwise_and_share_a_topic_are_said(rig: 
     assert "topic-shared" not in codes(await rig.preview()), "a topic for all is what was asked for"
 
 
+def changed(device: str, *indices: int, times: list[int] | None = None) -> Batch:
+    """Of a device of the endpoint `cell`."""
+    source = msgspec.structs.replace(
+        source_of("cell", "a", "b", "c"), device=device, device_uuid=f"uuid-of-{device}", pushed=True
+    )
+    return Batch(source, NOW, list(indices), indices=indices, times=times)
+
+
+async def test_what_was_heard_of_devices_is_shown_with_its_own_times(rig: Rig) -> None:
+    await rig.begin()
+    for batch in (changed("press", 2, 0, times=[NOW - 5, NOW]), changed("pump", 1)):
+        rig.base.tell(rig.router, batch)
+    found = await rig.preview()
+    assert (found.endpoints, [one.endpoints for one in found.topics]) == (1, [1])
+    assert found.payload is not None
+    assert found.payload.messages == 2
+    first = msgspec.json.decode(found.payload.text or "")
+    assert (first["timestamp"], first["tags"]) == (NOW - 5, [{"name": "c", "value": 2}])
+    route = {"topic": "t", "qualities": ["BAD"]}
+    left_out = warning(await rig.preview(route_json=route), "quality-left-out")
+    assert left_out == "the last readings of 3 of 3 points are not BAD"
+
+
+async def test_devices_of_an_endpoint_share_its_topic_but_not_one_of_devices(rig: Rig) -> None:
+    await rig.begin(topicTemplate="plant/{name}")
+    for device in ("a/b", "a_b"):
+        rig.base.tell(rig.router, changed(device, 1))
+    assert "topic-shared" not in codes(await rig.preview(route_json={}))
+    await rig.change_destination(rig.destination_id, config_json=MQTT | {"topicTemplate": "plant/{device}"})
+    told = warning(await rig.preview(route_json={}), "topic-shared")
+    assert told == "one topic, plant/a_b, is that of 'cell (a/b)', 'cell (a_b)'"
+
+
 async def test_names_that_are_too_long_for_the_topic_are_said(rig: Rig) -> None:
     await rig.begin(topicTemplate="plant/{name}/{device}")
     source = msgspec.structs.replace(

@@ -35,9 +35,13 @@ WAITING = (
     "waiting noise registers",
     *(f"waiting {name} doubles" for name in ("sine", "walk", "noise")),
 )
+OPCUA = ("1,000", "10,000", "1,000 by hundreds", "10,000 by hundreds", "10,000 encrypted")
 RINGS = ("actors 10", "actors 1,000", "actors 10,000")
 # The edges of a window of 20 s may cut off 0.5 % of the polls: of 5,000 points/s, 4,975 must be seen.
 TARGETS = {
+    ("mqtt-ingest", "CPU ms/1,000 messages"): Target(8),
+    ("mqtt-ingest", "messages lost"): Target(0),
+    ("mqtt-ingest", "RSS growth MB, receiver slow"): Target(50),
     ("w2", "points/s"): Target(4_975, at_least=True),
     ("w2", "CPU s/1,000 points"): Target(0.0095),
     ("w2", "RSS MB"): Target(90),
@@ -82,6 +86,27 @@ TARGETS = {
     **{("restarts", name): Target(0) for name in RESTARTED},
     ("restarts", "RSS growth MB, second half"): Target(1),
     ("restarts", "worst probe ms"): Target(500),
+    **{
+        (f"opcua {run}", "CPU ms/1,000 values"): Target(bound)
+        for run, bound in (
+            ("1,000", 5),
+            ("10,000", 4),
+            ("1,000 by hundreds", 8),
+            ("10,000 by hundreds", 8),
+            ("1,000 read", 5),
+            ("10,000 read", 2.5),
+            ("10,000 encrypted", 5),
+            ("10,000 read encrypted", 5),
+        )
+    },
+    **{(f"opcua {run}", "values lost"): Target(0) for run in OPCUA},
+    **{(f"opcua {run}", "subscribed after s"): Target(3) for run in OPCUA},
+    ("opcua 1,000", "RSS over idle MB"): Target(50),
+    ("opcua 10,000", "RSS over idle MB"): Target(70),
+    ("opcua again", "values after server restarted s"): Target(5),
+    ("opcua again", "values after server silent s"): Target(5),
+    ("opcua again", "values after subscription forgotten s"): Target(10),
+    ("opcua latency", "latency p99 ms"): Target(200),
     ("idle", "RSS MB"): Target(65),
     ("idle", "running after s"): Target(0.5),
     ("start", "answers after s"): Target(0.5),

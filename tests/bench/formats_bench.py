@@ -18,6 +18,7 @@ from actors.publish.formats.compression import COMPRESSIONS
 from actors.publish.sparkplug.node import Node
 from actors.publish.subscription_route import SubscriptionRoute
 from actors.readings.batch import Batch, Point, Source
+from actors.readings.interest import Choice
 
 POINTS = 100
 SOURCES = 20
@@ -78,10 +79,13 @@ class Encoder:
         )
         self.format = formats.find(format)
         self.compression = compression
+        self.choice = Choice(None)
         self.ids = MessageIds(UUID)
 
     def payloads(self, batch: Batch) -> list[bytes]:
-        messages = selection.messages(self.route, None, [batch], self.format.per_poll)
+        messages = selection.messages(
+            self.route, self.choice, [batch], self.format.per_poll, self.format.per_time
+        )
         return [
             formats.encode(self.format.name, self.compression, pieces, self.ids) or b"" for pieces in messages
         ]

@@ -20,6 +20,7 @@ from diagnosing import measure_diagnosing
 from figures import Figure, show, write_json
 from loads import measure_floor, measure_load
 from many import measure_many
+from opcua import measure_opcua, measure_opcua_again, measure_opcua_latency, measure_opcua_library
 from outage import measure_outage
 from processes import in_own_group
 from restarts import measure_restarts
@@ -27,7 +28,10 @@ from rig import LOADS, ONE, WARM_UP_S, Load, start_agent
 from scripts import (
     measure_actors,
     measure_backups,
+    measure_changes,
+    measure_field_reconnects,
     measure_formats,
+    measure_ingest,
     measure_polls,
     measure_reconnects,
     measure_sharing,
@@ -68,9 +72,16 @@ def benchmarks(
         "actors": measure_actors,
         "formats": measure_formats,
         "sharing": measure_sharing,
+        "changes": measure_changes,
+        "mqtt-ingest": measure_ingest,
         "polls": measure_polls,
         "reconnects": measure_reconnects,
+        "field-reconnects": measure_field_reconnects,
         "restarts": partial(measure_restarts, "restarts", RESTARTED, agent, restarts),
+        "opcua": partial(measure_opcua, command, seconds),
+        "opcua-again": partial(measure_opcua_again, command),
+        "opcua-latency": partial(measure_opcua_latency, command),
+        "opcua-library": measure_opcua_library,
         "backup": measure_backups,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
@@ -106,7 +117,8 @@ def main() -> int:
         "--only",
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
-        "sharing,polls,reconnects,restarts,backup,idle,start,floor",
+        "sharing,changes,polls,reconnects,field-reconnects,restarts,opcua,opcua-again,opcua-latency,"
+        "opcua-library,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

@@ -8,8 +8,10 @@ from typing import TypeVar
 import msgspec
 from actors_bench import Ring
 from backups_bench import Backing
+from changes_bench import Path as ChangesPath
 from figures import Figure
 from formats_bench import Encoding
+from mqtt_ingest_bench import Ingest
 from polls_bench import Polls
 from processes import Process, python
 from reconnects_bench import Left
@@ -18,6 +20,7 @@ from waiting_bench import PER_S, Waiting
 
 ACTORS = (10, 1_000, 10_000)
 ANSWER_S = 120
+FIELD_S = 600
 DAY_S = 86_400
 
 T = TypeVar("T")
@@ -82,12 +85,36 @@ def measure_polls() -> list[Figure]:
     ]
 
 
+def measure_ingest() -> list[Figure]:
+    found = ask(Ingest, "mqtt_ingest_bench.py")
+    return [
+        Figure("mqtt-ingest", "CPU ms/1,000 messages", found.cpu_ms),
+        Figure("mqtt-ingest", "messages lost", found.lost),
+        Figure("mqtt-ingest", "batches/message", found.batches),
+        Figure("mqtt-ingest", "RSS MB", found.rss_mb),
+        Figure("mqtt-ingest", "RSS growth MB, receiver slow", found.slow_mb),
+    ]
+
+
 def measure_reconnects() -> list[Figure]:
     figures = []
     # mosquitto takes a tenth of a second or two to answer over a websocket.
     for scheme, connections in (("mqtt", 1_000), ("mqtts", 1_000), ("ws", 300), ("wss", 300)):
         left = ask(Left, "reconnects_bench.py", "--scheme", scheme, "--connections", connections)
         run = f"reconnects {scheme}"
+        figures += [
+            Figure(run, "RSS growth MB", left.mb),
+            Figure(run, "descriptors left", left.descriptors),
+            Figure(run, "tasks left", left.tasks),
+        ]
+    return figures
+
+
+def measure_field_reconnects() -> list[Figure]:
+    figures = []
+    for name in ("modbus", "mqtt", "opcua polled", "opcua pushed", "toy polled", "toy pushed"):
+        left = ask(Left, "field_reconnects_bench.py", "--counterpart", name, within=FIELD_S)
+        run = f"reconnects {name}"
         figures += [
             Figure(run, "RSS growth MB", left.mb),
             Figure(run, "descriptors left", left.descriptors),
@@ -106,6 +133,17 @@ def measure_sharing() -> list[Figure]:
             Figure(run, "CPU us/poll second", costs.second),
             Figure(run, "second / first", costs.second / costs.first),
         ]
+    return figures
+
+
+def measure_changes() -> list[Figure]:
+    figures = []
+    for each in ask(list[ChangesPath], "changes_bench.py", "custom", "tags", "sparkplug"):
+        run = f"changes {each.case}"
+        figures.append(Figure(run, f"{each.format} CPU ms/1,000", each.published))
+        if each.format == "custom":
+            figures.append(Figure(run, "drift CPU ms/1,000", each.watched))
+            figures.append(Figure(run, "live view CPU ms/1,000", each.followed))
     return figures
 
 

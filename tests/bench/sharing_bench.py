@@ -19,7 +19,7 @@ from thespian.actors import ActorAddress
 
 from actors.publish import destinations
 from actors.publish.destination import Destination, RunDestination
-from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener
+from actors.publish.destinations.driver import DestinationType, Driver, Identity, Listener, Outgoing
 from actors.publish.entries import Limits
 from actors.publish.messages import DestinationTested
 from actors.publish.pace import Flow
@@ -32,6 +32,7 @@ from actors.state.messages import Transact, Transacted
 from actors.system.actor import Actor
 from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
+from storage import outbox, outbox_marks
 
 FORMATS = ("tags", "custom")
 SUBSCRIPTIONS = (0, 1, 2)
@@ -41,6 +42,10 @@ ROUNDS = 7
 TURNS = 6
 """Turns of the loop that a burst takes from the router to the last acknowledgement."""
 START_S = 10
+ANSWERS: dict[Any, Any] = {
+    outbox_marks.found: outbox_marks.Found(None, []),
+    outbox.commit: outbox.Committed(0, 0, 0),
+}
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -63,10 +68,10 @@ class LoopDriver(Driver):
     async def connect(self) -> None:
         """There is nothing to connect to."""
 
-    def send(self, seq: int, topic: str, payload: bytes) -> None:
+    def send(self, message: Outgoing) -> None:
         if not self._sent:
             asyncio.get_running_loop().call_soon(self._acknowledge)
-        self._sent.append(seq)
+        self._sent.append(message.seq)
 
     def _acknowledge(self) -> None:
         sent, self._sent = self._sent, []
@@ -81,7 +86,8 @@ class Store(Actor):
     """Keeps nothing: what is acknowledged in time needs no disk."""
 
     def receiveMsg_Transact(self, message: Transact, sender: ActorAddress) -> None:
-        self.send(sender, Transacted(message.token))
+        found = ANSWERS.get(message.call)
+        self.send(sender, Transacted(message.token, found))
 
 
 class RunPath(msgspec.Struct, frozen=True):
@@ -137,8 +143,9 @@ class Line:
         async with asyncio.timeout(START_S):
             while True:
                 cell: Any = self.base.mailboxes.get(self.destination.addressDetails)
-                if cell is not None and cell.instance.connected and cell.instance.outbox is not None:
-                    self.driver = cell.instance.connection
+                life = cell and cell.instance
+                if life is not None and life.connected and life.outbox is not None:
+                    self.driver = life.connection
                     return
                 await asyncio.sleep(0.01)
 

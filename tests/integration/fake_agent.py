@@ -20,6 +20,7 @@ from msgspec import UNSET
 from thespian.actors import ActorAddress
 
 from actors.endpoints import messages as field
+from actors.endpoints.protocol import Browsed, BrowsedNode
 from actors.publish import messages as publishing
 from actors.publish.preview_messages import (
     PreviewNewSubscription,
@@ -155,10 +156,16 @@ class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, 
         rows = [device(row) for row in self.endpoints.values() if message.protocol in (None, row.protocol)]
         if message.running and not any(row.enabled for row in rows):
             raise Refusal(f"No adapter running for protocol: {message.protocol}", kind="not_found")
-        rows = [row for row in rows if message.name in (None, row.name)]
+        rows = [row for row in rows if message.name in (None, row.name, row.uuid)]
         return field.DevicesListed(sorted(rows, key=lambda row: row.name))
 
     # one endpoint
+
+    def on_ReportDevices(self, message: field.ReportDevices, row: field.EndpointRow) -> field.DevicesReported:
+        return field.DevicesReported({device(row).uuid: health(row.name)})
+
+    def on_RemoveDevice(self, message: field.RemoveDevice) -> field.DeviceRemoved:
+        raise Refusal(f"Device not found: {message.uuid}", kind="not_found")
 
     def on_ReportHealth(self, message: field.ReportHealth, row: field.EndpointRow) -> field.HealthReported:
         return health(row.name)
@@ -183,6 +190,13 @@ class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, 
             raise Refusal("value must be a number", "value")
         self.registers[message.register] = message.value
         return field.RegisterWritten(message.register, message.value)
+
+    def on_BrowseDevice(self, message: field.BrowseDevice) -> Browsed:
+        if message.protocol != "opcua":
+            raise Refusal(f"Protocol {message.protocol} cannot be browsed", "protocol", "unsupported")
+        plant = BrowsedNode("ns=2;s=Plant", "Plant", "Object", has_children=True)
+        speed = BrowsedNode("ns=2;s=Speed", "Speed", "Variable", plant.node, False, "Double", None, True)
+        return Browsed([plant, speed, BrowsedNode("i=2253", "Server", "Object", has_children=True)])
 
     # publisher
 
@@ -363,6 +377,7 @@ def device(row: field.EndpointRow) -> field.DeviceRow:
         created_at=NOW,
         updated_at=NOW,
         address=row.address,
+        endpoint=row.name,
     )
 
 

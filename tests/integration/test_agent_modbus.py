@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -116,3 +117,61 @@ def test_a_device_is_shown_with_what_it_says_of_itself(agent, plc):
     after_polls(agent, 1)
     said = {"vendor": "Acme", "productCode": "PM-5", "revision": "1.02"}
     assert device(agent)["identification"] == said
+
+
+# Writing
+
+
+def entries(agent: AgentProcess) -> list[str]:
+    """The log's entries of writes."""
+    found = agent.get("/v1/logs?limit=1000")["logs"]
+    return [one["message"] for one in found if one["message"].startswith("write to ")]
+
+
+def asked(agent: AgentProcess, **body: Any) -> tuple[int, Any]:
+    return agent.request("POST", WRITE, body)
+
+
+def connected(agent: AgentProcess) -> None:
+    deadline = time.monotonic() + 8
+    while not device(agent)["connected"]:
+        assert time.monotonic() < deadline, device(agent)
+        time.sleep(0.02)
+
+
+def test_a_write_is_verified_and_each_is_in_the_log(agent, plc):
+    add(agent, plc.port, interval=5000)
+    connected(agent)
+    before = len(entries(agent))
+    done = agent.post(WRITE, {"register": "p50", "value": 7, "verify": True})
+    assert (done["value"], done["verified"], done["readBack"]) == (7, True, 7)
+    assert set(agent.post(WRITE, {"register": "p50", "value": 8})) == {
+        "success",
+        "deviceName",
+        "register",
+        "value",
+    }
+    assert asked(agent, register="p50", value=70000)[0] == 400
+    assert asked(agent, register="p50", value=7, unit="bar")[1]["field"] == "unit"
+    assert asked(agent, register="nothing", value=7)[0] == 404
+    told = entries(agent)
+    assert len(told) == before + 5
+    assert all("by somebody from 127.0.0.1" in line for line in told)
+    assert any(line.endswith("value 7, by somebody from 127.0.0.1: done, verified") for line in told)
+
+
+def test_a_write_under_way_is_answered_when_its_endpoint_is_deleted(agent, plc):
+    add(agent, plc.port, interval=5000, timeout=5000)
+    connected(agent)
+    plc.behave(silent_on(50))
+    with ThreadPoolExecutor(1) as others:
+        before = len(plc.log)
+        writing = others.submit(asked, agent, register="p50", value=1)
+        deadline = time.monotonic() + 8
+        while not any(one[1] == 6 for one in plc.log[before:]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        [row] = agent.get("/v1/endpoints")["endpoints"]
+        agent.delete(f"/v1/endpoints/{row['uuid']}")
+        status, answer = writing.result(timeout=8)
+    assert (status, answer["error"]) == (503, "Interrupted: it may have been written")

@@ -396,6 +396,8 @@ async def test_a_reboot_that_does_not_come_back_is_a_failure(capsys, monkeypatch
         ["backup", "delete", "a"],
         ["users", "remove", "a"],
         ["endpoints", "remove", "a"],
+        ["devices", "remove", "a"],
+        ["devices", "write", "a", "speed", "1"],
     ],
 )
 async def test_what_cannot_be_undone_is_not_done_without_a_terminal_or_yes(command, monkeypatch, capsys):
@@ -551,6 +553,58 @@ async def test_a_followed_log_is_one_json_object_a_line_and_survives_the_agents_
     assert "is gone" in said
     assert "the agent is back" in said
     assert "Traceback" not in said
+
+
+# devices
+
+PUMP = {"uuid": "u-1", "name": "pump", "protocol": "opcua", "identifier": "7", "enabled": True}
+
+
+async def test_devices_are_listed(capsys):
+    async with scripted({"GET /v1/devices": {"devices": [PUMP]}}) as api:
+        assert await api.callboard("devices", "list", "--protocol", "opcua") == 0
+        assert api.last.query == {"protocol": "opcua"}
+    assert "pump" in capsys.readouterr().out
+
+
+async def test_a_value_is_written_as_it_is_meant(capsys):
+    written = {"deviceName": "pump", "register": "speed", "value": 7, "success": True, "verified": True}
+    replies = {
+        "GET /v1/devices": {"devices": [PUMP]},
+        "POST /v1/adapters/opcua/devices/pump/write": written,
+    }
+    async with scripted(replies) as api:
+        command = ("devices", "write", "pump", "speed", "--yes")
+        assert await api.callboard(*command, "7", "--verify", "--unit", "l/s", "--priority", "8") == 0
+        assert api.last.body == {
+            "register": "speed",
+            "value": 7,
+            "unit": "l/s",
+            "priority": 8,
+            "verify": True,
+        }
+        assert "speed of pump is 7, verified" in capsys.readouterr().out
+        for text, value in (("true", True), ("[1,2]", [1, 2]), ("on", "on"), ("NaN", "NaN"), ('"7"', "7")):
+            assert await api.callboard(*command, text, "--protocol", "opcua") == 0
+            assert api.last.body == {"register": "speed", "value": value}
+
+
+async def test_a_device_that_is_not_meant_alone_is_not_written_to(capsys):
+    replies = {"GET /v1/devices": {"devices": [PUMP, {**PUMP, "uuid": "u-2"}]}}
+    async with scripted(replies) as api:
+        assert await api.callboard("devices", "write", "pump", "speed", "7", "--yes") == 2
+        assert "u-1 (opcua), u-2 (opcua)" in capsys.readouterr().err
+        assert await api.callboard("devices", "remove", "valve", "--yes") == 5
+
+
+async def test_a_device_is_removed_by_its_uuid():
+    replies = {
+        "GET /v1/devices": {"devices": [PUMP]},
+        "DELETE /v1/devices/u-1": {"message": "Device removed"},
+    }
+    async with scripted(replies) as api:
+        assert await api.callboard("devices", "remove", "pump", "--yes") == 0
+        assert (api.last.method, api.last.path) == ("DELETE", "/v1/devices/u-1")
 
 
 # diagnostics

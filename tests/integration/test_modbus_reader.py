@@ -748,3 +748,115 @@ async def test_its_patience_is_that_of_all_who_share_the_link(reader: Open):
         await reader(words(0), timeout=30_000, unitId=unit).connect()
     assert alone.patience == 3 * 13 * 30.0
     assert reader(words(0), timeout=100).patience == 60.0
+
+
+# Reading back
+
+POINTS_OF_ALL_SORTS: list[tuple[dict[str, Any], Any]] = [
+    ({"register": "holding:20:uint16", "scale": 0.1}, 21.3),
+    ({"register": "holding:20:int16"}, -5),
+    ({"register": "holding:20:uint8"}, 200),
+    ({"register": "holding:20:uint8", "byte": "high"}, 200),
+    ({"register": "holding:20:uint32", "byteOrder": "CDAB"}, 1 << 20),
+    ({"register": "holding:20:int64", "byteOrder": "DCBA"}, -(1 << 40)),
+    ({"register": "holding:20:float32", "byteOrder": "BADC"}, 0.1),
+    ({"register": "holding:20:float32", "scale": 0.1}, 1.23),
+    ({"register": "holding:20:float64"}, 1e-300),
+    ({"register": "holding:20:float16"}, 0.1),
+    ({"register": "holding:20:bcd", "count": 2}, 12345678),
+    ({"register": "holding:20:mod10k", "count": 2}, 12345678),
+    ({"register": "holding:20:string", "count": 4}, "PUMP"),
+    ({"register": "holding:20:unix_time"}, "2024-05-01T12:30:00Z"),
+    ({"register": "holding:20.3"}, True),
+    ({"register": "holding:20:uint16", "mask": "0x0FF0"}, 0xAB),
+    ({"register": "holding:20:uint16", "values": {"0": "off", "7": "auto"}}, "auto"),
+    ({"register": "holding:20:uint16", "length": 3}, [1, 2, 3]),
+    ({"register": "holding:20:uint16", "length": 40}, list(range(40))),
+    ({"register": "coil:20"}, True),
+    ({"register": "coil:20", "length": 11}, [True, False] * 5 + [True]),
+]
+
+
+async def write_and_read_back(plc: Any, register: str, value: Any) -> tuple[Any, bool]:
+    prepared = find("modbus").prepare(plc.endpoint, WriteRequest("", register, value))
+    written = await plc.write(prepared)
+    found, same = await plc.read_back(prepared)
+    assert (found == written) == same
+    return found, same
+
+
+@pytest.mark.parametrize(("point", "value"), POINTS_OF_ALL_SORTS)
+async def test_what_was_written_is_read_back(server: ModbusServer, reader: Open, point: Any, value: Any):
+    plc = reader([{"name": "p", **point}], maxRegisters=30)
+    await plc.connect()
+    _, same = await write_and_read_back(plc, "p", value)
+    assert same
+    assert (await plc.read(WITHIN)).values == [(await write_and_read_back(plc, "p", value))[0]]
+
+
+@pytest.mark.parametrize(("point", "value"), POINTS_OF_ALL_SORTS)
+async def test_a_device_that_does_not_take_a_value_over_is_found_out(
+    server: ModbusServer, reader: Open, point: Any, value: Any
+):
+    plc = reader([{"name": "p", **point}])
+    await plc.connect()
+    prepared = find("modbus").prepare(plc.endpoint, WriteRequest("", "p", value))
+    assert not (await plc.read_back(prepared))[1]
+
+
+async def test_other_bits_of_a_register_are_not_looked_at(server: ModbusServer, reader: Open):
+    plc = reader([{"name": "p", "register": "holding:20.3"}])
+    await plc.connect()
+    server.device(1)[20] = 0xFFF7
+    assert await write_and_read_back(plc, "p", True) == (True, True)
+    server.device(1)[20] = 0x0008
+    prepared = find("modbus").prepare(plc.endpoint, WriteRequest("", "p", True))
+    assert await plc.read_back(prepared) == (True, True)
+
+
+async def test_a_register_that_cannot_be_read_cannot_be_read_back(server: ModbusServer, reader: Open):
+    plc = reader([{"name": "p", "register": "holding:20:uint16"}])
+    await plc.connect()
+    server.on_request = lambda unit, function, *request: 2 if function == 3 else None
+    with pytest.raises(Refusal, match="ILLEGAL_ADDRESS") as refusal:
+        await write_and_read_back(plc, "p", 5)
+    assert (refusal.value.kind, refusal.value.field) == ("conflict", "verify")
+    assert server.device(1)[20] == 5
+
+
+@pytest.mark.parametrize(
+    ("register", "data_type", "field"),
+    [
+        ("p", "float32", "type"),
+        ("holding:60", "flaot32", "type"),
+        ("holding:60:int16", "uint16", "type"),
+        ("coil:3", "uint16", "type"),
+        ("holding:60", "string", "type"),
+    ],
+)
+async def test_a_type_that_is_none_or_another_is_refused(
+    reader: Open, register: str, data_type: str, field: str
+):
+    plc: Any = reader([{"name": "p", "register": "holding:20:uint16"}])
+    with pytest.raises(Refusal) as refusal:
+        find("modbus").prepare(plc.endpoint, WriteRequest("", register, 1, data_type))
+    assert refusal.value.field == field
+
+
+async def test_an_address_is_written_as_the_type_that_is_given(server: ModbusServer, reader: Open):
+    plc: Any = reader([{"name": "p", "register": "holding:20:uint16"}])
+    await plc.connect()
+    for request, expected in (
+        (WriteRequest("", "holding:60", 1.5, "float32"), [0x3FC0, 0]),
+        (WriteRequest("", "p", 7, "uint16"), [7]),
+    ):
+        await plc.write(find("modbus").prepare(plc.endpoint, request))
+        at = 60 if request.register != "p" else 20
+        assert [server.device(1)[at + n] for n in range(len(expected))] == expected
+
+
+async def test_modbus_knows_no_priority(reader: Open):
+    plc: Any = reader([{"name": "p", "register": "holding:20:uint16"}])
+    with pytest.raises(Refusal) as refusal:
+        find("modbus").prepare(plc.endpoint, WriteRequest("", "p", 1, None, 8))
+    assert refusal.value.field == "priority"

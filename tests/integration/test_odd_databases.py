@@ -88,13 +88,13 @@ def unreadable_subscription(database: Database, port: int) -> int:
 
 
 def endpoint_without_device(database: Database, port: int) -> int:
-    row, device = add_endpoint(database, "odd", endpoint(port), "1", "modbus")
+    row, (device,) = add_endpoint(database, "odd", endpoint(port), "1", "modbus")
     database.db.execute("DELETE FROM devices WHERE uuid = ?", [device.uuid])
     return row.id
 
 
 def device_with_odd_metadata(database: Database, port: int) -> int:
-    row, device = add_endpoint(database, "odd", endpoint(port), "1", "modbus")
+    row, (device,) = add_endpoint(database, "odd", endpoint(port), "1", "modbus")
     database.db.execute("UPDATE devices SET metadata = '{' WHERE uuid = ?", [device.uuid])
     return row.id
 

@@ -128,6 +128,28 @@ def environment(planted: Planted) -> dict[str, str]:
     return hidden | {"CALLBOARD_UPDATE_INDEX_URL": index}
 
 
+def mqtt_connections(planted: Planted, broker: int) -> dict[str, dict[str, Any]]:
+    text = planted.text
+    hashed = f"$7$101$c2FsdA==${planted.base64('mqtt account')}"
+    return {
+        "hall-url": {"brokerUrl": f"mqtt://user:{text('mqtt endpoint url', 'p-_')}@127.0.0.1:{broker}"},
+        "hall-password": {
+            "host": "127.0.0.1",
+            "port": broker,
+            "username": "u",
+            "password": text("mqtt endpoint", 'é"\\ '),
+            "auth": {"mqtt": {"username": "device", "passwordFileHash": hashed}},
+        },
+        "hall-tls": {
+            "brokerUrl": f"mqtts://127.0.0.1:{broker}",
+            "cert": planted.cert,
+            "key": planted.key,
+            "username": "u",
+            "password": text("mqtts endpoint", "%/+"),
+        },
+    }
+
+
 def configurations(planted: Planted, echo: int, broker: int) -> dict[str, tuple[str, dict[str, Any]]]:
     """Of each type of destinations at least one, with all of its secrets."""
     text, base64 = planted.text, planted.base64
@@ -290,6 +312,12 @@ def plant(asking: Asking, planted: Planted, echo: int, broker: int, plc: int) ->
         ask("POST", "/v1/endpoints", {**body, "poll_interval": 50}, 201)
         bad = {**connection, "password": text(f"{name} password"), "token": text(f"{name} token", "ß\\")}
         ask("POST", "/v1/endpoints", {**body, "name": f"{name}-bad", "connection": bad})
+    for name, connection in mqtt_connections(planted, broker).items():
+        point = {"topic": "a/b", "metric": "m", "writeTopic": "a/b/set"}
+        body = {"name": name, "protocol": "mqtt", "connection": connection, "data_points": [point]}
+        ask("POST", "/v1/endpoints", {**body, "poll_interval": 50}, 201)
+        bad = {**connection, "pasword": text(f"{name} slip"), "topic": "a/#/b"}
+        ask("POST", "/v1/endpoints", {**body, "name": f"{name}-bad", "connection": bad}, 400)
     for name, (kind, config) in configurations(planted, echo, broker).items():
         ask("POST", "/v1/publish/destinations/test", {"type": kind, "config_json": config})
         body = {"name": name, "type": kind, "config_json": config, "enabled": True}

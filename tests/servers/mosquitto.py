@@ -84,7 +84,7 @@ class Mosquitto:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
-            self._kept = [_reserved(port) for port in {self.port, self.plain_port}]
+            self._kept = [reserved(port) for port in {self.port, self.plain_port}]
 
     def kill(self) -> None:
         """End the broker at once (SIGKILL); does nothing when it is not running."""
@@ -141,7 +141,7 @@ class Mosquitto:
         return lines
 
 
-def _reserved(port: int) -> socket.socket:
+def reserved(port: int) -> socket.socket:
     """Nobody else gets the port until it is closed; connecting to it is refused."""
     kept = socket.socket()
     kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

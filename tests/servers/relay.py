@@ -90,7 +90,13 @@ class Relay:
             yield
         finally:
             for each in sockets:
-                each.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+                with contextlib.suppress(OSError):  # its server may have closed it meanwhile
+                    each.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+
+    def inject(self, octets: bytes) -> None:
+        """Send them to every client, as if the server had."""
+        for client in self._clients:
+            client.write(octets)
 
     async def cut(self) -> None:
         """End every connection, both sides at once, with what was held back; new ones are accepted."""

@@ -55,6 +55,18 @@ def test_todays_readings_have_no_date():
     assert line.startswith(datetime.fromtimestamp(int(now * 1000) / 1000).strftime("%H:%M:%S."))
 
 
+def test_each_reading_is_shown_with_its_own_time():
+    both = msgspec.structs.replace(batch(), times=[AT - 1000, AT])
+    assert [line[:23] for line in text(both)] == ["2024-01-15 11:29:59.042", "2024-01-15 11:30:00.042"]
+    assert list(TextLines(in_colour=False).latest(latest(both))) == text(both)
+
+
+@pytest.mark.parametrize("time", [-(10**16), 10**16])
+def test_a_time_that_no_calendar_has_is_shown(time: int):
+    (first, _) = text(msgspec.structs.replace(batch(), times=[time, AT]))
+    assert first.startswith("0001-01-02" if time < 0 else "9999-12-31")
+
+
 def test_the_device_is_shown_when_it_has_another_name():
     assert "  press (unit 4)  speed " in text(batch(device="unit 4"))[0]
 

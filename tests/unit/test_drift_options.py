@@ -31,6 +31,7 @@ def test_without_options_the_defaults_hold() -> None:
         "minTypeDominanceRatio": 0.15,
         "logSampleSize": 10,
         "checkIntervalBatches": 1,
+        "silentMs": 86_400_000,
     }
 
 

@@ -8,9 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.publish.formats import JSON_NAMES, NAMES, MessageIds, encode, encode_event, fragments, tags
-from actors.publish.formats.format import Piece, Points
+from actors.publish.formats import (
+    JSON_NAMES,
+    NAMES,
+    MessageIds,
+    custom,
+    ecp,
+    encode,
+    encode_event,
+    fragments,
+    tags,
+)
+from actors.publish.formats.format import Piece
+from actors.publish.sparkplug.node import Node
 from actors.readings.batch import Batch, Insight, Point, Source, TimeToThreshold
+from actors.readings.interest import Points
 
 POLLED = 1741083325004
 PUBLISHED = 1741083330123
@@ -394,6 +406,56 @@ def test_the_parts_of_a_poll_that_is_split_are_all_remembered(ids: MessageIds) -
     for number in range(100):
         one("tags", Batch(wide, POLLED, list(range(100))), ids, (number,))
     assert len(tags._prepared._kept.get(wide).built) == 100
+
+
+def some(indices: list[int], *values: Any, **parts: Any) -> Batch:
+    """A batch of these points."""
+    return Batch(SOURCE, POLLED, list(values), indices=indices, **parts)
+
+
+@pytest.mark.parametrize(("format_name", "key"), [("tags", "name"), ("ecp", "name"), ("custom", "metric")])
+@pytest.mark.parametrize("times", [None, [POLLED] * 3])
+def test_readings_of_some_points_are_told_with_those_points(
+    format_name: str, key: str, times: list[int] | None, ids: MessageIds
+) -> None:
+    for codes in (None, [None, None, "STALE"], ["TIMEOUT", None, None]):
+        batch = some([3, 0, 1], "A7" if codes is None or codes[0] is None else None, 61.4, True)
+        batch = msgspec.structs.replace(batch, qualities=codes, times=times)
+        payload = one(format_name, batch, ids, points=(0, 2))
+        entries = payload["messages" if format_name == "custom" else "tags"]
+        assert [entry[key] for entry in entries] in (["recipe", "running"], ["running"])
+        assert entries[-1].get("value", entries[-1].get("error")) in (True, "STALE")
+
+
+def test_the_unit_goes_with_the_point(ids: MessageIds) -> None:
+    messages = one("custom", some([2, 0], 412, 61.4), ids)["messages"]
+    assert [message.get("unit") for message in messages] == [None, "°C"]
+
+
+@pytest.mark.parametrize("time", [-(10**15), -1, 0, 253402300800000, 10**18, 10**30])
+def test_a_time_that_no_calendar_has_makes_a_payload_all_the_same(time: int, ids: MessageIds) -> None:
+    made = {
+        name: encode(name, "json", [(some([0], 1.5, times=[time]), None)], ids)
+        for name in (*NAMES, "line-protocol")
+    }
+    assert all(made.values())
+    node = Node("plant", "gateway", 10_000)
+    node.will(0)
+    assert node.data(1, made["sparkplug"] or b"", 0, 0).refused is None
+
+
+@pytest.mark.parametrize("format_name", JSON_NAMES)
+def test_nothing_is_prepared_for_the_points_that_a_batch_happens_to_have(
+    format_name: str, ids: MessageIds
+) -> None:
+    known = {"tags": tags._prepared, "custom": custom._prepared, "ecp": ecp._prepared}[format_name]
+    for number in range(1, 16):
+        indices = [index for index in range(4) if number >> index & 1]
+        one(format_name, some(indices, *indices), ids)
+    assert list(known._kept.get(SOURCE).built).count(None) == 1
+    before = len(known._kept.get(SOURCE).built)
+    one(format_name, some([2, 1, 0], 1, 2, 3), ids, points=(1, 2))
+    assert len(known._kept.get(SOURCE).built) == before
 
 
 def test_message_ids_count_within_a_millisecond() -> None:

@@ -8,12 +8,12 @@ from actors.system.failure import Refusal
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered():
-    protocols.find.cache_clear()
+    protocols.forget()
     yield
-    protocols.find.cache_clear()
+    protocols.forget()
 
 
-@pytest.mark.parametrize("name", protocols.names())
+@pytest.mark.parametrize("name", protocols.built_in())
 def test_every_registered_protocol_is_found_under_its_name(name: str):
     assert protocols.find(name).name == name
 

@@ -20,7 +20,10 @@ def batch(name: str = "press", **changes: object) -> Batch:
 
 def chosen(batch: Batch, **fields: tuple[str, ...]) -> list[str]:
     wanted = ReadingFilter(**fields)
-    return [one.metric for one in choose(wanted, wanted_points(wanted, batch.source), readings_of(batch))]
+    return [
+        one.metric
+        for one in choose(wanted, wanted_points(wanted, batch.source).positions(batch), readings_of(batch))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,3 +103,39 @@ def test_the_latest_readings_are_flat():
         "value": True,
         "quality": "GOOD",
     }
+
+
+def changes(*indices: int, times: list[int] | None = None) -> Batch:
+    return Batch(source("press"), AT, [index * 10 for index in indices], indices=indices, times=times)
+
+
+def test_of_some_points_only_those_are_told_each_with_its_own_time():
+    first, second = msgspec.to_builtins(readings_of(changes(2, 0, times=[AT, AT - 250])))
+    assert first == {"metric": "temp[2]", "value": 20, "quality": "GOOD"}
+    assert second == {
+        "metric": "speed",
+        "value": 0,
+        "unit": "m/s",
+        "quality": "GOOD",
+        "timestamp": "2024-01-15T10:29:59.792Z",
+    }
+
+
+def test_some_points_are_filtered_by_their_own_names():
+    assert chosen(changes(2, 0)) == ["temp[2]", "speed"]
+    assert chosen(changes(2, 0), metric=("speed",)) == ["speed"]
+    assert chosen(changes(1), metric=("speed",)) == []
+
+
+def test_the_latest_readings_have_their_own_times_and_what_was_never_heard_is_not_there():
+    told = latest_of(ReadingFilter(metric=("temp*",)), changes(2, 1, times=[AT - 1000, AT]))
+    assert [(one.metric, one.timestamp) for one in told] == [
+        ("temp[2]", "2024-01-15T10:29:59.042Z"),
+        ("temp", "2024-01-15T10:30:00.042Z"),
+    ]
+
+
+@pytest.mark.parametrize("time", [-(10**16), 10**16])
+def test_a_time_that_no_calendar_has_is_told_as_the_nearest(time: int):
+    (reading,) = readings_of(changes(0, times=[time]))
+    assert reading.timestamp == ("0001-01-02T00:00:00.000Z" if time < 0 else "9999-12-31T00:00:00.000Z")

@@ -232,3 +232,34 @@ async def test_closing_ends_a_waiting_client_and_cuts_off_one_that_does_not_read
             await blocked
     with pytest.raises(Refusal, match="stopping"):
         hub.join(Reader().client())
+
+
+def test_devices_of_an_endpoint_do_not_have_one_another_looked_at_anew(monkeypatch: pytest.MonkeyPatch):
+    looked: list[Source] = []
+
+    def looking(chosen: ReadingFilter, source: Source) -> object:
+        looked.append(source)
+        return readings.wanted_points(chosen, source)
+
+    monkeypatch.setattr(readings_hub, "wanted_points", looking)
+    hub, reader = ReadingsHub(), Reader()
+    client = reader.client(metric=("temp",))
+    hub.join(client)
+    pump = msgspec.structs.replace(source("pump", "speed", "temp"), endpoint_uuid=PRESS.endpoint_uuid)
+    for _ in range(3):
+        hub.publish(batch())
+        hub.publish(batch(source=pump))
+    assert looked == [PRESS, pump]
+    assert [body["device"] for _, body in read(client.take())] == ["press", "pump"] * 3
+
+
+def test_of_what_has_changed_a_client_gets_what_it_wants():
+    hub, reader = ReadingsHub(), Reader()
+    temp = reader.client(metric=("temp",))
+    hub.join(temp)
+    hub.publish(Batch(PRESS, 1000, [7], indices=[0]))
+    hub.publish(Batch(PRESS, 1000, [8, 9], indices=[1, 0], times=[0, 1000]))
+    ((_, body),) = read(temp.take())
+    assert body["readings"] == [
+        {"metric": "temp", "value": 8, "quality": "GOOD", "timestamp": "1970-01-01T00:00:00.000Z"}
+    ]

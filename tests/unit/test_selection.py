@@ -1,12 +1,11 @@
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from actors.publish.selection import Throttle, messages
+from actors.publish.selection import messages
 from actors.publish.subscription_route import SubscriptionRoute
 from actors.readings.batch import Batch, Point, Source
-from actors.readings.interest import Points
+from actors.readings.interest import Choice, Points
 
 ROUTE = SubscriptionRoute(topics=(), topic="plant/out", payload_format="custom", compression=None)
 
@@ -48,7 +47,7 @@ def made(
     """Messages, a piece as the time of its poll in seconds and its points."""
     return [
         [(batch.timestamp // 1000, points) for batch, points in message]
-        for message in messages(route, selected, polls, per_poll)
+        for message in messages(route, Choice(selected), polls, per_poll)
     ]
 
 
@@ -136,7 +135,7 @@ def test_no_point_is_lost_or_doubled_whatever_the_limit(limit: int) -> None:
         poll(2, source("a")),
         *(poll(number, PLAIN) for number in (3, 4, 5)),
     ]
-    told = messages(route(max_points_per_message=limit), None, polls, False)
+    told = messages(route(max_points_per_message=limit), Choice(None), polls, False)
     points = [
         (batch.timestamp, index)
         for message in told
@@ -155,60 +154,46 @@ def test_the_limit_counts_readings_that_have_passed() -> None:
     assert made(capped, MIXED) == [[(7, (0, 2))], [(7, (3,))]]
 
 
-# Throttle
+# Batches of some points
 
 
-def admitted(interval: int, *timestamps: int) -> list[int]:
-    throttle = Throttle(interval)
-    return [timestamp for timestamp in timestamps if throttle.admits(timestamp)]
+def changes(*readings: tuple[int, int], codes: list[str | None] | None = None) -> Batch:
+    """Of these points, each with its own time."""
+    indices, times = [index for index, _ in readings], [time for _, time in readings]
+    return Batch(PLAIN, 9, list(indices), codes, indices=indices, times=times)
 
 
-def test_polls_within_the_interval_are_left_out() -> None:
-    times = range(1_000_000, 1_060_000, 250)
-    assert admitted(10_000, *times) == [1_000_000, *(1_009_750 + 10_000 * number for number in range(6))]
+def test_of_some_points_those_that_are_wanted_are_chosen_by_position() -> None:
+    batch = changes((3, 1), (1, 1), (0, 1))
+    assert Choice((0, 3)).positions(batch) == (0, 2)
+    assert Choice((0, 1, 3)).positions(batch) is None
+    assert Choice((2,)).positions(batch) == ()
+    assert Choice(()).positions(batch) == ()
+    assert Choice(None).positions(batch) is None
+    assert messages(ROUTE, Choice((2,)), [batch], False) == []
 
 
-def test_the_first_poll_passes_whatever_its_time() -> None:
-    assert admitted(60_000, 0) == [0]
-    assert admitted(60_000, 1741083325004) == [1741083325004]
+def test_qualities_of_some_points_are_those_at_their_positions() -> None:
+    batch = changes((3, 1), (1, 1), (0, 1), codes=["STALE", None, "STALE"])
+    assert messages(route(qualities=("UNCERTAIN",)), Choice((0, 1)), [batch], False) == [((batch, (2,)),)]
+    assert messages(route(qualities=("UNCERTAIN",)), Choice(None), [batch], False) == [((batch, (0, 2)),)]
+    assert messages(route(qualities=("BAD",)), Choice(None), [batch], False) == []
 
 
-@pytest.mark.parametrize("jitter", [[0, 1], [1, 0], [0, -1], [20, 0, 45, -40, 3], [0, 0, 90, 0]])
-def test_polls_as_frequent_as_the_interval_all_pass_in_spite_of_jitter(jitter: list[int]) -> None:
-    times = [1_000_000 + 1000 * number + jitter[number % len(jitter)] for number in range(500)]
-    assert admitted(1000, *times) == times
+def test_some_points_are_divided_by_their_number() -> None:
+    batch = changes((3, 1), (1, 1), (0, 1))
+    capped = route(max_points_per_message=2)
+    assert messages(capped, Choice(None), [batch], False) == [((batch, (0, 1)),), ((batch, (2,)),)]
 
 
-def test_a_poll_that_is_very_late_does_not_cost_more_than_the_one_after_it() -> None:
-    times = [0, 1000, 2900, 3000, 4000, 5000, 6000]
-    assert admitted(1000, *times) == [0, 1000, 2900, 4000, 5000, 6000]
-
-
-@pytest.mark.parametrize("interval", [1, 5, 100, 1000])
-@pytest.mark.parametrize("period", [1, 7, 90, 95, 100, 130, 999, 1000])
-def test_in_the_long_run_there_is_at_most_one_poll_per_interval(interval: int, period: int) -> None:
-    times = list(range(0, 200 * interval, period))
-    passed = admitted(interval, *times)
-    assert (len(passed) - 1) * interval <= times[-1] + max(1, interval // 10)
-    assert all(later - sooner >= 0.9 * interval - 1 for sooner, later in pairwise(passed))
-
-
-def test_polls_slower_than_the_interval_all_pass() -> None:
-    times = list(range(0, 100_000, 1001))
-    assert admitted(1000, *times) == times
-
-
-@pytest.mark.parametrize("back", [500, 1500, 3_600_000, 10**12])
-def test_a_clock_that_is_set_back_blocks_for_little_more_than_an_interval(back: int) -> None:
-    before = list(range(2 * 10**12, 2 * 10**12 + 10_000, 100))
-    after = [time - back for time in range(before[-1] + 100, before[-1] + 10_000, 100)]
-    throttle = Throttle(1000)
-    for time in before:
-        throttle.admits(time)
-    passed = [time for time in after if throttle.admits(time)]
-    assert passed[0] - after[0] <= 1100
-    assert len(passed) >= 9
-
-
-def test_a_clock_that_is_set_forward_does_not_block() -> None:
-    assert admitted(1000, 0, 1000, 10**12, 10**12 + 1000) == [0, 1000, 10**12, 10**12 + 1000]
+def test_what_can_tell_one_time_gets_a_piece_for_each_time_in_order() -> None:
+    batch = changes((3, 7), (1, 5), (0, 7), (2, 6))
+    assert messages(route(), Choice(None), [batch], True, True) == [
+        ((batch, (1,)),),
+        ((batch, (3,)),),
+        ((batch, (0, 2)),),
+    ]
+    assert messages(route(), Choice((0, 3)), [batch], True, True) == [((batch, (0, 2)),)]
+    assert messages(route(), Choice(None), [batch], True, False) == [((batch, None),)]
+    same = changes((3, 7), (1, 7))
+    assert messages(route(), Choice(None), [same], True, True) == [((same, None),)]

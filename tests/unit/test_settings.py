@@ -54,6 +54,10 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("GCP_MQTT_PASSWORD", "d.e.f", "d.e.f"),
     ("GCP_MQTT_CA_CERT", "ca", "ca"),
     ("GCP_MQTT_PUBLISH_TOPIC_TEMPLATE", "plant/{endpoint}", "plant/{endpoint}"),
+    ("MQTT_BROKER_URL", "mqtt://broker:1883", "mqtt://broker:1883"),
+    ("MQTT_USERNAME", "me", "me"),
+    ("MQTT_PASSWORD", "m-4711", "m-4711"),
+    ("MQTT_AUTH_DIR", "/etc/mosquitto/auth", Path("/etc/mosquitto/auth")),
     ("HEALTH_CHECK_INTERVAL_MS", "500", 500),
     ("CALLBOARD_SHUTDOWN_COMMAND", "systemctl 'power off'", ("systemctl", "power off")),
     ("UPDATE_COMMAND_SECRET", "hunter2", "hunter2"),
@@ -291,7 +295,7 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         (
             "[apii]\nport = 5",
             "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
-            "endpoints, actors, health, power, update",
+            "mqtt, mosquitto, endpoints, actors, health, power, update",
         ),
         ('[agent]\nname = "a\\u0000"', "agent.name: 'a\\x00' is not allowed, expected UTF-8 without NUL"),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),

@@ -542,3 +542,48 @@ def _check_told(line: Line, poll: tuple[str, dict[str, Any], int], told: bool) -
         assert (seen.metric, seen.value, seen.birth) == (name, value, False) or abs(value) >= 2**64
         assert (seen.quality == "GOOD") == (code is None)
         assert seen.timestamp == POLLED
+
+
+# Devices that tell what has changed
+
+
+def test_on_the_next_connection_a_device_is_born_once_with_all_that_was_known(line: Line) -> None:
+    line.poll(oil_temp=61.4)
+    line.poll(running=True)
+    line.poll(recipe="A7")
+    assert line.verbs() == ["NBIRTH", *["DBIRTH press", "DDATA press"] * 3]
+    line.lose()
+    line.connect()
+    line.poll(running=False)
+    line.poll(oil_temp=61.5)
+    line.poll(recipe="B2")
+    assert line.verbs() == ["NDEATH", "NBIRTH", "DBIRTH press", *["DDATA press"] * 3]
+    born = {metric.name: metric.value for metric in line.host.devices["press"].birth.metrics}
+    assert born == {"oil_temp": 61.4, "running": False, "recipe": "A7"}
+
+
+def test_a_device_that_ended_is_not_remembered(line: Line) -> None:
+    line.poll(oil_temp=61.4)
+    line.end()
+    line.lose()
+    line.connect()
+    line.poll(running=False)
+    assert [metric.name for metric in line.host.devices["press"].birth.metrics] == ["running"]
+
+
+def test_connections_leave_nothing_behind(line: Line) -> None:
+    for number in range(300):
+        line.poll(oil_temp=float(number))
+        line.poll(running=True)
+        line.lose()
+        line.connect()
+    device = line.node._devices["press"]
+    assert sorted(metric.alias for metric in device.metrics.values()) == [1, 2]
+
+
+def test_what_was_stored_without_times_is_told_with_its_one_time(line: Line) -> None:
+    payload = line.payload("press", {"oil_temp": 61.4, "running": True})
+    assert b'"times"' not in payload
+    line.tell(*line.node.data(1, payload, 0, NOW).messages)
+    metrics = line.host.devices["press"].birth.metrics
+    assert {metric.timestamp for metric in metrics} == {POLLED}

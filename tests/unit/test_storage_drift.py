@@ -49,7 +49,7 @@ def test_baselines_are_removed_by_device(database: Database) -> None:
 
 
 def test_baselines_of_devices_that_are_long_gone_are_dropped(database: Database) -> None:
-    _, device = endpoints.add_endpoint(database, "press", {"enabled": True}, "1", "modbus")
+    _, (device,) = endpoints.add_endpoint(database, "press", {"enabled": True}, "1", "modbus")
     drift.save(
         database, "modbus", [StoredBaseline(uuid, "press", b"1") for uuid in (device.uuid, "gone", "moved")]
     )

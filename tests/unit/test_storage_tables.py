@@ -283,7 +283,7 @@ def test_unreadable_row_keeps_its_name_until_it_is_deleted(path: Path) -> None:
     assert len(devices.load(database)) == 1
 
     assert target_state.delete(database, [old.id]) == 1
-    new, device = endpoints.add_endpoint(database, "plc", {}, "1", "modbus")
+    new, (device,) = endpoints.add_endpoint(database, "plc", {}, "1", "modbus")
     assert target_state.load(database) == [new]
     assert devices.load(database) == [device]
     database.close()
@@ -298,7 +298,7 @@ def test_unreadable_row_is_replaced_by_an_update(database: Database) -> None:
 
 
 def test_unreadable_endpoint_is_not_changed_in_part(database: Database) -> None:
-    bad, device = endpoints.add_endpoint(database, "plc", {"enabled": True}, "1", "modbus")
+    bad, (device,) = endpoints.add_endpoint(database, "plc", {"enabled": True}, "1", "modbus")
     spoil(database, bad.id, b"\x01")
     with pytest.raises(Unreadable, match="endpoint 'plc'"):
         endpoints.change_endpoint(database, bad.id, {"enabled": False})
@@ -354,7 +354,7 @@ def test_device_whose_metadata_cannot_be_read_does_not_hide_the_others(
 
 @pytest.mark.parametrize(("body", "enabled"), [({}, True), ({"enabled": False}, False)])
 def test_endpoint_is_added_with_its_device(database: Database, body: dict[str, Any], enabled: bool) -> None:
-    endpoint, device = endpoints.add_endpoint(database, "plc", body, "17", "modbus")
+    endpoint, (device,) = endpoints.add_endpoint(database, "plc", body, "17", "modbus")
 
     assert endpoint.kind == "endpoint"
     assert (device.endpoint_id, device.name, device.identifier) == (endpoint.id, "plc", "17")
@@ -400,7 +400,7 @@ def test_changing_an_endpoint_keeps_the_fields_that_are_not_changed(database: Da
 
 def test_devices_go_with_their_endpoint(database: Database) -> None:
     one, _ = endpoints.add_endpoint(database, "one", {}, "1", "modbus")
-    _, kept = endpoints.add_endpoint(database, "two", {}, "2", "modbus")
+    _, (kept,) = endpoints.add_endpoint(database, "two", {}, "2", "modbus")
     target_state.delete(database, [one.id])
     assert devices.load(database) == [kept]
 

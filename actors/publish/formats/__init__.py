@@ -32,7 +32,7 @@ def encode(format_name: str, compression: str, pieces: Sequence[Piece], ids: Mes
     when the format has nothing to tell of them.
 
     What a single piece becomes is kept in its `Batch.encoded` and so is shared, message id included, by
-    every subscription of equal format, compression and points; its JSON also by other compressions.
+    every subscription of equal format, compression and positions; its JSON also by other compressions.
     """
     chosen = _FORMATS[format_name]
     if not chosen.json:
@@ -40,8 +40,8 @@ def encode(format_name: str, compression: str, pieces: Sequence[Piece], ids: Mes
     if len(pieces) > 1:
         payload = chosen.payload(pieces, ids)
         return None if payload is None else compress(compression, payload)
-    ((batch, points),) = pieces
-    key = (format_name, compression, points)
+    ((batch, positions),) = pieces
+    key = (format_name, compression, positions)
     payload = batch.encoded.get(key)
     if payload is None:
         plain = _plain(chosen, pieces, ids)
@@ -51,8 +51,8 @@ def encode(format_name: str, compression: str, pieces: Sequence[Piece], ids: Mes
 
 def _plain(chosen: Format, pieces: Sequence[Piece], ids: MessageIds) -> bytes:
     """The JSON of a single piece; empty when there is nothing to tell."""
-    ((batch, points),) = pieces
-    key = (chosen.name, "json", points)
+    ((batch, positions),) = pieces
+    key = (chosen.name, "json", positions)
     plain = batch.encoded.get(key)
     if plain is None:
         plain = batch.encoded[key] = chosen.payload(pieces, ids) or b""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.publish.formats.format import Format, Piece
-from actors.publish.formats.fragments import PerSource, choose, encode_each, text
+from actors.publish.formats.format import Format, Piece, time_of
+from actors.publish.formats.fragments import PerSource, choose, encode_each, pick, text
 from actors.publish.formats.message_ids import MessageIds
-from actors.readings.batch import Source
-from actors.readings.interest import Points
+from actors.readings.batch import Batch, Source
+from actors.readings.interest import Points, Positions
 
 _BOOLEAN = b',"type":1}'
 _INTEGER = b',"type":2}'
@@ -17,9 +17,9 @@ _TAILS = {bool: _BOOLEAN, int: _INTEGER}
 
 
 def _payload(pieces: Sequence[Piece], ids: MessageIds) -> bytes | None:
-    ((batch, points),) = pieces
-    device, heads = _prepared.get(batch.source, points)
-    values = choose(batch.values, points)
+    ((batch, positions),) = pieces
+    device, heads = _frames(batch, positions)
+    values = choose(batch.values, positions)
     encoded = encode_each(values)
     # Equal names have equal heads, so the last value of a name wins. NaN is null only once encoded;
     # a BAD point has no value, an UNCERTAIN one keeps its.
@@ -31,7 +31,14 @@ def _payload(pieces: Sequence[Piece], ids: MessageIds) -> bytes | None:
     if not tags:
         return None
     body = b",".join([head + rest for head, rest in tags.items()])
-    return b'{"timestamp":%d%b[%b],"msgId":"%b"}' % (batch.timestamp, device, body, ids.next())
+    return b'{"timestamp":%d%b[%b],"msgId":"%b"}' % (time_of(pieces[0]), device, body, ids.next())
+
+
+def _frames(batch: Batch, positions: Positions) -> tuple[bytes, list[bytes]]:
+    if batch.indices is None:
+        return _prepared.get(batch.source, positions)
+    device, heads = _prepared.get(batch.source, None)
+    return device, pick(heads, batch.indices, positions)
 
 
 def _value(value: Any, json: bytes) -> bytes:
@@ -49,4 +56,4 @@ def _prepare(source: Source, points: Points) -> tuple[bytes, list[bytes]]:
 
 _prepared = PerSource(_prepare)
 
-FORMAT = Format("ecp", True, _payload)
+FORMAT = Format("ecp", True, _payload, per_time=True)

@@ -6,10 +6,18 @@ import msgspec
 
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Batch, Source
-from actors.readings.interest import Points
+from actors.readings.interest import Positions
 
-Piece = tuple[Batch, Points]
-"""The part of a poll that goes into a message: its batch and at least one of its points."""
+Piece = tuple[Batch, Positions]
+"""The part of a batch that goes into a message: at least one of its positions."""
+
+
+def time_of(piece: Piece) -> int:
+    """Of the first reading, Unix ms: that of them all, if the format is `per_time`."""
+    batch, positions = piece
+    if batch.times is None:
+        return batch.timestamp
+    return batch.times[0 if positions is None else positions[0]]
 
 
 def own_name(source: Source) -> str:
@@ -19,7 +27,7 @@ def own_name(source: Source) -> str:
 
 class Format(msgspec.Struct, frozen=True):
     """One payload format. `payload` gets one or more pieces of the same source, a single one when
-    `per_poll`; None means nothing to publish.
+    `per_poll`, and one of readings of the same time when `per_time`; None means nothing to publish.
 
     An `internal` format is a destination type's own: no subscription can ask for it. What is no `json` is
     never compressed and cannot tell events. A format with `addresses` has topics of its own: only
@@ -35,3 +43,4 @@ class Format(msgspec.Struct, frozen=True):
     addresses: bool = False
     device: Callable[[Source], str] = own_name
     ended: Callable[[Source], bytes] | None = None
+    per_time: bool = False

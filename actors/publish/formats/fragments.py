@@ -13,7 +13,7 @@ import msgspec
 
 from actors.readings.batch import Source
 from actors.readings.by_source import BySource
-from actors.readings.interest import Points
+from actors.readings.interest import Points, Positions
 
 ROOM = 16
 """How many times the points of its source are remembered, in one selection or another."""
@@ -36,8 +36,22 @@ def encode_each(values: Sequence[Any]) -> list[bytes]:
     return _encoder.encode_lines(values).split(b"\n")
 
 
-def choose(values: list[Any], points: Points) -> list[Any]:
-    return values if points is None else [values[index] for index in points]
+def choose(values: list[T], chosen: Points) -> list[T]:
+    """Those of these points, or positions."""
+    return values if chosen is None else [values[index] for index in chosen]
+
+
+def pick(prepared: Sequence[T], held: Sequence[int] | None, positions: Positions) -> list[T]:
+    """Of what is prepared for all points of a source, that of the points at these positions; `held` are the
+    batch's `indices`.
+
+    What a batch of some points has is prepared with all points: there is no end of ways to be some of them.
+    """
+    if held is None:
+        return choose(list(prepared), positions)
+    if positions is None:
+        return [prepared[index] for index in held]
+    return [prepared[held[position]] for position in positions]
 
 
 def join(frames: Iterable[Frame], values: Sequence[Any]) -> bytes:

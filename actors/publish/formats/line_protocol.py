@@ -1,4 +1,4 @@
-"""Format `line-protocol` (spec 02 section 8.3): one InfluxDB point per poll, but for its measurement.
+"""Format `line-protocol` (spec 02 section 8.3): one InfluxDB point per poll and time, without measurement.
 
 `device=press-4,endpoint=line1,protocol=modbus oil_temp=61.4,running=true 1741083325004`; the time is Unix
 ms. Measurement and precision are the destination's configuration, which may change while a point waits.
@@ -7,11 +7,11 @@ ms. Measurement and precision are the destination's configuration, which may cha
 import re
 from collections.abc import Sequence
 
-from actors.publish.formats.format import Format, Piece
-from actors.publish.formats.fragments import PerSource, choose, encode_each
+from actors.publish.formats.format import Format, Piece, time_of
+from actors.publish.formats.fragments import PerSource, choose, encode_each, pick
 from actors.publish.formats.message_ids import MessageIds
-from actors.readings.batch import Source
-from actors.readings.interest import Points
+from actors.readings.batch import Batch, Source
+from actors.readings.interest import Points, Positions
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Before these, and at the end, parsers disagree whether a backslash stands for itself.
@@ -48,9 +48,9 @@ def _field_key(name: str) -> bytes:
 
 
 def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes | None:
-    ((batch, points),) = pieces
-    tags, keys = _prepared.get(batch.source, points)
-    values = encode_each(choose(batch.values, points))
+    ((batch, positions),) = pieces
+    tags, keys = _frames(batch, positions)
+    values = encode_each(choose(batch.values, positions))
     # Equal names have equal keys, so the last value of a name wins. A BAD point has no value and NaN is
     # null only once encoded; InfluxDB knows neither.
     fields = {
@@ -60,7 +60,15 @@ def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes | None:
     }
     if not fields:
         return None
-    return b"%b %b %d" % (tags, b",".join([key + value for key, value in fields.items()]), batch.timestamp)
+    pairs = b",".join([key + value for key, value in fields.items()])
+    return b"%b %b %d" % (tags, pairs, max(0, time_of(pieces[0])))
+
+
+def _frames(batch: Batch, positions: Positions) -> tuple[bytes, list[bytes]]:
+    if batch.indices is None:
+        return _prepared.get(batch.source, positions)
+    tags, keys = _prepared.get(batch.source, None)
+    return tags, pick(keys, batch.indices, positions)
 
 
 def _field_value(json: bytes) -> bytes:
@@ -85,4 +93,4 @@ def _prepare(source: Source, points: Points) -> tuple[bytes, list[bytes]]:
 
 _prepared = PerSource(_prepare)
 
-FORMAT = Format("line-protocol", True, _payload, internal=True, json=False)
+FORMAT = Format("line-protocol", True, _payload, internal=True, json=False, per_time=True)

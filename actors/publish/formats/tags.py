@@ -1,15 +1,15 @@
-"""Format `tags` (spec 02 section 5.2): names and values of one poll of one device."""
+"""Format `tags` (spec 02 section 5.2): names and values of one poll of one device, all of one time."""
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
 import msgspec
 
-from actors.publish.formats.format import Format, Piece
-from actors.publish.formats.fragments import Entries, Frame, PerSource, choose, join, text
+from actors.publish.formats.format import Format, Piece, time_of
+from actors.publish.formats.fragments import Entries, Frame, PerSource, choose, join, pick, text
 from actors.publish.formats.message_ids import MessageIds
 from actors.readings.batch import Batch, Source
-from actors.readings.interest import Points
+from actors.readings.interest import Points, Positions
 
 
 class _Tags:
@@ -39,19 +39,27 @@ class _Prepared(msgspec.Struct, frozen=True):
 
 
 def _payload(pieces: Sequence[Piece], ids: MessageIds) -> bytes:
-    ((batch, points),) = pieces
-    prepared = _prepared.get(batch.source, points)
-    if batch.qualities is None:
-        tags = prepared.tags.entries.render(choose(batch.values, points))
+    ((batch, positions),) = pieces
+    whole = batch.indices is None
+    prepared = _prepared.get(batch.source, positions if whole else None)
+    if batch.qualities is not None:
+        tags = _with_errors(prepared.tags, batch, batch.qualities, positions)
+    elif whole:
+        tags = prepared.tags.entries.render(choose(batch.values, positions))
     else:
-        tags = _with_errors(prepared.tags, batch, batch.qualities, points)
-    return b'{"timestamp":%d%b[%b],"msgId":"%b"}' % (batch.timestamp, prepared.device, tags, ids.next())
+        values = choose(batch.values, positions)
+        tags = join(pick(prepared.tags.values, batch.indices, positions), values)
+    time = time_of(pieces[0])
+    return b'{"timestamp":%d%b[%b],"msgId":"%b"}' % (time, prepared.device, tags, ids.next())
 
 
-def _with_errors(tags: _Tags, batch: Batch, qualities: list[str | None], points: Points) -> bytes:
-    values = choose(batch.values, points)
-    codes = choose(qualities, points)
-    frames = zip(tags.values, tags.errors, codes, strict=True)
+def _with_errors(tags: _Tags, batch: Batch, qualities: list[str | None], positions: Positions) -> bytes:
+    values = choose(batch.values, positions)
+    codes = choose(qualities, positions)
+    good, bad = tags.values, tags.errors
+    if batch.indices is not None:
+        good, bad = (pick(frames, batch.indices, positions) for frames in (good, bad))
+    frames = zip(good, bad, codes, strict=True)
     return join(
         [value if code is None else error for value, error, code in frames],
         [value if code is None else code for value, code in zip(values, codes, strict=True)],
@@ -68,4 +76,4 @@ def _prepare(source: Source, points: Points) -> _Prepared:
 _tags = lru_cache(maxsize=64)(_Tags)
 _prepared = PerSource(_prepare)
 
-FORMAT = Format("tags", True, _payload)
+FORMAT = Format("tags", True, _payload, per_time=True)

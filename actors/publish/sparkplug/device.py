@@ -1,6 +1,8 @@
 """A device of a Sparkplug node: its metrics, what is known of them, and what the connection was told."""
 
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from actors.mqtt.sparkplug_schema import DOUBLE, INT32, STRING, property_set_class
@@ -55,6 +57,17 @@ class Device:
         self.dead = False
         self.seq = 0
 
+    def begin(self, next_alias: int) -> int:
+        """A connection: nothing of it has been told. Metrics get aliases from `next_alias` on; returns the
+        next."""
+        self.born = self.behind = self.heard_of = self.dead = False
+        self.seq = 0
+        for metric in self.metrics.values():
+            metric.alias = next_alias
+            metric.marked = False
+            next_alias += 1
+        return next_alias
+
     @property
     def offline(self) -> bool:
         """Whether it could not be reached when it was last read."""
@@ -67,9 +80,8 @@ class Device:
         newest = seq >= self.seq
         self.seq = max(seq, self.seq)
         metrics = self.metrics
-        timestamp = stored.timestamp
-        for name, unit, value, code in zip(
-            stored.names, stored.units, stored.values, _codes(stored), strict=True
+        for name, unit, value, code, timestamp in zip(
+            stored.names, stored.units, stored.values, _codes(stored), _times(stored), strict=False
         ):
             metric = metrics.get(name)
             if metric is None:
@@ -107,8 +119,9 @@ class Device:
         should know datatypes from births, but some do not, and take -1 for a large number, or nothing for a
         value."""
         add = payload.metrics.add
-        timestamp = stored.timestamp
-        for name, value, code in zip(stored.names, stored.values, _codes(stored), strict=True):
+        for name, value, code, timestamp in zip(
+            stored.names, stored.values, _codes(stored), _times(stored), strict=False
+        ):
             metric = self.metrics[name]
             told = add()
             told.alias = metric.alias
@@ -125,6 +138,11 @@ class Device:
 
 def _codes(stored: Stored) -> list[str | None]:
     return stored.codes or [None] * len(stored.names)
+
+
+def _times(stored: Stored) -> Iterable[int]:
+    """There may be more than names."""
+    return stored.times or repeat(stored.timestamp)
 
 
 @lru_cache(maxsize=1024)

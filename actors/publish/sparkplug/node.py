@@ -84,11 +84,14 @@ class Node:
 
     def will(self, now: int) -> Message:
         """What the broker is to publish when the connection ends, which is about to begin. All that was told
-        before counts as not told."""
+        before counts as not told. The metrics of devices are remembered: a birth has all of them, though data
+        may be of some."""
         self._bd_seq = (self._bd_seq + 1) % _ROUND
-        for known in (self._devices, self._behind, self._owed):
-            known.clear()
+        self._behind.clear()
+        self._owed.clear()
         self._alias = 1
+        for device in self._devices.values():
+            self._alias = device.begin(self._alias)
         self._late = False
         self._most = self._max_payload
         return self.death(now)

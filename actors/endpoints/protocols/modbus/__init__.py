@@ -5,7 +5,8 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, WriteRequest
+from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, WriteRequest
+from actors.system.failure import Refusal
 
 from . import connection, encode, points, writable
 
@@ -31,7 +32,10 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pol
 
 
 def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> encode.Writing:
-    return encode.encode(writable.point_to_write(endpoint.points, request.register), request.value)
+    if request.priority is not None:
+        raise Refusal("Modbus knows no priority", "priority")
+    point = writable.point_to_write(endpoint.points, request.register, request.data_type)
+    return encode.encode(point, request.value)
 
 
 PROTOCOL = Protocol(
@@ -40,6 +44,17 @@ PROTOCOL = Protocol(
     session=_session,
     prepare=_prepare,
     library="pymodbus",
+    verifies=True,
     connection=connection.Given,
     data_point=points.Given,
+    title="Modbus",
+    description="Registers and coils over TCP, TLS, UDP and serial lines.",
+    example=Example(
+        connection={"type": "tcp", "host": "10.0.1.100", "port": 502, "unitId": 1},
+        data_points=(
+            {"name": "temperature", "register": "holding:0", "type": "int16", "scale": 0.1, "unit": "°C"},
+            {"name": "running", "register": "coil:0"},
+            {"name": "setpoint", "register": "holding:10", "type": "float32", "writable": True},
+        ),
+    ),
 )

@@ -67,6 +67,19 @@ class Writing(NamedTuple):
     """Function and body to send when the device answers exception 1 (it does not know the function)."""
     part: Part | None = None
     """What to do when the device does not know function 22, or when `function` is 0."""
+    point: DataPoint | None = None
+    """Where it is read back,"""
+    wire: bytes = b""
+    """and as which registers, or packed bits; those of a `part` are 0 elsewhere."""
+
+    def is_in(self, reply: bytes) -> bool:
+        """Whether the registers, or bits, that were read at `point` hold what was written. They are compared
+        as they are on the wire: a float has several spellings as a number."""
+        assert self.point is not None
+        if self.part is None:
+            return reply == self.wire
+        mask = part_mask(self.point)
+        return all(byte & kept == new for byte, kept, new in zip(reply, mask, self.wire, strict=True))
 
 
 def encode(point: DataPoint, value: Any) -> Writing:
@@ -92,6 +105,8 @@ def encode(point: DataPoint, value: Any) -> Writing:
         _registers_body(function, point.address, registers),
         _read_back(point, registers, value),
         None if other is None else (other, _registers_body(other, point.address, registers)),
+        point=point,
+        wire=registers,
     )
 
 
@@ -105,7 +120,8 @@ def _coils(point: DataPoint, bits: Sequence[bool], value: Any) -> Writing:
     }
     function, other = _functions(point, point.count, (WRITE_COIL, WRITE_COILS))
     otherwise = None if other is None else (other, bodies[other])
-    return Writing(function, bodies[function], _read_back(point, packed, value), otherwise)
+    read_back = _read_back(point, packed, value)
+    return Writing(function, bodies[function], read_back, otherwise, point=point, wire=packed)
 
 
 def _functions(point: DataPoint, count: int, functions: tuple[int, int]) -> tuple[int, int | None]:
@@ -132,9 +148,10 @@ def _part(point: DataPoint, registers: bytes, value: Any) -> Writing:
     unmasked = replace(point, extra=replace(point.extra, no_value=frozenset()))
     after = _read_back(unmasked, registers, value)
     if count > 1 or point.extra.write_function != "auto":
-        return Writing(0, b"", after, part=part)
+        return Writing(0, b"", after, part=part, point=point, wire=registers)
     kept = bytes(~byte & 0xFF for byte in part.mask)
-    return Writing(MASK_WRITE, struct.pack(">H", address) + kept + part.bits, after, part=part)
+    body = struct.pack(">H", address) + kept + part.bits
+    return Writing(MASK_WRITE, body, after, part=part, point=point, wire=registers)
 
 
 def part_mask(point: DataPoint) -> bytes:

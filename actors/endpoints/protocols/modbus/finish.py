@@ -7,6 +7,8 @@ from fractions import Fraction
 from math import isfinite, lcm
 from typing import Any
 
+from actors.endpoints.floats import shortest_all, shortest_half
+
 from .kinds import FLOATS, TIMES, bits_of
 from .points import DataPoint
 
@@ -80,29 +82,8 @@ def _decimal(points: list[DataPoint]) -> Finish:
 
 
 def _float32(points: list[DataPoint]) -> Finish:
-    """The shortest decimals that are these floats, 21.3 and not 21.299999237; whole numbers as they are."""
     packing = struct.Struct(f"{len(points)}f")
-
-    def finish(raw: tuple[float, ...]) -> list[float | None]:
-        # Up to seven digits, what a sensor has, are found by arithmetic at half the price of formatting.
-        short = [
-            round(value * 1e4) / 1e4
-            if -1e3 < value < 1e3
-            else (round(value * 1e2) / 1e2 if -1e5 < value < 1e5 else _shortest(value))
-            for value in raw
-        ]
-        try:
-            back = packing.unpack(packing.pack(*short))
-        except struct.error:  # a value is not finite
-            return [_shortest(value) for value in raw]
-        if back == raw:
-            return short
-        return [
-            found if same == value else _shortest(value)
-            for found, same, value in zip(short, back, raw, strict=True)
-        ]
-
-    return finish
+    return lambda raw: shortest_all(raw, packing)
 
 
 def _float64(points: list[DataPoint]) -> Finish:
@@ -110,12 +91,12 @@ def _float64(points: list[DataPoint]) -> Finish:
 
 
 def _float16(points: list[DataPoint]) -> Finish:
-    return lambda raw: [_shortest_half(value) for value in raw]
+    return lambda raw: [shortest_half(value) for value in raw]
 
 
 def _scaled_float16(points: list[DataPoint]) -> Finish:
     lines = [_line(point) for point in points]
-    return lambda raw: _scaled([_shortest_half(value) for value in raw], lines)
+    return lambda raw: _scaled([shortest_half(value) for value in raw], lines)
 
 
 def _scaled_float32(points: list[DataPoint]) -> Finish:
@@ -185,32 +166,3 @@ def _exactly(point: DataPoint) -> Scale:
         return scaled if isfinite(scaled) else None
 
     return exactly
-
-
-_FLOAT16 = struct.Struct("e")
-_FLOAT32 = struct.Struct("f")
-
-
-def _shortest(value: float) -> float | None:
-    """This 32-bit float if it is whole, else the shortest decimal number that is it; None when it is not
-    finite."""
-    return value if value.is_integer() else _shortened(value, _FLOAT32, ("%.7g", "%.8g"), "%.9g")
-
-
-def _shortest_half(value: float) -> float | None:
-    """The same of a 16-bit float."""
-    return value if value.is_integer() else _shortened(value, _FLOAT16, ("%.3g", "%.4g"), "%.5g")
-
-
-def _shortened(value: float, packing: struct.Struct, fewer: tuple[str, ...], enough: str) -> float | None:
-    if not isfinite(value):
-        return None
-    bits = packing.pack(value)
-    for digits in fewer:
-        short = float(digits % value)
-        try:
-            if packing.pack(short) == bits:
-                return short
-        except OverflowError:  # rounded up past the largest float
-            continue
-    return float(enough % value)

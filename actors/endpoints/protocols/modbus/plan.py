@@ -8,8 +8,8 @@ from .decode import Indexed
 from .points import DataPoint, Table
 
 _MAX_GAP = 2
-_MAX_REGISTERS = 125
-_MAX_BITS = 2000
+MAX_REGISTERS = 125
+MAX_BITS = 2000
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ def _place(indexed: Indexed) -> tuple[int, int, int]:
 def _fits(group: list[Indexed], end: int, indexed: Indexed, most: int | None, gap: int) -> bool:
     """Whether a point can join a group that reaches up to `end`."""
     first, point = group[0][1], indexed[1]
-    limit = _MAX_BITS if point.table.is_bits else most or _MAX_REGISTERS
+    limit = MAX_BITS if point.table.is_bits else most or MAX_REGISTERS
     return (
         point.table is first.table
         and point.address - end <= gap

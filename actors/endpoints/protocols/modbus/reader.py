@@ -9,13 +9,14 @@ from actors.system.failure import Refusal
 
 from . import quality
 from .connection import Connection
+from .decode import Decoder
 from .encode import Part, Writing
 from .exchange import UNFIT, Answer, Patience
 from .frames import Request, reading, writing
 from .identification import asking, objects_of
 from .learning import Lessons
 from .link import Link, insist
-from .plan import plan
+from .plan import MAX_BITS, MAX_REGISTERS, plan
 from .points import DataPoint, Table
 from .poll import Poll
 from .sharing import acquire, release
@@ -78,6 +79,32 @@ class ModbusReader(PolledSession):
                 self._link.rest()
         return prepared.value
 
+    async def read_back(self, prepared: Writing) -> tuple[Any, bool]:
+        point = prepared.point
+        assert point is not None
+        try:
+            reply = await self._read_whole(point)
+        finally:
+            if self._connection.close_after_poll and self._link is not None:
+                self._link.rest()
+        found: list[Any] = [None]
+        Decoder([(0, point)], point.address, point.count).fill(found, reply)
+        return found[0], prepared.is_in(reply)
+
+    async def _read_whole(self, point: DataPoint) -> bytes:
+        """The registers, or packed bits, of a point, in requests as long as the device takes them."""
+        bits = point.table.is_bits
+        most = MAX_BITS if bits else self._connection.max_registers or MAX_REGISTERS
+        pieces = []
+        for address in range(point.address, point.end, most):
+            count = min(most, point.end - address)
+            piece = await self._patiently(reading(point.table, self._connection.unit, address, count))
+            if isinstance(piece, int):
+                code = "an answer that does not fit" if piece == UNFIT else quality.code_of_exception(piece)
+                raise Refusal(f"the device does not let it be read: {code}", "verify", "conflict")
+            pieces.append(piece)
+        return _without_padding(b"".join(pieces), point.count) if bits else b"".join(pieces)
+
     async def _send(self, prepared: Writing) -> None:
         refused = await self._execute(prepared.function, prepared.body)
         if refused != quality.ILLEGAL_FUNCTION:
@@ -128,6 +155,12 @@ class ModbusReader(PolledSession):
         if self._link is None:
             raise Transient("not connected", code=quality.DEVICE_OFFLINE)
         return self._link
+
+
+def _without_padding(packed: bytes, bits: int) -> bytes:
+    """Packed bits; those behind the last may be anything in a reply."""
+    number = int.from_bytes(packed, "little") & ((1 << bits) - 1)
+    return number.to_bytes((bits + 7) // 8, "little")
 
 
 def _see_that_it_was_done(refused: int | None) -> None:

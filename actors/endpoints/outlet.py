@@ -1,0 +1,77 @@
+"""How what an endpoint has to say reaches the router: as much at a time as it can take."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+AT_ONCE = 32
+"""Messages in a turn: as many as an actor handles in one of its own, so that its mailbox does not fill up."""
+MOST = 10_000
+"""That wait; then the oldest is dropped of what may be."""
+
+
+class SendOn(msgspec.Struct, frozen=True):
+    """To the endpoint itself: something waits."""
+
+
+class Outlet:
+    """Keeps the order. Devices may tell thousands of things in one turn of the loop, and what is in the
+    mailbox of somebody else beyond its bound would be lost. `again` sees that `turn` is called, `dropped` is
+    told of what nobody has taken."""
+
+    def __init__(
+        self, send: Callable[[Any], None], again: Callable[[], None], dropped: Callable[[], None]
+    ) -> None:
+        self._send = send
+        self._again = again
+        self._dropped = dropped
+        self._room = AT_ONCE
+        self._waiting: deque[Any] = deque()
+
+    def begin(self) -> None:
+        """Another turn begins; what waits has one of its own."""
+        if not self._waiting:
+            self._room = AT_ONCE
+
+    def put(self, message: Any) -> None:
+        if self._room:
+            self._room -= 1
+            self._send(message)
+            return
+        if not self._waiting:
+            self._again()
+        elif len(self._waiting) >= MOST:
+            self._make_room()
+        self._waiting.append(message)
+
+    def _make_room(self) -> None:
+        """What somebody waits for is kept, as in mailboxes: there is no more of it than he sends before he
+        hears."""
+        for position, message in enumerate(self._waiting):
+            if getattr(message, "TELEMETRY", False):
+                del self._waiting[position]
+                self._dropped()
+                return
+
+    def turn(self) -> None:
+        """What waits goes on."""
+        waiting = self._waiting
+        for _ in range(min(AT_ONCE, len(waiting))):
+            self._send(waiting.popleft())
+        if waiting:
+            self._again()
+        else:
+            self._room = AT_ONCE
+
+    def flush(self) -> None:
+        """All of it, now: there will be no other turn."""
+        while self._waiting:
+            self._send(self._waiting.popleft())
+        self._room = AT_ONCE
+
+    def clear(self) -> None:
+        """Nobody wants it any more."""
+        self._waiting.clear()
+        self._room = AT_ONCE

@@ -1,0 +1,21 @@
+"""Quality codes of MQTT readings. With a value they make it UNCERTAIN, without one BAD."""
+
+RETAINED = "RETAINED_MESSAGE"
+"""Of a value that the broker kept: nobody knows how old it is (spec 03 section 5)."""
+TIMESTAMP = "TIMESTAMP_INVALID"
+"""The payload's time is none, or one that cannot be; the reading has the time of its arrival."""
+UNIT = "UNIT_MISMATCH"
+"""The payload names another unit, which cannot be converted."""
+
+MALFORMED = "PAYLOAD_MALFORMED"
+"""The payload is not what it should be: no JSON, no UTF-8, too few bytes."""
+EMPTY = "EMPTY_PAYLOAD"
+NO_VALUE = "NO_VALUE"
+"""JSON null."""
+TYPE = "TYPE_MISMATCH"
+NOT_A_NUMBER = "NOT_A_NUMBER"
+"""NaN or an infinity."""
+OUT_OF_RANGE = "OUT_OF_RANGE"
+"""Beyond `min` and `max`, or of more than 64 bits."""
+
+OFFLINE = "DEVICE_OFFLINE"

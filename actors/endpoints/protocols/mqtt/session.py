@@ -1,0 +1,162 @@
+"""The session of an MQTT endpoint: a user of a client that it may share with other endpoints."""
+
+from typing import Any
+
+from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.endpoints.lines import Lines
+from actors.endpoints.listener import Listener
+from actors.endpoints.protocol import CheckedEndpoint, PushedSession
+from actors.mqtt.broker import Login
+from actors.mqtt.client import Client, Options
+from actors.mqtt.packets import Received
+from storage.timestamps import unix_ms
+
+from . import patterns, sparkplug
+from .connection import Connection
+from .devices import Devices
+from .intake import Intake
+from .notes import Notes
+from .points import Checked
+from .sparkplug import SparkplugIntake
+from .watching import Watching
+from .writing import Prepared, same
+
+VERIFY_SECONDS = 5.0
+"""In which a device shows what was written to it."""
+KEPT_SECONDS = 604_800
+"""For which a broker of MQTT 5 keeps the session of an agent that is away."""
+
+
+class MqttSession(PushedSession):
+    """Retained messages come again when another endpoint subscribes to the same topics: `Intake` knows them
+    by their topic having been live."""
+
+    def __init__(self, endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> None:
+        connection: Connection = endpoint.connection
+        self._connection = connection
+        self._lines = lines
+        self._listener = listener
+        self._watching = Watching(listener)
+        self._intake = self._made(endpoint)
+        self._watching.place = self._intake.place
+        self._client: Client | None = None
+        self._key = identity(connection)
+        self.holds = connection.ack_after_persist
+
+    def _made(self, endpoint: CheckedEndpoint) -> Intake | SparkplugIntake:
+        connection = self._connection
+        if not connection.sparkplug:
+            checked = Checked(endpoint.points, endpoint.devices, endpoint.rules)
+            return Intake(connection, checked, self._watching)
+        notes, reading = Notes(connection.address), connection.reading
+        devices = Devices(self._watching, notes, reading.max_devices, reading.max_metrics)
+        filters = (patterns.below(connection.topic).filter if connection.topic else sparkplug.EVERYTHING,)
+        return SparkplugIntake(filters, devices, self._watching, notes, self._say)
+
+    def _say(self, topic: str, payload: bytes) -> None:
+        if self._client is not None:
+            self._client.say(topic, payload)
+
+    @property
+    def patience(self) -> float:
+        return 4 * self._connection.timeout + VERIFY_SECONDS
+
+    async def connect(self) -> None:
+        await self._leave()
+        connection = self._connection
+        client = self._client = self._lines.acquire(self._key, lambda: _client(connection))
+        self._intake.begin()
+        try:
+            await client.open(connection.timeout)
+            await self._subscribe(client)
+            if not client.is_open:
+                raise Transient(f"{client.where} closed the connection")
+        except BaseException:
+            await self._leave()
+            raise
+
+    async def _subscribe(self, client: Client) -> None:
+        """The usual status topics first: a broker may refuse them."""
+        seconds, presence = self._connection.timeout, self._filters(self._intake.status_filters)
+        if presence and not self._intake.status_is_asked_for:
+            try:
+                await client.subscribe(self, presence, seconds)
+            except Permanent as error:
+                presence = {}
+                self._intake.notes.say(f"no presence of devices: {error}")
+        await client.subscribe(self, {**presence, **self._filters(self._intake.filters)}, seconds)
+
+    def _filters(self, filters: tuple[str, ...]) -> dict[str, int]:
+        group = self._connection.group
+        before = "" if group is None else f"$share/{group}/"
+        return {before + each: self._connection.qos for each in filters}
+
+    async def close(self) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.leave(self)
+        if self._lines.release(self._key):
+            await client.close()
+
+    # As a user of the client
+
+    def received(self, messages: list[Received]) -> None:
+        take, at = self._intake.take, unix_ms()
+        for message in messages:
+            take(message.topic, message.payload, message.retain, at)
+        if self.holds:
+            owed = [message for message in messages if message.mid]
+            if owed:
+                self._listener.persisted(lambda: self._acknowledge(owed))
+
+    def _acknowledge(self, owed: list[Received]) -> None:
+        if self._client is not None:
+            self._client.acknowledge(owed)
+
+    def ended(self, error: NoConnection) -> None:
+        self._listener.lost(error)
+
+    # Writing
+
+    async def write(self, prepared: Prepared) -> Any:
+        client = self._client
+        if client is None:
+            raise Transient("not connected")
+        topic, payload = prepared.topic, prepared.payload
+        if isinstance(self._intake, SparkplugIntake):
+            topic, payload = self._intake.command(prepared.device, prepared.point.name, prepared.value)
+        self._watching.begin(prepared)
+        try:
+            await client.publish(topic, payload, 1, prepared.retain, self._connection.timeout)
+        except BaseException:
+            self._watching.end(prepared)
+            raise
+        return prepared.value
+
+    async def read_back(self, prepared: Prepared) -> tuple[Any, bool]:
+        """What the device has shown on the point's own topic since it was written; waits for it."""
+        shown = await self._watching.shown(prepared, VERIFY_SECONDS)
+        if shown is None:
+            raise Transient(f"the device has not shown it within {VERIFY_SECONDS:g} s", code="TIMEOUT")
+        return shown, same(prepared.value, shown, prepared.point.shape)
+
+
+def identity(connection: Connection) -> tuple[Any, ...]:
+    """What endpoints agree on that share a connection."""
+    return (
+        connection.broker,
+        connection.username,
+        connection.password,
+        connection.client_id,
+        connection.clean,
+    )
+
+
+def _client(connection: Connection) -> Client:
+    login = Login(connection.client_id or "", connection.username, connection.password)
+    options = Options(session_expiry=0 if connection.clean else KEPT_SECONDS)
+    return Client(connection.broker, lambda: login, options)

@@ -1,0 +1,96 @@
+"""What a device has to read, for pages that make data points of it (spec 01 section 13)."""
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from actors.endpoints.messages import BrowseDevice
+from actors.endpoints.protocol import Browsed, BrowseRequest
+from api.routing import Call, route
+from conf.annotations import says
+
+DEEPEST = 20
+MOST = 20_000
+"""Nodes in an answer."""
+
+
+class BrowseBody(msgspec.Struct, frozen=True, rename="camel"):
+    """`connection` is as in an endpoint of that protocol; the fields below it are an OPC UA server's, and may
+    stand beside it or alone."""
+
+    max_depth: Annotated[
+        int, Meta(ge=1, le=DEEPEST), says(f"maxDepth must be an integer between 1 and {DEEPEST}")
+    ] = DEEPEST
+    node: str | None = None
+    connection: dict[str, Any] = {}
+    endpoint_url: str | UnsetType = UNSET
+    security_mode: str | UnsetType = UNSET
+    security_policy: str | UnsetType = UNSET
+    certificate_trust_mode: str | UnsetType = UNSET
+    expected_server_thumbprint: str | UnsetType = UNSET
+    username: str | UnsetType = UNSET
+    password: str | UnsetType = UNSET
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"endpointUrl": "opc.tcp://127.0.0.1:4840", "maxDepth": 5}
+
+    def complete(self) -> dict[str, Any]:
+        beside = {key: value for key, value in msgspec.to_builtins(self).items() if key in _BESIDE}
+        return {**self.connection, **beside}
+
+
+_BESIDE = frozenset(
+    {
+        *("endpointUrl", "securityMode", "securityPolicy", "certificateTrustMode"),
+        *("expectedServerThumbprint", "username", "password"),
+    }
+)
+
+
+class TreeNode(msgspec.Struct, rename="camel"):
+    """`dataType` is null of what is no variable, `hasChildren` is true of what was not looked into, too."""
+
+    node_id: str
+    browse_name: str
+    node_class: str
+    data_type: str | None
+    writable: bool
+    has_children: bool
+    children: list["TreeNode"]
+
+
+class Tree(msgspec.Struct, frozen=True, rename="camel"):
+    """`complete` is false where there are more nodes than an answer holds, or can be asked for in time."""
+
+    nodes: list[TreeNode]
+    complete: bool
+    endpoint_url: str | UnsetType = UNSET
+
+
+@route(
+    "POST",
+    "/v1/discover/{protocol}/browse",
+    reply=Tree,
+    body=BrowseBody,
+    errors=(404, 501),
+    summary="What a device has to read, asked over a connection of its own",
+)
+async def browse_device(call: Call, body: BrowseBody) -> Tree:
+    connection = body.complete()
+    request = BrowseRequest(body.node, body.max_depth, MOST)
+    message = BrowseDevice(call.text("protocol"), connection, request)
+    found = await call.context.request("endpoints", message, Browsed)
+    url = connection.get("endpointUrl", UNSET)
+    return Tree(tree(found), found.complete, url if isinstance(url, str) else UNSET)
+
+
+def tree(found: Browsed) -> list[TreeNode]:
+    """Parents come before their children."""
+    top: list[TreeNode] = []
+    known: dict[str, TreeNode] = {}
+    for one in found.nodes:
+        node = TreeNode(one.node, one.name, one.kind, one.data_type, bool(one.writable), one.has_children, [])
+        known[one.node] = node
+        above = top if one.parent is None or one.parent not in known else known[one.parent].children
+        above.append(node)
+    return top

@@ -1,0 +1,82 @@
+import pytest
+from fake_agent import FakeAgent, serving
+
+from actors.endpoints.messages import BrowseDevice
+from actors.endpoints.protocol import Browsed
+from actors.system.failure import Failed
+
+BROWSE = "/v1/discover/opcua/browse"
+URL = "opc.tcp://10.0.1.50:4840"
+
+
+@pytest.fixture
+def fake() -> FakeAgent:
+    return FakeAgent()
+
+
+@pytest.fixture
+async def client(fake: FakeAgent):
+    async with serving(fake) as client:
+        yield client
+
+
+async def test_nodes_come_as_a_tree(client):
+    response = await client.post(BROWSE, json={"endpointUrl": URL, "maxDepth": 5})
+    assert response.status == 200
+    speed = {
+        "nodeId": "ns=2;s=Speed",
+        "browseName": "Speed",
+        "nodeClass": "Variable",
+        "dataType": "Double",
+        "writable": True,
+        "hasChildren": False,
+        "children": [],
+    }
+    plant = speed | {
+        "nodeId": "ns=2;s=Plant",
+        "browseName": "Plant",
+        "nodeClass": "Object",
+        "dataType": None,
+        "writable": False,
+        "hasChildren": True,
+        "children": [speed],
+    }
+    server = plant | {"nodeId": "i=2253", "browseName": "Server", "children": []}
+    assert await response.json() == {"endpointUrl": URL, "complete": True, "nodes": [plant, server]}
+
+
+async def test_what_it_is_told_is_a_connection_of_that_protocol(client, fake: FakeAgent):
+    secret = {"securityMode": "Sign", "securityPolicy": "Basic256Sha256", "username": "u", "password": "p"}
+    body = {"endpointUrl": URL, **secret, "connection": {"connectionTimeout": 2000}, "node": "i=84"}
+    await client.post(BROWSE, json=body)
+    [asked] = [message for message in fake.asked if isinstance(message, BrowseDevice)]
+    assert asked.connection == {"endpointUrl": URL, "connectionTimeout": 2000, **secret}
+    assert (asked.protocol, asked.request.node, asked.request.depth) == ("opcua", "i=84", 20)
+
+
+@pytest.mark.parametrize("depth", [0, 21, "5", 2.5, None])
+async def test_the_depth_is_from_1_to_20(client, depth):
+    response = await client.post(BROWSE, json={"endpointUrl": URL, "maxDepth": depth})
+    assert response.status == 400
+    assert (await response.json())["message"] == "maxDepth must be an integer between 1 and 20"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("invalid", 400), ("internal", 500), ("unavailable", 503), ("not_found", 404)]
+)
+async def test_refusals(client, fake: FakeAgent, kind, status):
+    fake.answers[BrowseDevice] = Failed(kind, "connection refused")
+    response = await client.post(BROWSE, json={"endpointUrl": URL})
+    assert response.status == status
+    assert "connection refused" in await response.text()
+
+
+async def test_a_protocol_that_has_nothing_to_browse(client):
+    response = await client.post("/v1/discover/modbus/browse", json={})
+    assert response.status == 501
+
+
+async def test_a_part_of_it_says_so(client, fake: FakeAgent):
+    fake.answers[BrowseDevice] = Browsed([], complete=False)
+    response = await client.post(BROWSE, json={"endpointUrl": URL})
+    assert await response.json() == {"endpointUrl": URL, "complete": False, "nodes": []}

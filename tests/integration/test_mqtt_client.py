@@ -1,0 +1,178 @@
+"""The client that endpoints subscribe over, against a real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mqtt_owner import until
+from servers.mosquitto import Mosquitto
+from servers.relay import Relay
+from servers.scripted_broker import ScriptedBroker
+
+from actors.connections.connection import NoConnection, Permanent
+from actors.mqtt.broker import V5, V311, Broker, Login
+from actors.mqtt.client import Client, Options
+from actors.mqtt.packets import Received
+
+SECONDS = 5.0
+
+
+class Somebody:
+    def __init__(self, holds: bool = False) -> None:
+        self.holds = holds
+        self.messages: list[Received] = []
+        self.ends: list[NoConnection] = []
+
+    def received(self, messages: list[Received]) -> None:
+        self.messages += messages
+
+    def ended(self, error: NoConnection) -> None:
+        self.ends.append(error)
+
+    @property
+    def told(self) -> list[tuple[str, bytes]]:
+        return [(message.topic, message.payload) for message in self.messages]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as running:
+        yield running
+
+
+@pytest.fixture(params=[V311, V5], ids=["3.1.1", "5"])
+def version(request: pytest.FixtureRequest) -> int:
+    found: int = request.param
+    return found
+
+
+@asynccontextmanager
+async def client(
+    port: int, version: int = V311, name: str = "agent", options: Options | None = None, **broker: Any
+) -> AsyncIterator[Client]:
+    made = Client(Broker("127.0.0.1", port, version=version, **broker), lambda: Login(name), options)
+    await made.open(SECONDS)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_each_user_gets_what_it_has_subscribed_to_once(broker: Mosquitto, version: int) -> None:
+    first, second = Somebody(), Somebody()
+    async with client(broker.port, version) as mine, client(broker.port, name="other") as other:
+        await mine.subscribe(first, {"plant/+/state": 1, "plant/7/#": 0}, SECONDS)
+        await mine.subscribe(second, {"plant/7/#": 1}, SECONDS)
+        await other.publish("plant/7/state", b"1")
+        await other.publish("plant/8/state", b"2")
+        await other.publish("plant/8/else", b"3")
+        await other.publish("plant/7", b"4")
+        await until(lambda: len(first.messages) == 3 and len(second.messages) == 2)
+    assert first.told == [("plant/7/state", b"1"), ("plant/8/state", b"2"), ("plant/7", b"4")]
+    assert second.told == [("plant/7/state", b"1"), ("plant/7", b"4")]
+
+
+async def test_what_the_broker_had_before_is_told_apart(broker: Mosquitto, version: int) -> None:
+    user = Somebody()
+    async with client(broker.port, version) as mine, client(broker.port, name="other") as other:
+        await other.publish("kept/a", b"old", retain=True)
+        await mine.subscribe(user, {"kept/#": 1}, SECONDS)
+        await other.publish("kept/b", b"new")
+        await until(lambda: len(user.messages) == 2)
+        mine.leave(user)
+        await other.publish("kept/a", b"", retain=True)
+    assert [(one.payload, one.retain) for one in user.messages] == [(b"old", True), (b"new", False)]
+
+
+async def test_a_shared_subscription_is_somebody_elses_too(broker: Mosquitto) -> None:
+    one, two = Somebody(), Somebody()
+    async with (
+        client(broker.port, V5) as first,
+        client(broker.port, V5, name="second") as second,
+        client(broker.port, name="other") as other,
+    ):
+        await first.subscribe(one, {"$share/agents/jobs/#": 1}, SECONDS)
+        await second.subscribe(two, {"$share/agents/jobs/#": 1}, SECONDS)
+        for number in range(10):
+            await other.publish("jobs/a", b"%d" % number)
+        await until(lambda: len(one.messages) + len(two.messages) == 10)
+    assert one.messages
+    assert two.messages
+
+
+async def test_who_leaves_gets_nothing_more_and_others_still_do(broker: Mosquitto, version: int) -> None:
+    gone, stays = Somebody(), Somebody()
+    async with client(broker.port, version) as mine, client(broker.port, name="other") as other:
+        await mine.subscribe(gone, {"leave/#": 1, "leave/only": 1}, SECONDS)
+        await mine.subscribe(stays, {"leave/#": 1}, SECONDS)
+        mine.leave(gone)
+        await other.publish("leave/a", b"1")
+        await until(lambda: stays.messages)
+    assert gone.messages == []
+
+
+async def test_what_is_not_acknowledged_comes_again_on_the_next_connection(
+    broker: Mosquitto, version: int
+) -> None:
+    keeps = Options(session_expiry=60)
+    user = Somebody(holds=True)
+    async with client(broker.port, name="other") as other:
+        async with client(broker.port, version, "durable", keeps) as mine:
+            await mine.subscribe(user, {"durable/#": 1}, SECONDS)
+            for number in range(4):
+                await other.publish("durable/a", b"%d" % number)
+            await until(lambda: len(user.messages) == 4)
+            mine.acknowledge(user.messages[1:2])
+            mine.acknowledge(user.messages[:1])
+        await other.publish("durable/a", b"4")
+        again = Somebody(holds=True)
+        async with client(broker.port, version, "durable", keeps) as mine:
+            await mine.subscribe(again, {"durable/#": 1}, SECONDS)
+            await until(lambda: len(again.messages) == 3)
+            mine.acknowledge(again.messages)
+        last = Somebody(holds=True)
+        async with client(broker.port, version, "durable", keeps) as mine:
+            await mine.subscribe(last, {"durable/#": 1}, SECONDS)
+            await other.publish("durable/a", b"5")
+            await until(lambda: last.messages)
+            mine.acknowledge(last.messages)
+    assert [payload for _, payload in again.told] == [b"2", b"3", b"4"]
+    assert [payload for _, payload in last.told] == [b"5"]
+
+
+async def test_a_filter_that_is_refused_is_named() -> None:
+    async with ScriptedBroker() as refusing, client(refusing.port) as mine:
+        refusing.granted = 0x80
+        with pytest.raises(Permanent, match="theirs/a"):
+            await mine.subscribe(Somebody(), {"theirs/a": 1}, SECONDS)
+
+
+async def test_all_users_are_told_once_that_the_connection_has_ended(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as running:
+        async with client(running.port) as mine:
+            users = [Somebody(), Somebody()]
+            for user in users:
+                await mine.subscribe(user, {"a/#": 1}, SECONDS)
+            running.kill()
+            await until(lambda: all(user.ends for user in users))
+            assert [len(user.ends) for user in users] == [1, 1]
+            with pytest.raises(NoConnection):
+                await mine.open(1.0)
+            running.start()
+            await asyncio.gather(mine.open(SECONDS), mine.open(SECONDS))
+            await mine.subscribe(users[0], {"a/#": 1}, SECONDS)
+            await mine.publish("a/b", b"again")
+            await until(lambda: users[0].messages)
+
+
+async def test_a_broker_that_is_gone_without_a_word_is_given_up(broker: Mosquitto) -> None:
+    async with Relay(broker.port) as relay:
+        user = Somebody()
+        async with client(relay.port, keepalive=1) as mine:
+            await mine.subscribe(user, {"a/#": 1}, SECONDS)
+            with relay.requests.held(), relay.answers.held():
+                await until(lambda: user.ends, 8)
+            await relay.cut()
