@@ -7,19 +7,20 @@ connection, for all.
 A message is acknowledged when it has been handed over; one of a user that `holds` what it gets, when that
 calls `acknowledge`. What was not acknowledged a broker sends again, on the same session: such a client has
 one that outlives its connections (`Options.session_expiry`). Messages of it for which nobody has subscribed
-yet wait `GRACE_SECONDS` for somebody to.
+yet, and those that somebody left unacknowledged, wait `GRACE_SECONDS` for who subscribes to them. As long it
+stays subscribed to what somebody has left: who ends with the agent, or begins anew, misses nothing.
 
 Brokers may send a message once for each filter that selects it. With MQTT 5 they say for which, and a user
-gets one of them, unless the session is older than the connection.
+gets one of them.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Protocol
+from zlib import crc32
 
 import msgspec
 
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10.0
 GRACE_SECONDS = 10.0
+_IDENTIFIERS = 268_435_455
+"""The highest number of a subscription."""
 WINDOW = 1000
 """Messages that are not acknowledged yet, after which no more are taken from the broker."""
 
@@ -89,10 +92,16 @@ class Client:
         self._subscribed: dict[str, int] = {}
         """What the broker has been asked for, and its QoS."""
         self._identifiers: dict[str, int] = {}
-        """Of filters, over all connections."""
+        """Of filters on this connection."""
+        self._numbers: set[int] = set()
         self._connection = 0
-        self._unacknowledged: deque[Received] = deque()
-        self._early: list[Received] = []
+        self._unacknowledged: dict[int, Received] = {}
+        """By packet identifier, in order."""
+        self._owed: dict[User, dict[int, Received]] = {}
+        """What holding users have not acknowledged, by packet identifier."""
+        self._early: list[tuple[Received, set[User]]] = []
+        """With who has had it; nobody: then it is a claim."""
+        self._leaving: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._paused = False
 
@@ -156,7 +165,7 @@ class Client:
         self._client_id.connected(monotonic())
         asked = link.limits.server_keep_alive
         keepalive = self._keepalive = float(self._broker.keepalive if asked is None else asked)
-        self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS)
+        self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS, hears=True)
         self._schedule_watch()
         self._acknowledge()
         if self._early:
@@ -182,12 +191,18 @@ class Client:
         if self._watch is not None:
             self._watch.cancel()
         self._watch = self._silence = None
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
         self._subscribed.clear()
+        self._identifiers.clear()
+        self._numbers.clear()
         self._forget_messages()
         return link
 
     def _forget_messages(self) -> None:
         """The broker has them still."""
+        self._owed.clear()
         self._unacknowledged.clear()
         self._early.clear()
         self._paused = False
@@ -208,26 +223,43 @@ class Client:
         self._users[user] = dict(filters)
         for name in filters:
             self._dispatch.add(shared(name)[1], user, name)
-        self._offer_early()
+        self._offer_early(user)
         # Also what others have subscribed to: the broker says anew what it has kept of these topics.
+        wanted = self._wanted_qos(filters)
         new = [
-            name for name, qos in filters.items() if name not in had or self._subscribed.get(name, -1) < qos
+            name for name, qos in wanted.items() if name not in had or self._subscribed.get(name, -1) < qos
         ]
-        for name in new:
-            self._subscribed[name] = max(filters[name], self._subscribed.get(name, 0))
-        asked = [
-            (name, link.subscribe((name,), self._subscribed[name], self._identifier(name))) for name in new
-        ]
+        self._subscribed.update((name, wanted[name]) for name in new)
+        asked = [(name, link.subscribe((name,), wanted[name], self._identifier(name))) for name in new]
         try:
             async with asyncio.timeout(seconds):
                 await self._see_subscribed(asked)
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
 
+    def _wanted_qos(self, filters: Mapping[str, int]) -> dict[str, int]:
+        """Of what one user wants now, and of what others have at a lower QoS than they are to have.
+
+        With MQTT 3.1.1 the highest of all: of filters that select the same topic mosquitto takes the QoS of
+        any, and sends one message.
+        """
+        if self._broker.version == V5:
+            return {name: max(qos, self._subscribed.get(name, 0)) for name, qos in filters.items()}
+        highest = max([*filters.values(), *self._subscribed.values()], default=0)
+        low = [name for name, qos in self._subscribed.items() if qos < highest]
+        return dict.fromkeys([*filters, *low], highest)
+
     def _identifier(self, name: str) -> int | None:
-        if self._broker.version != V5 or self._options.session_expiry:
+        """The same over all runs of the agent: a session may be older than this one."""
+        if self._broker.version != V5 or self._link is None or not self._link.limits.sub_id_available:
             return None
-        return self._identifiers.setdefault(name, len(self._identifiers) + 1)
+        number = self._identifiers[name] = crc32(name.encode()) % _IDENTIFIERS + 1
+        self._numbers.add(number)
+        return number
+
+    def _forget_filter(self, name: str) -> None:
+        del self._subscribed[name]
+        self._numbers.discard(self._identifiers.pop(name, 0))
 
     async def _see_subscribed(self, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]) -> None:
         refused: Permanent | None = None
@@ -236,26 +268,35 @@ class Client:
             if answer is None:
                 raise Transient(f"{self.where} closed the connection instead of subscribing")
             if answer.code >= REFUSED:
-                self._subscribed.pop(name, None)
+                if name in self._subscribed:
+                    self._forget_filter(name)
                 refused = refused or Permanent(subscription_refused(name, answer))
         if refused is not None:
             raise refused
 
     def leave(self, user: User) -> None:
-        """Send it nothing more; what it holds unacknowledged the broker sends again, some day."""
+        """Send it nothing more."""
         self._forget_user(user)
         self._users.pop(user, None)
-        self._unsubscribe()
+        owed = self._owed.pop(user, None)
+        if not self._options.session_expiry:
+            self._unsubscribe()
+        elif self._link is not None:
+            if owed:
+                self._leave_behind(owed.values())
+            if self._leaving is None:
+                self._leaving = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._unsubscribe)
 
     def _forget_user(self, user: User) -> None:
         for name in self._users.get(user, ()):
             self._dispatch.remove(shared(name)[1], user, name)
 
     def _unsubscribe(self) -> None:
+        self._leaving = None
         wanted = {name for filters in self._users.values() for name in filters}
         gone = [name for name in self._subscribed if name not in wanted]
         for name in gone:
-            del self._subscribed[name]
+            self._forget_filter(name)
         if gone and self._link is not None:
             self._link.unsubscribe(gone)
 
@@ -265,13 +306,17 @@ class Client:
         connection = self._connection
         told: dict[User, list[Received]] = {}
         for message in messages:
+            if message.mid in self._unacknowledged:
+                continue  # the broker sends it again although it waits here
             users = self._dispatch.users(message.topic)
             claims = 0
             for user, names in users:
                 if message.identifiers and not self._is_first(message, names):
                     continue
                 told.setdefault(user, []).append(message)
-                claims += user.holds
+                if user.holds and message.mid:
+                    claims += 1
+                    self._owed.setdefault(user, {})[message.mid] = message
             if message.mid:
                 message.connection = connection
                 self._claim(link, message, claims, known=bool(users))
@@ -280,13 +325,16 @@ class Client:
 
     def _is_first(self, message: Received, names: tuple[str, ...]) -> bool:
         """Whether it is the one, of those for several filters of a user, that it gets."""
-        first = next((name for name in names if name in self._subscribed), None)
-        return first is None or self._identifiers.get(first) in (None, *message.identifiers)
+        first = next((number for name in names if (number := self._identifiers.get(name))), None)
+        if first is None or first in message.identifiers:
+            return True
+        # What the session has kept for a filter of before comes for none that is known.
+        return self._numbers.isdisjoint(message.identifiers)
 
     def _claim(self, link: Link, message: Received, claims: int, known: bool) -> None:
         """Acknowledgements go out in the order of the messages."""
         if not known and self._options.session_expiry:
-            self._early.append(message)
+            self._early.append((message, set()))
             claims = 1
             if self._link is not None:
                 self._wait_for_users()
@@ -294,53 +342,77 @@ class Client:
             link.acknowledge(message)
             return
         message.claims = claims
-        self._unacknowledged.append(message)
+        self._unacknowledged[message.mid] = message
         if len(self._unacknowledged) >= WINDOW and not self._paused and self._broker.version != V5:
             self._paused = True
             link.pause_reading()
 
-    def acknowledge(self, messages: Iterable[Received]) -> None:
+    def acknowledge(self, user: User, messages: Iterable[Received]) -> None:
         """By a user that holds them: they need not be sent again. Of an earlier connection they will be."""
+        owed = self._owed.get(user, {})
         for message in messages:
-            if message.connection == self._connection and message.claims:
+            if owed.get(message.mid) is message:
+                del owed[message.mid]
                 message.claims -= 1
         self._acknowledge()
 
     def _acknowledge(self) -> None:
         link, waiting = self._link, self._unacknowledged
-        while link is not None and waiting and not waiting[0].claims:
-            link.acknowledge(waiting.popleft())
+        while link is not None and waiting:
+            first = next(iter(waiting.values()))
+            if first.claims:
+                break
+            del waiting[first.mid]
+            link.acknowledge(first)
         if self._paused and link is not None and len(waiting) <= WINDOW // 2:
             self._paused = False
             link.resume_reading()
 
-    def _wait_for_users(self) -> None:
+    def _having(self, message: Received) -> set[User]:
+        return {user for user, _ in self._dispatch.users(message.topic)}
+
+    def _leave_behind(self, owed: Iterable[Received]) -> None:
+        """The claim of who has left passes to who comes."""
+        for message in owed:
+            had = self._having(message)
+            self._early.append((message, had))
+            if had:
+                message.claims -= 1
+        self._wait_for_users(anew=True)
+        self._acknowledge()
+
+    def _wait_for_users(self, anew: bool = False) -> None:
+        if self._grace is not None and anew:
+            self._grace.cancel()
+            self._grace = None
         if self._grace is None:
             self._grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._give_up_early)
 
-    def _offer_early(self) -> None:
-        """Somebody has subscribed: perhaps to what came before."""
-        early, self._early = self._early, []
-        told: dict[User, list[Received]] = {}
-        for message in early:
-            users = self._dispatch.users(message.topic)
-            if not users:
-                self._early.append(message)
-                continue
-            message.claims = sum(user.holds for user, _ in users)
-            for user, _ in users:
-                told.setdefault(user, []).append(message)
-        for user, messages in told.items():
-            user.received(messages)
-        self._acknowledge()
+    def _offer_early(self, user: User) -> None:
+        """The user has subscribed: perhaps to what came before."""
+        told = []
+        for message, had in self._early:
+            if user not in had and user in self._having(message):
+                message.claims -= not had
+                had.add(user)
+                told.append(message)
+        for message in told:
+            if user.holds and self._unacknowledged.get(message.mid) is message:
+                self._owed.setdefault(user, {})[message.mid] = message
+                message.claims += 1
+        if told:
+            user.received(told)
+            self._acknowledge()
 
     def _give_up_early(self) -> None:
         self._grace = None
         early, self._early = self._early, []
-        if early:
-            log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, len(early))
-        for message in early:
-            message.claims = 0
+        unwanted = [message for message, had in early if not had]
+        if unwanted:
+            many = len(unwanted)
+            log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, many)
+        for message in unwanted:
+            message.claims -= 1
         self._acknowledge()
 
     # Publishing
@@ -411,5 +483,8 @@ class Client:
                 self._end(f"no answer for {silent:g} s")
                 return
             if self._keepalive and now - min(link.written_at, link.heard_at) >= self._keepalive / 2:
-                link.ping()
+                if link.ping_in_flight is None:
+                    link.ping()
+                elif now - link.written_at >= self._keepalive / 2:
+                    link.stay()  # the answer is behind a lot of messages, and the broker counts, too
         self._schedule_watch()

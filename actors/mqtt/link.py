@@ -41,6 +41,7 @@ class Limits(msgspec.Struct, frozen=True):
     topic_alias_maximum: int = 0
     max_qos: int = 1
     retain_available: int = 1
+    sub_id_available: int = 1
     server_keep_alive: int | None = None
 
 

@@ -13,8 +13,10 @@ from servers.relay import Relay
 from servers.scripted_broker import ScriptedBroker
 
 from actors.connections.connection import NoConnection, Permanent
+from actors.mqtt import client as client_module
 from actors.mqtt.broker import V5, V311, Broker, Login
 from actors.mqtt.client import Client, Options
+from actors.mqtt.link import Link
 from actors.mqtt.packets import Received
 
 SECONDS = 5.0
@@ -120,25 +122,25 @@ async def test_what_is_not_acknowledged_comes_again_on_the_next_connection(
     keeps = Options(session_expiry=60)
     user = Somebody(holds=True)
     async with client(broker.port, name="other") as other:
-        async with client(broker.port, version, "durable", keeps) as mine:
+        async with client(broker.port, version, f"durable-{version}", keeps) as mine:
             await mine.subscribe(user, {"durable/#": 1}, SECONDS)
             for number in range(4):
                 await other.publish("durable/a", b"%d" % number)
             await until(lambda: len(user.messages) == 4)
-            mine.acknowledge(user.messages[1:2])
-            mine.acknowledge(user.messages[:1])
+            mine.acknowledge(user, user.messages[1:2])
+            mine.acknowledge(user, user.messages[:1])
         await other.publish("durable/a", b"4")
         again = Somebody(holds=True)
-        async with client(broker.port, version, "durable", keeps) as mine:
+        async with client(broker.port, version, f"durable-{version}", keeps) as mine:
             await mine.subscribe(again, {"durable/#": 1}, SECONDS)
             await until(lambda: len(again.messages) == 3)
-            mine.acknowledge(again.messages)
+            mine.acknowledge(again, again.messages)
         last = Somebody(holds=True)
-        async with client(broker.port, version, "durable", keeps) as mine:
+        async with client(broker.port, version, f"durable-{version}", keeps) as mine:
             await mine.subscribe(last, {"durable/#": 1}, SECONDS)
             await other.publish("durable/a", b"5")
             await until(lambda: last.messages)
-            mine.acknowledge(last.messages)
+            mine.acknowledge(last, last.messages)
     assert [payload for _, payload in again.told] == [b"2", b"3", b"4"]
     assert [payload for _, payload in last.told] == [b"5"]
 
@@ -176,3 +178,118 @@ async def test_a_broker_that_is_gone_without_a_word_is_given_up(broker: Mosquitt
             with relay.requests.held(), relay.answers.held():
                 await until(lambda: user.ends, 8)
             await relay.cut()
+
+
+KEEPS = Options(session_expiry=60)
+
+
+async def test_what_somebody_left_unacknowledged_holds_up_nobody_and_is_there_for_its_return(
+    broker: Mosquitto, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "GRACE_SECONDS", 0.5)
+    leaves, stays = Somebody(holds=True), Somebody(holds=True)
+    async with client(broker.port, name="other") as other:
+        async with client(broker.port, version, f"left-{version}", KEEPS) as mine:
+            await mine.subscribe(leaves, {"left/1": 1}, SECONDS)
+            await mine.subscribe(stays, {"left/2": 1}, SECONDS)
+            await other.publish("left/1", b"held")
+            await other.publish("left/2", b"done")
+            await until(lambda: leaves.messages and stays.messages)
+            mine.leave(leaves)
+            mine.acknowledge(stays, stays.messages)
+            returned = Somebody(holds=True)
+            await mine.subscribe(returned, {"left/1": 1}, SECONDS)
+            assert returned.told == [("left/1", b"held")]
+            mine.leave(returned)
+            await until(lambda: not mine._unacknowledged)
+        again = Somebody(holds=True)
+        async with client(broker.port, version, f"left-{version}", KEEPS) as mine:
+            await mine.subscribe(again, {"left/2": 1, "left/1": 1}, SECONDS)
+            await other.publish("left/2", b"new")
+            await until(lambda: again.messages)
+            mine.acknowledge(again, again.messages)
+    assert again.told == [("left/2", b"new")]
+    assert stays.told == [("left/2", b"done")]
+
+
+async def test_users_that_leave_as_the_agent_ends_get_what_came_meanwhile(
+    broker: Mosquitto, version: int
+) -> None:
+    async with client(broker.port, name="other") as other:
+        async with client(broker.port, version, f"ends-{version}", KEEPS) as mine:
+            users = Somebody(), Somebody()
+            for number, user in enumerate(users):
+                await mine.subscribe(user, {f"ends/{number}": 1}, SECONDS)
+            for user in users:
+                mine.leave(user)
+        await other.publish("ends/0", b"0")
+        await other.publish("ends/1", b"1")
+        async with client(broker.port, version, f"ends-{version}", KEEPS) as mine:
+            back = Somebody(), Somebody()
+            for number, user in enumerate(back):
+                await mine.subscribe(user, {f"ends/{number}": 1}, SECONDS)
+            await until(lambda: all(user.messages for user in back))
+    assert [user.told for user in back] == [[("ends/0", b"0")], [("ends/1", b"1")]]
+
+
+async def test_what_somebody_has_left_is_unsubscribed_from_some_time_later(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "GRACE_SECONDS", 0.1)
+    asked: list[Any] = []
+    unsubscribe = Link.unsubscribe
+
+    def unsubscribed(link: Link, names: list[str]) -> Any:
+        asked.append(names)
+        return unsubscribe(link, names)
+
+    monkeypatch.setattr(Link, "unsubscribe", unsubscribed)
+    async with client(broker.port, V311, "later", KEEPS) as mine:
+        leaves, stays = Somebody(), Somebody()
+        await mine.subscribe(leaves, {"later/1": 1, "later/2": 1}, SECONDS)
+        await mine.subscribe(stays, {"later/2": 1}, SECONDS)
+        mine.leave(leaves)
+        await until(lambda: asked)
+    assert asked == [["later/1"]]
+
+
+async def test_no_user_makes_another_ones_messages_less_certain(broker: Mosquitto, version: int) -> None:
+    """mosquitto sends one message for all filters of a client of MQTT 3.1.1, at the QoS of any of them."""
+    lax, strict = Somebody(), Somebody()
+    async with client(broker.port, version) as mine, client(broker.port, name="other") as other:
+        await mine.subscribe(lax, {"qos/+/c": 0}, SECONDS)
+        await mine.subscribe(strict, {"qos/#": 1}, SECONDS)
+        await other.publish("qos/b/c", b"1")
+        await until(lambda: lax.messages and strict.messages)
+    assert [message.qos for message in strict.messages] == [1]
+    assert len(lax.messages) == 1
+
+
+async def test_a_slow_line_is_not_a_silent_broker(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the broker had kept comes first, and the answer to a ping behind it."""
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.5)
+    user = Somebody()
+    async with client(broker.port, name="other") as other, Relay(broker.port, buffer=20_000) as relay:
+        for number in range(20):
+            await other.publish(f"slow/{number}", bytes(10_000), retain=True)
+        relay.answers.chunk = 4_000
+        async with client(relay.port, keepalive=1) as mine:
+            relay.answers.delay = 0.04
+            await mine.subscribe(user, {"slow/#": 0}, SECONDS)
+            await until(lambda: len(user.messages) == 20)
+            assert not user.ends
+        for number in range(20):
+            await other.publish(f"slow/{number}", b"", retain=True)
+
+
+async def test_a_session_of_an_earlier_run_sends_once_what_several_filters_select(broker: Mosquitto) -> None:
+    wanted = {"runs/#": 1, "runs/+/a": 1, "runs/1/a": 1}
+    async with client(broker.port, name="other") as other:
+        for run in range(2):
+            user = Somebody()
+            async with client(broker.port, V5, "runs", KEEPS) as mine:
+                await mine.subscribe(user, wanted, SECONDS)
+                await other.publish("runs/1/a", b"%d" % run)
+                await other.publish("runs/end", b"end")
+                await until(lambda: ("runs/end", b"end") in user.told)  # noqa: B023
+                assert user.told == [("runs/1/a", b"%d" % run), ("runs/end", b"end")]

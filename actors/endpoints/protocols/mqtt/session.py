@@ -115,7 +115,7 @@ class MqttSession(PushedSession):
 
     def _acknowledge(self, owed: list[Received]) -> None:
         if self._client is not None:
-            self._client.acknowledge(owed)
+            self._client.acknowledge(self, owed)
 
     def ended(self, error: NoConnection) -> None:
         self._listener.lost(error)
