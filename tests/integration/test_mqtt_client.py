@@ -20,6 +20,8 @@ from actors.mqtt.link import Link
 from actors.mqtt.packets import Received
 
 SECONDS = 5.0
+READ = "nobody"
+"""The answer to a message to it says that the broker has read all acknowledgements before."""
 
 
 class Somebody:
@@ -129,12 +131,14 @@ async def test_what_is_not_acknowledged_comes_again_on_the_next_connection(
             await until(lambda: len(user.messages) == 4)
             mine.acknowledge(user, user.messages[1:2])
             mine.acknowledge(user, user.messages[:1])
+            await mine.publish(READ, b"")
         await other.publish("durable/a", b"4")
         again = Somebody(holds=True)
         async with client(broker.port, version, f"durable-{version}", keeps) as mine:
             await mine.subscribe(again, {"durable/#": 1}, SECONDS)
             await until(lambda: len(again.messages) == 3)
             mine.acknowledge(again, again.messages)
+            await mine.publish(READ, b"")
         last = Somebody(holds=True)
         async with client(broker.port, version, f"durable-{version}", keeps) as mine:
             await mine.subscribe(last, {"durable/#": 1}, SECONDS)
@@ -208,6 +212,7 @@ async def test_what_somebody_left_unacknowledged_holds_up_nobody_and_is_there_fo
             await other.publish("left/2", b"new")
             await until(lambda: again.messages)
             mine.acknowledge(again, again.messages)
+            await mine.publish(READ, b"")
     assert again.told == [("left/2", b"new")]
     assert stays.told == [("left/2", b"done")]
 
