@@ -247,8 +247,12 @@ class Endpoint(Connecting[Session]):
         awaited = [event.then for event in events if isinstance(event, Awaited)]
         kept = bool(awaited)
         for event in events:
-            if isinstance(event, Change):
-                changes.setdefault(event.device, []).append(event)
+            if type(event) is Change:
+                known = changes.get(event.device)
+                if known is None:
+                    changes[event.device] = [event]
+                else:
+                    known.append(event)
                 continue
             if isinstance(event, Raised):
                 self._raise(event)

@@ -17,7 +17,7 @@ class ChangesDue(msgspec.Struct, frozen=True):
     number: int
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """As `Listener.changed` has it; `at` is when it was told, Unix ms."""
 
     device: str
@@ -87,8 +87,10 @@ class Gathering(Listener):
         codes: list[str | None] | None = None,
         times: list[int | None] | None = None,
     ) -> None:
-        if values:
-            self._keep(Change(device, indices, values, codes, times, unix_ms()))
+        if values and not self._lost:
+            if not self._events:
+                self._tell(ChangesDue(self._number))
+            self._events.append(Change(device, indices, values, codes, times, unix_ms()))
 
     def described(self, description: Description) -> None:
         self._keep(description)

@@ -1,7 +1,7 @@
 """How an endpoint is read that answers when it is asked: one poll in flight at a time."""
 
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -91,8 +91,7 @@ class Polling:
         endpoint = self.endpoint
         if endpoint.finishing is not None:
             return
-        session = endpoint.connection
-        assert isinstance(session, PolledSession)
+        session = cast(PolledSession, endpoint.connection)
         self.busy = True
         self._began = now
         self._probing = probing
@@ -178,8 +177,12 @@ async def _poll(number: int, session: PolledSession, points: int, within: float)
     except NoConnection as error:
         duration = 1000 * (perf_counter() - began)
         return PollFailed(number, trouble_of(error), unix_ms(), duration)
-    columns = (reading.values, reading.qualities, reading.times)
-    if any(column is not None and len(column) != points for column in columns):
+    codes, times = reading.qualities, reading.times
+    if (
+        len(reading.values) != points
+        or (codes is not None and len(codes) != points)
+        or (times is not None and len(times) != points)
+    ):
         # Further on it would be taken for another point's, or crash whoever follows the readings.
         raise ValueError(f"the session returned {len(reading.values)} values of {points} points")
     return Polled(number, reading, unix_ms(), 1000 * (perf_counter() - began))

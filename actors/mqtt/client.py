@@ -7,20 +7,19 @@ connection, for all.
 A message is acknowledged when it has been handed over; one of a user that `holds` what it gets, when that
 calls `acknowledge`. What was not acknowledged a broker sends again, on the same session: such a client has
 one that outlives its connections (`Options.session_expiry`). Messages of it for which nobody has subscribed
-yet, and those that somebody left unacknowledged, wait `GRACE_SECONDS` for who subscribes to them. As long it
-stays subscribed to what somebody has left: who ends with the agent, or begins anew, misses nothing.
+yet wait `GRACE_SECONDS` for somebody to.
 
 Brokers may send a message once for each filter that selects it. With MQTT 5 they say for which, and a user
-gets one of them.
+gets one of them, unless the session is older than the connection.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Protocol
-from zlib import crc32
 
 import msgspec
 
@@ -28,6 +27,7 @@ from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.mqtt.broker import V5, Broker, Login
 from actors.mqtt.client_id import ClientId
 from actors.mqtt.dispatch import Dispatch
+from actors.mqtt.kept import Kept
 from actors.mqtt.link import Hello, Link
 from actors.mqtt.message import Message
 from actors.mqtt.packets import Answer, Received, TooLarge
@@ -41,10 +41,11 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10.0
 GRACE_SECONDS = 10.0
-_IDENTIFIERS = 268_435_455
-"""The highest number of a subscription."""
 WINDOW = 1000
 """Messages that are not acknowledged yet, after which no more are taken from the broker."""
+
+_SOMEBODY = object()
+"""Claims a message for who has yet to come."""
 
 
 class User(Protocol):
@@ -70,9 +71,16 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """`login` is asked at each connection, in a thread, and may raise `Transient` or `Permanent`."""
+    """`login` is asked at each connection, in a thread, and may raise `Transient` or `Permanent`. `kept` is
+    what the broker's session has been asked for, in earlier lives, too."""
 
-    def __init__(self, broker: Broker, login: Callable[[], Login], options: Options | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        login: Callable[[], Login],
+        options: Options | None = None,
+        kept: Kept | None = None,
+    ) -> None:
         self._broker = broker
         self._login = login
         self._options = options or Options()
@@ -91,17 +99,13 @@ class Client:
         self._dispatch: Dispatch[User] = Dispatch()
         self._subscribed: dict[str, int] = {}
         """What the broker has been asked for, and its QoS."""
+        self._kept = kept or Kept()
         self._identifiers: dict[str, int] = {}
-        """Of filters on this connection."""
-        self._numbers: set[int] = set()
+        """Of filters, over all connections."""
         self._connection = 0
-        self._unacknowledged: dict[int, Received] = {}
-        """By packet identifier, in order."""
-        self._owed: dict[User, dict[int, Received]] = {}
-        """What holding users have not acknowledged, by packet identifier."""
+        self._unacknowledged: deque[Received] = deque()
         self._early: list[tuple[Received, set[User]]] = []
-        """With who has had it; nobody: then it is a claim."""
-        self._leaving: asyncio.TimerHandle | None = None
+        """For whom nobody has subscribed yet, or who has has left; with those who had it all the same."""
         self._grace: asyncio.TimerHandle | None = None
         self._paused = False
 
@@ -135,6 +139,7 @@ class Client:
 
     async def _connect(self, seconds: float) -> None:
         login = await asyncio.to_thread(self._login)
+        await asyncio.to_thread(self._kept.read)
         link = Link(self._broker.version, self)
         expiry = self._options.session_expiry
         hello = Hello(
@@ -168,7 +173,9 @@ class Client:
         self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS, hears=True)
         self._schedule_watch()
         self._acknowledge()
-        if self._early:
+        if not link.session_present:
+            self._kept.filters.clear()
+        if self._early or self._kept.filters:
             self._wait_for_users()
 
     async def close(self) -> None:
@@ -191,18 +198,14 @@ class Client:
         if self._watch is not None:
             self._watch.cancel()
         self._watch = self._silence = None
-        if self._leaving is not None:
-            self._leaving.cancel()
-            self._leaving = None
         self._subscribed.clear()
-        self._identifiers.clear()
-        self._numbers.clear()
         self._forget_messages()
         return link
 
     def _forget_messages(self) -> None:
         """The broker has them still."""
-        self._owed.clear()
+        for message in self._unacknowledged:
+            message.claims = ()
         self._unacknowledged.clear()
         self._early.clear()
         self._paused = False
@@ -230,7 +233,9 @@ class Client:
             name for name, qos in wanted.items() if name not in had or self._subscribed.get(name, -1) < qos
         ]
         self._subscribed.update((name, wanted[name]) for name in new)
-        asked = [(name, link.subscribe((name,), wanted[name], self._identifier(name))) for name in new]
+        if self._options.session_expiry and self._kept.add(new):
+            await asyncio.to_thread(self._kept.write)
+        asked = [(name, link.subscribe((name,), wanted[name], self._identifier(link, name))) for name in new]
         try:
             async with asyncio.timeout(seconds):
                 await self._see_subscribed(asked)
@@ -249,17 +254,10 @@ class Client:
         low = [name for name, qos in self._subscribed.items() if qos < highest]
         return dict.fromkeys([*filters, *low], highest)
 
-    def _identifier(self, name: str) -> int | None:
-        """The same over all runs of the agent: a session may be older than this one."""
-        if self._broker.version != V5 or self._link is None or not self._link.limits.sub_id_available:
+    def _identifier(self, link: Link, name: str) -> int | None:
+        if self._broker.version != V5 or self._options.session_expiry or not link.limits.sub_id_available:
             return None
-        number = self._identifiers[name] = crc32(name.encode()) % _IDENTIFIERS + 1
-        self._numbers.add(number)
-        return number
-
-    def _forget_filter(self, name: str) -> None:
-        del self._subscribed[name]
-        self._numbers.discard(self._identifiers.pop(name, 0))
+        return self._identifiers.setdefault(name, len(self._identifiers) + 1)
 
     async def _see_subscribed(self, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]) -> None:
         refused: Permanent | None = None
@@ -268,35 +266,40 @@ class Client:
             if answer is None:
                 raise Transient(f"{self.where} closed the connection instead of subscribing")
             if answer.code >= REFUSED:
-                if name in self._subscribed:
-                    self._forget_filter(name)
+                self._subscribed.pop(name, None)
                 refused = refused or Permanent(subscription_refused(name, answer))
         if refused is not None:
             raise refused
 
     def leave(self, user: User) -> None:
-        """Send it nothing more."""
+        """Send it nothing more. On a session that outlives its connections somebody may come in its place,
+        within `GRACE_SECONDS`: he gets what it has not acknowledged, and until then the broker is not told
+        that nobody wants what it has subscribed to; nor is it when the connection ends before."""
         self._forget_user(user)
         self._users.pop(user, None)
-        owed = self._owed.pop(user, None)
-        if not self._options.session_expiry:
-            self._unsubscribe()
+        lasting = bool(self._options.session_expiry)
+        for message in self._unacknowledged:
+            if user in message.claims:
+                message.claims = _without(message.claims, user)
+                if lasting and _SOMEBODY not in message.claims:
+                    message.claims += (_SOMEBODY,)
+                    self._early.append((message, {one for one, _ in self._dispatch.users(message.topic)}))
+        self._acknowledge()
+        if not lasting:
+            self._unsubscribe(self._subscribed)
         elif self._link is not None:
-            if owed:
-                self._leave_behind(owed.values())
-            if self._leaving is None:
-                self._leaving = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._unsubscribe)
+            self._wait_for_users()
 
     def _forget_user(self, user: User) -> None:
         for name in self._users.get(user, ()):
             self._dispatch.remove(shared(name)[1], user, name)
 
-    def _unsubscribe(self) -> None:
-        self._leaving = None
+    def _unsubscribe(self, asked: Iterable[str]) -> None:
         wanted = {name for filters in self._users.values() for name in filters}
-        gone = [name for name in self._subscribed if name not in wanted]
+        gone = [name for name in asked if name not in wanted]
         for name in gone:
-            self._forget_filter(name)
+            self._subscribed.pop(name, None)
+            self._kept.filters.discard(name)
         if gone and self._link is not None:
             self._link.unsubscribe(gone)
 
@@ -306,114 +309,86 @@ class Client:
         connection = self._connection
         told: dict[User, list[Received]] = {}
         for message in messages:
-            if message.mid in self._unacknowledged:
-                continue  # the broker sends it again although it waits here
             users = self._dispatch.users(message.topic)
-            claims = 0
+            holders: list[User] = []
             for user, names in users:
                 if message.identifiers and not self._is_first(message, names):
                     continue
                 told.setdefault(user, []).append(message)
-                if user.holds and message.mid:
-                    claims += 1
-                    self._owed.setdefault(user, {})[message.mid] = message
+                if user.holds:
+                    holders.append(user)
             if message.mid:
                 message.connection = connection
-                self._claim(link, message, claims, known=bool(users))
+                self._claim(link, message, holders, known=bool(users))
         for user, those in told.items():
             user.received(those)
 
     def _is_first(self, message: Received, names: tuple[str, ...]) -> bool:
         """Whether it is the one, of those for several filters of a user, that it gets."""
-        first = next((number for name in names if (number := self._identifiers.get(name))), None)
-        if first is None or first in message.identifiers:
-            return True
-        # What the session has kept for a filter of before comes for none that is known.
-        return self._numbers.isdisjoint(message.identifiers)
+        first = next((name for name in names if name in self._subscribed), None)
+        return first is None or self._identifiers.get(first) in (None, *message.identifiers)
 
-    def _claim(self, link: Link, message: Received, claims: int, known: bool) -> None:
+    def _claim(self, link: Link, message: Received, holders: list[User], known: bool) -> None:
         """Acknowledgements go out in the order of the messages."""
+        claims: tuple[Any, ...] = tuple(holders)
         if not known and self._options.session_expiry:
             self._early.append((message, set()))
-            claims = 1
+            claims = (_SOMEBODY,)
             if self._link is not None:
                 self._wait_for_users()
         if not claims and not self._unacknowledged:
             link.acknowledge(message)
             return
         message.claims = claims
-        self._unacknowledged[message.mid] = message
+        self._unacknowledged.append(message)
         if len(self._unacknowledged) >= WINDOW and not self._paused and self._broker.version != V5:
             self._paused = True
             link.pause_reading()
 
     def acknowledge(self, user: User, messages: Iterable[Received]) -> None:
         """By a user that holds them: they need not be sent again. Of an earlier connection they will be."""
-        owed = self._owed.get(user, {})
         for message in messages:
-            if owed.get(message.mid) is message:
-                del owed[message.mid]
-                message.claims -= 1
+            if message.connection == self._connection and user in message.claims:
+                message.claims = _without(message.claims, user)
         self._acknowledge()
 
     def _acknowledge(self) -> None:
         link, waiting = self._link, self._unacknowledged
-        while link is not None and waiting:
-            first = next(iter(waiting.values()))
-            if first.claims:
-                break
-            del waiting[first.mid]
-            link.acknowledge(first)
+        while link is not None and waiting and not waiting[0].claims:
+            link.acknowledge(waiting.popleft())
         if self._paused and link is not None and len(waiting) <= WINDOW // 2:
             self._paused = False
             link.resume_reading()
 
-    def _having(self, message: Received) -> set[User]:
-        return {user for user, _ in self._dispatch.users(message.topic)}
-
-    def _leave_behind(self, owed: Iterable[Received]) -> None:
-        """The claim of who has left passes to who comes."""
-        for message in owed:
-            had = self._having(message)
-            self._early.append((message, had))
-            if had:
-                message.claims -= 1
-        self._wait_for_users(anew=True)
-        self._acknowledge()
-
-    def _wait_for_users(self, anew: bool = False) -> None:
-        if self._grace is not None and anew:
-            self._grace.cancel()
-            self._grace = None
+    def _wait_for_users(self) -> None:
         if self._grace is None:
             self._grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._give_up_early)
 
     def _offer_early(self, user: User) -> None:
-        """The user has subscribed: perhaps to what came before."""
-        told = []
-        for message, had in self._early:
-            if user not in had and user in self._having(message):
-                message.claims -= not had
-                had.add(user)
-                told.append(message)
-        for message in told:
-            if user.holds and self._unacknowledged.get(message.mid) is message:
-                self._owed.setdefault(user, {})[message.mid] = message
-                message.claims += 1
+        """It has subscribed: perhaps to what came before."""
+        early, self._early = self._early, []
+        told: list[Received] = []
+        for message, had in early:
+            if user in had or all(user is not one for one, _ in self._dispatch.users(message.topic)):
+                self._early.append((message, had))
+                continue
+            message.claims = _without(message.claims, _SOMEBODY)
+            if user.holds:
+                message.claims += (user,)
+            told.append(message)
         if told:
             user.received(told)
-            self._acknowledge()
+        self._acknowledge()
 
     def _give_up_early(self) -> None:
         self._grace = None
         early, self._early = self._early, []
-        unwanted = [message for message, had in early if not had]
-        if unwanted:
-            many = len(unwanted)
-            log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, many)
-        for message in unwanted:
-            message.claims -= 1
+        if early:
+            log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, len(early))
+        for message, _ in early:
+            message.claims = _without(message.claims, _SOMEBODY)
         self._acknowledge()
+        self._unsubscribe(self._kept.filters | self._subscribed.keys())
 
     # Publishing
 
@@ -488,3 +463,7 @@ class Client:
                 elif now - link.written_at >= self._keepalive / 2:
                     link.stay()  # the answer is behind a lot of messages, and the broker counts, too
         self._schedule_watch()
+
+
+def _without(claims: tuple[Any, ...], one: Any) -> tuple[Any, ...]:
+    return tuple(each for each in claims if each is not one)

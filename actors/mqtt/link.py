@@ -20,8 +20,8 @@ from actors.mqtt.message import Message
 from actors.mqtt.packets import Answer, Malformed, Received, TooLarge
 from actors.mqtt.transports import forget, lowest, sever
 
-MAX_RECEIVED = 1_048_576
-"""Bytes of a packet that is taken from a broker."""
+MAX_RECEIVED = 1_048_576 + 66_000
+"""Bytes of a packet that is taken from a broker: a payload of 1 MiB, and the longest topic."""
 _IDS = 65_536
 _PUBACK = int(MQTTCommands.PUBACK)
 _PUBLISH = int(MQTTCommands.PUBLISH)
@@ -41,8 +41,8 @@ class Limits(msgspec.Struct, frozen=True):
     topic_alias_maximum: int = 0
     max_qos: int = 1
     retain_available: int = 1
-    sub_id_available: int = 1
     server_keep_alive: int | None = None
+    sub_id_available: int = 1
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -112,6 +112,7 @@ class Link(asyncio.Protocol):
         self._packets: list[bytes | bytearray] = []
         self._begun = bytearray()
         self._needed = 0
+        self._passed_over = 0
         self._came: list[Received] = []
         self._half: set[int] = set()
         self._asked: dict[int, asyncio.Future[Answer | None]] = {}
@@ -304,6 +305,10 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = time.monotonic()
+        if self._passed_over:
+            passed = min(self._passed_over, len(data))
+            self._passed_over -= passed
+            data = data[passed:]
         if self._begun:
             self._begun += data
             if len(self._begun) < self._needed:
@@ -335,7 +340,10 @@ class Link(asyncio.Protocol):
                     break
                 begin, end = found
                 if end - at > MAX_RECEIVED:
-                    raise Malformed(f"a packet of {end - at} bytes")
+                    if not self._leave_out(data, at, begin, end):
+                        break
+                    at = min(end, size)
+                    continue
             if end > size:
                 self._needed = end - at
                 break
@@ -346,6 +354,20 @@ class Link(asyncio.Protocol):
             else:
                 self._take(first, data[begin:end])
         return at
+
+    def _leave_out(self, data: bytes, at: int, begin: int, end: int) -> bool:
+        """Pass over a message that is too large, once it is known which it is; ending the connection, the
+        broker would send it again on the next one. Whether it is known."""
+        first = data[at]
+        if first & 0xF0 != _PUBLISH:
+            raise Malformed(f"a packet of {end - at} bytes")
+        found = packets.beginning(data, begin, end - at, first)
+        if isinstance(found, int):
+            self._needed = found - at
+            return False
+        self._came.append(found)
+        self._passed_over = max(end - len(data), 0)
+        return True
 
     def _hand_over(self) -> None:
         if self._came and self._owner is not None:

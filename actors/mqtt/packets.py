@@ -10,7 +10,7 @@ import msgspec
 from gmqtt.mqtt.property import Property
 from gmqtt.mqtt.utils import unpack_variable_byte_integer
 
-from actors.mqtt.broker import V5
+from actors.mqtt.broker import V5, V311
 
 _REASON_TEXT = 200
 _SHORT = 64
@@ -54,8 +54,10 @@ class Received(msgspec.Struct, gc=False):
     mid: int = 0
     identifiers: tuple[int, ...] = ()
     properties: dict[str, Any] | None = None
-    claims: int = 0
-    """How many have yet to acknowledge it."""
+    claims: tuple[Any, ...] = ()
+    """Who has yet to acknowledge it."""
+    left_out: int = 0
+    """Bytes of a packet that was too large to be taken; its payload is none."""
     connection: int = 0
     """Which one it came on."""
 
@@ -153,6 +155,20 @@ def publish(version: int, octets: bytes, begin: int, end: int, first: int = 0x30
     said = octets[found[0] : found[1]]
     identifiers, properties = _said_often(said) if len(said) <= _SHORT else _said(said)
     return _received(topic, octets[found[1] : end], first, mid, identifiers, properties)
+
+
+def beginning(octets: bytes, begin: int, size: int, first: int) -> Received | int:
+    """The message of a packet of that size of which `octets` hold the body from `begin` on, without its
+    payload; or how many octets it takes to tell."""
+    if len(octets) < begin + 2:
+        return begin + 2
+    end = begin + 2 + int.from_bytes(octets[begin : begin + 2], "big")
+    needed = end + (2 if first & 0x06 else 0)
+    if len(octets) < needed:
+        return needed
+    found = publish(V311, octets[begin:needed], 0, needed - begin, first)
+    found.left_out = size
+    return found
 
 
 def _received(

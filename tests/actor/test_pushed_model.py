@@ -104,6 +104,7 @@ class Model:
     async def step(self) -> None:
         acts = [self.change] * 10 + [self.describe] * 3 + [self.grow, self.present, self.hear, self.nap] * 2
         acts += [self.lose, self.refuse, self.admit, self.configure, self.crash, self.lose_and_say_more]
+        acts += [self.connect_slowly] * 2
         await self.random.choice(acts)()
         if self.random.random() < 0.3:
             await self.settle()
@@ -192,6 +193,28 @@ class Model:
         if session is not None:
             self.numbers += 1
             session.listener.changed("", [0], [-self.numbers])
+
+    async def connect_slowly(self) -> None:
+        """What is told before it has subscribed to all is as good as any; unless it cannot in the end."""
+        if self.session is None or self.device.fault is not None:
+            return
+        await self.settle()
+        connects = self.device.connects
+        self.device.open.clear()
+        await self.lose()
+        await until(lambda: self.device.connects > connects)
+        await self.change(self.device.subscribing)
+        await self.nap()
+        if self.random.random() < 0.3:
+            await self.refuse()
+            failures = self.endpoint.failures
+            for device in self.points:
+                self._all_bad(device)
+            self.device.open.set()
+            await until(lambda: self.endpoint.failures > failures)
+        else:
+            self.device.open.set()
+            await self.subscribed()
 
     async def refuse(self) -> None:
         self.device.fault = Transient("nobody there", code="CONNECTION_REFUSED")

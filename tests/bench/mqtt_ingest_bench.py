@@ -6,6 +6,7 @@ A mosquitto and the publisher of small JSON at QoS 0 are processes of their own.
 
 import argparse
 import asyncio
+import gc
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,8 @@ async def measure(rate: int, seconds: float) -> Ingest:
         base = AsyncioSystemBase()
         start(base, broker.port)
         await asyncio.sleep(WARM_UP_S)
+        gc.freeze()  # as the agent has it
+        gc.set_threshold(20_000, 20, 50)
         await published(broker.port, rate, WARM_UP_S)
         await asyncio.sleep(0.5)
         values, batches, began = Receiver.values, Receiver.batches, process_time()

@@ -242,6 +242,43 @@ def test_another_endpoint_of_the_same_topic_gets_what_the_broker_kept_and_the_fi
     device.publish("fifteen/t", b"", retain=True)
 
 
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+def test_a_payload_that_is_too_large_costs_nobody_else_anything(agent, broker, device, version):
+    topic = f"sixteen/{version}"
+    add(agent, broker, topic, protocolVersion=version)
+    connected(agent)
+    device.publish(f"{topic}/small", b"1")
+    shown(agent, {("hall", "small"): 1})
+    device.publish(f"{topic}/large", bytes(1_500_000))
+    device.publish(f"{topic}/small", b"2")
+    shown(agent, {("hall", "small"): 2})
+    found = health(agent)
+    assert (found["connected"], found["errorCount"]) == (True, 0)
+
+
+def test_somebody_with_the_same_client_id_takes_the_connection_for_a_moment_only(agent, broker, device):
+    add(agent, broker, "seventeen", clientId="twin")
+    connected(agent)
+    twin = MqttDevice(broker.port, client_id="twin")
+    twin.connect()
+    until(lambda: device.publish("seventeen/t", b"1") or readings(agent), lambda found: found)
+    shown(agent, {("hall", "t"): 1})
+    twin.cut()
+
+
+def test_messages_of_one_topic_that_several_filters_select_come_once(agent, broker, device):
+    points = [
+        {"topic": "eighteen/a", "metric": "t"},
+        {"topic": "eighteen/+", "deviceId": "all", "metric": "t"},
+    ]
+    add(agent, broker, "eighteen", *points, autoMetrics=False)
+    connected(agent)
+    for number in range(20):
+        device.publish("eighteen/a", str(number))
+    shown(agent, {("hall", "t"): 19, ("all", "t"): 19})
+    assert health(agent)["metrics"]["dataPointsUpdated"] <= 20
+
+
 def test_users_and_tls(agent, secured):
     url = f"mqtts://127.0.0.1:{secured.port}"
     own = {"brokerUrl": url, "ca": secured.ca_pem, "username": LOGIN[0], "password": LOGIN[1]}

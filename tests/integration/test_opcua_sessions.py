@@ -246,12 +246,12 @@ async def test_a_source_that_says_no_time_has_the_servers(server: OpcUaServer) -
 
 
 async def test_a_session_is_kept_between_rare_polls(tmp_path: Path) -> None:
-    with OpcUaServer(tmp_path, "asyncua", max_session_timeout_ms=1000, interval_ms=0) as impatient:
+    with OpcUaServer(tmp_path, "asyncua", max_session_timeout_ms=2000, interval_ms=0) as impatient:
         async with opened(impatient.url, COUNTERS, useSubscription=False) as one:
-            assert one.session._channel.session_timeout == 1
+            assert one.session._channel.session_timeout == 2
             for _ in range(2):
                 assert (await one.session.read(1)).qualities is None
-                await asyncio.sleep(2)
+                await asyncio.sleep(3)
             assert (await one.session.read(1)).qualities is None
         assert one.heard.losses == []
 

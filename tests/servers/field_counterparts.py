@@ -7,9 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
-from time import time_ns
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
@@ -37,6 +36,8 @@ class FieldCounterpart(ABC):
     """Of another one of the same protocol."""
     replays: ClassVar[bool] = False
     """What it had while nobody was connected is told afterwards, with its own times."""
+    order: ClassVar[Literal["arrival", "times", "none"]] = "arrival"
+    """What says in which order it had the values; none: what was not acknowledged comes again."""
     marks: ClassVar[frozenset[str]] = frozenset()
     """Codes of values that count as good here."""
     login: ClassVar[bool] = False
@@ -209,6 +210,7 @@ class PushedOpcUa(FieldCounterpart):
     name = "pushed"
     login = True
     replays = True
+    order = "times"
     back_within = 10.0
     _SUBSCRIBE = True
     _NODES: ClassVar[dict[str, str]] = {
@@ -283,6 +285,7 @@ class PushedOpcUa(FieldCounterpart):
 class PolledOpcUa(PushedOpcUa):
     name = "polled"
     replays = False
+    order = "arrival"
     _SUBSCRIBE = False
 
 
@@ -371,11 +374,11 @@ class MqttBroker(FieldCounterpart):
 
 
 class MqttRetained(MqttBroker):
-    """The device says what has changed, retained, with the time of a clock of its own; the broker keeps for
-    the agent what comes while it is away."""
+    """The device says what has changed, retained; the broker keeps for the agent what comes meanwhile."""
 
     name = "retained"
     replays = True
+    order = "none"
     marks = frozenset({"RETAINED_MESSAGE"})
 
     def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
@@ -387,9 +390,8 @@ class MqttRetained(MqttBroker):
         threading.Thread(target=self._say, daemon=True).start()
 
     def _say(self) -> None:
-        state = json.dumps(self._state | {"timestamp": time_ns() // 1_000_000})
         with contextlib.suppress(OSError):  # there may be no broker now
-            self._device.publish("plc/state", state, retain=True)
+            self._device.publish("plc/state", json.dumps(self._state), retain=True)
 
     async def _publish(self) -> None:
         await asyncio.to_thread(self._say)

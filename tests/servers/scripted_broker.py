@@ -21,7 +21,7 @@ class ScriptedBroker:
     With `slow` it takes some 300 kB a second. With `properties` it speaks MQTT 5, and these are in its
     answer to CONNECT. `client_ids` are those of the CONNECTs, `published` the packet identifiers of
     messages, `unacknowledged` how many came without one, `pings` how many PINGREQs. `granted` is the answer
-    to a subscription, if any."""
+    to a subscription, if any; `subscriptions` are what was asked for, without packet identifiers."""
 
     def __init__(
         self, code: int | None = 0, reads: bool = True, slow: bool = False, properties: bytes | None = None
@@ -33,6 +33,7 @@ class ScriptedBroker:
         self.unacknowledged = 0
         self.pings = 0
         self.granted: int | None = None
+        self.subscriptions: list[bytes] = []
         self.code = code
         self.properties = properties
         self._reads = reads
@@ -119,8 +120,11 @@ class ScriptedBroker:
                     return
                 if not self._reads:
                     await asyncio.Event().wait()
-            elif kind == _SUBSCRIBE and self.granted is not None:
-                writer.write(b"\x90\x03" + body[:2] + bytes([self.granted]))
+            elif kind == _SUBSCRIBE:
+                self.subscriptions.append(body[2:])
+                if self.granted is not None:
+                    said = b"" if self.properties is None else b"\0"
+                    writer.write(bytes([0x90, 3 + len(said)]) + body[:2] + said + bytes([self.granted]))
             elif kind == _PINGREQ:
                 self.pings += 1
             elif kind & 0xF6 == _PUBLISH:

@@ -526,14 +526,28 @@ def test_a_text_without_a_zone_is_of_the_one_that_is_configured() -> None:
     ]
 
 
-@pytest.mark.parametrize("said", ["soon", 35, True, None, "", {"a": 1}, [1], -1, 1e300, "9" * 30])
+@pytest.mark.parametrize(
+    "said", ["soon", "2019-07-11T15:15:30-05:00Z", 35, True, None, "", {"a": 1}, [1], -1, 1e300, "9" * 30]
+)
 def test_a_usual_key_that_is_no_time_is_none(said: Any) -> None:
     assert Endpoint().take("plant", {"time": said, "a": 1}) == [("", ("a", 1, None, None))]
 
 
-@pytest.mark.parametrize("said", [AT + 3_600_000, "2199-01-01T00:00:00Z", 99_999_999_999])
+@pytest.mark.parametrize(
+    "said", [AT + 90_000_000, "2199-01-01T00:00:00Z", 99_999_999_999, "2025-11-28T12:30:00"]
+)
 def test_a_time_in_the_future_is_not_believed_and_the_value_uncertain(said: Any) -> None:
     assert Endpoint().take("plant", {"ts": said, "a": 1}) == [("", ("a", 1, "TIMESTAMP_INVALID", None))]
+
+
+def test_where_the_clock_of_this_host_is_behind_the_devices_is_believed() -> None:
+    """By up to a day; and whatever it says, where it is of a year that has long been over."""
+    ahead = AT + 3_600_000
+    assert Endpoint().take("plant", {"ts": ahead, "a": 1}) == [("", ("a", 1, None, ahead))]
+    for earlier in (0, 1_480_000_000_000):
+        endpoint = Endpoint()
+        endpoint.intake.take("plant", json.dumps({"ts": AT, "a": 1}).encode(), False, earlier)
+        assert endpoint.heard.readings == [("", ("a", 1, None, AT))]
 
 
 @pytest.mark.parametrize(
@@ -594,7 +608,7 @@ def test_read_alike_they_are_read_alike(points: Any, connection: Any) -> None:
         {**usual, "t": {"deep": 1}},
         {**usual, "t": [1]},
         {**usual, "ts": "soon"},
-        {**usual, "ts": AT + 10_000_000},
+        {**usual, "ts": AT + 100_000_000},
         {**usual, "ts": 12},
         {**usual, "deviceId": "x"},
         {**usual, "t_unit": "F"},

@@ -118,14 +118,26 @@ def test_the_broker_of_the_environment_is_used_where_none_is_named() -> None:
         assert completed(other, settings, "a7") == other
 
 
-def test_each_identity_has_a_client_id_of_its_own() -> None:
+def test_each_connection_that_is_not_shared_has_a_client_id_of_its_own() -> None:
     settings = load(None, {})
-    nobody, one, other = (
-        completed({"host": "b", **who}, settings, "a7")["clientId"]
-        for who in ({}, {"username": "one"}, {"username": "other"})
+    apart: tuple[dict[str, Any], ...] = (
+        {},
+        {"username": "one"},
+        {"username": "other"},
+        {"cleanSession": True},
+        {"protocolVersion": "5"},
+        {"protocolVersion": 5, "username": "one"},
+        {"ca": "pem"},
+        {"rejectUnauthorized": False},
+        {"path": "/mqtt"},
     )
+    names = [completed({"host": "b", **who}, settings, "a7")["clientId"] for who in apart]
+    nobody, one = names[:2]
     assert nobody == "agent-a7"
-    assert len({nobody, one, other}) == 3
+    assert len(set(names)) == len(names)
+    usual = {"cleanSession": False, "protocolVersion": "3.1.1", "rejectUnauthorized": True, "keepalive": 20}
+    assert completed({"host": "b", **usual}, settings, "a7")["clientId"] == nobody
+    assert completed({"url": "mqtt://one:p@b"}, settings, "a7")["clientId"] == one
     assert completed({"host": "b", "username": "one"}, settings, "a7")["clientId"] == one
 
 
@@ -367,6 +379,20 @@ def test_what_cannot_be_written(
         prepared({"topic": "plant/a", "metric": "m", **point}, value, register)
 
     assert (caught.value.kind, caught.value.field) == (kind, field)
+
+
+def test_the_type_of_a_value_may_be_said_with_it() -> None:
+    endpoint = mqtt.PROTOCOL.accept({"host": "b"}, [{"topic": "a", "metric": "m", "writeTopic": "s"}])
+    assert mqtt.PROTOCOL.prepare is not None
+
+    def written(value: Any, data_type: str | None, priority: int | None = None) -> Any:
+        assert mqtt.PROTOCOL.prepare is not None
+        return mqtt.PROTOCOL.prepare(endpoint, WriteRequest("", "m", value, data_type, priority)).payload
+
+    assert (written("7", "integer"), written("7", None), written(1, "bool")) == (b"7", b"7", b"true")
+    for data_type, priority in (("colour", None), ("int16", 8)):
+        with pytest.raises(Refusal):
+            written("7", data_type, priority)
 
 
 def test_a_point_is_written_by_its_address_or_the_topic_that_writes_it_too() -> None:

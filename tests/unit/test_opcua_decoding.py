@@ -14,7 +14,7 @@ from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.endpoints.protocols.opcua import decoding, shapes
+from actors.endpoints.protocols.opcua import decoding, shapes, values
 from actors.endpoints.protocols.opcua.decoding import Found, Garbage, Notification
 
 Types = ua.VariantType
@@ -331,3 +331,38 @@ def test_a_fault_is_raised_as_the_librarys():
         with pytest.raises(UaStatusCodeError) as refused:
             decode(body)
         assert refused.value.code in (ua.StatusCodes.BadSessionIdInvalid, ua.StatusCodes.BadTooManyOperations)
+
+
+def unreadable(encoding: int = 1) -> bytes:
+    """A Range that ends too early, as a variant; or one as XML."""
+    kind = struct.pack("<BBH", 1, 0, ua.ObjectIds.Range_Encoding_DefaultBinary)
+    return b"\x16" + kind + struct.pack("<Bi", encoding, 3) + b"abc"
+
+
+@pytest.mark.parametrize("encoding", [1, 2])
+def test_a_structure_that_cannot_be_read_costs_only_its_own_value(encoding: int):
+    row = bytes((shapes.VALUE | shapes.SOURCE,))
+    when = struct.pack("<q", shapes._EPOCH + 10_000)
+    good = row + struct.pack("<Bi", 6, 42) + when
+    bad = row + unreadable(encoding) + when
+    several = row + b"\x98" + struct.pack("<i", 2) + b"\x01\x01" + unreadable(encoding) + when
+    body = read_response([])[:-8] + struct.pack("<i", 4) + good + bad + several + good + b"\0\0\0\0"
+    decoding_error = int(ua.StatusCodes.BadDecodingError)
+    assert decoding.results(body) == Found(
+        [42, None, None, 42], [0, decoding_error, decoding_error, 0], [1] * 4
+    )
+
+
+def test_a_structure_of_an_unknown_type_within_another_value_is_its_bytes():
+    unknown = ua.ExtensionObject(ua.NodeId(5001, 2), b"xy")
+    shown = {"typeId": "ns=2;i=5001", "body": "eHk="}
+    variant = ua.Variant(unknown, Types.ExtensionObject)
+    assert one(ua.DataValue(ua.Variant([variant, variant], Types.Variant)))[0] == [shown, shown]
+    assert one(ua.DataValue(ua.Variant(ua.DataValue(variant), Types.DataValue)))[0] == shown
+    assert isinstance(one(ua.DataValue(variant))[0], values.Undecoded)
+
+
+def test_a_structure_that_is_longer_than_the_message_is_garbage():
+    body = read_response([])[:-8] + struct.pack("<iB", 1, shapes.VALUE) + unreadable()[:-1]
+    with pytest.raises(Garbage):
+        decoding.results(body)

@@ -246,7 +246,8 @@ class MqttDriver(Driver):
         try:
             for message in messages:
                 link.acknowledge(message)
-                self._session.received(message.topic, message.payload)
+                if not message.left_out:
+                    self._session.received(message.topic, message.payload)
         except Transient as error:
             self._end(str(error))
 

@@ -50,6 +50,8 @@ DEPTH = 64
 _NO_NUMBERS = re.compile(r'"(?:[^"\\]|\\.)*"|([+-]?\b(?:nan|inf(?:inity)?)\b)', re.ASCII | re.IGNORECASE)
 """Texts of JSON, and what C and others write for what is no number."""
 _BOM = b"\xef\xbb\xbf"
+_NO_NUMBER = re.compile(rb"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON = msgspec.json.Decoder()
 _NO_DOCUMENT = (RecursionError, ValueError, TypeError, OverflowError)
 
@@ -110,7 +112,7 @@ def as_json(payload: bytes) -> Any:
 
 def _odd(payload: bytes) -> bool:
     """What Python's and other encoders call JSON's numbers."""
-    return payload.strip().lower().lstrip(b"+-") in (b"nan", b"inf", b"infinity") or _is_huge(payload)
+    return _NO_NUMBER.fullmatch(payload.strip()) is not None or _is_huge(payload)
 
 
 def _is_huge(payload: bytes) -> bool:
@@ -120,20 +122,27 @@ def _is_huge(payload: bytes) -> bool:
 def _lenient(payload: bytes) -> Any:
     """With NaN and infinities, which are no JSON and are sent all the same: they cost their own value
     alone."""
-    word = payload.strip().lower().lstrip(b"+-")
-    if word in (b"nan", b"inf", b"infinity"):
+    if _NO_NUMBER.fullmatch(payload.strip()) is not None:
         return float(payload.strip())
     try:
-        return json.loads(payload)
+        return _loads(payload.decode())
     except RecursionError:
         raise Unreadable(quality.MALFORMED) from None
     except ValueError:
         if payload[:1] not in b"{[":
             return _text(payload)
     try:
-        return json.loads(_NO_NUMBERS.sub(_spelled, payload.decode()))
+        return _loads(_NO_NUMBERS.sub(_spelled, payload.decode()))
     except (ValueError, RecursionError) as error:
         raise Unreadable(quality.MALFORMED) from error
+
+
+def _loads(text: str) -> Any:
+    """Half of a character that takes two is none, and nobody could send it on. Raises `ValueError`."""
+    found = json.loads(text)
+    if "\\u" in text and _SURROGATE.search(json.dumps(found, ensure_ascii=False)):
+        raise ValueError("half of a character")
+    return found
 
 
 def _spelled(found: re.Match[str]) -> str:
@@ -210,14 +219,14 @@ def _cbor(payload: bytes) -> Any:
     import cbor2
 
     try:
-        return _plain(cbor2.loads(_filled(payload)))
+        return _Plain(len(payload)).of(cbor2.loads(_filled(payload)))
     except (cbor2.CBORDecodeError, MemoryError, *_NO_DOCUMENT) as error:
         raise Unreadable(quality.MALFORMED) from error
 
 
 def _msgpack(payload: bytes) -> Any:
     try:
-        return _plain(msgspec.msgpack.decode(_filled(payload)))
+        return _Plain(len(payload)).of(msgspec.msgpack.decode(_filled(payload)))
     except (msgspec.DecodeError, *_NO_DOCUMENT) as error:
         raise Unreadable(quality.MALFORMED) from error
 
@@ -228,29 +237,45 @@ def _filled(payload: bytes) -> bytes:
     return payload
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """As JSON has it: names are texts, bytes are hex, times are ISO 8601."""
-    if depth > DEPTH:
-        raise Unreadable(quality.MALFORMED)
-    match value:
-        case dict():
-            return {
-                key if isinstance(key, str) else str(key): _plain(item, depth + 1)
-                for key, item in value.items()
-            }
-        case list() | tuple() | set() | frozenset():
-            return [_plain(item, depth + 1) for item in value]
-        case bytes() | bytearray():
-            return bytes(value).hex()
-        case None | bool() | int() | float() | str():
-            return value
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return str(value)
-    return number if isfinite(number) else None
+class _Plain:
+    """As JSON has it: names are texts, bytes are hex, times are ISO 8601. Of at most as many values as the
+    payload has bytes: CBOR lets one stand for many, and those for many more."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        if depth > DEPTH or self._left < 0:
+            raise Unreadable(quality.MALFORMED)
+        match value:
+            case dict():
+                return {_name(key): self.of(item, depth + 1) for key, item in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self.of(item, depth + 1) for item in value]
+            case bytes() | bytearray():
+                return bytes(value).hex()
+            case str():
+                return _whole(value)
+            case None | bool() | int() | float():
+                return value
+        if hasattr(value, "isoformat"):
+            return value.isoformat()
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            return _whole(str(value))
+        return number if isfinite(number) else None
+
+
+def _name(key: Any) -> str:
+    return _whole(key if isinstance(key, str) else str(key))
+
+
+def _whole(text: str) -> str:
+    if _SURROGATE.search(text):
+        raise ValueError("half of a character")
+    return text
 
 
 _CODECS: dict[str, Codec] = {

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, tzinfo
 from hashlib import sha256
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -32,6 +33,11 @@ STATUS = "device/{device}/status"
 DEVICE_KEYS = ("deviceId", "device_id", "device_uuid")
 TIME_KEYS = ("timestamp", "ts", "time")
 
+_UNUSUAL = {
+    "protocolVersion": ("5", "5.0"),
+    "cleanSession": ("true", "1"),
+    "rejectUnauthorized": ("false", "0"),
+}
 _HASH = re.compile(r"\$(6|7)\$[0-9$]{0,12}[A-Za-z0-9+/=]{1,256}\$[A-Za-z0-9+/=]{1,256}", re.ASCII)
 
 
@@ -238,11 +244,21 @@ def completed(given: dict[str, Any], settings: Settings, agent_uuid: str) -> dic
 
 
 def _client_id(given: dict[str, Any], agent_uuid: str) -> str:
-    """One for each identity: at a broker, who logs in by the id of another takes its connection away."""
-    who = [given.get(key) or "" for key in ("username", "cert")]
+    """One for each connection that endpoints do not share (`session.identity`): at a broker, who logs in by
+    the id of another takes its connection away."""
+    who = [given.get("username") or _user_in(given) or "", given.get("cert") or ""]
+    who += [f"{key}={given[key]}" for key in ("ca", "path") if given.get(key)]
+    who += [key for key, unusual in _UNUSUAL.items() if str(given.get(key)).strip().lower() in unusual]
     if not any(who):
         return f"agent-{agent_uuid}"
     return f"agent-{agent_uuid}-{sha256(repr(who).encode(errors='replace')).hexdigest()[:8]}"
+
+
+def _user_in(given: dict[str, Any]) -> str | None:
+    try:
+        return urlsplit(str(given.get("brokerUrl") or given.get("url") or "")).username
+    except ValueError:
+        return None  # it is refused later
 
 
 def _with_broker(given: dict[str, Any], broker: MqttSettings) -> dict[str, Any]:

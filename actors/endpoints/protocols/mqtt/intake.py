@@ -89,10 +89,7 @@ class Intake:
             self._present(reader.device, payload)
             return
         if len(payload) > self._reading.max_payload:
-            self.notes.say(
-                f"payloads of more than {self._reading.max_payload} bytes (maxPayloadBytes) are not read"
-            )
-            self._fail(reader, quality.MALFORMED)
+            self._too_large(reader)
             return
         if not retained:
             reader.live = True
@@ -109,6 +106,17 @@ class Intake:
                 told = part.unreadable(error.code)
             for one in told:
                 self._tell(reader, one, retained)
+
+    def left_out(self, topic: str) -> None:
+        """A message that was too large to be taken at all."""
+        reader = self._readers.get(topic) or self._reader(topic)
+        if reader.device is None:
+            self._too_large(reader)
+
+    def _too_large(self, reader: Reader) -> None:
+        most = self._reading.max_payload
+        self.notes.say(f"payloads of more than {most} bytes (maxPayloadBytes) are not read")
+        self._fail(reader, quality.MALFORMED)
 
     def _took(self, reader: Reader, decode: Codec, payload: bytes, at: int) -> bool:
         """Whether a payload was one of those that there is a shortcut for, or will be from now on."""
@@ -135,8 +143,9 @@ class Intake:
             return False
         times: list[int | None] | None = None
         if known.time is not None:
-            time = stamps.read(document[known.time], self._reading.zone)
-            if time is None or not stamps.plausible(time, at):
+            said = document[known.time]
+            time = stamps.read(said, self._reading.zone)
+            if time is None or not stamps.plausible(time, at, said):
                 return False
             times = [time] * len(values)
         self._listener.changed(device.identifier, known.indices, values, None, times)

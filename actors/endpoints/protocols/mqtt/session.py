@@ -1,6 +1,10 @@
 """The session of an MQTT endpoint: a user of a client that it may share with other endpoints."""
 
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.endpoints.lines import Lines
@@ -8,6 +12,7 @@ from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, PushedSession
 from actors.mqtt.broker import Login
 from actors.mqtt.client import Client, Options
+from actors.mqtt.kept import Kept
 from actors.mqtt.packets import Received
 from storage.timestamps import unix_ms
 
@@ -64,7 +69,9 @@ class MqttSession(PushedSession):
     async def connect(self) -> None:
         await self._leave()
         connection = self._connection
-        client = self._client = self._lines.acquire(self._key, lambda: _client(connection))
+        client = self._client = self._lines.acquire(
+            self._key, lambda: _client(connection, self._lines.folder)
+        )
         self._intake.begin()
         try:
             await client.open(connection.timeout)
@@ -107,7 +114,10 @@ class MqttSession(PushedSession):
     def received(self, messages: list[Received]) -> None:
         take, at = self._intake.take, unix_ms()
         for message in messages:
-            take(message.topic, message.payload, message.retain, at)
+            if message.left_out:
+                self._intake.left_out(message.topic)
+            else:
+                take(message.topic, message.payload, message.retain, at)
         if self.holds:
             owed = [message for message in messages if message.mid]
             if owed:
@@ -146,9 +156,9 @@ class MqttSession(PushedSession):
 
 
 def identity(connection: Connection) -> tuple[Any, ...]:
-    """What endpoints agree on that share a connection."""
+    """What endpoints agree on that share a connection; `keepalive` is that of the first."""
     return (
-        connection.broker,
+        msgspec.structs.replace(connection.broker, keepalive=0),
         connection.username,
         connection.password,
         connection.client_id,
@@ -156,7 +166,12 @@ def identity(connection: Connection) -> tuple[Any, ...]:
     )
 
 
-def _client(connection: Connection) -> Client:
-    login = Login(connection.client_id or "", connection.username, connection.password)
+def _client(connection: Connection, folder: Path | None) -> Client:
+    name = connection.client_id or ""
+    login = Login(name, connection.username, connection.password)
     options = Options(session_expiry=0 if connection.clean else KEPT_SECONDS)
-    return Client(connection.broker, lambda: login, options)
+    file = None
+    if folder is not None and not connection.clean:
+        whose = sha256(f"{connection.broker.host}:{connection.broker.port} {name}".encode()).hexdigest()
+        file = folder / f"session-{whose[:16]}.json"
+    return Client(connection.broker, lambda: login, options, Kept(file))

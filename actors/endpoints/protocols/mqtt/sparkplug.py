@@ -108,6 +108,11 @@ class SparkplugIntake:
         known = self._devices.by_id.get(device)
         return None if known is None else known.index.get(name)
 
+    def left_out(self, topic: str) -> None:
+        """A message that was too large to be taken: the sequence number after it will show that it is
+        missing."""
+        self.notes.say("messages that are too large to be read")
+
     def take(self, topic: str, payload: bytes, retained: bool, at: int) -> None:
         """A message that came at Unix ms `at`."""
         levels = topic.split("/")

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, tzinfo
-from math import isfinite
 from typing import Any
 
 SECONDS_BELOW = 1e12
@@ -12,11 +11,16 @@ _NANOSECONDS_FROM = 1e17
 
 EARLIEST = 946_684_800_000
 """The year 2000: a clock that says less was never set."""
-AHEAD_MS = 300_000
-"""So far in the future a clock may be that nobody keeps exactly."""
+NOW_AT_LEAST = 1_735_689_600_000
+"""The year 2025: where it is earlier, this host's own clock is wrong, and tells nothing of another."""
+AHEAD_MS = 86_400_000
+"""So far ahead of this host another may be: it may be this one that is behind."""
+AHEAD_LOCAL_MS = 300_000
+"""The same of a text without an offset, which may be of a zone that nobody has configured."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{0,20})?", re.ASCII)
 _COLONLESS = re.compile(r"([+-][0-9]{2})([0-9]{2})$", re.ASCII)
+_OFFSET = re.compile(r"([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)\s*$", re.ASCII)
 _FRACTION = re.compile(r"([.,])([0-9]+)", re.ASCII)
 _LONGEST = 64
 
@@ -31,10 +35,10 @@ def read(said: Any, zone: tzinfo = UTC) -> int | None:
         if _NUMBER.fullmatch(text) is None:
             return _iso(text, zone)
         said = float(text)
-    if isinstance(said, bool) or not isinstance(said, int | float) or not isfinite(said):
+    if isinstance(said, bool) or not isinstance(said, int | float):
         return None
     size = abs(said)
-    if size >= 1e20:
+    if not size < 1e20:  # neither is NaN
         return None
     if size < SECONDS_BELOW:
         return round(said * 1000)
@@ -60,7 +64,13 @@ def _iso(text: str, zone: tzinfo) -> int | None:
         return None
 
 
-def plausible(time: int, arrival: int) -> bool:
-    """Whether a reading that arrived then can be of that time. Where this host's own clock was never set, it
-    cannot tell."""
-    return time >= EARLIEST and (time <= arrival + AHEAD_MS or arrival < EARLIEST)
+def plausible(time: int, arrival: int, said: Any = None) -> bool:
+    """Whether a reading that arrived then can be of that time, which was `said` so."""
+    if time < EARLIEST:
+        return False
+    ahead = time - arrival
+    return ahead <= AHEAD_LOCAL_MS or arrival < NOW_AT_LEAST or (ahead <= AHEAD_MS and not _is_local(said))
+
+
+def _is_local(said: Any) -> bool:
+    return isinstance(said, str) and "T" in said.upper().replace(" ", "T") and _OFFSET.search(said) is None

@@ -8,7 +8,7 @@ from .codecs import Codec, Unreadable, codec
 from .connection import DEVICE_KEYS, TIME_KEYS, Reading
 from .patterns import METRIC, Found, Pattern
 from .points import DataPoint, Rule
-from .values import read
+from .values import LEAST, MOST, read
 
 Time = tuple[int | None, bool]
 """Unix ms (None: that of arrival), and whether it is in doubt."""
@@ -172,15 +172,17 @@ class Part:
         if path is None:
             for key in TIME_KEYS:
                 if key in document:
-                    time = stamps.read(document[key], self._reading.zone)
+                    said = document[key]
+                    time = stamps.read(said, self._reading.zone)
                     if time is None or time < stamps.EARLIEST:
                         continue  # it counts something else: how long the device has been up, most often
-                    return (time, False) if stamps.plausible(time, at) else (None, True)
+                    return (time, False) if stamps.plausible(time, at, said) else (None, True)
             return None, False
         if path == ():
             return None, False
-        time = stamps.read(paths.find(document, path), self._reading.zone)
-        return (None, True) if time is None or not stamps.plausible(time, at) else (time, False)
+        said = paths.find(document, path)
+        time = stamps.read(said, self._reading.zone)
+        return (None, True) if time is None or not stamps.plausible(time, at, said) else (time, False)
 
     def _values(self, document: Any, payload: bytes) -> list[Value]:
         found: list[Value] = []
@@ -250,6 +252,8 @@ def _are_records(document: Any) -> bool:
 
 def _id(said: Any) -> str | None:
     if isinstance(said, bool) or not isinstance(said, str | int):
+        return None
+    if isinstance(said, int) and not LEAST <= said <= MOST:
         return None
     return str(said).strip() or None
 

@@ -15,7 +15,7 @@ from actors.system.failure import Refusal
 from . import codecs, quality
 from .patterns import DEVICE
 from .points import VALUE, DataPoint, Rule, Writing
-from .values import Shape, read
+from .values import SPELLINGS, Shape, read
 
 _PLACEHOLDERS = re.compile(r"\{(?:value|device)\}")
 _WHY = {
@@ -52,7 +52,7 @@ def prepare(rules: Sequence[Rule], request: WriteRequest) -> Prepared:
     rule, point = _find(rules, request)
     if point.writing is None:
         raise Refusal(f"{request.register} is read-only: it has no writeTopic", "register", "read_only")
-    value = _value(request.value, point.shape)
+    value = _value(request.value, _typed(point.shape, request))
     topic = _topic(point.writing, rule, request.device)
     raw = _raw(value, point.shape)
     return Prepared(
@@ -91,6 +91,20 @@ def _may_be(rule: Rule, device: str) -> bool:
     if rule.device is not None:
         return rule.device == device
     return rule.topic is None or not device or not rule.topic.is_exact or rule.device_path is not None
+
+
+def _typed(shape: Shape, request: WriteRequest) -> Shape:
+    """With the type that the client says, where the point has none."""
+    if request.priority is not None:
+        raise Refusal("priority means nothing for MQTT", "priority")
+    if request.data_type is None:
+        return shape
+    kind = SPELLINGS.get(request.data_type.strip().lower())
+    if kind is None:
+        raise Refusal("type must be number, integer, string, boolean or object", "type")
+    if shape.kind not in (None, kind):
+        raise Refusal(f"type {request.data_type} contradicts the data point's, {shape.kind}", "type")
+    return msgspec.structs.replace(shape, kind=kind)
 
 
 def _value(given: Any, shape: Shape) -> Any:

@@ -24,8 +24,10 @@ logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)  # what goes wrong i
 
 log = logging.getLogger(__name__)
 
-LARGEST_CHUNK: Final = 1 << 20
-"""Bytes; a server that announces more than it was told to send at most (65,535) is none."""
+LARGEST_CHUNK: Final = 65_536
+"""Bytes; who announces more than a server is told to send at most is none."""
+_CHUNKS: Final = (b"MSG", b"OPN", b"CLO", b"ACK", b"ERR")
+_HEADER: Final = 8
 LIFETIME: Final = 3_600_000
 """Milliseconds of a security token."""
 RENEW_AFTER: Final = 0.75
@@ -36,6 +38,13 @@ _SHOWING: Final = ("opening a secure channel", "creating a session")
 _ACTIVATING: Final = "activating the session"
 _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
+
+
+def _begins_a_chunk(octets: bytes) -> bool:
+    """Whether these may be the first of one (part 6, 7.1.2.2)."""
+    kind, size = octets[:3], int.from_bytes(octets[4:8], "little")
+    known = any(one.startswith(kind) for one in _CHUNKS)
+    return known and (len(octets) < _HEADER or _HEADER <= size <= LARGEST_CHUNK)
 
 
 class Socket(PostingProtocol):
@@ -51,7 +60,8 @@ class Socket(PostingProtocol):
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
         super().data_received(data)
-        if len(self.receive_buffer or b"") > LARGEST_CHUNK:
+        # The library waits for as much as is announced, whatever it is.
+        if self.receive_buffer is not None and not _begins_a_chunk(self.receive_buffer):
             self.receive_buffer = None
             self.disconnect_socket()
 

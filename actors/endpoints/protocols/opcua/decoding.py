@@ -5,6 +5,7 @@ Every other value, and every message of another shape, goes to the library's dec
 not guessed. The decoders raise `Garbage`, or what the library raises for the status that the server answered.
 """
 
+import logging
 import struct
 from collections.abc import Callable, Sequence
 from math import prod
@@ -13,13 +14,23 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 from asyncua import ua
 from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import extensionobject_from_binary, struct_from_binary, variant_from_binary
+from asyncua.ua.ua_binary import (
+    extensionobject_from_binary,
+    nodeid_from_binary,
+    struct_from_binary,
+    variant_from_binary,
+)
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
 from . import shapes, values
 from .shapes import KNOWN, SERVER, SERVER_PICO, SOURCE, SOURCE_PICO, STATUS, VALUE, Shape
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+UNREADABLE: Final = object()
+"""Of a value that is not understood, until it is told as BadDecodingError."""
 
 
 class Garbage(UaError):  # type: ignore[misc]
@@ -79,8 +90,9 @@ _LENGTH = struct.Struct("<i").unpack_from
 _MORE = struct.Struct("<?I").unpack_from
 _SCALARS: Final = {kind: struct.Struct(f"<{pattern}").unpack_from for kind, pattern in shapes.FIXED.items()}
 _SIZES: Final = {kind: struct.calcsize(f"<{pattern}") for kind, pattern in shapes.FIXED.items()}
-_INT32, _FLOAT, _DOUBLE, _STRING, _DATA_VALUE, _VARIANT = 6, 10, 11, 12, 23, 24
+_INT32, _FLOAT, _DOUBLE, _STRING, _EXTENSION, _DATA_VALUE, _VARIANT = 6, 10, 11, 12, 22, 23, 24
 _NESTING: Final = frozenset({_STRING, _DATA_VALUE, _VARIANT})
+_BAD = 0x8000_0000
 _KIND, _ARRAY, _MATRIX = 0x3F, 0x80, 0x40
 """Bits of a variant's encoding: the number of its type, and whether there are several, with dimensions."""
 
@@ -238,8 +250,11 @@ def _row(body: bytes, at: int, mask: int, shape: Shape | None, columns: _Columns
         value, at = _variant(body, at + 1)
     else:
         value, at = None, at + 1
-    columns.values.append(value)
-    return _rest(body, at, mask, columns)
+    columns.values.append(None if value is UNREADABLE else value)
+    at = _rest(body, at, mask, columns)
+    if value is UNREADABLE and not columns.statuses[-1] & _BAD:
+        columns.statuses[-1] = int(ua.StatusCodes.BadDecodingError)
+    return at
 
 
 def _rest(body: bytes, at: int, mask: int, columns: _Columns) -> int:
@@ -267,12 +282,14 @@ def _variant(body: bytes, at: int, depth: int = 0) -> tuple[Any, int]:
     kind, shape = body[at] & _KIND, body[at] & (_ARRAY | _MATRIX)
     if depth > values.DEEPEST or shape == _MATRIX:
         raise Garbage("a value of an unknown shape")
+    if kind == _EXTENSION:
+        return _structures(body, at + 1, shape, depth)
     if not shape:
         return _scalar(body, at + 1, kind, depth)
     found, at = _array(body, at + 1, kind, depth)
     if shape & _MATRIX:
         dimensions, at = _array(body, at, _INT32, depth)
-        found = _shaped(found, dimensions or [])
+        found = found if found is UNREADABLE else _shaped(found, dimensions or [])
     return found, at
 
 
@@ -296,7 +313,54 @@ def _scalar(body: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     return values.of_variant(variant_from_binary(buffer)), int(buffer.cur_pos)
 
 
-def _array(body: bytes, at: int, kind: int, depth: int) -> tuple[list[Any] | None, int]:
+def _structures(body: bytes, at: int, shape: int, depth: int) -> tuple[Any, int]:
+    """One, or as many as are said."""
+    if not shape:
+        found, at = _structure(body, at)
+        return (found if found is UNREADABLE else _shown(found, depth)), at
+    count = _LENGTH(body, at)[0]
+    at += 4
+    if count == -1:
+        return None, at if not shape & _MATRIX else _array(body, at, _INT32, 0)[1]
+    if not 0 <= count <= len(body) - at:
+        raise Garbage("an array of more than there is")
+    several: list[Any] = []
+    for _ in range(count):
+        one, at = _structure(body, at)
+        several.append(one)
+    unreadable = UNREADABLE in several
+    if shape & _MATRIX:
+        dimensions, at = _array(body, at, _INT32, 0)
+        several = _shaped(several, dimensions or []) or []
+    return (UNREADABLE if unreadable else _shown(several, depth)), at
+
+
+def _shown(content: Any, depth: int) -> Any:
+    """Within another value it is shown as it is, whether its type is known or not."""
+    variant = ua.Variant(content, ua.VariantType.ExtensionObject)
+    return values.to_json(content) if depth else values.of_variant(variant)
+
+
+def _structure(body: bytes, at: int) -> tuple[Any, int]:
+    """As the library has it. It says how long it is: one that cannot be read costs only its own value."""
+    buffer = Buffer(body, at)
+    nodeid_from_binary(buffer)
+    encoding, end = body[buffer.cur_pos], int(buffer.cur_pos) + 1
+    if encoding:
+        length = _LENGTH(body, end)[0]
+        end += 4 + length
+        if length < 0 or end > len(body):
+            raise Garbage("truncated")
+    if encoding > 1:  # XML, which the library takes for none
+        return UNREADABLE, end
+    try:
+        return extensionobject_from_binary(Buffer(body[at:end])), end
+    except Exception as error:  # noqa: BLE001 - whatever it runs into
+        log.debug("a structure cannot be read: %r", error)
+        return UNREADABLE, end
+
+
+def _array(body: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     count = _LENGTH(body, at)[0]
     start = at + 4
     if count == -1:
@@ -314,7 +378,7 @@ def _array(body: bytes, at: int, kind: int, depth: int) -> tuple[list[Any] | Non
     for _ in range(count):
         value, at = _scalar(body, at, kind, depth)
         found.append(value)
-    return found, at
+    return (UNREADABLE if UNREADABLE in found else found), at
 
 
 def _shaped(flat: list[Any] | None, dimensions: Sequence[int]) -> list[Any] | None:

@@ -10,11 +10,11 @@ from actors.connections.connection import NoConnection
 from actors.endpoints.protocol import PolledSession, PollResult
 from storage.timestamps import unix_ms
 
-from . import quality, server
+from . import quality, server, session
 from .channel import Channel
 from .decoding import Found
 from .reading import Reader
-from .session import AGAIN_AFTER, OpcUaSession
+from .session import OpcUaSession
 
 _ATTEMPTS: Final = 3
 _SELDOM: Final = 0.2
@@ -84,7 +84,7 @@ class OpcUaPolled(OpcUaSession, PolledSession):
         until = monotonic() + within
         self._reading = True
         try:
-            if self._missing and monotonic() - self._looked > AGAIN_AFTER:
+            if self._missing and monotonic() - self._looked > session.AGAIN_AFTER:
                 await self._look_again(channel)
             found = await self._read(channel)
             if found.statuses is not None:

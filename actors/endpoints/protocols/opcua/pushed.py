@@ -48,7 +48,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     _publisher: Publisher | None = None
     _alarms: Alarms | None = None
     _conditions: Conditions | None = None
-    _watching: asyncio.Task[None] | None = None
+    _watching: tuple[asyncio.Task[None], ...] = ()
     _forgotten = False
     """Whether the server knows no subscription any more."""
     _checked_up_to = 0
@@ -69,7 +69,10 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             raise
         self._tell_missing(channel)
         self._delivery.tell_codes(self._missing)
-        self._watching = asyncio.create_task(self._watch(channel, subscriptions, publisher))
+        self._watching = (
+            asyncio.create_task(self._probe(channel)),
+            asyncio.create_task(self._watch(channel, subscriptions, publisher)),
+        )
 
     async def _subscribe(self, channel: Channel) -> tuple[Subscriptions, Publisher]:
         await self._find(channel)
@@ -136,7 +139,6 @@ class OpcUaPushed(OpcUaSession, PushedSession):
                 await asyncio.sleep(LOOK_EVERY)
                 if monotonic() - before > STOOD_STILL:
                     subscriptions.excuse()  # what they have said meanwhile has not been read yet
-                await self._probe(channel)
                 await self._see_to_subscriptions(channel, subscriptions, publisher)
                 await _if_it_can(channel, self._see_to_structures(channel))
                 now = monotonic()
@@ -158,14 +160,20 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             channel.fail(faults.trouble(error, "watching the session"))
 
     async def _probe(self, channel: Channel) -> None:
-        interval, heard = self._connection.keep_alive_interval, channel.heard
-        if monotonic() - heard < PROBE_AFTER * interval:
-            return
-        try:
-            await server.probe(channel, PROBE_WITHIN * interval)
-        except NoConnection as error:
-            if error.code != faults.TIMEOUT or channel.heard == heard:
-                raise
+        """Ask a server that has said nothing for a while, whatever else it may be asked at that time."""
+        interval = self._connection.keep_alive_interval
+        while True:
+            heard = channel.heard
+            silence = monotonic() - heard
+            if silence < PROBE_AFTER * interval:
+                await asyncio.sleep(PROBE_AFTER * interval - silence)
+                continue
+            try:
+                await server.probe(channel, PROBE_WITHIN * interval)
+            except NoConnection as error:
+                if error.code != faults.TIMEOUT or channel.heard == heard:
+                    channel.fail(error)
+                    return
 
     async def _see_to_subscriptions(
         self, channel: Channel, subscriptions: Subscriptions, publisher: Publisher
@@ -263,9 +271,10 @@ class OpcUaPushed(OpcUaSession, PushedSession):
     def _stop(self) -> None:
         if self._publisher is not None:
             self._publisher.stop()
-        if self._watching is not None and self._watching is not asyncio.current_task():
-            self._watching.cancel()
-        self._watching = None
+        for task in self._watching:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._watching = ()
         self._forgotten = False
 
     async def _leave(self) -> None:
