@@ -218,6 +218,8 @@ class Client:
     async def subscribe(self, user: User, filters: Mapping[str, int], seconds: float) -> None:
         """Send the user what these filters select, each at its QoS, from now on and instead of what it had
         subscribed to before. Raises `Permanent` naming the filter that the broker refuses, `Transient`."""
+        if self._options.session_expiry and self._kept.add(filters):
+            await asyncio.to_thread(self._kept.write)
         link = self._link
         if link is None:
             raise Transient("not connected")
@@ -236,9 +238,15 @@ class Client:
         if self._options.session_expiry and self._kept.add(new):
             await asyncio.to_thread(self._kept.write)
         asked = [(name, link.subscribe((name,), wanted[name], self._identifier(link, name))) for name in new]
+        for name in new:
+            self._subscribed[name] = max(filters[name], self._subscribed.get(name, 0))
+        asked = [
+            (name, link.subscribe((name,), self._subscribed[name], self._identifier(link, name)))
+            for name in new
+        ]
         try:
             async with asyncio.timeout(seconds):
-                await self._see_subscribed(asked)
+                await self._see_subscribed(user, asked)
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
 
@@ -259,7 +267,9 @@ class Client:
             return None
         return self._identifiers.setdefault(name, len(self._identifiers) + 1)
 
-    async def _see_subscribed(self, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]) -> None:
+    async def _see_subscribed(
+        self, user: User, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]
+    ) -> None:
         refused: Permanent | None = None
         for name, future in asked:
             answer = await future
@@ -268,6 +278,10 @@ class Client:
             if answer.code >= REFUSED:
                 self._subscribed.pop(name, None)
                 refused = refused or Permanent(subscription_refused(name, answer))
+            elif user.holds and not answer.code and self._subscribed.get(name):
+                refused = refused or Permanent(
+                    f"{self.where} offers only QoS 0 for {name}: what is lost on the way is not sent again"
+                )
         if refused is not None:
             raise refused
 
@@ -309,7 +323,7 @@ class Client:
         connection = self._connection
         told: dict[User, list[Received]] = {}
         for message in messages:
-            users = self._dispatch.users(message.topic)
+            users = self._dispatch.users(message.topic) if message.topic else ()
             holders: list[User] = []
             for user, names in users:
                 if message.identifiers and not self._is_first(message, names):
@@ -319,7 +333,7 @@ class Client:
                     holders.append(user)
             if message.mid:
                 message.connection = connection
-                self._claim(link, message, holders, known=bool(users))
+                self._claim(link, message, holders, known=bool(users) or not message.topic)
         for user, those in told.items():
             user.received(those)
 

@@ -12,7 +12,7 @@ from servers.mosquitto import Mosquitto
 from servers.relay import Relay
 from servers.scripted_broker import ScriptedBroker
 
-from actors.connections.connection import NoConnection, Permanent
+from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.mqtt import client as client_module
 from actors.mqtt.broker import V5, V311, Broker, Login
 from actors.mqtt.client import Client, Options
@@ -268,6 +268,53 @@ async def test_a_message_that_is_too_large_is_acknowledged_and_one_of_a_mebibyte
     assert sizes == {"large/b": 1_048_576, "large/c": 5}
     assert not user.ends
     assert [topic for topic, _ in again.told] == ["large/d"]
+
+
+async def test_who_wants_to_acknowledge_by_itself_is_told_where_the_broker_wants_no_acknowledgements() -> (
+    None
+):
+    async with ScriptedBroker() as careless, client(careless.port) as mine:
+        careless.granted = 0
+        await mine.subscribe(Somebody(), {"a": 1}, SECONDS)
+        with pytest.raises(Permanent, match="only QoS 0 for b"):
+            await mine.subscribe(Somebody(holds=True), {"b": 1}, SECONDS)
+
+
+async def test_a_connection_that_ends_while_somebody_subscribes_is_no_more_than_that(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """The first has to see what was written, the second meets the end of the connection."""
+    async with (
+        ScriptedBroker() as silent,
+        client(silent.port, options=KEEPS, kept=Kept(tmp_path / "kept.json")) as mine,
+    ):
+        users = [Somebody(holds=True), Somebody(), Somebody()]
+        asked = [
+            asyncio.create_task(mine.subscribe(user, {f"a/{place}": 1, "both": place % 2}, SECONDS))
+            for place, user in enumerate(users)
+        ]
+        await asyncio.sleep(0)
+        mine.leave(users[2])
+        asked[2].cancel()
+        silent.hang_up()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in found] == [Transient, Transient, asyncio.CancelledError]
+        for user in users[:2]:
+            mine.leave(user)
+        silent.granted = 1
+        await mine.open(SECONDS)
+        await mine.subscribe(users[0], {"a/0": 1}, SECONDS)
+
+
+async def test_a_message_whose_topic_cannot_be_read_ends_no_connection() -> None:
+    user = Somebody()
+    async with ScriptedBroker() as careless, client(careless.port) as mine:
+        careless.granted = 1
+        await mine.subscribe(user, {"#": 1}, SECONDS)
+        careless.say(b"\x32\x07\x00\x02\xff\xfe\x00\x09x" + b"\x30\x04\x00\x01ax")
+        await until(lambda: user.messages)
+        assert user.told == [("a", b"x")]
+        assert not user.ends
 
 
 async def test_a_filter_that_is_refused_is_named() -> None:
