@@ -235,15 +235,7 @@ class Client:
             name for name, qos in wanted.items() if name not in had or self._subscribed.get(name, -1) < qos
         ]
         self._subscribed.update((name, wanted[name]) for name in new)
-        if self._options.session_expiry and self._kept.add(new):
-            await asyncio.to_thread(self._kept.write)
         asked = [(name, link.subscribe((name,), wanted[name], self._identifier(link, name))) for name in new]
-        for name in new:
-            self._subscribed[name] = max(filters[name], self._subscribed.get(name, 0))
-        asked = [
-            (name, link.subscribe((name,), self._subscribed[name], self._identifier(link, name)))
-            for name in new
-        ]
         try:
             async with asyncio.timeout(seconds):
                 await self._see_subscribed(user, asked)
