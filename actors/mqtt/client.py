@@ -172,7 +172,7 @@ class Client:
         self._client_id.connected(monotonic())
         asked = link.limits.server_keep_alive
         keepalive = self._keepalive = float(self._broker.keepalive if asked is None else asked)
-        self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS)
+        self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS, hears=True)
         self._schedule_watch()
         self._acknowledge()
         if not link.session_present:
@@ -232,21 +232,30 @@ class Client:
             self._dispatch.add(shared(name)[1], user, name)
         self._offer_early(user)
         # Also what others have subscribed to: the broker says anew what it has kept of these topics.
+        wanted = self._wanted_qos(filters)
         new = [
-            name for name, qos in filters.items() if name not in had or self._subscribed.get(name, -1) < qos
+            name for name, qos in wanted.items() if name not in had or self._subscribed.get(name, -1) < qos
         ]
-        for name in new:
-            self._subscribed[name] = max(filters[name], self._subscribed.get(name, 0))
-        asked = [
-            (name, link.subscribe((name,), self._subscribed[name], self._identifier(link, name)))
-            for name in new
-        ]
+        self._subscribed.update((name, wanted[name]) for name in new)
+        asked = [(name, link.subscribe((name,), wanted[name], self._identifier(link, name))) for name in new]
         try:
             with self._reading():
                 async with asyncio.timeout(seconds):
                     await self._see_subscribed(user, asked)
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
+
+    def _wanted_qos(self, filters: Mapping[str, int]) -> dict[str, int]:
+        """Of what one user wants now, and of what others have at a lower QoS than they are to have.
+
+        With MQTT 3.1.1 the highest of all: of filters that select the same topic mosquitto takes the QoS of
+        any, and sends one message.
+        """
+        if self._broker.version == V5:
+            return {name: max(qos, self._subscribed.get(name, 0)) for name, qos in filters.items()}
+        highest = max([*filters.values(), *self._subscribed.values()], default=0)
+        low = [name for name, qos in self._subscribed.items() if qos < highest]
+        return dict.fromkeys([*filters, *low], highest)
 
     def _identifier(self, link: Link, name: str) -> int | None:
         if self._broker.version != V5 or self._options.session_expiry or not link.limits.sub_id_available:
@@ -484,7 +493,10 @@ class Client:
                 self._end(f"no answer for {silent:g} s")
                 return
             if self._keepalive and now - min(link.written_at, link.heard_at) >= self._keepalive / 2:
-                link.ping()
+                if link.ping_in_flight is None:
+                    link.ping()
+                elif now - link.written_at >= self._keepalive / 2:
+                    link.stay()  # the answer is behind a lot of messages, and the broker counts, too
         self._schedule_watch()
 
 

@@ -13,6 +13,7 @@ from servers.relay import Relay
 from servers.scripted_broker import ScriptedBroker
 
 from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.mqtt import client as client_module
 from actors.mqtt.broker import V5, V311, Broker, Login
 from actors.mqtt.client import Client, Options
 from actors.mqtt.kept import Kept
@@ -371,3 +372,32 @@ async def test_a_broker_that_is_gone_without_a_word_is_given_up(broker: Mosquitt
             with relay.requests.held(), relay.answers.held():
                 await until(lambda: user.ends, 8)
             await relay.cut()
+
+
+async def test_no_user_makes_another_ones_messages_less_certain(broker: Mosquitto, version: int) -> None:
+    """mosquitto sends one message for all filters of a client of MQTT 3.1.1, at the QoS of any of them."""
+    lax, strict = Somebody(), Somebody()
+    async with client(broker.port, version) as mine, client(broker.port, name="other") as other:
+        await mine.subscribe(lax, {"qos/+/c": 0}, SECONDS)
+        await mine.subscribe(strict, {"qos/#": 1}, SECONDS)
+        await other.publish("qos/b/c", b"1")
+        await until(lambda: lax.messages and strict.messages)
+    assert [message.qos for message in strict.messages] == [1]
+    assert len(lax.messages) == 1
+
+
+async def test_a_slow_line_is_not_a_silent_broker(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the broker had kept comes first, and the answer to a ping behind it."""
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.5)
+    user = Somebody()
+    async with client(broker.port, name="other") as other, Relay(broker.port, buffer=20_000) as relay:
+        for number in range(20):
+            await other.publish(f"slow/{number}", bytes(10_000), retain=True)
+        relay.answers.chunk = 4_000
+        async with client(relay.port, keepalive=1) as mine:
+            relay.answers.delay = 0.04
+            await mine.subscribe(user, {"slow/#": 0}, SECONDS)
+            await until(lambda: len(user.messages) == 20)
+            assert not user.ends
+        for number in range(20):
+            await other.publish(f"slow/{number}", b"", retain=True)
