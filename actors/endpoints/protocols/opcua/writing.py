@@ -3,6 +3,7 @@
 import struct
 from typing import Any, Final
 
+import msgspec
 from asyncua import ua
 
 from actors.system.failure import Refusal
@@ -26,16 +27,15 @@ _NOT_FOUND: Final = frozenset({"BadNodeIdUnknown", "BadNodeIdInvalid", "BadAttri
 _OF_THE_RANGE: Final = frozenset({"BadIndexRangeInvalid", "BadIndexRangeNoData", "BadIndexRangeDataMismatch"})
 
 
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """How a node's value is written."""
 
-    def __init__(self, name: str, array: bool | None, ranges: bool = True) -> None:
-        self.name = name
-        """a key of `kinds.BUILT_IN`"""
-        self.array = array
-        """None: it may be either"""
-        self.ranges = ranges
-        """Whether the server knows index ranges; one that does not would write the whole array."""
+    name: str
+    """a key of `kinds.BUILT_IN`"""
+    array: bool | None
+    """None: it may be either"""
+    ranges: bool = True
+    """Whether the server knows index ranges; one that does not would write the whole array."""
 
 
 class Written:
