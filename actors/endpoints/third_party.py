@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actors.endpoints.protocol import Protocol
+from actors.endpoints.guarding import Guarded, guard_session
+from actors.endpoints.lines import Lines
+from actors.endpoints.listener import Listener
+from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, PushedSession
 from actors.system.failure import Refusal, described
 from conf.annotations import is_struct
 
@@ -82,7 +85,7 @@ def load(entry: EntryPoint) -> Protocol | Broken:
         found: Any = _within(LOAD_SECONDS, entry.load)
         if isinstance(found, BaseException):
             raise found
-        return _guarded(_checked(found, entry.name), package)
+        return guarded(_checked(found, entry.name), package)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module of somebody else's may raise anything
         reason = str(error) if isinstance(error, _Unfit) else f"it cannot be loaded: {described(error)}"
         log.error("protocol %s of the package %s is not available: %s", entry.name, package, reason)
@@ -129,13 +132,13 @@ def _checked(found: Any, name: str) -> Protocol:
     return protocol
 
 
-def _guarded(protocol: Protocol, package: str) -> Protocol:
-    """The same, but that what its plain functions raise unexpectedly is a refusal: they are called by actors
-    that all protocols share."""
+def guarded(protocol: Protocol, package: str) -> Protocol:
+    """The same, but that what its plain functions raise unexpectedly is a refusal, for they are called by
+    actors that all protocols share; and what its sessions say is looked at."""
 
     def guard(call: Callable[..., T]) -> Callable[..., T]:
         @wraps(call)
-        def guarded(*arguments: Any) -> T:
+        def called(*arguments: Any) -> T:
             try:
                 return call(*arguments)
             except Refusal:
@@ -145,7 +148,11 @@ def _guarded(protocol: Protocol, package: str) -> Protocol:
                 reason = f"The protocol {protocol.name} has failed: {described(error)}"
                 raise Refusal(reason, kind="unavailable") from error
 
-        return guarded
+        return called
+
+    def session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> PolledSession | PushedSession:
+        made = protocol.session(endpoint, Guarded(listener, endpoint, protocol.name), lines)
+        return guard_session(made, len(endpoint.points))
 
     prepare = None if protocol.prepare is None else guard(protocol.prepare)
-    return msgspec.structs.replace(protocol, check=guard(protocol.check), prepare=prepare)
+    return msgspec.structs.replace(protocol, check=guard(protocol.check), prepare=prepare, session=session)
