@@ -198,6 +198,19 @@ class OpcUaSession(Session):
             else:
                 self._missing.pop(handle, None)
                 self._nodes[handle] = node
+        await self._look_at_ranges(channel, [handle for handle in handles if handle in self._nodes])
+
+    async def _look_at_ranges(self, channel: Channel, handles: list[int]) -> None:
+        ranges = {handle: self._fields[handle].point.index_range for handle in handles}
+        asked = [(handle, text) for handle, text in ranges.items() if text is not None]
+        if asked:
+            whole = await server.without_ranges(
+                channel, self._limits.read, [(self._nodes[handle], text) for handle, text in asked]
+            )
+            self._delivery.whole.difference_update(handles)
+            self._delivery.whole.update(
+                handle for (handle, _), each in zip(asked, whole, strict=True) if each
+            )
 
     def _tell_missing(self, channel: Channel) -> None:
         if self._missing:
