@@ -168,9 +168,10 @@ class Endpoint(Connecting[Session]):
         self.own, self.images = self.roster.own, self.roster.images
 
     def _forget(self) -> None:
-        """Let go of the device, and of what was known of it."""
+        """Let go of the device, and of what was known of it; what it has told goes out before."""
         self.disconnect()
         if self.scheduled:
+            self.outlet.flush()
             self.send(self.config.router, ForgetSource(self.config.uuid))
         self.series += 1
         self.scheduled = self.begun = False

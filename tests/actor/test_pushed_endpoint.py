@@ -316,6 +316,18 @@ async def test_what_waits_to_be_sent_is_bounded_and_the_oldest_goes_first(stage,
     assert stage.base.mailboxes[address.addressDetails].dropped == 368
 
 
+async def test_what_was_told_before_the_configuration_changed_goes_out(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    for number in range(100):
+        session.listener.changed("", [0], [number])
+    given = {"device": "plc", "mode": "pushed", "n": 2}
+    stage.base.deliver(address, stage.start_of(connection=given, data_points=POINTS), stage.router)
+    await subscribed(device, 2)
+    await until(lambda: stage.forgotten)
+    assert [batch.values for batch in stage.batches] == [[number] for number in range(100)]
+
+
 async def connecting_again(stage: Stage, device: FakeDevice) -> FakePushed:
     """A session that is lost, and whose next attempt takes as long as `device.open` is clear."""
     session = await subscribed(device)
