@@ -283,7 +283,7 @@ class Endpoint(Connecting[Session]):
         config = self.config
         topic = f"events/{event.kind}/{level(config.protocol)}/{level(config.name)}"
         where = {"protocol": config.protocol, "endpoint": config.name, "endpoint_uuid": config.uuid}
-        self.send(config.router, EventRaised(topic, where | event.body))
+        self.outlet.put(EventRaised(topic, where | event.body))
 
     def _send_on(self) -> None:
         # Not a message: it would be handled in the same turn.

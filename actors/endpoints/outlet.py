@@ -29,6 +29,8 @@ class Outlet:
         self._dropped = dropped
         self._room = AT_ONCE
         self._waiting: deque[Any] = deque()
+        self._loose = 0
+        """So many of them may be dropped."""
 
     def begin(self) -> None:
         """Another turn begins; what waits has one of its own."""
@@ -42,16 +44,18 @@ class Outlet:
             return
         if not self._waiting:
             self._again()
-        elif len(self._waiting) >= MOST:
+        elif len(self._waiting) >= MOST and self._loose:
             self._make_room()
         self._waiting.append(message)
+        self._loose += _is_loose(message)
 
     def _make_room(self) -> None:
         """What somebody waits for is kept, as in mailboxes: there is no more of it than he sends before he
         hears."""
         for position, message in enumerate(self._waiting):
-            if getattr(message, "TELEMETRY", False):
+            if _is_loose(message):
                 del self._waiting[position]
+                self._loose -= 1
                 self._dropped()
                 return
 
@@ -59,19 +63,29 @@ class Outlet:
         """What waits goes on."""
         waiting = self._waiting
         for _ in range(min(AT_ONCE, len(waiting))):
-            self._send(waiting.popleft())
+            self._next()
         if waiting:
             self._again()
         else:
             self._room = AT_ONCE
 
+    def _next(self) -> None:
+        message = self._waiting.popleft()
+        self._loose -= _is_loose(message)
+        self._send(message)
+
     def flush(self) -> None:
         """All of it, now: there will be no other turn."""
         while self._waiting:
-            self._send(self._waiting.popleft())
+            self._next()
         self._room = AT_ONCE
 
     def clear(self) -> None:
         """Nobody wants it any more."""
         self._waiting.clear()
+        self._loose = 0
         self._room = AT_ONCE
+
+
+def _is_loose(message: Any) -> bool:
+    return bool(getattr(message, "TELEMETRY", False))

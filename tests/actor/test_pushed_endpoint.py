@@ -286,6 +286,19 @@ async def test_what_is_no_reading_is_an_event_of_the_endpoint(stage, device):
     assert stage.batches == []
 
 
+async def test_events_wait_their_turn_like_readings(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    for number in range(3000):
+        session.listener.raised("alarms", {"number": number})
+    session.listener.changed("", [0], [1])
+    await until(lambda: stage.batches)
+    assert [event.body["number"] for event in stage.events] == list(range(3000))
+    router = stage.base.mailboxes[stage.router.addressDetails]
+    assert router.high <= 2 * outlet.AT_ONCE
+    assert router.dropped == 0
+
+
 async def test_more_than_a_mailbox_holds_is_told_in_one_turn_and_nothing_is_lost(stage, device):
     run(stage)
     session = await subscribed(device)
