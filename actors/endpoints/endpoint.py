@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
@@ -194,7 +194,6 @@ class Endpoint(Connecting[Session]):
             return
         now = monotonic()
         self.wakeupAfter(self.schedule.next_delay(now), message)
-        self.outlet.begin()
         self.strategy.tick(now)
 
     def begin(self) -> bool:
@@ -207,13 +206,14 @@ class Endpoint(Connecting[Session]):
         return True
 
     def receiveMsg_Polled(self, message: Polled, sender: ActorAddress) -> None:
-        if message.number == self.number and isinstance(self.strategy, Polling):
-            self.strategy.polled(message)
-            self._finish()
+        if message.number == self.number:
+            cast(Polling, self.strategy).polled(message)
+            if self.finishing is not None:
+                self._finish()
 
     def receiveMsg_PollFailed(self, message: PollFailed, sender: ActorAddress) -> None:
-        if message.number == self.number and isinstance(self.strategy, Polling):
-            self.strategy.failed(message)
+        if message.number == self.number:
+            cast(Polling, self.strategy).failed(message)
             self._finish()
 
     def receiveMsg_PollLate(self, message: PollLate, sender: ActorAddress) -> None:
@@ -341,6 +341,7 @@ class Endpoint(Connecting[Session]):
 
     def missed(self, timestamp: int, duration: float | None, code: str, reason: str | None) -> None:
         """No device of the endpoint has readings now, for that reason."""
+        self.outlet.begin()
         for image in self.images.values():
             self.missing(image, timestamp, duration, code, reason)
 

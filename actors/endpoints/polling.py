@@ -112,7 +112,14 @@ class Polling:
         own.record.success(message.timestamp, message.duration, reading)
         if reading.values:
             batch = Batch(
-                own.source, message.timestamp, reading.values, reading.qualities, {}, times=reading.times
+                own.source,
+                message.timestamp,
+                reading.values,
+                reading.qualities,
+                {},
+                None,
+                None,
+                reading.times,
             )
             endpoint.send(endpoint.config.router, batch)
 

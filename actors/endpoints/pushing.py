@@ -38,6 +38,7 @@ class Pushing:
                 self.endpoint.missing(image, stamp, None, code, None)
 
     def _count(self, now: float) -> None:
+        self.endpoint.outlet.begin()
         patience, stamp = self.endpoint.endpoint.silent_after, unix_ms()
         roster = self.endpoint.roster
         for image in roster.images.values():

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -47,6 +47,42 @@ class Broker(msgspec.Struct, frozen=True):
     keepalive: int = 60
     alpn: str | None = None
     version: int = V311
+
+
+class Said(Protocol):
+    """What clients say of a broker besides its address."""
+
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def ca(self) -> str | None: ...
+    @property
+    def cert(self) -> str | None: ...
+    @property
+    def key(self) -> str | None: ...
+    @property
+    def reject_unauthorized(self) -> bool: ...
+    @property
+    def keepalive(self) -> int: ...
+    @property
+    def protocol_version(self) -> int: ...
+
+
+def with_what_is_said(place: Broker, said: Said) -> Broker:
+    """The broker at that place, with what its URL does not say."""
+    path = place.path
+    if said.path is not None and place.websocket:
+        path = said.path if said.path.startswith("/") else f"/{said.path}"
+    return msgspec.structs.replace(
+        place,
+        path=path,
+        ca=said.ca,
+        cert=said.cert,
+        key=said.key,
+        reject_unauthorized=said.reject_unauthorized,
+        keepalive=said.keepalive,
+        version=said.protocol_version,
+    )
 
 
 class Login(msgspec.Struct, frozen=True):

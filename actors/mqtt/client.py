@@ -170,7 +170,7 @@ class Client:
         self._client_id.connected(monotonic())
         asked = link.limits.server_keep_alive
         keepalive = self._keepalive = float(self._broker.keepalive if asked is None else asked)
-        self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS)
+        self._silence = Silence(link, self._line, ANSWER_SECONDS, keepalive or ANSWER_SECONDS, hears=True)
         self._schedule_watch()
         self._acknowledge()
         if not link.session_present:
@@ -218,6 +218,8 @@ class Client:
     async def subscribe(self, user: User, filters: Mapping[str, int], seconds: float) -> None:
         """Send the user what these filters select, each at its QoS, from now on and instead of what it had
         subscribed to before. Raises `Permanent` naming the filter that the broker refuses, `Transient`."""
+        if self._options.session_expiry and self._kept.add(filters):
+            await asyncio.to_thread(self._kept.write)
         link = self._link
         if link is None:
             raise Transient("not connected")
@@ -228,29 +230,38 @@ class Client:
             self._dispatch.add(shared(name)[1], user, name)
         self._offer_early(user)
         # Also what others have subscribed to: the broker says anew what it has kept of these topics.
+        wanted = self._wanted_qos(filters)
         new = [
-            name for name, qos in filters.items() if name not in had or self._subscribed.get(name, -1) < qos
+            name for name, qos in wanted.items() if name not in had or self._subscribed.get(name, -1) < qos
         ]
-        for name in new:
-            self._subscribed[name] = max(filters[name], self._subscribed.get(name, 0))
-        if self._options.session_expiry and self._kept.add(new):
-            await asyncio.to_thread(self._kept.write)
-        asked = [
-            (name, link.subscribe((name,), self._subscribed[name], self._identifier(link, name)))
-            for name in new
-        ]
+        self._subscribed.update((name, wanted[name]) for name in new)
+        asked = [(name, link.subscribe((name,), wanted[name], self._identifier(link, name))) for name in new]
         try:
             async with asyncio.timeout(seconds):
-                await self._see_subscribed(asked)
+                await self._see_subscribed(user, asked)
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
+
+    def _wanted_qos(self, filters: Mapping[str, int]) -> dict[str, int]:
+        """Of what one user wants now, and of what others have at a lower QoS than they are to have.
+
+        With MQTT 3.1.1 the highest of all: of filters that select the same topic mosquitto takes the QoS of
+        any, and sends one message.
+        """
+        if self._broker.version == V5:
+            return {name: max(qos, self._subscribed.get(name, 0)) for name, qos in filters.items()}
+        highest = max([*filters.values(), *self._subscribed.values()], default=0)
+        low = [name for name, qos in self._subscribed.items() if qos < highest]
+        return dict.fromkeys([*filters, *low], highest)
 
     def _identifier(self, link: Link, name: str) -> int | None:
         if self._broker.version != V5 or self._options.session_expiry or not link.limits.sub_id_available:
             return None
         return self._identifiers.setdefault(name, len(self._identifiers) + 1)
 
-    async def _see_subscribed(self, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]) -> None:
+    async def _see_subscribed(
+        self, user: User, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]
+    ) -> None:
         refused: Permanent | None = None
         for name, future in asked:
             answer = await future
@@ -259,6 +270,10 @@ class Client:
             if answer.code >= REFUSED:
                 self._subscribed.pop(name, None)
                 refused = refused or Permanent(subscription_refused(name, answer))
+            elif user.holds and not answer.code and self._subscribed.get(name):
+                refused = refused or Permanent(
+                    f"{self.where} offers only QoS 0 for {name}: what is lost on the way is not sent again"
+                )
         if refused is not None:
             raise refused
 
@@ -300,7 +315,7 @@ class Client:
         connection = self._connection
         told: dict[User, list[Received]] = {}
         for message in messages:
-            users = self._dispatch.users(message.topic)
+            users = self._dispatch.users(message.topic) if message.topic else ()
             holders: list[User] = []
             for user, names in users:
                 if message.identifiers and not self._is_first(message, names):
@@ -310,7 +325,7 @@ class Client:
                     holders.append(user)
             if message.mid:
                 message.connection = connection
-                self._claim(link, message, holders, known=bool(users))
+                self._claim(link, message, holders, known=bool(users) or not message.topic)
         for user, those in told.items():
             user.received(those)
 
@@ -449,7 +464,10 @@ class Client:
                 self._end(f"no answer for {silent:g} s")
                 return
             if self._keepalive and now - min(link.written_at, link.heard_at) >= self._keepalive / 2:
-                link.ping()
+                if link.ping_in_flight is None:
+                    link.ping()
+                elif now - link.written_at >= self._keepalive / 2:
+                    link.stay()  # the answer is behind a lot of messages, and the broker counts, too
         self._schedule_watch()
 
 

@@ -57,7 +57,8 @@ class Received(msgspec.Struct, gc=False):
     claims: tuple[Any, ...] = ()
     """Who has yet to acknowledge it."""
     left_out: int = 0
-    """Bytes of a packet that was too large to be taken; its payload is none."""
+    """Bytes that were not taken: the packet is too large, or its topic, which is "" then, none. There is no
+    payload."""
     connection: int = 0
     """Which one it came on."""
 
@@ -147,7 +148,9 @@ def publish(version: int, octets: bytes, begin: int, end: int, first: int = 0x30
         length = octets[at]
         if not length and at < end:
             return _received(topic, octets[at + 1 : end], first, mid)
-    except (UnicodeDecodeError, IndexError) as error:
+    except UnicodeDecodeError:
+        return _nameless(octets, at, end, first)
+    except IndexError as error:
         raise Malformed("PUBLISH") from error
     found = header(octets, at - 1)
     if found is None or found[1] > end:
@@ -155,6 +158,15 @@ def publish(version: int, octets: bytes, begin: int, end: int, first: int = 0x30
     said = octets[found[0] : found[1]]
     identifiers, properties = _said_often(said) if len(said) <= _SHORT else _said(said)
     return _received(topic, octets[found[1] : end], first, mid, identifiers, properties)
+
+
+def _nameless(octets: bytes, at: int, end: int, first: int) -> Received:
+    """A message whose topic, which ends there, is no UTF-8. Old brokers let such pass, and ending the
+    connection over one that is kept would never end."""
+    mid = int.from_bytes(octets[at : at + 2], "big") if first & 0x06 else 0
+    if at + (2 if first & 0x06 else 0) > end or (first & 0x06 and not mid) or first & 0x06 == 0x06:
+        raise Malformed("PUBLISH")
+    return Received("", b"", first >> 1 & 3, bool(first & 1), bool(first & 0x08), mid, left_out=end - at)
 
 
 def beginning(octets: bytes, begin: int, size: int, first: int) -> Received | int:

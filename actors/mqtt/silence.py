@@ -28,9 +28,13 @@ class Line:
 
 
 class Silence:
-    """Of one connection; of what is in flight on it only the oldest tells, for brokers answer in order."""
+    """Of one connection; of what is in flight on it only the oldest tells, for brokers answer in order. With
+    `hears` whatever comes is a sign of life: an answer may be behind a lot of it."""
 
-    def __init__(self, link: Link, line: Line, seconds: float, ping_seconds: float) -> None:
+    def __init__(
+        self, link: Link, line: Line, seconds: float, ping_seconds: float, hears: bool = False
+    ) -> None:
+        self._hears = hears
         self._link = link
         self._line = line
         self._seconds = seconds
@@ -58,7 +62,8 @@ class Silence:
         ahead = max(oldest.end - link.proved, 0) if self._taken else 0
         patience = self._ping_seconds if oldest is link.ping_in_flight else self._seconds
         on_the_way = ahead / self._line.rate
-        if now - max(oldest.written_at, self._moved_at) < patience + on_the_way:
+        heard_at = link.heard_at if self._hears else 0.0
+        if now - max(oldest.written_at, self._moved_at, heard_at) < patience + on_the_way:
             self._line.well()
             return None
         if on_the_way < 1:

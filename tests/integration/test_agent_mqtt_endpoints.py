@@ -384,6 +384,41 @@ def test_what_is_acknowledged_only_when_it_is_kept_survives_any_end_of_the_agent
             assert agent.stop() == 0
 
 
+def test_nothing_is_lost_that_comes_while_the_agent_or_its_endpoint_begins_anew_in_order(tmp_path: Path):
+    count = 300
+    point = {"topic": "sixteen/n", "metric": "n"}
+    with Mosquitto(tmp_path / "field") as field:
+        agent = AgentProcess(tmp_path / "data")
+        got: set[int] = set()
+        with (
+            agent,
+            MqttDevice(field.port) as device,
+            MqttDevice(
+                field.port, client_id="sink", told=lambda topic, octets: got.update(numbers(octets))
+            ) as sink,
+        ):
+            sink.subscribe("ordered")
+            deliver(agent, field, "ordered")
+            row = add(agent, field, "sixteen", point, ackAfterPersist=True)
+            beside = add(agent, field, "sixteen/other", name="beside", ackAfterPersist=True)
+            connected(agent)
+            for number in range(count):
+                device.publish("sixteen/n", str(number))
+                match number:
+                    case 60:
+                        assert agent.stop() == 0
+                    case 120:
+                        agent.start()
+                        connected(agent)
+                    case 180:
+                        changed = {"data_points": [point, {"topic": "sixteen/m", "metric": "m"}]}
+                        agent.patch(f"/v1/endpoints/{row['uuid']}", changed)
+                    case 240:
+                        agent.delete(f"/v1/endpoints/{beside['uuid']}")
+            until(lambda: len(got), lambda found: found == count, 20.0)
+        assert agent.stop() == 0
+
+
 def deliver(agent: AgentProcess, broker: Mosquitto, topic: str) -> None:
     """All readings of MQTT endpoints to that topic."""
     config = {"brokerUrl": f"mqtt://127.0.0.1:{broker.port}"}

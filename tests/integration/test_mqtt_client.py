@@ -12,7 +12,8 @@ from servers.mosquitto import Mosquitto
 from servers.relay import Relay
 from servers.scripted_broker import ScriptedBroker
 
-from actors.connections.connection import NoConnection, Permanent
+from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.mqtt import client as client_module
 from actors.mqtt.broker import V5, V311, Broker, Login
 from actors.mqtt.client import Client, Options
 from actors.mqtt.kept import Kept
@@ -269,6 +270,53 @@ async def test_a_message_that_is_too_large_is_acknowledged_and_one_of_a_mebibyte
     assert [topic for topic, _ in again.told] == ["large/d"]
 
 
+async def test_who_wants_to_acknowledge_by_itself_is_told_where_the_broker_wants_no_acknowledgements() -> (
+    None
+):
+    async with ScriptedBroker() as careless, client(careless.port) as mine:
+        careless.granted = 0
+        await mine.subscribe(Somebody(), {"a": 1}, SECONDS)
+        with pytest.raises(Permanent, match="only QoS 0 for b"):
+            await mine.subscribe(Somebody(holds=True), {"b": 1}, SECONDS)
+
+
+async def test_a_connection_that_ends_while_somebody_subscribes_is_no_more_than_that(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """The first has to see what was written, the second meets the end of the connection."""
+    async with (
+        ScriptedBroker() as silent,
+        client(silent.port, options=KEEPS, kept=Kept(tmp_path / "kept.json")) as mine,
+    ):
+        users = [Somebody(holds=True), Somebody(), Somebody()]
+        asked = [
+            asyncio.create_task(mine.subscribe(user, {f"a/{place}": 1, "both": place % 2}, SECONDS))
+            for place, user in enumerate(users)
+        ]
+        await asyncio.sleep(0)
+        mine.leave(users[2])
+        asked[2].cancel()
+        silent.hang_up()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(each) for each in found] == [Transient, Transient, asyncio.CancelledError]
+        for user in users[:2]:
+            mine.leave(user)
+        silent.granted = 1
+        await mine.open(SECONDS)
+        await mine.subscribe(users[0], {"a/0": 1}, SECONDS)
+
+
+async def test_a_message_whose_topic_cannot_be_read_ends_no_connection() -> None:
+    user = Somebody()
+    async with ScriptedBroker() as careless, client(careless.port) as mine:
+        careless.granted = 1
+        await mine.subscribe(user, {"#": 1}, SECONDS)
+        careless.say(b"\x32\x07\x00\x02\xff\xfe\x00\x09x" + b"\x30\x04\x00\x01ax")
+        await until(lambda: user.messages)
+        assert user.told == [("a", b"x")]
+        assert not user.ends
+
+
 async def test_a_filter_that_is_refused_is_named() -> None:
     async with ScriptedBroker() as refusing, client(refusing.port) as mine:
         refusing.granted = 0x80
@@ -302,3 +350,32 @@ async def test_a_broker_that_is_gone_without_a_word_is_given_up(broker: Mosquitt
             with relay.requests.held(), relay.answers.held():
                 await until(lambda: user.ends, 8)
             await relay.cut()
+
+
+async def test_no_user_makes_another_ones_messages_less_certain(broker: Mosquitto, version: int) -> None:
+    """mosquitto sends one message for all filters of a client of MQTT 3.1.1, at the QoS of any of them."""
+    lax, strict = Somebody(), Somebody()
+    async with client(broker.port, version) as mine, client(broker.port, name="other") as other:
+        await mine.subscribe(lax, {"qos/+/c": 0}, SECONDS)
+        await mine.subscribe(strict, {"qos/#": 1}, SECONDS)
+        await other.publish("qos/b/c", b"1")
+        await until(lambda: lax.messages and strict.messages)
+    assert [message.qos for message in strict.messages] == [1]
+    assert len(lax.messages) == 1
+
+
+async def test_a_slow_line_is_not_a_silent_broker(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the broker had kept comes first, and the answer to a ping behind it."""
+    monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.5)
+    user = Somebody()
+    async with client(broker.port, name="other") as other, Relay(broker.port, buffer=20_000) as relay:
+        for number in range(20):
+            await other.publish(f"slow/{number}", bytes(10_000), retain=True)
+        relay.answers.chunk = 4_000
+        async with client(relay.port, keepalive=1) as mine:
+            relay.answers.delay = 0.04
+            await mine.subscribe(user, {"slow/#": 0}, SECONDS)
+            await until(lambda: len(user.messages) == 20)
+            assert not user.ends
+        for number in range(20):
+            await other.publish(f"slow/{number}", b"", retain=True)

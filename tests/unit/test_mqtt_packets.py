@@ -76,3 +76,16 @@ def test_nonsense_is_read_or_refused_and_nothing_else(seed: int) -> None:
                 except Malformed:
                     refused += 1
     assert refused
+
+
+@pytest.mark.parametrize(("first", "mid"), [(0x30, 0), (0x32, 7), (0x3C, 7)])
+def test_a_message_whose_topic_is_no_utf8_is_left_out(first: int, mid: int) -> None:
+    body = b"\x00\x02\xff\xfe" + (b"\x00\x07" if first & 6 else b"") + b"payload"
+    found = packets.publish(4, body, 0, len(body), first)
+    assert (found.topic, found.payload, found.mid) == ("", b"", mid)
+    assert found.left_out
+
+
+def test_a_topic_that_is_longer_than_its_packet_is_no_topic() -> None:
+    with pytest.raises(packets.Malformed):
+        packets.publish(4, b"\x00\x09\xff\xfe\x00\x01payload", 0, 6, 0x32)

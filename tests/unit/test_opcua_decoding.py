@@ -151,9 +151,9 @@ def test_what_is_cut_off_is_garbage(values: list[ua.DataValue], data: st.DataObj
 @unhurried
 @given(rows(), st.data())
 def test_damaged_bytes_are_garbage_or_what_the_library_makes_of_them(
-    values: list[ua.DataValue], data: st.DataObject
+    sent: list[ua.DataValue], data: st.DataObject
 ):
-    body = bytearray(read_response(values))
+    body = bytearray(read_response(sent))
     for _ in range(data.draw(st.integers(1, 3))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -163,7 +163,14 @@ def test_damaged_bytes_are_garbage_or_what_the_library_makes_of_them(
     assert len(found.values) == len(found.times)
     if any(time is None for time in found.times) or not _canonical(bytes(body)):
         return
-    assert found == read_by_library(bytes(body))
+    assert _comparable(found) == _comparable(read_by_library(bytes(body)))
+
+
+def _comparable(found: Found) -> Found:
+    """With the contents of what the library does not know."""
+    return found._replace(
+        values=[one.content if isinstance(one, values.Undecoded) else one for one in found.values]
+    )
 
 
 def _canonical(body: bytes) -> bool:

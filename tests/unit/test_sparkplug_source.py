@@ -13,7 +13,7 @@ from actors.endpoints.protocols.mqtt.sparkplug import SparkplugIntake
 from actors.mqtt.sparkplug_schema import parse, payload_class
 from actors.system.failure import Refusal
 
-NOW = 1_700_000_000_000
+NOW = 1_800_000_000_000
 INT32, INT64, FLOAT, DOUBLE, BOOLEAN, STRING = 3, 4, 9, 10, 11, 12
 
 
@@ -271,3 +271,78 @@ def test_arrays_and_data_sets_are_json():
     row.elements.add(int_value=1)
     row.elements.add(string_value="x")
     assert sparkplug_values.read(metric, 16) == ([{"n": 1, "s": "x"}], None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(sparkplug, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_birth_that_does_not_help_is_asked_for_less_and_less_often(rig, clock):
+    """A node whose data name a metric that no birth has: each birth would be followed by another request."""
+    for _ in range(600):
+        rig.take("NBIRTH", 0, real("load", 1.0))
+        rig.take("NDATA", 1, real("else", 2.0))
+        clock[0] += 1
+    assert len(rig.commands) <= 8
+    clock[0] += 10_000
+    rig.take("NDATA", 2, real("else", 2.0))
+    clock[0] += 5
+    rig.take("NDATA", 3, real("else", 2.0))
+    assert len(rig.commands) <= 10
+
+
+def test_what_cannot_be_taken_in_is_no_reason_to_ask_for_births(rig):
+    rig.intake._devices._metrics = 1
+    rig.intake._devices._most = 1  # besides an endpoint's own
+    rig.take("NBIRTH", 0, real("load", 1.0), real("more", 1.0, alias=7))
+    rig.take("DBIRTH pump", 1, number("flow", 1))
+    rig.take("DBIRTH third", 2, number("flow", 1))
+    rig.take("DDATA third", 3, number("flow", 2))
+    rig.take("NDATA", 4, real("more", 2.0))
+    rig.take("NDATA", 5, {"alias": 7, "double_value": 1.0})
+    assert rig.commands == []
+    assert rig.heard.now == {"plant/press": {"load": (1.0, None)}, "plant/press/pump": {"flow": (1, None)}}
+
+
+@pytest.mark.parametrize("node", ["100%", "%s", "Pump%20A", "{0}", "%(x)s"])
+def test_a_node_may_have_any_name(rig, node):
+    payload = payload_class()(seq=3)
+    rig.intake.take(f"spBv1.0/plant/NDATA/{node}", payload.SerializeToString(), False, NOW)
+    assert [topic for topic, _ in rig.commands] == [f"spBv1.0/plant/NCMD/{node}"]
+
+
+def test_a_text_that_is_no_utf8_is_bad_and_a_name_is_none(rig):
+    birth = payload_class()(timestamp=NOW, seq=0)
+    birth.metrics.add(**text("mode", "~~"))
+    birth.metrics.add(**text("@@", "good"))
+    birth.metrics.add(**number("load", 5))
+    octets = birth.SerializeToString().replace(b"~~", b"\xff\xfe").replace(b"@@", b"\xff\xfe")
+    rig.intake.take("spBv1.0/plant/NBIRTH/press", octets, False, NOW)
+    rig.intake.take("spBv1.0/plant/NDATA/press", octets.replace(b"\x18\x00", b"\x18\x01"), False, NOW)
+    assert rig.heard.now["plant/press"] == {"mode": (None, "TYPE_MISMATCH"), "load": (5, None)}
+    assert rig.commands == []
+
+
+def test_who_is_said_to_be_dead_is_not_taken_for_alive_though_messages_are_missing(rig):
+    rig.born()
+    rig.take("DDEATH pump", 9)
+    assert rig.heard.away["plant/press/pump"] == "DEVICE_OFFLINE"
+
+
+def test_after_a_gap_nothing_is_read_by_a_type_that_may_be_another_by_now(rig):
+    rig.born()
+    rig.take("DDATA pump", 7, {"name": "flow", "int_value": 2**32 - 1})
+    assert rig.pump["flow"] == (10, None)
+    rig.take("DDATA pump", 8, number("flow", 2**32 - 1))
+    assert rig.pump["flow"] == (-1, None)
+
+
+def test_after_the_last_sequence_number_comes_the_first(rig):
+    rig.born()
+    for number_ in range(2, 600):
+        rig.take("DDATA pump", number_ % 256, {"alias": 2, "int_value": number_})
+    assert rig.pump["flow"] == (599, None)
+    assert rig.commands == []

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.mqtt import broker_url
-from actors.mqtt.broker import MAX_PAYLOAD, V5, V311, Broker, Version, check_pems
+from actors.mqtt.broker import MAX_PAYLOAD, V5, V311, Broker, Version, check_pems, with_what_is_said
 from actors.mqtt.broker_url import websocket_path
 from actors.mqtt.fields import MAX_TEXT, Limited, Port, limited
 from actors.mqtt.message import Message
@@ -100,7 +100,7 @@ def check(config_json: dict[str, Any]) -> Config:
     if given.topic_template is not None:
         check_template(given.topic_template, f"{ROOT}.{spelled(config_json, Given, 'topicTemplate')}")
     config = Config(
-        broker=_broker(found.broker, given),
+        broker=with_what_is_said(found.broker, given),
         username=given.username or found.username,
         password=given.password or found.password,
         client_id=given.client_id,
@@ -113,23 +113,6 @@ def check(config_json: dict[str, Any]) -> Config:
     )
     _check_together(config)
     return config
-
-
-def _broker(found: Broker, given: Given) -> Broker:
-    """With what the URL does not say."""
-    path = found.path
-    if given.path is not None and found.websocket:
-        path = given.path if given.path.startswith("/") else f"/{given.path}"
-    return msgspec.structs.replace(
-        found,
-        path=path,
-        ca=given.ca,
-        cert=given.cert,
-        key=given.key,
-        reject_unauthorized=given.reject_unauthorized,
-        keepalive=given.keepalive,
-        version=given.protocol_version,
-    )
 
 
 def _check_user_properties(config: Config) -> None:

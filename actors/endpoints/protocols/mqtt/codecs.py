@@ -176,11 +176,6 @@ def _number(name: str, at: int | None) -> Codec:
     return decode
 
 
-def size_of(name: str) -> int:
-    """Bytes of a number."""
-    return struct.calcsize(BINARY[name.rpartition(":")[2]])
-
-
 def encode_number(name: str, value: Any) -> bytes:
     """What `codec` of that name reads. Raises `ValueError`."""
     form = BINARY[name.rpartition(":")[2]]

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.mqtt import broker_url
-from actors.mqtt.broker import V5, V311, Broker, check_pems, version
+from actors.mqtt.broker import V5, V311, Broker, check_pems, version, with_what_is_said
 from actors.mqtt.broker_url import websocket_path
 from actors.mqtt.fields import Limited, Port, limited
 from actors.system.checking import checked
@@ -290,7 +290,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
             "brokerUrl or host is required: the agent has no broker of its own", f"{ROOT}.brokerUrl"
         )
     connection = Connection(
-        broker=_broker(place.broker, found),
+        broker=with_what_is_said(place.broker, found),
         username=found.username or place.username,
         password=found.password or place.password,
         client_id=found.client_id,
@@ -307,23 +307,6 @@ def read_connection(given: dict[str, Any]) -> Connection:
     )
     _check_together(connection, found)
     return connection
-
-
-def _broker(place: Broker, given: Given) -> Broker:
-    """With what the URL does not say."""
-    route = place.path
-    if given.path is not None and place.websocket:
-        route = given.path if given.path.startswith("/") else f"/{given.path}"
-    return msgspec.structs.replace(
-        place,
-        path=route,
-        ca=given.ca,
-        cert=given.cert,
-        key=given.key,
-        reject_unauthorized=given.reject_unauthorized,
-        keepalive=given.keepalive,
-        version=given.protocol_version,
-    )
 
 
 def _reading(given: Given) -> Reading:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from actors.endpoints.listener import Description, Listener
+from actors.endpoints.listener import Listener
 
 from . import patterns, quality, stamps, status
 from .codecs import Codec, Unreadable
@@ -350,7 +350,3 @@ def essential(filters: list[str]) -> tuple[str, ...]:
         kept = [known for known in kept if not patterns.covers(each, known)]
         kept.append(each)
     return tuple(kept)
-
-
-def described(checked: Checked) -> tuple[Description, ...]:
-    return checked.devices

@@ -18,14 +18,16 @@ class Notes:
         self._who = who
         self.counts: Counter[str] = Counter()
 
-    def say(self, trouble: str) -> None:
+    def say(self, trouble: str) -> bool:
+        """Whether it is news."""
         trouble = without_controls(trouble)
         known = trouble in self.counts
         if not known and len(self.counts) >= MOST:
-            return
+            return False
         self.counts[trouble] += 1
         if not known:
             log.warning("%s: %s", self._who, trouble)
+        return not known
 
     def over(self, trouble: str) -> None:
         """It has ended: the next one is news again."""

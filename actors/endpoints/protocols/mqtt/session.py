@@ -1,5 +1,6 @@
 """The session of an MQTT endpoint: a user of a client that it may share with other endpoints."""
 
+import logging
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from .points import Checked
 from .sparkplug import SparkplugIntake
 from .watching import Watching
 from .writing import Prepared, same
+
+log = logging.getLogger(__name__)
 
 VERIFY_SECONDS = 5.0
 """In which a device shows what was written to it."""
@@ -114,10 +117,15 @@ class MqttSession(PushedSession):
     def received(self, messages: list[Received]) -> None:
         take, at = self._intake.take, unix_ms()
         for message in messages:
-            if message.left_out:
-                self._intake.left_out(message.topic)
-            else:
-                take(message.topic, message.payload, message.retain, at)
+            try:
+                if message.left_out:
+                    self._intake.left_out(message.topic)
+                else:
+                    take(message.topic, message.payload, message.retain, at)
+            except Exception:
+                # It would end the connection of all, and the broker would send it again on the next one.
+                if self._intake.notes.say("messages that the agent stumbles over; the log has the first"):
+                    log.exception("%s: a message on topic %r", self._connection.address, message.topic[:120])
         if self.holds:
             owed = [message for message in messages if message.mid]
             if owed:

@@ -32,6 +32,8 @@ NOT_BORN: Final = "NOT_BORN"
 REBIRTH_AFTER: Final = 5.0
 REBIRTH_LATEST: Final = 300.0
 """Seconds between two requests to one node: twice as many each time that it does not help."""
+_CALM = 4
+"""So many times as long as it was to wait there was nothing to ask for: then what was asked has helped."""
 MAX_NODES: Final = 1000
 
 _BD_SEQ = "bdSeq"
@@ -47,7 +49,8 @@ class Metric(NamedTuple):
     """One that was born."""
 
     name: str
-    place: int
+    place: int | None
+    """None: it cannot be taken in."""
     datatype: int
 
 
@@ -57,13 +60,15 @@ class Born:
     def __init__(self, identifier: str) -> None:
         self.identifier = identifier
         self.alive = False
+        self.left_out = False
+        """Whether it cannot be taken in: another birth would not help."""
         self.metrics: dict[str, Metric] = {}
 
 
 class Node:
-    def __init__(self, identifier: str, topic: str) -> None:
-        self.topic = topic
-        """Of commands to it, up to their kind."""
+    def __init__(self, identifier: str, group: str, name: str) -> None:
+        self.group = group
+        self.name = name
         self.itself = Born(identifier)
         self.devices: dict[str, Born] = {}
         self.aliases: dict[int, tuple[Born, Metric]] = {}
@@ -73,6 +78,10 @@ class Node:
         """Of its latest message; None: not to be relied on."""
         self.asked_at = 0.0
         self.patience = REBIRTH_AFTER
+
+    def topic(self, kind: str) -> str:
+        """Of commands to it."""
+        return f"{NAMESPACE}/{self.group}/{kind}/{self.name}"
 
     def all(self) -> Iterable[Born]:
         return (self.itself, *self.devices.values())
@@ -141,8 +150,7 @@ class SparkplugIntake:
             if len(self._nodes) >= MAX_NODES or not good_name(identifier):
                 self.notes.say("more edge nodes than can be, or one whose name cannot be one")
                 return None
-            topic = f"{NAMESPACE}/{group}/%s/{name}"
-            node = self._nodes[group, name] = Node(identifier, topic)
+            node = self._nodes[group, name] = Node(identifier, group, name)
         return node
 
     # Births and deaths
@@ -154,8 +162,6 @@ class SparkplugIntake:
                 self._die(born)
         node.session = session
         node.sequence = message.seq if message.HasField("seq") else 0
-        node.patience = REBIRTH_AFTER
-        node.asked_at = 0.0
         node.aliases.clear()
         for born in node.devices.values():
             born.metrics.clear()
@@ -173,17 +179,17 @@ class SparkplugIntake:
 
     def _born(self, node: Node, born: Born, message: Any, at: int) -> None:
         device = self._devices.of(born.identifier)
+        born.left_out = device is None
         if device is None:
             return
         born.alive = True
         born.metrics = {}
         for metric in message.metrics:
-            if not metric.name or metric.name == _BD_SEQ or metric.name.startswith(_CONTROL):
+            name = sparkplug_values.text(metric.name)
+            if not name or name == _BD_SEQ or name.startswith(_CONTROL):
                 continue
-            place = self._devices.born(device, metric.name, _unit(metric))
-            if place is None:
-                continue
-            known = born.metrics[metric.name] = Metric(metric.name, place, metric.datatype)
+            place = self._devices.born(device, name, _unit(metric))
+            known = born.metrics[name] = Metric(name, place, metric.datatype)
             if metric.HasField("alias"):
                 node.aliases[metric.alias] = born, known
         self._devices.describe(device)
@@ -212,7 +218,8 @@ class SparkplugIntake:
 
     def _device_died(self, node: Node, device: str | None, message: Any, at: int) -> None:
         born = node.devices.get(device or "")
-        if self._follows(node, message) and born is not None:
+        self._follows(node, message)
+        if born is not None:  # also after a gap: who is said to be dead is not taken for alive
             self._die(born)
 
     def _die(self, born: Born) -> None:
@@ -226,9 +233,10 @@ class SparkplugIntake:
         follows = self._follows(node, message)
         born = node.itself if device is None else node.devices.get(device)
         if born is None or not born.alive:
-            self._ask(node)
+            if born is None or not born.left_out:
+                self._ask(node)
             return
-        if not follows and not all(metric.name for metric in message.metrics):
+        if not follows and not all(metric.name and metric.HasField("datatype") for metric in message.metrics):
             return
         self._tell(node, born, message, at)
 
@@ -251,21 +259,22 @@ class SparkplugIntake:
         count: dict[int, int] = {}
         for metric in message.metrics:
             known = self._known(node, born, metric)
-            if known is None:
+            if known is None or known.place is None:
                 continue
             number = count.get(known.place, 0)
             count[known.place] = number + 1
             if number == len(rounds):
                 rounds.append(_Round([], [], [], []))
-            _read(rounds[number], known, metric, message, at)
+            _read(rounds[number], known.place, known.datatype, metric, message, at)
         for one in rounds:
             codes = one.codes if any(one.codes) else None
             self._listener.changed(born.identifier, one.places, one.values, codes, one.times)
 
     def _known(self, node: Node, born: Born, metric: Any) -> Metric | None:
         if metric.name:
-            known = born.metrics.get(metric.name)
-            if known is None and metric.name != _BD_SEQ and not metric.name.startswith(_CONTROL):
+            name = sparkplug_values.text(metric.name)
+            known = born.metrics.get(name)
+            if known is None and name and name != _BD_SEQ and not name.startswith(_CONTROL):
                 self._ask(node)
             return known
         found = node.aliases.get(metric.alias) if metric.HasField("alias") else None
@@ -275,16 +284,17 @@ class SparkplugIntake:
         return found[1]
 
     def _ask(self, node: Node) -> None:
-        """For the node's birth, and less and less often while it does not come."""
+        """For the node's birth, and less and less often while it does not come, or does not help."""
         now = monotonic()
-        if node.asked_at and now - node.asked_at < node.patience:
+        since = now - node.asked_at
+        if node.asked_at and since < node.patience:
             return
-        if node.asked_at:
-            node.patience = min(2 * node.patience, REBIRTH_LATEST)
+        again = node.asked_at and since < _CALM * node.patience
+        node.patience = min(2 * node.patience, REBIRTH_LATEST) if again else REBIRTH_AFTER
         node.asked_at = now
         payload = payload_class()(timestamp=unix_ms())
         payload.metrics.add(name=_REBIRTH, timestamp=unix_ms(), datatype=_BOOLEAN, boolean_value=True)
-        self._publish(node.topic % "NCMD", payload.SerializeToString())
+        self._publish(node.topic("NCMD"), payload.SerializeToString())
 
     # Commands
 
@@ -304,8 +314,8 @@ class SparkplugIntake:
             raise Refusal(f"Register not found: {name}", "register", "not_found")
         payload = sparkplug_values.command(name, value, metric.datatype, unix_ms())
         if device is None:
-            return node.topic % "NCMD", payload
-        return f"{node.topic % 'DCMD'}/{device}", payload
+            return node.topic("NCMD"), payload
+        return f"{node.topic('DCMD')}/{device}", payload
 
 
 class _Round(NamedTuple):
@@ -317,15 +327,15 @@ class _Round(NamedTuple):
     times: list[int | None]
 
 
-def _read(into: _Round, known: Metric, metric: Any, message: Any, at: int) -> None:
-    datatype = metric.datatype if metric.HasField("datatype") else known.datatype
+def _read(into: _Round, place: int, born_as: int, metric: Any, message: Any, at: int) -> None:
+    datatype = metric.datatype if metric.HasField("datatype") else born_as
     value, code = sparkplug_values.read(metric, datatype)
     time: int | None = None
     if metric.HasField("timestamp") or message.HasField("timestamp"):
         time = metric.timestamp if metric.HasField("timestamp") else message.timestamp
         if not stamps.plausible(time, at):
             time, code = None, code or quality.TIMESTAMP
-    into.places.append(known.place)
+    into.places.append(place)
     into.values.append(value)
     into.codes.append(code or _doubt(metric))
     into.times.append(time)

@@ -83,6 +83,15 @@ def _as_it_is(value: Any, _: int) -> Reading:
     return value, None
 
 
+def text(value: str | bytes) -> str:
+    """What Protocol Buffers call a text, which here is one of bytes where it is no UTF-8; "" for such."""
+    return value if isinstance(value, str) else ""
+
+
+def _text(value: str | bytes, _: int) -> Reading:
+    return (value, None) if isinstance(value, str) else _other()
+
+
 def _moment(value: int, _: int) -> Reading:
     if value > _EPOCH_MS:
         return None, quality.OUT_OF_RANGE
@@ -101,6 +110,8 @@ def _octets(value: bytes, _: int) -> Reading:
 def _rows(value: Any, _: int) -> Reading:
     """A data set as an array of objects."""
     columns = list(value.columns)
+    if any(isinstance(name, bytes) for name in columns):
+        return _other()
     rows = []
     for row in value.rows:
         if len(row.elements) != len(columns):
@@ -116,14 +127,15 @@ def _rows(value: Any, _: int) -> Reading:
 
 
 def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not isfinite(value) else value
+    """What JSON has no place for is null."""
+    return None if isinstance(value, bytes) or (isinstance(value, float) and not isfinite(value)) else value
 
 
 def _members(value: Any, depth: int) -> Reading:
     """A template as an object."""
     if depth >= MAX_DEPTH:
         return _other()
-    return {one.name: read(one, one.datatype, depth + 1)[0] for one in value.metrics}, None
+    return {text(one.name): read(one, one.datatype, depth + 1)[0] for one in value.metrics}, None
 
 
 def _array(datatype: int) -> Callable[[bytes, int], Reading]:
@@ -175,7 +187,7 @@ _READERS: dict[int, tuple[Callable[[Any, int], Reading] | None, tuple[str, ...]]
     _TEMPLATE: (_members, ("template_value",)),
     _BOOLEANS: (_booleans, ("bytes_value",)),
     _STRINGS: (_strings, ("bytes_value",)),
-    **{each: (_as_it_is, ("string_value",)) for each in _TEXTS},
+    **{each: (_text, ("string_value",)) for each in _TEXTS},
     **{each: (_octets, ("bytes_value",)) for each in (_BYTES, _FILE)},
     **{each: (_array(each), ("bytes_value",)) for each in _PACKED},
 }

@@ -11,8 +11,8 @@ _NANOSECONDS_FROM = 1e17
 
 EARLIEST = 946_684_800_000
 """The year 2000: a clock that says less was never set."""
-NOW_AT_LEAST = 1_735_689_600_000
-"""The year 2025: where it is earlier, this host's own clock is wrong, and tells nothing of another."""
+NOW_AT_LEAST = 1_577_836_800_000
+"""The year 2020: where it is earlier, this host's own clock is wrong, and tells nothing of another."""
 AHEAD_MS = 86_400_000
 """So far ahead of this host another may be: it may be this one that is behind."""
 AHEAD_LOCAL_MS = 300_000

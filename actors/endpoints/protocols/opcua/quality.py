@@ -15,10 +15,6 @@ NO_DATA: Final = "BadNoData"
 TYPE_MISMATCH: Final = "BadTypeMismatch"
 
 
-def is_good(status: int) -> bool:
-    return not status & GOOD_MASK
-
-
 def is_uncertain(status: int) -> bool:
     return status & GOOD_MASK == UNCERTAIN
 
