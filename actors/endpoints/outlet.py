@@ -33,8 +33,6 @@ class Outlet:
         self._firm = 0
         """How many at its beginning may not be dropped: it is not asked of each again whenever there is one
         too many."""
-        self._loose = 0
-        """So many of them may be dropped."""
 
     def begin(self) -> None:
         """Another turn begins; what waits has one of its own."""
@@ -48,10 +46,9 @@ class Outlet:
             return
         if not self._waiting:
             self._again()
-        elif len(self._waiting) >= MOST and self._loose:
+        elif len(self._waiting) >= MOST:
             self._make_room()
         self._waiting.append(message)
-        self._loose += _is_loose(message)
 
     def _make_room(self) -> None:
         """What somebody waits for is kept, as in mailboxes: there is no more of it than he sends before he
@@ -59,10 +56,6 @@ class Outlet:
         for message in islice(self._waiting, self._firm, None):
             if getattr(message, "TELEMETRY", False):
                 del self._waiting[self._firm]
-        for position, message in enumerate(self._waiting):
-            if _is_loose(message):
-                del self._waiting[position]
-                self._loose -= 1
                 self._dropped()
                 return
             self._firm += 1
@@ -74,33 +67,20 @@ class Outlet:
         for _ in range(most):
             self._send(waiting.popleft())
         self._firm = max(0, self._firm - most)
-        for _ in range(min(AT_ONCE, len(waiting))):
-            self._next()
         if waiting:
             self._again()
         else:
             self._room = AT_ONCE
-
-    def _next(self) -> None:
-        message = self._waiting.popleft()
-        self._loose -= _is_loose(message)
-        self._send(message)
 
     def flush(self) -> None:
         """All of it, now: there will be no other turn."""
         while self._waiting:
             self._send(self._waiting.popleft())
         self._firm = 0
-            self._next()
         self._room = AT_ONCE
 
     def clear(self) -> None:
         """Nobody wants it any more."""
         self._waiting.clear()
         self._firm = 0
-        self._loose = 0
         self._room = AT_ONCE
-
-
-def _is_loose(message: Any) -> bool:
-    return bool(getattr(message, "TELEMETRY", False))
