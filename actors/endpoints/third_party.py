@@ -174,6 +174,8 @@ def guarded(protocol: Protocol, package: str) -> Protocol:
         protocol,
         check=guard(check),
         prepare=None if protocol.prepare is None else guard(protocol.prepare),
+        account=None if protocol.account is None else guard(protocol.account),
+        completed=None if protocol.completed is None else guard(protocol.completed),
         session=session,
         browse=None if look is None else browse,
     )

@@ -14,6 +14,7 @@ from actors.endpoints.listener import Description
 from actors.endpoints.messages import AddEndpoint, BrowseDevice
 from actors.endpoints.protocol import Browsed, BrowsedNode, BrowseRequest
 from actors.system.failure import Failed
+from conf.settings import load
 
 
 @pytest.fixture
@@ -121,4 +122,19 @@ async def test_a_check_that_returns_what_cannot_be_refuses(
     reply = await agent.ask(AddEndpoint("plc", "fake", {"device": "plc"}, data_points=[{"name": "speed"}]))
     assert isinstance(reply, Failed)
     assert reply.kind == "unavailable"
+    assert agent.tree().restarts == 0
+
+
+@pytest.mark.parametrize("function", ["check", "completed", "account"])
+async def test_a_function_that_raises_unexpectedly_refuses(
+    stage: Stage, field: Field, tmp_path: Path, function: str
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise KeyError("odd")
+
+    protocol = msgspec.structs.replace(field.protocol, **{function: fails})
+    field.protocol = third_party.guarded(protocol, "callboard-fake 1.0")
+    agent = await Agent(stage, tmp_path, load(None, {"MQTT_AUTH_DIR": str(tmp_path)})).running()
+    reply = await agent.ask(AddEndpoint("plc", "fake", {"device": "plc"}, data_points=[{"name": "speed"}]))
+    assert isinstance(reply, Failed)
     assert agent.tree().restarts == 0
