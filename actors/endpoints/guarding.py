@@ -189,15 +189,34 @@ class Guarded(Listener):
             self._listener.lost(Transient(text, code=UNFIT))
 
 
-def _description(given: Description) -> Description:
+def fit_endpoint(found: Any) -> CheckedEndpoint:
     """The same, of the types that it is to have. Raises whatever."""
-    points = tuple(given.points)
+    if not isinstance(found, CheckedEndpoint):
+        raise Unfit(f"check has returned {type(found).__name__}, not a CheckedEndpoint")
+    _text(found.identifier), _text(found.address)
+    if found.mode not in ("polled", "pushed", "idle"):
+        raise Unfit(f"check has returned the mode {found.mode!r:.40}")
+    for least, number in ((0, found.silent_after), (1, found.retry_ms)):
+        if number is not None and not (type(number) in (int, float) and least <= number < _BEYOND):
+            raise Unfit(f"check has returned a time that is none: {number!r:.40}")
+    points, devices = _points(found.points), tuple(map(_description, found.devices))
+    return msgspec.structs.replace(found, points=points, devices=devices)
+
+
+def _points(given: Any) -> tuple[Any, ...]:
+    points = tuple(given)
     for point in points:
         _text(point.name), _text(point.address_text)
         if point.unit is not None:
             _text(point.unit)
     if len({point.name for point in points}) != len(points):
         raise Unfit("a device with two points of one name")
+    return points
+
+
+def _description(given: Description) -> Description:
+    """The same, of the types that it is to have. Raises whatever."""
+    points = _points(given.points)
     uuid = None if given.uuid is None else _text(given.uuid)
     return Description(_text(given.identifier), _text(given.name), points, uuid)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actors.endpoints.guarding import Guarded, fit_browsed, guard_session
+from actors.endpoints.guarding import Guarded, fit_browsed, fit_endpoint, guard_session
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import (
@@ -161,6 +161,9 @@ def guarded(protocol: Protocol, package: str) -> Protocol:
         made = protocol.session(endpoint, Guarded(listener, endpoint, protocol.name), lines)
         return guard_session(made, len(endpoint.points))
 
+    def check(connection: dict[str, Any], points: Any) -> CheckedEndpoint:
+        return fit_endpoint(protocol.check(connection, points))
+
     look = protocol.browse
 
     async def browse(session: Any, request: BrowseRequest) -> Browsed:
@@ -169,8 +172,10 @@ def guarded(protocol: Protocol, package: str) -> Protocol:
 
     return msgspec.structs.replace(
         protocol,
-        check=guard(protocol.check),
+        check=guard(check),
         prepare=None if protocol.prepare is None else guard(protocol.prepare),
+        account=None if protocol.account is None else guard(protocol.account),
+        completed=None if protocol.completed is None else guard(protocol.completed),
         session=session,
         browse=None if look is None else browse,
     )

@@ -1,4 +1,4 @@
-"""Browsing by protocols that other packages bring, in the supervisor that all protocols share."""
+"""What protocols that other packages bring check and find, in the supervisor that all protocols share."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from fake_field import Field, Stage, staged
+from fake_field import FakePoint, Field, Stage, staged
 from test_endpoint_supervisor import Agent
 
 from actors.endpoints import third_party
-from actors.endpoints.messages import BrowseDevice
+from actors.endpoints.listener import Description
+from actors.endpoints.messages import AddEndpoint, BrowseDevice
 from actors.endpoints.protocol import Browsed, BrowsedNode, BrowseRequest
 from actors.system.failure import Failed
+from conf.settings import load
 
 
 @pytest.fixture
@@ -81,5 +83,58 @@ async def test_a_session_that_fails_unexpectedly_costs_nobody_else_anything(
     field["plc"].fault = KeyError("odd")
     agent = await Agent(stage, tmp_path).running()
     reply = await agent.ask(ASK)
+    assert isinstance(reply, Failed)
+    assert agent.tree().restarts == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"points": None},
+        {"points": (None,)},
+        {"points": (FakePoint(5),)},
+        {"points": (FakePoint("\ud800"),)},
+        {"points": (FakePoint("a"), FakePoint("a"))},
+        {"points": (FakePoint("a", 5),)},
+        {"identifier": None},
+        {"address": b"x"},
+        {"mode": "odd"},
+        {"devices": (None,)},
+        {"devices": (Description("7", None, ()),)},
+        {"silent_after": "5"},
+        {"silent_after": float("nan")},
+        {"retry_ms": 0},
+        None,
+    ],
+    ids=range(15),
+)
+async def test_a_check_that_returns_what_cannot_be_refuses(
+    stage: Stage, field: Field, tmp_path: Path, wrong: Any
+) -> None:
+    own = field.protocol.check
+
+    def check(connection: dict[str, Any], points: Any) -> Any:
+        return None if wrong is None else msgspec.structs.replace(own(connection, points), **wrong)
+
+    protocol = msgspec.structs.replace(field.protocol, check=check)
+    field.protocol = third_party.guarded(protocol, "callboard-fake 1.0")
+    agent = await Agent(stage, tmp_path).running()
+    reply = await agent.ask(AddEndpoint("plc", "fake", {"device": "plc"}, data_points=[{"name": "speed"}]))
+    assert isinstance(reply, Failed)
+    assert reply.kind == "unavailable"
+    assert agent.tree().restarts == 0
+
+
+@pytest.mark.parametrize("function", ["check", "completed", "account"])
+async def test_a_function_that_raises_unexpectedly_refuses(
+    stage: Stage, field: Field, tmp_path: Path, function: str
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise KeyError("odd")
+
+    protocol = msgspec.structs.replace(field.protocol, **{function: fails})
+    field.protocol = third_party.guarded(protocol, "callboard-fake 1.0")
+    agent = await Agent(stage, tmp_path, load(None, {"MQTT_AUTH_DIR": str(tmp_path)})).running()
+    reply = await agent.ask(AddEndpoint("plc", "fake", {"device": "plc"}, data_points=[{"name": "speed"}]))
     assert isinstance(reply, Failed)
     assert agent.tree().restarts == 0
