@@ -79,3 +79,45 @@ async def test_whatever_comes_instead_of_an_answer_ends_the_connection_and_no_mo
         await one.reconnected()
         await moving(one)
         assert len(one.heard.losses) == 1
+
+
+class Frames:
+    """A way back whose frames are dropped, sent twice or swapped, when `trick` says so; once."""
+
+    def __init__(self) -> None:
+        self.trick: str | None = None
+
+    async def copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = b""
+        try:
+            while True:
+                head = await reader.readexactly(8)
+                frame = head + await reader.readexactly(int.from_bytes(head[4:], "little") - 8)
+                trick, self.trick = self.trick, None
+                if trick == "swapped":
+                    behind = frame
+                elif trick != "dropped":
+                    writer.write(frame * 2 if trick == "twice" else frame + behind)
+                    behind = b""
+                await writer.drain()
+        except asyncio.IncompleteReadError:
+            return
+
+
+@pytest.mark.parametrize("trick", ["dropped", "twice", "swapped"])
+async def test_report_answers_that_are_lost_or_come_twice_or_too_soon(relay: Relay, trick: str) -> None:
+    """gopcua/opcua 839, FreeOpcUa/async-opcua 102: the session goes on, and no old value comes last."""
+    frames = Frames()
+    relay.answers = frames  # type: ignore[assignment]
+    async with through(relay, keepAliveInterval=1000, queueSize=100) as one:
+        await moving(one)
+        one.heard.told.clear()
+        frames.trick = trick
+        await until(lambda: one.heard.losses)
+        await one.reconnected()
+        seen = max(one.heard.values("c0"), default=0)
+        await until(lambda: max(one.heard.values("c0"), default=0) > seen + 3)
+        values = [told.value for told in one.heard.of("c0") if told.code is None]
+        assert values[-1] == max(values)
+        await moving(one)
+        assert len(one.heard.losses) == 1

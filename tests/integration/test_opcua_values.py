@@ -175,3 +175,36 @@ async def test_a_node_without_a_data_point_is_written_by_its_address(server: Opc
         assert await one.write("ns=2;i=1001", 5) == 5
         assert (await server.tell("read", node="ns=2;i=1001"))["value"] == 5
         await one.write("ns=2;i=1001", 1, data_type="Int32")
+
+
+@pytest.mark.parametrize("subscribed", [True, False])
+async def test_an_element_that_is_not_there_is_never_another_one(
+    server: OpcUaServer, subscribed: bool
+) -> None:
+    """A server that knows no ranges sends the whole array, which may be as long as the range."""
+    await server.tell("write", node="ns=2;s=Array.Int32", type="Int32", value=[7])
+    points = [
+        point("first", "s=Array.Int32", indexRange="0"),
+        point("second", "s=Array.Int32", indexRange="1"),
+        point("late", "s=Array.Double", indexRange="3:9"),
+        point("single", "s=Type.Int16", indexRange="1"),
+    ]
+    async with opened(server.url, points, useSubscription=subscribed) as one:
+        if subscribed:
+            await until(lambda: {told.point for told in one.heard.told} == {each["name"] for each in points})
+            found = {told.point: (told.value, told.code) for told in one.heard.told}
+        else:
+            reading = await one.session.read(1)
+            found = dict(
+                zip(
+                    ("first", "second", "late", "single"),
+                    zip(reading.values, reading.qualities, strict=True),
+                    strict=True,
+                )
+            )
+    await server.tell("write", node="ns=2;s=Array.Int32", type="Int32", value=[1, 2, 3])
+    assert found["first"] == (7, None)
+    assert found["second"][0] is None
+    assert found["second"][1] is not None
+    assert found["late"] == ([3.5], None)
+    assert found["single"][0] is None

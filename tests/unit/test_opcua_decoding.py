@@ -373,3 +373,14 @@ def test_a_structure_that_is_longer_than_the_message_is_garbage():
     body = read_response([])[:-8] + struct.pack("<iB", 1, shapes.VALUE) + unreadable()[:-1]
     with pytest.raises(Garbage):
         decoding.results(body)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_bad_value_within_another_is_none(several: bool):
+    bad = ua.DataValue(ua.Variant(7, Types.Int32), ua.StatusCode(ua.StatusCodes.BadSensorFailure))
+    good = ua.DataValue(ua.Variant(8, Types.Int32))
+    held: Any = [bad, good] if several else bad
+    outer = ua.DataValue(ua.Variant(held, Types.DataValue, is_array=several))
+    found = decoding.results(read_response([outer]))
+    assert found.values == [[None, 8] if several else None]
+    assert read_by_library(read_response([outer])).values == found.values

@@ -255,3 +255,62 @@ async def test_a_stopped_publisher_asks_and_tells_nothing_more(rig: Rig):
     await asyncio.sleep(0)
     assert all(waiting.cancelled() for _, waiting in rig.channel.requests)
     assert (rig.told, rig.failures, len(rig.channel.requests)) == ([], [], 3)
+
+
+async def test_report_answers_that_overtake_each_other_do_not_bring_an_old_value_last(rig: Rig):
+    """convertersystems/opc-ua-client 276, OPCF-Members/UA-.NET-Legacy 137."""
+    rig.publisher.keep(3)
+    rig.channel.gate.clear()
+    rig.channel.kept = {2: message(2, [11])}
+    await rig.channel.answer(1, 10)
+    await rig.channel.answer(3, 12)
+    await rig.channel.answer(2, 11)
+    await rig.channel.answer(4, 13)
+    rig.channel.gate.set()
+    await asyncio.sleep(0.01)
+    assert rig.values == [10, 11, 12, 13]
+
+
+async def test_what_has_overtaken_is_told_in_order_though_it_is_not_had_again(rig: Rig):
+    rig.publisher.keep(3)
+    rig.channel.gate.clear()
+    await rig.channel.answer(1, 10)
+    await rig.channel.answer(4, 13)
+    await rig.channel.answer(3, 12)
+    await rig.channel.answer(2, 11)
+    rig.channel.gate.set()
+    await asyncio.sleep(0.01)
+    assert rig.values == [10, 11, 12, 13]
+    assert rig.publisher.take_missed() == set()
+
+
+async def test_the_first_notifications_may_overtake_each_other_too(rig: Rig):
+    rig.publisher.keep(3)
+    rig.channel.gate.clear()
+    await rig.channel.answer(2, 11)
+    await rig.channel.answer(1, 10)
+    rig.channel.gate.set()
+    await asyncio.sleep(0.01)
+    assert rig.values == [10, 11]
+
+
+async def test_report_requests_that_the_server_has_lost_are_made_anew(rig: Rig):
+    """open62541/open62541 4502 and 4878: the number of outstanding requests says that there are enough."""
+    rig.publisher.keep(3)
+    lost = [rig.channel.requests.pop(0) for _ in range(3)]
+    rig.publisher.renew()
+    assert len(rig.channel.requests) == 3
+    await rig.channel.answer(1, 10)
+    assert len(rig.channel.requests) == 3
+    rig.channel.requests.insert(0, lost[0])
+    await rig.channel.answer(2, 11)  # late, and not lost after all
+    assert rig.values == [10, 11]
+    assert len(rig.channel.requests) == 3
+
+
+async def test_requests_are_not_made_anew_for_ever(rig: Rig):
+    rig.publisher.keep(100)
+    for _ in range(50):
+        rig.publisher.renew()
+    assert len(rig.failures) == 1
+    assert len(rig.channel.requests) <= 1200

@@ -123,3 +123,19 @@ def test_a_handle_that_is_none_of_ours_is_nobodys() -> None:
     delivery = Delivery(fields_of((point(),), ()), told, Structures())
     delivery.tell([0, 7], [1, 2], None, [None, None])
     assert [call[1] for call in told.calls] == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("index_range", "value", "wanted"),
+    [
+        ("1", [7], WRONG),
+        ("0", [7], (7, None)),
+        ("1:2", [1, 2], ([2], None)),
+        ("2:3", [1, 2], WRONG),
+        ("1,0", [[1], [2]], (2, None)),
+        ("0", 7, WRONG),
+        ("0", "text", WRONG),
+    ],
+)
+def test_of_a_whole_array_the_range_is_always_cut_out(index_range: str, value: Any, wanted: Any) -> None:
+    assert shape(point(index_range=index_range), value, None, whole=True) == wanted

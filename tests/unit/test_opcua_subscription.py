@@ -186,3 +186,37 @@ async def test_what_is_told_of_an_unknown_subscription_is_nobodys(server: Server
     await found.monitor(nodes(1))
     found.take(told(99, [0], [UNKNOWN]))
     assert found.take_gone() == {}
+
+
+async def test_report_a_server_full_of_items_does_not_get_a_subscription_for_each_that_is_left(
+    server: Server,
+) -> None:
+    """eclipse-milo/milo 822 and 743: servers have a limit of all items, not only of each subscription's."""
+    most = 11
+    server.refuse = lambda handle, items: (
+        FULL if sum(len(each) for each in server.subscriptions.values()) >= most else 0
+    )
+    found = made(server, 200)
+    refused = await found.monitor(nodes(200))
+    assert set(refused.values()) == {"BadTooManyMonitoredItems"}
+    assert len(found.handles) == most
+    assert sorted([*refused, *found.handles]) == list(range(200))
+    assert len(server.subscriptions) <= 10
+    before = len(server.subscriptions)
+    assert len(await found.monitor({handle: ua.NodeId(handle, 2) for handle in refused})) == 189
+    assert len(server.subscriptions) == before
+    most = 1000
+    assert await found.monitor({handle: ua.NodeId(handle, 2) for handle in refused}) == {}
+    assert sorted(found.handles) == list(range(200))
+    assert len(server.subscriptions) <= 21
+
+
+async def test_what_is_told_while_something_is_read_is_newer(server: Server) -> None:
+    found = made(server, 3)
+    await found.monitor(nodes(3))
+    found.take(told(1, [0]))
+    with found.noting() as newer:
+        found.take(told(1, [1, 2]))
+        found.take(told(99, [0]))
+    found.take(told(1, [0]))
+    assert newer == {1, 2}

@@ -308,7 +308,9 @@ def _scalar(body: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind == _DATA_VALUE:
         mask = body[at]
         value, at = _variant(body, at + 1, depth + 1) if mask & VALUE else (None, at + 1)
-        return value, _rest(body, at, mask, _Columns([], [], [], None))
+        columns = _Columns([], [], [], None)
+        at = _rest(body, at, mask, columns)
+        return (None if columns.statuses[0] & _BAD else value), at
     buffer = Buffer(body, at - 1)  # with its type
     return values.of_variant(variant_from_binary(buffer)), int(buffer.cur_pos)
 

@@ -57,6 +57,8 @@ class Delivery:
         self._structures = structures
         self.undecoded: set[int] = set()
         """Handles of values that were not told, for it is not known yet how to read their structures."""
+        self.whole: set[int] = set()
+        """Handles of fields with an index range whose server sends the whole array."""
         self._overflown = False
         self._shaped = [is_shaped(field.point) for field in fields]
         self._as_they_are = not any(self._shaped) and all(field.device == OWN for field in fields)
@@ -142,7 +144,7 @@ class Delivery:
         if type(value) is Undecoded:
             value = self._structures.to_json(value.content)
         if self._shaped[handle]:
-            value, code = shape(self._fields[handle].point, value, code)
+            value, code = shape(self._fields[handle].point, value, code, handle in self.whole)
         return value, quality.NO_DATA if value is None and code is None else code
 
     def tell_codes(self, codes: Mapping[int, str]) -> None:

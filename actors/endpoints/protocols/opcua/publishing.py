@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from asyncua import ua
 from asyncua.ua.uaerrors import UaError
 
-from actors.connections.connection import NoConnection
+from actors.connections.connection import NoConnection, Transient
 
 from . import decoding, faults
 from .channel import Channel
@@ -22,6 +22,8 @@ _PUBLISH = Service("Publish")
 _MOD = 1 << 32
 _MOST_MISSED: Final = 1000
 """Notifications that are asked for again; a larger step is none of a server that counts."""
+_MOST_GIVEN_UP: Final = 1000
+"""Requests that were not answered in time, before the session is of no use."""
 _PAUSE: Final = 1.0
 """Seconds before the next request after one that the server could not serve."""
 _MOST_FAULTS: Final = 10
@@ -61,12 +63,17 @@ class Publisher:
         self._most = 1 << 30
         """As the server was found to take."""
         self._outstanding: set[asyncio.Future[Any]] = set()
+        self._given_up: set[asyncio.Future[Any]] = set()
+        """Those that others were made instead of; an answer counts all the same."""
         self._acknowledged: list[int] = []
         """Subscription, sequence number, and so on."""
         self._expected: dict[int, int] = {}
         """Of each subscription the sequence number of its next notification."""
         self._held: dict[int, list[Notification]] = {}
         """Those of a subscription that wait for what was lost before them."""
+        self._overtaken: dict[int, set[int]] = {}
+        """Sequence numbers of each subscription that were had again or given up: what comes of them after all
+        is older than what was told."""
         self._missed: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._faults = 0
@@ -77,11 +84,25 @@ class Publisher:
         self._wanted = outstanding
         self._top_up()
 
+    def renew(self) -> None:
+        """Other requests instead of those with the server: it says nothing, and may have lost them."""
+        self._given_up |= self._outstanding
+        self._outstanding = set()
+        if len(self._given_up) > _MOST_GIVEN_UP:
+            self._fail(Transient("the server answers no Publish requests", code=faults.TIMEOUT))
+        self._top_up()
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """The subscriptions of these numbers are no more; the server may give them to others."""
+        for number in numbers:
+            self._expected.pop(number, None)
+            self._overtaken.pop(number, None)
+
     def stop(self) -> None:
         self._wanted = 0
         if self._pause is not None:
             self._pause.cancel()
-        for waiting in (*self._outstanding, *self._tasks):
+        for waiting in (*self._outstanding, *self._given_up, *self._tasks):
             waiting.cancel()
 
     def resume(self, channel: Channel) -> None:
@@ -115,6 +136,7 @@ class Publisher:
 
     def _answered(self, answer: "asyncio.Future[Any]") -> None:
         self._outstanding.discard(answer)
+        self._given_up.discard(answer)
         if answer.cancelled():
             return
         error = answer.exception()
@@ -155,10 +177,14 @@ class Publisher:
         if number in self._held:
             self._held[number].append(notification)
             return
-        expected = self._expected.get(number)
-        ahead = 0 if expected is None else (notification.sequence - expected) % _MOD
-        if 0 < ahead <= _MOST_MISSED:
-            assert expected is not None
+        overtaken = self._overtaken.get(number, ())
+        if not notification.keep_alive and notification.sequence in overtaken:
+            return
+        expected, most = self._expected.get(number), _MOST_MISSED
+        if expected is None:  # the first ones may overtake each other as well
+            expected, most = 1, self._wanted
+        ahead = (notification.sequence - expected) % _MOD
+        if 0 < ahead <= most:
             self._ask_again(notification, [(expected + step) % _MOD or 1 for step in range(ahead)])
             return
         self._hand_over(notification)
@@ -187,20 +213,49 @@ class Publisher:
             self._fail(error)  # what is held would be held for ever
 
     async def _republish(self, number: int, missing: Sequence[int]) -> None:
-        try:
-            for sequence in missing:
-                request = ua.RepublishRequest()
-                request.Parameters.SubscriptionId = number
-                request.Parameters.RetransmitSequenceNumber = sequence
-                response = await self._channel.ask(request, ua.RepublishResponse)
-                self._notified(decoding.notification(number, response.NotificationMessage))
-                self._acknowledged += (number, sequence)
-        except NoConnection as error:
-            log.warning(
-                "%s: subscription %d: what is missing has not come: %s", self._channel.url, number, error
-            )
-            self._missed.add(number)
+        overtaken = self._overtaken.setdefault(number, set())
+        if len(overtaken) > _MOST_MISSED:
+            overtaken.clear()
+        asking = True
+        for sequence in missing:
+            again = None
+            if asking and not self._has_come(number, sequence):
+                again = await self._had_again(number, sequence)
+                asking = again is not None
+            late = self._take_late(number, sequence)
+            if late is None:
+                overtaken.add(sequence)
+            found = late or again
+            if found is None:
+                self._missed.add(number)
+            else:
+                self._notified(found)
         held = self._held.pop(number)
         self._hand_over(held[0])
         for notification in held[1:]:
             self._in_order(notification)
+
+    async def _had_again(self, number: int, sequence: int) -> Notification | None:
+        request = ua.RepublishRequest()
+        request.Parameters.SubscriptionId = number
+        request.Parameters.RetransmitSequenceNumber = sequence
+        try:
+            response = await self._channel.ask(request, ua.RepublishResponse)
+        except NoConnection as error:
+            log.warning(
+                "%s: subscription %d: what is missing has not come: %s", self._channel.url, number, error
+            )
+            return None
+        self._acknowledged += (number, sequence)
+        return decoding.notification(number, response.NotificationMessage)
+
+    def _has_come(self, number: int, sequence: int) -> bool:
+        return any(one.sequence == sequence and not one.keep_alive for one in self._held[number])
+
+    def _take_late(self, number: int, sequence: int) -> Notification | None:
+        """What was not lost, but has been overtaken."""
+        held = self._held[number]
+        for at, one in enumerate(held):
+            if one.sequence == sequence and not one.keep_alive:
+                return held.pop(at)
+        return None

@@ -14,7 +14,7 @@ from . import faults, quality, server, session
 from .addressing import resolve
 from .alarms import KIND, Alarms, Conditions
 from .channel import Channel
-from .decoding import Notification
+from .decoding import Found, Notification
 from .publishing import Publisher
 from .reading import Reader
 from .session import OpcUaSession
@@ -108,7 +108,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         forgotten = await subscriptions.missing()
         if forgotten:
             self._missing.update(await subscriptions.renew(forgotten))
-        await self._read_again(channel, subscriptions.handles)
+        await self._read_again(channel, subscriptions.handles, subscriptions)
         if self._alarms is not None:
             await self._alarms.resume(channel)
         self._keep_publishing()
@@ -140,7 +140,7 @@ class OpcUaPushed(OpcUaSession, PushedSession):
                 if monotonic() - before > STOOD_STILL:
                     subscriptions.excuse()  # what they have said meanwhile has not been read yet
                 await self._see_to_subscriptions(channel, subscriptions, publisher)
-                await _if_it_can(channel, self._see_to_structures(channel))
+                await _if_it_can(channel, self._see_to_structures(channel, subscriptions))
                 now = monotonic()
                 if now - self._looked > session.AGAIN_AFTER:
                     self._looked = now
@@ -186,24 +186,27 @@ class OpcUaPushed(OpcUaSession, PushedSession):
             lost = list({*lost, *await subscriptions.missing()})
         if lost:
             log.warning("%s: %d subscriptions are made anew", channel.url, len(lost))
+            publisher.forget([one.number for one in lost])
             refused = await subscriptions.renew(lost)
             self._missing.update(refused)
             self._delivery.tell_codes(refused)
+            if not forgotten and not all(one.closed for one in lost):
+                publisher.renew()
             self._keep_publishing()
         for number in publisher.take_missed():
             if self._alarms is not None:
                 self._alarms.missed(number)
-            await self._read_again(channel, subscriptions.handles_of(number))
+            await self._read_again(channel, subscriptions.handles_of(number), subscriptions)
         waiting = subscriptions.overdue(FIRST_WITHIN * max(1.0, self._connection.publishing_interval / 1000))
         if waiting:
-            await self._read_again(channel, waiting)
+            await self._read_again(channel, waiting, subscriptions)
 
-    async def _see_to_structures(self, channel: Channel) -> None:
+    async def _see_to_structures(self, channel: Channel, subscriptions: Subscriptions) -> None:
         """Values that could not be read are asked for again once it is known how to."""
         if self._delivery.undecoded:
             await self._structures.load(channel)
             handles, self._delivery.undecoded = self._delivery.undecoded, set()
-            await self._read_again(channel, sorted(handles.intersection(self._nodes)))
+            await self._read_again(channel, sorted(handles.intersection(self._nodes)), subscriptions)
 
     async def _see_to_level(self, channel: Channel) -> None:
         """A server that is not healthy any more gives way to another."""
@@ -235,31 +238,39 @@ class OpcUaPushed(OpcUaSession, PushedSession):
         self._checked_up_to = start + CHECKED
         codes = await self._read(channel, monitored[start : start + CHECKED])
         gone = {handle: code for handle, code in codes.items() if code is not None and code in NO_NODE}
-        self._delivery.tell_codes(gone)
         gone.update(subscriptions.take_gone())
         if gone:
             await subscriptions.forget(gone)
+            self._delivery.tell_codes(gone)  # after values that were under way
             self._missing.update(gone)
 
-    async def _read(
-        self, channel: Channel, handles: Iterable[int], tell: bool = False
-    ) -> dict[int, str | None]:
+    async def _read(self, channel: Channel, handles: Iterable[int]) -> dict[int, str | None]:
         """The quality code of each node's value now; None when it is GOOD."""
         handles = list(handles)
-        if not handles:
-            return {}
-        nodes = [
-            server.value_of(self._nodes[handle], self._fields[handle].point.index_range) for handle in handles
-        ]
-        found = await Reader(channel, self._limits.read, nodes).read()
-        if tell:
-            self._delivery.tell(handles, found.values, found.statuses, found.times)
+        found = await self._found(channel, handles)
         statuses = found.statuses or [0] * len(handles)
         return {handle: quality.code_of(status) for handle, status in zip(handles, statuses, strict=True)}
 
-    async def _read_again(self, channel: Channel, handles: Iterable[int]) -> None:
-        """Tell what these fields are now."""
-        await self._read(channel, handles, tell=True)
+    async def _found(self, channel: Channel, handles: list[int]) -> Found:
+        nodes = [
+            server.value_of(self._nodes[handle], self._fields[handle].point.index_range) for handle in handles
+        ]
+        return await Reader(channel, self._limits.read, nodes).read() if nodes else Found([], None, [])
+
+    async def _read_again(
+        self, channel: Channel, handles: Iterable[int], subscriptions: Subscriptions
+    ) -> None:
+        """Tell what these fields are now, but for those of which the server has told meanwhile."""
+        handles = list(handles)
+        with subscriptions.noting() as newer:
+            found = await self._found(channel, handles)
+        kept = [at for at, handle in enumerate(handles) if handle not in newer]
+        self._delivery.tell(
+            [handles[at] for at in kept],
+            [found.values[at] for at in kept],
+            None if found.statuses is None else [found.statuses[at] for at in kept],
+            [found.times[at] for at in kept],
+        )
 
     # Ending
 

@@ -1,5 +1,6 @@
 """What a server says of itself: its namespaces, how it does, how much it takes in one call."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -7,6 +8,7 @@ from asyncua import ua
 
 from actors.connections.connection import NoConnection
 
+from . import faults, quality
 from .channel import Channel
 from .limits import Limit, Limits
 from .reading import Reader
@@ -26,6 +28,8 @@ _READ: Final = getattr(ua.ObjectIds, f"{_OF_OPERATIONS}MaxNodesPerRead")
 _ITEMS: Final = getattr(ua.ObjectIds, f"{_OF_OPERATIONS}MaxMonitoredItemsPerCall")
 _TRANSLATE: Final = getattr(ua.ObjectIds, f"{_OF_OPERATIONS}MaxNodesPerTranslateBrowsePathsToNodeIds")
 
+BEYOND: Final = 999_999_999
+"""An index that no array has: a server that has a value there knows no index ranges."""
 _BUSY: Final = frozenset(
     {"BadServerTooBusy", "BadTcpServerTooBusy", "BadResourceUnavailable", "BadOutOfMemory"}
 )
@@ -71,6 +75,25 @@ async def level_of(channel: Channel) -> int:
     """Raises `NoConnection`."""
     [level] = await _read(channel, (_LEVEL,))
     return _level(level)
+
+
+async def without_ranges(
+    channel: Channel, limit: Limit, asked: Sequence[tuple[ua.NodeId, str]]
+) -> list[bool]:
+    """Whether the server sends the whole value of each node, whatever index range it is asked for. Raises
+    `NoConnection` when it is not there."""
+    beyond = [value_of(node, ",".join(str(BEYOND) for _ in range_.split(","))) for node, range_ in asked]
+    try:
+        found = await Reader(channel, limit, beyond).read()
+    except NoConnection as error:
+        if not channel.is_open or error.code == faults.TIMEOUT:
+            raise
+        return [False] * len(asked)
+    statuses = found.statuses or [0] * len(asked)
+    return [
+        not quality.is_bad(status) and value is not None and value != []
+        for value, status in zip(found.values, statuses, strict=True)
+    ]
 
 
 async def probe(channel: Channel, within: float) -> None:

@@ -77,31 +77,49 @@ class OpcUaSession(Session):
     # Writing
 
     async def write(self, prepared: Writing) -> Any:
-        written = await self._encode(prepared)
+        node = await self._node_of(prepared)
+        known = self._kinds.get(node)
+        try:
+            return await self._write(node, prepared)
+        except Refusal as refusal:
+            if known is None or refusal.field != "value":
+                raise
+            # The node may have come again, with another type.
+            self._kinds.pop(node, None)
+            if await self._kind_of(node) == known:
+                raise
+        return await self._write(node, prepared)
+
+    async def _write(self, node: ua.NodeId, prepared: Writing) -> Any:
+        written = writing.encode(node, prepared, await self._kind_of(node))
         await writing.write(self._connected(), written)
         return written.value
 
     async def read_back(self, prepared: Writing) -> tuple[Any, bool]:
-        written = await self._encode(prepared)
+        node = await self._node_of(prepared)
+        written = writing.encode(node, prepared, await self._kind_of(node))
         what = server.value_of(written.node, prepared.index_range)
         found = await Reader(self._connected(), self._limits.read, [what]).read()
         if found.statuses is not None and quality.is_bad(found.statuses[0]):
             raise faults.refused(found.statuses[0], "reading the value back")
         return written.compare(found.values[0])
 
-    async def _encode(self, prepared: Writing) -> writing.Written:
+    async def _node_of(self, prepared: Writing) -> ua.NodeId:
         channel = self._connected()
         [node] = await resolve(channel, self._limits, self._namespaces, [prepared.place])
         if isinstance(node, str):
             raise Refusal(f"Register not found: {prepared.place} ({node})", "register", "not_found")
         if prepared.by_address and self._is_guarded(node):
             raise read_only(str(prepared.place))
+        return node
+
+    async def _kind_of(self, node: ua.NodeId) -> writing.Kind:
         kind = self._kinds.get(node)
         if kind is None:
-            kind = await writing.kind_of(channel, node)
+            kind = await writing.kind_of(self._connected(), node)
             if len(self._kinds) < MOST_KINDS:
                 self._kinds[node] = kind
-        return writing.encode(node, prepared, kind)
+        return kind
 
     def _is_guarded(self, node: ua.NodeId) -> bool:
         """Whether it is that of data points, none of which is writable."""
@@ -180,6 +198,19 @@ class OpcUaSession(Session):
             else:
                 self._missing.pop(handle, None)
                 self._nodes[handle] = node
+        await self._look_at_ranges(channel, [handle for handle in handles if handle in self._nodes])
+
+    async def _look_at_ranges(self, channel: Channel, handles: list[int]) -> None:
+        ranges = {handle: self._fields[handle].point.index_range for handle in handles}
+        asked = [(handle, text) for handle, text in ranges.items() if text is not None]
+        if asked:
+            whole = await server.without_ranges(
+                channel, self._limits.read, [(self._nodes[handle], text) for handle, text in asked]
+            )
+            self._delivery.whole.difference_update(handles)
+            self._delivery.whole.update(
+                handle for (handle, _), each in zip(asked, whole, strict=True) if each
+            )
 
     def _tell_missing(self, channel: Channel) -> None:
         if self._missing:

@@ -16,14 +16,14 @@ def is_shaped(point: DataPoint) -> bool:
     return point.scaled or point.index_range is not None or point.shown not in (None, "object")
 
 
-def shape(point: DataPoint, value: Any, code: str | None) -> tuple[Any, str | None]:
+def shape(point: DataPoint, value: Any, code: str | None, whole: bool = False) -> tuple[Any, str | None]:
     """The value, and its quality code; a value that is not what the point says has none, and is
-    `BadTypeMismatch`."""
+    `BadTypeMismatch`. `whole`: the server sends all of an array, whatever range it is asked for."""
     if value is None:
         return None, code
     try:
         if point.index_range is not None:
-            value = within(point.index_range, value)
+            value = within(point.index_range, value, whole)
         if point.scaled:
             value = scaled(point, value)
         if point.shown is not None:
@@ -33,30 +33,34 @@ def shape(point: DataPoint, value: Any, code: str | None) -> tuple[Any, str | No
     return value, code
 
 
-def within(index_range: str, value: Any) -> Any:
-    """That part of an array; the element itself where the range is of one. A server that knows no ranges
-    sends the whole: then it is cut out here."""
+def within(index_range: str, value: Any, whole: bool = False) -> Any:
+    """That part of an array; the element itself where the range is of one. Of a `whole` array, or one that is
+    longer than the range, it is cut out here. Raises `TypeError` and `ValueError` where there is none."""
     single = True
     for_dimensions = []
     for part in index_range.split(","):
         first, colon, last = part.partition(":")
         single = single and not colon
         for_dimensions.append((int(first), int(last) if colon else int(first)))
-    value = _cut(for_dimensions, value)
+    value = _cut(for_dimensions, value, whole)
     while single and isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value
 
 
-def _cut(ranges: list[tuple[int, int]], value: Any) -> Any:
-    if not ranges or not isinstance(value, list):
+def _cut(ranges: list[tuple[int, int]], value: Any, whole: bool) -> Any:
+    if not ranges:
+        return value
+    if not isinstance(value, list):
+        if whole:
+            raise TypeError("no array")
         return value
     (first, last), *further = ranges
-    if len(value) > last - first + 1:
+    if whole or len(value) > last - first + 1:
         value = value[first : last + 1]
         if not value:
             raise ValueError("the array ends before the range")
-    return [_cut(further, one) for one in value]
+    return [_cut(further, one, whole) for one in value]
 
 
 def scaled(point: DataPoint, value: Any) -> Any:

@@ -3,7 +3,8 @@ server has forgotten them."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import Final, TypeVar
@@ -120,6 +121,10 @@ class Subscriptions:
         """Handles of items that have had no value yet."""
         self._waiting_since = 0.0
         self._gone: dict[int, str] = {}
+        self._newer: set[int] | None = None
+        """Handles of what was told while something is read; None: nothing is."""
+        self._is_full = False
+        """Whether the server takes no more items, whichever subscription they are for."""
         self._unfiltered: set[int] = set()
         """Handles of fields whose dead band the server does not take."""
 
@@ -167,8 +172,10 @@ class Subscriptions:
                 refused.update(dict.fromkeys(handles, error.code))
                 break
             shares, handles = self._shared(handles)
+            rooms = self._room, [subscription.room for subscription, _ in shares]
             results = await _several([self._add(subscription, part) for subscription, part in shares])
-            for (subscription, _), failed in zip(shares, results, strict=True):
+            self._is_full = False
+            for (subscription, part), failed in zip(shares, results, strict=True):
                 over = [handle for handle, code in failed.items() if code == _FULL]
                 if over and subscription.items:
                     # The server's own limit; a subscription that has none of them is told when it refuses.
@@ -176,7 +183,16 @@ class Subscriptions:
                     self._room = min(self._room, subscription.room)
                     handles = over + handles
                     failed = {handle: code for handle, code in failed.items() if code != _FULL}
+                elif len(over) == len(part):
+                    self._is_full = True
                 refused.update(failed)
+            if self._is_full:
+                # A limit of all items tells nothing of how many a subscription takes.
+                self._room = rooms[0]
+                for (subscription, _), room in zip(shares, rooms[1], strict=True):
+                    subscription.room = room
+                refused.update(dict.fromkeys(handles, _FULL))
+                break
         for handle in refused:
             self._waiting.discard(handle)
         return refused
@@ -184,6 +200,8 @@ class Subscriptions:
     async def _make_room(self, items: int) -> None:
         """For one at least, and for all of them unless the server wants no more subscriptions."""
         await self._with_room()
+        if self._is_full:
+            return
         free = sum(one.free for one in self._by_number.values())
         more = min(-(-(items - free) // self._room), _AT_ONCE)
         if more > 0:
@@ -291,9 +309,21 @@ class Subscriptions:
                 self._note_gone(notification.handles, notification.statuses)
             if self._waiting:
                 self._waiting.difference_update(notification.handles)
+            if self._newer is not None:
+                self._newer.update(notification.handles)
             self._delivery.tell(
                 notification.handles, notification.values, notification.statuses, notification.times
             )
+
+    @contextmanager
+    def noting(self) -> Iterator[set[int]]:
+        """The handles of what the server tells of meanwhile: an answer that was under way may be older."""
+        newer: set[int] = set()
+        self._newer = newer
+        try:
+            yield newer
+        finally:
+            self._newer = None
 
     def _note_gone(self, handles: Sequence[int], statuses: Sequence[int]) -> None:
         for handle, status in zip(handles, statuses, strict=True):

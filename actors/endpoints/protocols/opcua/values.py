@@ -14,6 +14,7 @@ from asyncua import ua
 
 from actors.endpoints.floats import shortest, shortest_all
 
+_BAD: Final = 0x8000_0000
 DEEPEST: Final = 32
 """Levels of a structure; what lies deeper is left out."""
 
@@ -112,6 +113,8 @@ def _compound(value: Any, depth: int) -> Any:
         case ua.Variant():
             return to_json(value.Value, depth)
         case ua.DataValue():
+            if value.StatusCode is not None and value.StatusCode.value & _BAD:
+                return None
             return to_json(value.Value, depth)
         case ua.ExtensionObject():
             return {

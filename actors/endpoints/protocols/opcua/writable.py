@@ -20,6 +20,8 @@ from .kinds import FLOATS, INTEGERS, write_type
 from .nodes import BrowsePath, NodeRef, parse_place
 from .points import OWN, DataPoint
 
+DEEPEST: Final = 8
+"""Dimensions of an array that is written."""
 LONGEST: Final = 65_535
 """Of a text or an array that is written."""
 _TRUE = frozenset({"true", "1", "on", "yes"})
@@ -55,6 +57,7 @@ def prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> Writing:
         raise read_only(request.register)
     kind = _kind(request, point)
     value = request.value
+    dimensions(value)
     if point is not None and point.scaled:
         value = _each(value, lambda one: unscaled(point, one))
     if kind is not None:
@@ -106,6 +109,22 @@ def _each(value: Any, do: Any) -> Any:
             raise refused(f"an array of {len(value)} is longer than {LONGEST}")
         return [_each(one, do) for one in value]
     return do(value)
+
+
+def dimensions(value: Any) -> list[int]:
+    """Of an array; none of a single value. Raises `Refusal` on `value` where its rows differ: on the wire an
+    array is one list and its dimensions."""
+    found: list[int] = []
+    level = [value]
+    while any(isinstance(one, list) for one in level):
+        lengths = {len(one) if isinstance(one, list) else -1 for one in level}
+        if len(lengths) > 1:
+            raise refused("the rows of a matrix must be of one length")
+        if len(found) == DEEPEST:
+            raise refused(f"an array of more than {DEEPEST} dimensions")
+        found += lengths
+        level = [part for one in level for part in one]
+    return found
 
 
 def unscaled(point: DataPoint, value: Any) -> int | float:

@@ -3,6 +3,7 @@
 import struct
 from typing import Any, Final
 
+import msgspec
 from asyncua import ua
 
 from actors.system.failure import Refusal
@@ -10,6 +11,7 @@ from actors.system.failure import Refusal
 from . import faults, quality, values
 from .channel import Channel
 from .kinds import NAMES
+from .server import BEYOND
 from .shaping import scaled
 from .types import built_in
 from .writable import Writing, fit, refused
@@ -26,16 +28,15 @@ _NOT_FOUND: Final = frozenset({"BadNodeIdUnknown", "BadNodeIdInvalid", "BadAttri
 _OF_THE_RANGE: Final = frozenset({"BadIndexRangeInvalid", "BadIndexRangeNoData", "BadIndexRangeDataMismatch"})
 
 
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """How a node's value is written."""
 
-    def __init__(self, name: str, array: bool | None, ranges: bool = True) -> None:
-        self.name = name
-        """a key of `kinds.BUILT_IN`"""
-        self.array = array
-        """None: it may be either"""
-        self.ranges = ranges
-        """Whether the server knows index ranges; one that does not would write the whole array."""
+    name: str
+    """a key of `kinds.BUILT_IN`"""
+    array: bool | None
+    """None: it may be either"""
+    ranges: bool = True
+    """Whether the server knows index ranges; one that does not would write the whole array."""
 
 
 class Written:
@@ -75,12 +76,12 @@ async def kind_of(channel: Channel, node: ua.NodeId) -> Kind:
     attributes = (ua.AttributeIds.Value, ua.AttributeIds.DataType, ua.AttributeIds.ValueRank)
     request.Parameters.NodesToRead = [
         *(ua.ReadValueId(NodeId=node, AttributeId=each) for each in attributes),
-        ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value, IndexRange="0"),
+        ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value, IndexRange=str(BEYOND)),
     ]
     response = await channel.ask(request, ua.ReadResponse)
     if len(response.Results) != len(attributes) + 1:
         raise faults.trouble(ValueError(), "reading the type of a node")
-    present, data_type, rank, first = response.Results
+    present, data_type, rank, beyond = response.Results
     _see_that_it_is_there(data_type)
     held = present.Value if present.Value is not None and present.Value.Value is not None else None
     number = await built_in(channel, data_type.Value.Value)
@@ -89,8 +90,8 @@ async def kind_of(channel: Channel, node: ua.NodeId) -> Kind:
     if number not in NAMES:
         name = "a structure" if number == _STRUCTURE else "of a type that is not known"
         raise Refusal(f"the node is {name}: it cannot be written", "register", "unsupported")
-    one = first.Value.Value if first.Value is not None else None
-    return Kind(NAMES[number], _is_array(held, rank), not isinstance(one, list) or len(one) <= 1)
+    there = beyond.Value.Value if beyond.Value is not None else None
+    return Kind(NAMES[number], _is_array(held, rank), there is None or there == [])
 
 
 def _is_array(held: ua.Variant | None, rank: ua.DataValue) -> bool | None:
