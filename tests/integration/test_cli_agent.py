@@ -95,6 +95,10 @@ def _look(shell: Shell) -> None:
     assert "press" in shell("endpoints", "list")
     assert shell.json("endpoints", "show", "press")["protocol"] == "modbus"
     shell("endpoints", "show", "none", code=5)
+    assert "press" in shell("devices", "list")
+    shell("devices", "remove", "none", "--yes", code=5)
+    assert "opcua" in shell("protocols", "list")
+    assert shell.json("protocols", "show", "modbus")["capabilities"]["writes"]
     shell("endpoints", "disable", "press")
     shell("endpoints", "enable", "press")
     assert shell.json("destinations", "list") == {"publishers": []}
