@@ -419,6 +419,16 @@ def test_nothing_is_lost_that_comes_while_the_agent_or_its_endpoint_begins_anew_
         assert agent.stop() == 0
 
 
+def test_what_cannot_be_read_is_acknowledged_like_anything_else(agent, broker, device):
+    """More of it than a broker sends before the first is acknowledged."""
+    add(agent, broker, "seventeen", {"topic": "seventeen/n", "metric": "n"}, ackAfterPersist=True)
+    connected(agent)
+    for payload in (b"", b"{", b"--inf", b"\xff", b'{"timestamp":' + b"9" * 400 + b"}") * 10:
+        device.publish("seventeen/n", payload)
+    device.publish("seventeen/n", b"5")
+    shown(agent, {("hall", "n"): 5})
+
+
 def deliver(agent: AgentProcess, broker: Mosquitto, topic: str) -> None:
     """All readings of MQTT endpoints to that topic."""
     config = {"brokerUrl": f"mqtt://127.0.0.1:{broker.port}"}
