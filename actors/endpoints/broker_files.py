@@ -25,6 +25,7 @@ ITERATIONS = 101  # what mosquitto_passwd uses
 SALT_BYTES = 12
 HASH_BYTES = 64
 MODE = 0o640
+PART = ".part"  # of a file that is being written
 MAX_ITERATIONS = 10_000_000
 """A line of somebody else's may ask for any number."""
 
@@ -125,7 +126,7 @@ def bring_in_line(
 
 def _is_the_same(line: str, account: Account) -> bool:
     if account.hashed is not None:
-        return hmac.compare_digest(line.encode(), account.hashed.encode())
+        return hmac.compare_digest(line.encode("utf-8", "surrogateescape"), account.hashed.encode())
     return fits(line, account.password or "")
 
 
@@ -134,9 +135,10 @@ def _rights(account: Account) -> list[str]:
 
 
 def _read(path: Path) -> str | None:
-    """None when there is no such file. What is no UTF-8 is somebody else's, and comes back as it was."""
+    """None when there is no such file. What is no UTF-8 is somebody else's, and comes back as it was, as do
+    the ends of lines."""
     try:
-        return path.read_text("utf-8", "surrogateescape")
+        return path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
 
@@ -147,13 +149,13 @@ def _parts(text: str | None) -> tuple[list[str], list[str]]:
     block: list[str] = []
     inside = False
     for line in (text or "").split("\n"):
-        if line == BEGIN:
+        if line.rstrip("\r") == BEGIN:
             inside = True
-        elif line == END:
+        elif line.rstrip("\r") == END:
             inside = False
         else:
             (block if inside else foreign).append(line)
-    while foreign and not foreign[-1]:
+    while foreign and not foreign[-1].rstrip("\r"):
         foreign.pop()
     return foreign, block
 
@@ -181,7 +183,11 @@ def _passwords(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
 def _replace(path: Path, text: str) -> None:
     """At once, as somebody finds it or not at all, and for the same readers as before."""
     real = path.resolve()
-    handle, name = tempfile.mkstemp(prefix=f".{real.name}.", dir=real.parent)
+    prefix = f".{real.name}."
+    for left in real.parent.iterdir():  # by an agent that was killed here
+        if left.name.startswith(prefix) and left.name.endswith(PART):
+            left.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=PART, dir=real.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             _same_readers(real, file.fileno())

@@ -1,6 +1,7 @@
 """What a device has to read, asked over a connection of its own, once."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
@@ -11,12 +12,15 @@ from actors.connections.building import build
 from actors.connections.connection import NoConnection
 from actors.connections.deadlines import Overdue, bounded, close
 from actors.endpoints import protocols
+from actors.endpoints.guarding import Unfit
 from actors.endpoints.lines import lines_of
 from actors.endpoints.listener import Nobody
 from actors.endpoints.messages import BrowseDevice
 from actors.endpoints.protocol import Browsed, BrowseRequest, CheckedEndpoint, Protocol
-from actors.system.failure import Refusal
+from actors.system.failure import Refusal, described
 from conf.settings import Settings
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 WITHIN = 25.0
@@ -56,8 +60,14 @@ async def _answered(browsing: Awaitable[T]) -> T:
         return await bounded(browsing, WITHIN)
     except Overdue as error:
         raise Refusal(f"the device has not answered within {WITHIN:g} s", kind="internal") from error
-    except NoConnection as error:
+    except (NoConnection, Unfit) as error:
         raise Refusal(str(error), kind="internal") from error
+    except Refusal:
+        raise
+    except Exception as error:
+        # Whoever runs it keeps all endpoints: what one device answers is not to be their crash.
+        log.exception("browsing has failed")
+        raise Refusal(f"browsing has failed: {described(error)}", kind="internal") from error
 
 
 async def _browse(

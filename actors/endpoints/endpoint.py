@@ -168,9 +168,10 @@ class Endpoint(Connecting[Session]):
         self.own, self.images = self.roster.own, self.roster.images
 
     def _forget(self) -> None:
-        """Let go of the device, and of what was known of it."""
+        """Let go of the device, and of what was known of it; what it has told goes out before."""
         self.disconnect()
         if self.scheduled:
+            self.outlet.flush()
             self.send(self.config.router, ForgetSource(self.config.uuid))
         self.series += 1
         self.scheduled = self.begun = False
@@ -282,7 +283,7 @@ class Endpoint(Connecting[Session]):
         config = self.config
         topic = f"events/{event.kind}/{level(config.protocol)}/{level(config.name)}"
         where = {"protocol": config.protocol, "endpoint": config.name, "endpoint_uuid": config.uuid}
-        self.send(config.router, EventRaised(topic, where | event.body))
+        self.outlet.put(EventRaised(topic, where | event.body))
 
     def _send_on(self) -> None:
         # Not a message: it would be handled in the same turn.

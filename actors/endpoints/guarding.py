@@ -15,7 +15,15 @@ import msgspec
 
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.listener import Description, Listener
-from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult, PushedSession, Session
+from actors.endpoints.protocol import (
+    Browsed,
+    BrowsedNode,
+    CheckedEndpoint,
+    PolledSession,
+    PollResult,
+    PushedSession,
+    Session,
+)
 from actors.endpoints.roster import OWN
 from actors.system.failure import Refusal, described
 from storage.timestamps import LATEST_MS
@@ -199,6 +207,18 @@ def _text(given: Any) -> str:
         raise Unfit(f"{type(given).__name__} where a text is to be")
     given.encode()
     return given
+
+
+def fit_browsed(found: Any, limit: int) -> Browsed:
+    """The nodes, `limit` at most. Raises `Unfit`."""
+    if not (isinstance(found, Browsed) and isinstance(found.nodes, list)):
+        raise Unfit(f"browsing has found {type(found).__name__}, not what can be")
+    nodes = found.nodes[:limit]
+    try:
+        nodes = msgspec.json.decode(msgspec.json.encode(nodes), type=list[BrowsedNode])
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise Unfit(f"browsing has found what cannot be: {described(error)}") from error
+    return Browsed(nodes, found.complete is True and len(nodes) == len(found.nodes))
 
 
 def guard_session(session: Any, points: int) -> PolledSession | PushedSession:

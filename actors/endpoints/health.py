@@ -120,6 +120,14 @@ class PollRecord:
         known.qualities.extend([NEVER] * room)
         return known
 
+    def void(self, indices: Sequence[int]) -> None:
+        """What these points have told is nothing that they say: they are others now."""
+        known = self.reading
+        if known is not None and known.qualities is not None:
+            for index in indices:
+                if index < len(known.values):
+                    known.values[index], known.qualities[index] = None, NEVER
+
     def _forget(self, code: str) -> None:
         """What the device has told may not be so any more: nobody would have heard. It says it anew."""
         known = self.reading

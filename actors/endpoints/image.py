@@ -6,7 +6,7 @@ from time import monotonic
 from actors.endpoints.gathering import Change
 from actors.endpoints.health import PollRecord
 from actors.endpoints.listener import Description
-from actors.readings.batch import Batch, Point, Source
+from actors.readings.batch import Batch, Point, Source, changed_points
 from actors.readings.source_topics import prefixes
 
 OFFLINE = "DEVICE_OFFLINE"
@@ -55,12 +55,14 @@ class Image:
         device: one that has lost a point, or one with points in other places."""
         shown = tuple(Point(point.name, point.unit) for point in description.points)
         known = self.source.points
-        if [point.name for point in shown[: len(known)]] != [point.name for point in known]:
+        changed = changed_points(known, shown)
+        if changed is None:
             # Further on a value would be taken for another point's.
             raise ValueError(f"the session has taken points away from {self.source.device}, or moved them")
         self.description = description
         if shown == known and name is None:
             return  # nobody who reads from it has to look at it again
+        self.record.void(changed)
         self.record.device = name or self.source.device
         self.source = source_of(self.source, self.source.device_uuid, name or self.source.device, shown)
         self._every = tuple(range(len(shown)))

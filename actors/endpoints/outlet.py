@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -29,6 +30,9 @@ class Outlet:
         self._dropped = dropped
         self._room = AT_ONCE
         self._waiting: deque[Any] = deque()
+        self._firm = 0
+        """How many at its beginning may not be dropped: it is not asked of each again whenever there is one
+        too many."""
 
     def begin(self) -> None:
         """Another turn begins; what waits has one of its own."""
@@ -49,17 +53,20 @@ class Outlet:
     def _make_room(self) -> None:
         """What somebody waits for is kept, as in mailboxes: there is no more of it than he sends before he
         hears."""
-        for position, message in enumerate(self._waiting):
+        for message in islice(self._waiting, self._firm, None):
             if getattr(message, "TELEMETRY", False):
-                del self._waiting[position]
+                del self._waiting[self._firm]
                 self._dropped()
                 return
+            self._firm += 1
 
     def turn(self) -> None:
         """What waits goes on."""
         waiting = self._waiting
-        for _ in range(min(AT_ONCE, len(waiting))):
+        most = min(AT_ONCE, len(waiting))
+        for _ in range(most):
             self._send(waiting.popleft())
+        self._firm = max(0, self._firm - most)
         if waiting:
             self._again()
         else:
@@ -69,9 +76,11 @@ class Outlet:
         """All of it, now: there will be no other turn."""
         while self._waiting:
             self._send(self._waiting.popleft())
+        self._firm = 0
         self._room = AT_ONCE
 
     def clear(self) -> None:
         """Nobody wants it any more."""
         self._waiting.clear()
+        self._firm = 0
         self._room = AT_ONCE

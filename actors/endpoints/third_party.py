@@ -15,10 +15,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actors.endpoints.guarding import Guarded, guard_session
+from actors.endpoints.guarding import Guarded, fit_browsed, guard_session
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, PolledSession, Protocol, PushedSession
+from actors.endpoints.protocol import (
+    Browsed,
+    BrowseRequest,
+    CheckedEndpoint,
+    PolledSession,
+    Protocol,
+    PushedSession,
+)
 from actors.system.failure import Refusal, described
 from conf.annotations import is_struct
 
@@ -154,5 +161,16 @@ def guarded(protocol: Protocol, package: str) -> Protocol:
         made = protocol.session(endpoint, Guarded(listener, endpoint, protocol.name), lines)
         return guard_session(made, len(endpoint.points))
 
-    prepare = None if protocol.prepare is None else guard(protocol.prepare)
-    return msgspec.structs.replace(protocol, check=guard(protocol.check), prepare=prepare, session=session)
+    look = protocol.browse
+
+    async def browse(session: Any, request: BrowseRequest) -> Browsed:
+        assert look is not None
+        return fit_browsed(await look(session, request), request.limit)
+
+    return msgspec.structs.replace(
+        protocol,
+        check=guard(protocol.check),
+        prepare=None if protocol.prepare is None else guard(protocol.prepare),
+        session=session,
+        browse=None if look is None else browse,
+    )

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -108,6 +108,8 @@ class Client:
         """For whom nobody has subscribed yet, or who has has left; with those who had it all the same."""
         self._grace: asyncio.TimerHandle | None = None
         self._paused = False
+        self._asking = 0
+        """How many wait for an answer of the broker, which is not read either while nothing is."""
 
     @property
     def where(self) -> str:
@@ -237,8 +239,9 @@ class Client:
         self._subscribed.update((name, wanted[name]) for name in new)
         asked = [(name, link.subscribe((name,), wanted[name], self._identifier(link, name))) for name in new]
         try:
-            async with asyncio.timeout(seconds):
-                await self._see_subscribed(user, asked)
+            with self._reading():
+                async with asyncio.timeout(seconds):
+                    await self._see_subscribed(user, asked)
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
 
@@ -294,7 +297,7 @@ class Client:
         if not lasting:
             self._unsubscribe(self._subscribed)
         elif self._link is not None:
-            self._wait_for_users()
+            self._wait_for_users(anew=True)
 
     def _forget_user(self, user: User) -> None:
         for name in self._users.get(user, ()):
@@ -347,9 +350,32 @@ class Client:
             return
         message.claims = claims
         self._unacknowledged.append(message)
-        if len(self._unacknowledged) >= WINDOW and not self._paused and self._broker.version != V5:
-            self._paused = True
-            link.pause_reading()
+        self._pause(link)
+
+    def _pause(self, link: Link) -> None:
+        """A broker of MQTT 3.1.1 sends as many as it likes."""
+        if len(self._unacknowledged) < WINDOW or self._paused or self._asking or self._broker.version == V5:
+            return
+        self._paused = True
+        link.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and self._link is not None:
+            self._paused = False
+            self._link.resume_reading()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """While an answer is waited for, which comes behind the messages: there are no more of those than
+        MQTT has packet identifiers."""
+        self._asking += 1
+        self._resume()
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            if self._link is not None:
+                self._pause(self._link)
 
     def acknowledge(self, user: User, messages: Iterable[Received]) -> None:
         """By a user that holds them: they need not be sent again. Of an earlier connection they will be."""
@@ -362,11 +388,13 @@ class Client:
         link, waiting = self._link, self._unacknowledged
         while link is not None and waiting and not waiting[0].claims:
             link.acknowledge(waiting.popleft())
-        if self._paused and link is not None and len(waiting) <= WINDOW // 2:
-            self._paused = False
-            link.resume_reading()
+        if len(waiting) <= WINDOW // 2:
+            self._resume()
 
-    def _wait_for_users(self) -> None:
+    def _wait_for_users(self, anew: bool = False) -> None:
+        if anew and self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
         if self._grace is None:
             self._grace = asyncio.get_running_loop().call_later(GRACE_SECONDS, self._give_up_early)
 
@@ -413,7 +441,8 @@ class Client:
         except TooLarge as error:
             raise Refusal(str(error), "value") from error
         waits = {done, link.gone}
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        with self._reading():
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if done.done():
             done.result()
             return

@@ -7,7 +7,7 @@ from typing import Final
 
 from actors.outputs.baseline import Field
 from actors.outputs.fields import ARRAY, OBJECT, keys_of, kind_of, normalised
-from actors.readings.batch import Batch, Point, Source
+from actors.readings.batch import Batch, Point, Source, changed_points
 
 ABSENT: Final = -1
 UNHEARD: Final = -2
@@ -98,7 +98,7 @@ class Picture:
         points, before = source.points, self._points
         if self._source is None:
             self._configured = len(points)
-        elif points[: len(before)] != before:
+        elif changed_points(before, points) is None:
             self._names, self._kinds, self._keys = [], [], {}
             self._heard, self._gaps, self._counts = array("q"), array("q"), array("q")
         self._source, self._points = source, points

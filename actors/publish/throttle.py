@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from actors.readings.batch import Batch, Insight, Point, Source
+from actors.readings.batch import Batch, Insight, Point, Source, changed_points
 from actors.readings.interest import Choice, Positions, places
 
 JITTER = 250
@@ -75,10 +75,14 @@ class DeviceThrottle:
         return self._admit(batch, choice.positions(batch), now)
 
     def _become(self, points: tuple[Point, ...]) -> None:
-        """Points that are where they were keep their intervals."""
-        if points[: len(self._points)] != self._points:
+        """Points that are where and what they were keep their intervals."""
+        changed = changed_points(self._points, points)
+        if changed is None:
             self._due.clear()
             self._held.clear()
+        for index in changed or ():
+            self._due.pop(index, None)
+            self._held.pop(index, None)
         self._points = points
 
     def _admit(self, batch: Batch, positions: Positions, now: int) -> Batch | None:

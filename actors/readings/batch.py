@@ -64,6 +64,14 @@ class Insight(msgspec.Struct, frozen=True, omit_defaults=True):
     state_duration_seconds: float | UnsetType = UNSET
 
 
+def changed_points(before: Sequence[Point], now: Sequence[Point]) -> list[int] | None:
+    """Which points are not what they were (have another unit: a value in the one before is none in this);
+    None when they are not even where they were. There may be more points now."""
+    if [point.name for point in now[: len(before)]] != [point.name for point in before]:
+        return None
+    return [index for index, point in enumerate(before) if now[index] != point]
+
+
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """Readings of one source that came together: all its points, or some of them.
 

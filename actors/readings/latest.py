@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from actors.readings.batch import Batch, Insight, Source
+from actors.readings.batch import Batch, Insight, Source, changed_points
 
 
 class Latest:
@@ -72,11 +72,14 @@ class _Image:
             insights[index] = batch_insights[position] if batch_insights is not None else None
 
     def _become(self, source: Source) -> None:
-        """Points that it had before keep their readings, if they are where they were."""
+        """Points that it had before keep their readings, if they are where and what they were."""
         before, self._source = self._source, source
-        if source.points[: len(before.points)] != before.points:
+        changed = changed_points(before.points, source.points)
+        if changed is None:
             for column in (self._values, self._codes, self._times, self._insights):
                 column.clear()
+        for index in changed or ():
+            self._times[index] = None
         self._grow()
 
     def batch(self) -> Batch:

@@ -90,7 +90,7 @@ def tree(found: Browsed) -> list[TreeNode]:
     known: dict[str, TreeNode] = {}
     for one in found.nodes:
         node = TreeNode(one.node, one.name, one.kind, one.data_type, bool(one.writable), one.has_children, [])
-        known[one.node] = node
         above = top if one.parent is None or one.parent not in known else known[one.parent].children
         above.append(node)
+        known[one.node] = node  # not before: none is below itself
     return top

@@ -286,6 +286,19 @@ async def test_what_is_no_reading_is_an_event_of_the_endpoint(stage, device):
     assert stage.batches == []
 
 
+async def test_events_wait_their_turn_like_readings(stage, device):
+    run(stage)
+    session = await subscribed(device)
+    for number in range(3000):
+        session.listener.raised("alarms", {"number": number})
+    session.listener.changed("", [0], [1])
+    await until(lambda: stage.batches)
+    assert [event.body["number"] for event in stage.events] == list(range(3000))
+    router = stage.base.mailboxes[stage.router.addressDetails]
+    assert router.high <= 2 * outlet.AT_ONCE
+    assert router.dropped == 0
+
+
 async def test_more_than_a_mailbox_holds_is_told_in_one_turn_and_nothing_is_lost(stage, device):
     run(stage)
     session = await subscribed(device)
@@ -314,6 +327,18 @@ async def test_what_waits_to_be_sent_is_bounded_and_the_oldest_goes_first(stage,
     values = [batch.values[0] for batch in stage.batches]
     assert values == [*range(32), *range(400, 500)]
     assert stage.base.mailboxes[address.addressDetails].dropped == 368
+
+
+async def test_what_was_told_before_the_configuration_changed_goes_out(stage, device):
+    address = run(stage)
+    session = await subscribed(device)
+    for number in range(100):
+        session.listener.changed("", [0], [number])
+    given = {"device": "plc", "mode": "pushed", "n": 2}
+    stage.base.deliver(address, stage.start_of(connection=given, data_points=POINTS), stage.router)
+    await subscribed(device, 2)
+    await until(lambda: stage.forgotten)
+    assert [batch.values for batch in stage.batches] == [[number] for number in range(100)]
 
 
 async def connecting_again(stage: Stage, device: FakeDevice) -> FakePushed:

@@ -2,8 +2,9 @@ import pytest
 from fake_agent import FakeAgent, serving
 
 from actors.endpoints.messages import BrowseDevice
-from actors.endpoints.protocol import Browsed
+from actors.endpoints.protocol import Browsed, BrowsedNode
 from actors.system.failure import Failed
+from api.routes.browse import tree
 
 BROWSE = "/v1/discover/opcua/browse"
 URL = "opc.tcp://10.0.1.50:4840"
@@ -43,6 +44,11 @@ async def test_nodes_come_as_a_tree(client):
     }
     server = plant | {"nodeId": "i=2253", "browseName": "Server", "children": []}
     assert await response.json() == {"endpointUrl": URL, "complete": True, "nodes": [plant, server]}
+
+
+def test_a_node_that_is_below_itself_is_at_the_top() -> None:
+    nodes = tree(Browsed([BrowsedNode("a", "a", "folder", "a"), BrowsedNode("b", "b", "variable", "a")]))
+    assert [(one.node_id, [below.node_id for below in one.children]) for one in nodes] == [("a", ["b"])]
 
 
 async def test_what_it_is_told_is_a_connection_of_that_protocol(client, fake: FakeAgent):

@@ -200,6 +200,28 @@ async def test_thousands_that_one_who_has_left_did_not_acknowledge_stop_nobody(
         await until(lambda: stays.messages)
 
 
+async def test_more_than_a_window_of_what_was_kept_holds_no_answer_of_the_broker_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mosquitto sends what it has kept before its answer to a subscription, and to what is published."""
+    monkeypatch.setattr("actors.mqtt.client.WINDOW", 5)
+    user, beside = Somebody(holds=True), Somebody()
+    with Mosquitto(tmp_path, options=("max_inflight_messages 0",)) as running:
+        async with client(running.port, name="other") as other:
+            async with client(running.port, options=KEEPS) as mine:
+                await mine.subscribe(user, {"kept/#": 1}, SECONDS)
+            for _ in range(50):
+                await other.publish("kept/a", b"")
+        async with client(running.port, options=KEEPS) as mine:
+            await asyncio.sleep(0.1)
+            await mine.subscribe(beside, {"beside": 1}, 2.0)
+            await mine.publish("kept/b", b"", seconds=2.0)
+            await mine.subscribe(user, {"kept/#": 1}, 2.0)
+            await until(lambda: len(user.messages) >= 6)
+            mine.acknowledge(user, user.messages)
+            await until(lambda: len(user.messages) == 51)
+
+
 async def test_who_ends_in_order_loses_nothing_of_a_session_that_is_kept(
     broker: Mosquitto, version: int
 ) -> None:

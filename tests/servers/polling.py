@@ -6,6 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from actors.connections.connection import NoConnection
+from actors.endpoints.lines import lines_of
+from actors.endpoints.listener import Nobody
+from actors.endpoints.protocol import WriteRequest
 from actors.endpoints.protocols import find
 from servers.rude_device import RudeDevice
 
@@ -20,7 +23,7 @@ class Polling:
         given = [_point(point) for point in points]
         self.names = [point["name"] for point in given]
         self.endpoint = find("modbus").check(connection, given)
-        self.reader = find("modbus").reader(self.endpoint)
+        self.reader = find("modbus").session(self.endpoint, Nobody(), lines_of("modbus"))
         self.within = within
 
     async def poll(self) -> dict[str, Reading]:
@@ -50,7 +53,9 @@ class Polling:
 
     async def write(self, register: str, value: Any) -> Any:
         await self.reader.connect()
-        return await self.reader.write(find("modbus").prepare(self.endpoint, register, value))
+        return await self.reader.write(
+            find("modbus").prepare(self.endpoint, WriteRequest("", register, value))
+        )
 
 
 def _point(point: Any) -> dict[str, Any]:

@@ -126,6 +126,32 @@ def test_lines_of_others_stay_as_they_are(files):
     assert text.endswith(f"topic write plant/press/#\n\n{END}\n")
 
 
+def test_ends_of_lines_stay_as_they_are_and_the_block_is_found_among_any(files):
+    files.passwords.write_bytes(b"anna:x\r\nbert:y\r\n")
+    bring(files, PRESS)
+    assert files.passwords.read_bytes().startswith(b"anna:x\r\nbert:y\r\n")
+    files.passwords.write_bytes(files.passwords.read_bytes().replace(b"\n", b"\r\n"))
+    bring(files, PRESS, PUMP)
+    text = files.passwords.read_text()
+    assert (text.count(BEGIN), text.count("press:"), text.count("pump:")) == (1, 1, 1)
+
+
+def test_a_user_of_others_whose_line_is_no_text_is_in_nobody_elses_way(files):
+    files.passwords.write_bytes(b"pump:\xff\xfe\n")
+    _, faults = bring(files, PUMP, PRESS)
+    assert faults == [f"the user pump is in {files.passwords} with another password"]
+    assert "press:" in files.passwords.read_text("utf-8", "replace")
+
+
+def test_what_an_agent_that_was_killed_has_left_goes(files):
+    left, others = files.passwords.with_name(".passwd.x1.part"), files.passwords.with_name(".acl2.part")
+    left.touch()
+    others.touch()
+    bring(files, PRESS)
+    assert not left.exists()
+    assert others.exists()
+
+
 def test_a_user_of_others_keeps_its_password_and_is_told(files):
     files.passwords.write_text(f"press:{hashed('of somebody')}\npump:{PUMP.hashed}\n")
     before = files.passwords.read_text()

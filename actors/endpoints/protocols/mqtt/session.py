@@ -86,15 +86,17 @@ class MqttSession(PushedSession):
             raise
 
     async def _subscribe(self, client: Client) -> None:
-        """The usual status topics first: a broker may refuse them."""
-        seconds, presence = self._connection.timeout, self._filters(self._intake.status_filters)
-        if presence and not self._intake.status_is_asked_for:
-            try:
-                await client.subscribe(self, presence, seconds)
-            except Permanent as error:
-                presence = {}
-                self._intake.notes.say(f"no presence of devices: {error}")
-        await client.subscribe(self, {**presence, **self._filters(self._intake.filters)}, seconds)
+        """All at once: what the broker has kept for this session may come before its answers. The usual
+        status topics first, which it may refuse."""
+        seconds, wanted = self._connection.timeout, self._filters(self._intake.filters)
+        presence = self._filters(self._intake.status_filters)
+        try:
+            await client.subscribe(self, {**presence, **wanted}, seconds)
+        except Permanent as error:
+            if not presence or self._intake.status_is_asked_for:
+                raise
+            await client.subscribe(self, wanted, seconds)
+            self._intake.notes.say(f"no presence of devices: {error}")
 
     def _filters(self, filters: tuple[str, ...]) -> dict[str, int]:
         group = self._connection.group
