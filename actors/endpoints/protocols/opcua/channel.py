@@ -130,6 +130,7 @@ class Channel:
         client.session_timeout = int(self._connection.session_timeout * 1000)
         client.secure_channel_timeout = LIFETIME
         doing = _REACHING[0]
+        creating: asyncio.Future[Any] | None = None
         try:
             await security.secure(client, self._connection, self._folder)
             await client.connect_socket()
@@ -144,7 +145,8 @@ class Channel:
             if not self.resumed:
                 self._active = False
                 doing = _SHOWING[1]
-                await client.create_session()
+                creating = asyncio.ensure_future(client.create_session())
+                await asyncio.shield(creating)
                 doing = _ACTIVATING
                 await security.identify(client, self._connection, self._folder)
                 await self._activate()
@@ -160,7 +162,15 @@ class Channel:
                 found.retry_within = faults.SOON
             raise found from error
         except asyncio.CancelledError:
-            self.drop()
+            try:
+                if creating is not None:
+                    made, _ = await asyncio.wait({creating}, timeout=_FAREWELL)
+                    if made and creating.exception() is None:
+                        await self.close()
+            finally:
+                if creating is not None:
+                    creating.cancel()
+                self.drop()
             raise
         assert self._socket is not None
         self._active = True
@@ -249,6 +259,12 @@ class Channel:
         self._active = False
         if self._renewing is not None:
             self._renewing.cancel()
+        try:
+            await self._say_farewell()
+        finally:
+            self.drop()
+
+    async def _say_farewell(self) -> None:
         if self.is_open:
             try:
                 async with asyncio.timeout(_FAREWELL):
@@ -256,4 +272,3 @@ class Channel:
                     await self._client.close_secure_channel()
             except Exception as error:  # noqa: BLE001 - it is closed either way
                 log.debug("%s: closing the session: %s", self.url, error)
-        self.drop()

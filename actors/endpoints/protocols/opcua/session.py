@@ -172,7 +172,7 @@ class OpcUaSession(Session):
                 await channel.close()  # a session that is only dropped keeps its place on the server
             raise
         except asyncio.CancelledError:
-            channel.drop()
+            await channel.close()
             raise
         if before is not None:
             self._before = None
