@@ -113,6 +113,8 @@ class Link(asyncio.Protocol):
         self._begun = bytearray()
         self._needed = 0
         self._passed_over = 0
+        self._listens = False
+        """Whether anything was subscribed to on this connection."""
         self._came: list[Received] = []
         self._half: set[int] = set()
         self._asked: dict[int, asyncio.Future[Answer | None]] = {}
@@ -151,6 +153,7 @@ class Link(asyncio.Protocol):
     ) -> "asyncio.Future[Answer | None]":
         """Of all filters the worst answer; None when the connection ends instead. `identifier` (MQTT 5) comes
         with each message."""
+        self._listens = True
         wanted = [Subscription(each, qos=qos) for each in filters]
         said = {} if identifier is None else {"subscription_identifier": identifier}
         return self._ask(package.SubscribePacket.build_package(wanted, self, **said))
@@ -357,9 +360,10 @@ class Link(asyncio.Protocol):
 
     def _leave_out(self, data: bytes, at: int, begin: int, end: int) -> bool:
         """Pass over a message that is too large, once it is known which it is; ending the connection, the
-        broker would send it again on the next one. Whether it is known."""
+        broker would send it again on the next one. Whether it is known. Who has not asked for messages has no
+        time for one."""
         first = data[at]
-        if first & 0xF0 != _PUBLISH:
+        if first & 0xF0 != _PUBLISH or not (self._listens or self.session_present):
             raise Malformed(f"a packet of {end - at} bytes")
         found = packets.beginning(data, begin, end - at, first)
         if isinstance(found, int):

@@ -65,8 +65,9 @@ def test_trust_is_made_on_both_sides(agent: AgentProcess, server: OpcUaServer) -
     server.config["trusted"] = (certificate.public_bytes(Encoding.PEM).decode(),)
     server.restart()
     agent.post("/v1/endpoints", {**endpoint, "poll_interval": 200})
-    device = until(lambda: agent.get(DEVICE), lambda one: one["connected"])
-    assert device["registers"][0]["lastValue"] == 2.25
+    until(
+        lambda: agent.get(DEVICE), lambda one: one["connected"] and one["registers"][0]["lastValue"] == 2.25
+    )
     shown = agent.get("/v1/endpoints")
     assert PASSWORD not in str(shown)
     assert PASSWORD not in agent.log.read_text()

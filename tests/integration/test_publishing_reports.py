@@ -338,7 +338,6 @@ HOSTILE = {
     "a packet of 256 MB": b"\x30\xff\xff\xff\x7f",
     "a length without an end": b"\x30\xff\xff\xff\xff\xff",
     "an acknowledgement too short": b"\x40\x01\x00",
-    "a topic that is no UTF-8": b"\x30\x04\x00\x02\xff\xfe",
 }
 
 
@@ -354,6 +353,19 @@ async def test_what_is_no_mqtt_costs_a_connection_and_no_payload(
     await site.until(lambda: broker.connections == 2 and len(broker.published) == 2)
     broker.acknowledge()
     await site.delivered(id)
+
+
+async def test_a_message_whose_topic_is_no_utf_8_costs_not_even_the_connection(
+    site: Site, broker: ScriptedBroker
+) -> None:
+    """https://github.com/eclipse-mosquitto/mosquitto/issues/2168"""
+    id = await site.begin("mqtt", _to(broker))
+    site.poll(1)
+    await site.until(lambda: broker.published)
+    broker.say(b"\x30\x04\x00\x02\xff\xfe")
+    broker.acknowledge()
+    await site.delivered(id)
+    assert broker.connections == 1
 
 
 @pytest.mark.parametrize("property", [b"\x21\x00\x00", b"\x27\x00\x00\x00\x00"])

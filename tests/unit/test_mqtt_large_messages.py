@@ -48,6 +48,7 @@ async def test_a_message_that_is_too_large_is_known_and_those_around_it_are_whol
     owner = Owner()
     link = Link(version, owner)
     link._transport = cast(asyncio.Transport, object())
+    link.session_present = True
     small, large = b"x" * 10, bytes(MAX_RECEIVED)
     octets = (
         packet(version, "a", small, 0) + packet(version, "b/large", large, 7) + packet(version, "c", small, 8)
