@@ -10,26 +10,18 @@ import msgspec
 from msgspec import Raw
 from thespian.actors import ActorAddress
 
-from actors.connections.connecting import Connecting, Trouble
+from actors.connections.connecting import Trouble
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
+from actors.endpoints.answering import Answering
 from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, Raised, layers
-from actors.endpoints.health import PollRecord
 from actors.endpoints.image import OFFLINE, Image
 from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping
 from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
-    CountPolls,
-    DescribeDevice,
-    DeviceDescribed,
-    DevicesReported,
     DevicesSettled,
     ForgetDevice,
-    MetricsSummarised,
-    ReportDevices,
-    ReportHealth,
-    SummariseMetrics,
     WriteRegister,
 )
 from actors.endpoints.outlet import Outlet, SendOn
@@ -89,16 +81,11 @@ class PollFinished(msgspec.Struct, frozen=True):
     pass
 
 
-class Endpoint(Connecting[Session]):
+class Endpoint(Answering):
     """Keeps the configuration, and an image of each of its devices; how they are read is the `strategy`'s to
     say, how they are written `writing`'s."""
 
     config: RunEndpoint
-    roster: Roster
-    own: Image
-    """Of the device that it is named for."""
-    images: dict[str, Image]
-    """By identifier; the roster's."""
     strategy: Polling | Pushing
     outlet: Outlet
     keeping: Keeping
@@ -398,40 +385,7 @@ class Endpoint(Connecting[Session]):
         self.health = f"misconfigured: {message}"
         self.own.record.last_error = message
 
-    # Asking and writing
-
-    def receiveMsg_ReportHealth(self, message: ReportHealth, sender: ActorAddress) -> None:
-        self.send(sender, self._record(message.device_uuid).report())
-
-    def receiveMsg_ReportDevices(self, message: ReportDevices, sender: ActorAddress) -> None:
-        images = self.images.values()
-        reports = {image.source.device_uuid: image.record.report() for image in images}
-        self.send(sender, DevicesReported(reports))
-
-    def receiveMsg_CountPolls(self, message: CountPolls, sender: ActorAddress) -> None:
-        counts = self.own.record.counts()
-        if len(self.images) > 1:
-            points = sum(image.record.updated for image in self.images.values())
-            counts = msgspec.structs.replace(counts, points=points)
-        self.send(sender, counts)
-
-    def _record(self, device_uuid: str | None) -> PollRecord:
-        """That device's; of one that has not been heard of an empty one."""
-        image = self.roster.of_uuid(device_uuid)
-        return PollRecord(device_uuid or "") if image is None else image.record
-
-    def receiveMsg_DescribeDevice(self, message: DescribeDevice, sender: ActorAddress) -> None:
-        image, record = self.roster.of_uuid(message.device_uuid), self._record(message.device_uuid)
-        registers: list[dict[str, Any]] = []
-        if self.scheduled and image is not None:
-            addresses = [point.address_text for point in image.description.points]
-            registers = record.registers(image.source, addresses)
-        identification = self.connection.identification if self.connection is not None else None
-        self.send(sender, DeviceDescribed(record.report(), record.metrics(), registers, identification))
-
-    def receiveMsg_SummariseMetrics(self, message: SummariseMetrics, sender: ActorAddress) -> None:
-        record = self._record(message.device_uuid)
-        self.send(sender, MetricsSummarised(record.device, record.summary()))
+    # Writing
 
     def receiveMsg_WriteRegister(self, message: WriteRegister, sender: ActorAddress) -> None:
         self.writing.asked(message, sender)

@@ -12,6 +12,7 @@ from actors.endpoints.accounts import Account
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Description, Listener
 from actors.system.checking import refuse_unknown, tell_unknown
+from actors.system.failure import Refusal
 from conf.schema import Nothing
 from conf.settings import Settings
 
@@ -40,14 +41,15 @@ class Session(Connection):
     async def write(self, prepared: Any) -> Any:
         """Write what `Protocol.prepare` made; returns the value as written.
 
-        Raises `Refusal` when the device refuses it; `NoConnection` when it did not answer.
+        Raises `Refusal` when the device refuses it; `NoConnection` when it did not answer. Only asked of
+        protocols that `prepare`.
         """
-        raise NotImplementedError
+        raise Refusal("Nothing can be written", kind="unsupported")
 
     async def read_back(self, prepared: Any) -> tuple[Any, bool]:
         """The value that the device has now where `prepared` was written, and whether it is what was written.
-        Raises as `write` does."""
-        raise NotImplementedError
+        Raises as `write` does. Only asked of protocols that say that it `verifies`."""
+        raise Refusal("What was written cannot be read back", kind="unsupported")
 
 
 class PolledSession(Session):

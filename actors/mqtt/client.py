@@ -27,8 +27,9 @@ from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.mqtt.broker import V5, Broker, Login
 from actors.mqtt.client_id import ClientId
 from actors.mqtt.dispatch import Dispatch
+from actors.mqtt.greeting import Hello
 from actors.mqtt.kept import Kept
-from actors.mqtt.link import Hello, Link
+from actors.mqtt.link import Link
 from actors.mqtt.message import Message
 from actors.mqtt.packets import Answer, Received, TooLarge
 from actors.mqtt.reasons import REFUSED, subscription_refused, words

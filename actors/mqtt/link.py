@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
-import msgspec
 from gmqtt.client import Message as Contents
 from gmqtt.mqtt import package
 from gmqtt.mqtt.constants import MQTTCommands
@@ -16,7 +15,7 @@ from gmqtt.subscription import Subscription
 from actors.connections.outflow import Outflow
 from actors.mqtt import packets, reasons
 from actors.mqtt.broker import V5
-from actors.mqtt.message import Message
+from actors.mqtt.greeting import Hello, Limits
 from actors.mqtt.packets import Answer, Malformed, Received, TooLarge
 from actors.mqtt.transports import forget, lowest, sever
 
@@ -31,33 +30,6 @@ _PUBCOMP_HEAD = bytes((MQTTCommands.PUBCOMP, 2))
 _PINGREQ = package.SimpleCommandPacket.build_package(MQTTCommands.PINGREQ)
 
 logging.getLogger("gmqtt").setLevel(logging.ERROR)  # it would log every packet
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What the broker takes, as it says in CONNACK of MQTT 5."""
-
-    receive_maximum: int = 65_535
-    maximum_packet_size: int = 268_435_460
-    topic_alias_maximum: int = 0
-    max_qos: int = 1
-    retain_available: int = 1
-    server_keep_alive: int | None = None
-    sub_id_available: int = 1
-
-
-class Hello(msgspec.Struct, frozen=True):
-    """What a connection begins with. Without `clean` the broker goes on with the session of that client id,
-    and keeps it for `session_expiry` seconds after the connection (MQTT 3.1.1: as long as it likes).
-    `receive_maximum` is how many messages it may send before they are acknowledged (MQTT 5)."""
-
-    client_id: str
-    username: str | None = None
-    password: str | None = None
-    keepalive: int = 60
-    will: Message | None = None
-    clean: bool = True
-    session_expiry: int = 0
-    receive_maximum: int | None = None
 
 
 class Flight(NamedTuple):

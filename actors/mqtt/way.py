@@ -7,7 +7,8 @@ from actors.connections import dialing, os_errors
 from actors.connections.certificates import untrusted
 from actors.connections.connection import Permanent, Transient
 from actors.mqtt.broker import V5, Broker, tls_context
-from actors.mqtt.link import Hello, Link
+from actors.mqtt.greeting import Hello
+from actors.mqtt.link import Link
 from actors.mqtt.packets import Answer
 from actors.mqtt.reasons import REFUSED, login_refused, subscription_refused
 from actors.system.failure import Refusal

@@ -11,7 +11,8 @@ from typing import Any
 from actors.connections.connection import NoConnection, Permanent, Transient
 from actors.mqtt.broker import MAX_PAYLOAD, V5, Broker, Login
 from actors.mqtt.client_id import ClientId
-from actors.mqtt.link import Hello, Link
+from actors.mqtt.greeting import Hello
+from actors.mqtt.link import Link
 from actors.mqtt.message import Message
 from actors.mqtt.packets import Answer, Received, TooLarge
 from actors.mqtt.reasons import PATIENT, REFUSED, UNSAID, words
