@@ -9,6 +9,7 @@ import msgspec
 
 from actors.connections.connection import Connection
 from actors.endpoints.accounts import Account
+from actors.endpoints.discovering import Discovery
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Description, Listener
 from actors.system.checking import refuse_unknown, tell_unknown
@@ -182,8 +183,8 @@ class Protocol(msgspec.Struct, frozen=True):
     unknown point, one that is read-only, or a value that does not fit; None: nothing can be written.
     `completed` is what a connection means that leaves out what files and environment say, for the agent
     of that uuid; it checks nothing. `browse` asks a session that is connected what there is to read, and
-    raises as `Session.write` does; `discover` looks for devices, `simulate` stands for some: both belong to
-    whoever runs scans and scenarios, and are only said to be there."""
+    raises as `Session.write` does; `discovery` looks for devices, for whoever runs scans; `simulate` stands
+    for some, and is only said to be there."""
 
     name: str
     """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
@@ -206,7 +207,7 @@ class Protocol(msgspec.Struct, frozen=True):
     verifies: bool = False
     """Whether its sessions have `read_back`."""
     browse: Callable[[Any, BrowseRequest], Awaitable[Browsed]] | None = None
-    discover: Callable[..., Any] | None = None
+    discovery: Discovery | None = None
     simulate: Callable[..., Any] | None = None
     example: Example = Example()
 
@@ -220,7 +221,7 @@ class Protocol(msgspec.Struct, frozen=True):
             writes=self.prepare is not None,
             verifies=self.verifies and self.prepare is not None,
             browses=self.browse is not None,
-            discovers=self.discover is not None,
+            discovers=self.discovery is not None,
             simulates=self.simulate is not None,
         )
 
