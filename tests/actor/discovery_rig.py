@@ -1,4 +1,4 @@
-"""Discovery with a store and endpoints on a real database, and a plant in which scans find what a test says."""
+"""Discovery with a store and endpoints on a real database, and a plant in which scans find what tests say."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
