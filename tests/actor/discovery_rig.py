@@ -96,6 +96,7 @@ class Plant:
         self.probing: Any = None
         self.connected: set[str] = set()
         """Hosts whose endpoints' sessions reach them."""
+        self.reads = 0
         self.scans = 0
         self.ended = 0
         self.within = 1.0
@@ -152,6 +153,7 @@ class FakeSession(PolledSession):
 
     async def read(self, within: float) -> PollResult:
         await self.connect()
+        self.plant.reads += 1
         return PollResult([1 for _ in self.endpoint.points])
 
     async def close(self) -> None:
