@@ -29,7 +29,7 @@ from actors.discovery.messages import (
     RunsListed,
 )
 from actors.discovery.unasked import Unasked
-from actors.endpoints import protocols
+from actors.endpoints import protocols, third_party
 from actors.endpoints.discovering import Discovery, Found, Known, Plan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
@@ -205,6 +205,8 @@ class DiscoveryRig:
     def __init__(self, directory: Path, plants: dict[str, Plant]) -> None:
         self.path = directory / "agent.sqlite"
         self.plants = plants
+        self.guarded: set[str] = set()
+        """Protocols that another package brings."""
         self.plant = plants["fake"]
         self.settings = load(None, {})
         self.unasked = Unasked(True, 14_400_000, 86_400_000)
@@ -222,7 +224,10 @@ class DiscoveryRig:
         plant = self.plants.get(name)
         if plant is None:
             raise Refusal(f"Unknown protocol: {name}", "protocol")
-        return KnownProtocol(name, fake_protocol(plant, name), plant.unavailable)
+        protocol = fake_protocol(plant, name)
+        if name in self.guarded:
+            protocol = third_party.guarded(protocol, f"callboard-{name} 1.0")
+        return KnownProtocol(name, protocol, plant.unavailable)
 
     async def start(self, **environ: str) -> None:
         if environ:
