@@ -198,6 +198,19 @@ class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, 
         speed = BrowsedNode("ns=2;s=Speed", "Speed", "Variable", plant.node, False, "Double", None, True)
         return Browsed([plant, speed, BrowsedNode("i=2253", "Server", "Object", has_children=True)])
 
+    def on_TryEndpoint(self, message: field.TryEndpoint) -> field.Tried:
+        if message.protocol != "modbus":
+            raise Refusal(f"Unknown protocol: {message.protocol}", "protocol")
+        if not isinstance(message.connection.get("host"), str):
+            raise Refusal("host is required", "connection.host")
+        names = [str(point.get("name")) for point in message.data_points]
+        return field.Tried([field.TriedValue(None, name, "rpm", 7, None, NOW_MS) for name in names], 12.34)
+
+    def on_TryStoredEndpoint(self, message: field.TryStoredEndpoint) -> field.Tried:
+        if not any(message.key in (row.uuid, row.name) for row in self.endpoints.values()):
+            raise Refusal(f"Endpoint not found: {message.key}", kind="not_found")
+        return field.Tried([], 3000.0, "connection refused", "CONNECTION_REFUSED")
+
     # publisher
 
     def on_ListDestinations(self, message: publishing.ListDestinations) -> publishing.DestinationsListed:
