@@ -25,6 +25,8 @@ _USUAL = (1, 255, 0)
 _FIRST, _LAST = 1, 10
 """Further units that are asked for when nobody says which."""
 _MOST_PORTS, _MOST_RATES, _MOST_LINES = 16, 16, 16
+_MORE = 2
+"""Requests to a host that says nothing, beside one for each unit."""
 _SERIAL = ("rtu", "ascii")
 
 
@@ -276,9 +278,19 @@ def _configured(polled: Sequence[Polled], options: Options, path: str) -> Iterat
         yield Place(connection, units_of(found, connection), endpoint.name, asked, expected=True)
 
 
-def _of_settings(options: Options, known: Known, path: str) -> list[Place]:
+def _of_settings(options: Options, known: Known, path: str) -> Iterator[Place]:
     """The host and the serial port that the agent's own configuration names."""
-    return []
+    settings = known.settings.discovery
+    timeout = options.timeout or settings.modbus_timeout_ms
+    common = replace(options, timeout=max(100, min(timeout, 30_000)))
+    if not _are_asked(options):
+        common = replace(common, slave_range=SlaveRange(settings.modbus_first_unit, settings.modbus_last_unit))
+    if settings.modbus_tcp_host is not None:
+        yield from _network(replace(common, host=(settings.modbus_tcp_host,), port=(settings.modbus_tcp_port,)), path)
+    if settings.modbus_serial_port is not None:
+        rate = options.baud_rate or (settings.modbus_baud_rate,)
+        lines = checked({"serialPort": settings.modbus_serial_port}, Options, path).serial_port
+        yield from _serial(replace(common, serial_port=lines, baud_rate=rate), path)
 
 
 def _refuse_what_has_no_place(options: Options, path: str) -> None:
@@ -308,12 +320,17 @@ def _probes(place: Place) -> int:
 
 
 def _within(places: Sequence[Place]) -> float:
-    """Hosts where nobody is cost a time-out each, so many at once; serial lines one for each unit."""
+    """Hosts where nobody is cost a time-out each, so many at once, one that takes the connection and says
+    nothing one for each unit; so do serial lines."""
     hosts = [place.connection.timeout for place in places if not place.connection.is_serial]
+    silent = max((_silent(place) for place in places if not place.connection.is_serial), default=0.0)
+    network = ceil(len(hosts) / ABREAST) * max(hosts, default=0.0) + silent
     lines: dict[str, float] = {}
     for place in places:
         if place.connection.is_serial:
-            seconds = len(place.units) * place.connection.timeout
-            lines[place.line] = lines.get(place.line, 0.0) + seconds
-    network = ceil(len(hosts) / ABREAST) * max(hosts, default=0.0)
+            lines[place.line] = lines.get(place.line, 0.0) + _silent(place)
     return max(network, *lines.values(), 0.0) if lines else network
+
+
+def _silent(place: Place) -> float:
+    return (len(place.units) + _MORE) * place.connection.timeout
