@@ -6,6 +6,7 @@ Objects are named `analog-input,1`, properties `present-value`.
 
 import os
 import sys
+from ipaddress import ip_interface
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -147,4 +148,7 @@ def described(instance: int, objects: list[dict[str, Any]] | None = None, **opti
     Of bacpypes3's only: `bbmd`: it is one; `foreign`: the BBMD (`host:port`) where it registers; `behind`:
     the number of a network behind a router, with its `mac` (hex) there. The router is the device that has an
     `address` and is `behind` too, with its own `networkNumber` if any."""
+    if options.get("prefix", 32) < 32:
+        network = ip_interface(f"{options['address']}/{options['prefix']}").network
+        options["broadcast"] = str(network.broadcast_address)
     return {"instance": instance, "objects": OBJECTS if objects is None else objects, **options}
