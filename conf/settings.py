@@ -211,7 +211,7 @@ class EndpointsSettings(msgspec.Struct, frozen=True):
 
 
 class DiscoverySettings(msgspec.Struct, frozen=True):
-    """When to look for devices unasked, and where scans look of which nobody says where (spec 03 section 8)."""
+    """When to look for devices unasked, and where to look when nobody says where (spec 03 section 8)."""
 
     first_boot: bool
     periodic: bool
