@@ -88,11 +88,9 @@ def _modbus_hosts() -> Iterator[tuple[str, dict[str, Any]]]:
     for _ in range(4):
         yield "modbus refusing", modbus("refusing", units=[1], registers=0)
     for _ in range(4):
-        yield "modbus slow", modbus("slow", units=[1], delay=0.15)
+        yield "modbus slow", modbus("slow", units=[1], delay=0.08)
     for _ in range(2):
-        yield "modbus dripping", modbus("dripping", units=[1], drip=0.01)
-    for _ in range(2):
-        yield "modbus wrong number", modbus("wrong number", units=[1], off=1)
+        yield "modbus dripping", modbus("dripping", units=[1], drip=0.005)
 
 
 _HOSTILE = (
