@@ -10,10 +10,22 @@ from actors.endpoints.protocols.modbus import PROTOCOL
 from actors.endpoints.protocols.modbus.discovery import Place, Search
 from actors.system.checking import refuse_unknown
 from actors.system.failure import Refusal
+from conf.settings import load
 
 USUAL = (1, 255, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 DISCOVERY = PROTOCOL.discovery
 assert DISCOVERY is not None
+
+
+SETTINGS_HERE = {
+    "MODBUS_TCP_HOST": "10.0.0.9",
+    "MODBUS_TCP_PORT": "1502",
+    "MODBUS_SERIAL_PORT": "/dev/ttyS1",
+    "MODBUS_BAUD_RATE": "19200",
+    "MODBUS_SLAVE_RANGE_START": "3",
+    "MODBUS_SLAVE_RANGE_END": "4",
+    "MODBUS_TIMEOUT": "700",
+}
 
 
 def planned(options: dict[str, Any], *configured: Configured) -> Search:
@@ -39,7 +51,7 @@ def test_a_network_is_all_its_hosts():
     assert where(search.places[0]) == "modbus:tcp:10.0.1.1:502"
     assert {place.units for place in search.places} == {USUAL}
     assert {place.connection.timeout for place in search.places} == {0.5}
-    assert search.within == 4 * 0.5
+    assert search.within == 4 * 0.5 + 14 * 0.5
     assert not any(place.expected for place in search.places)
 
 
@@ -70,7 +82,7 @@ def test_of_a_serial_line_the_settings_are_tried():
     assert {(p.units, p.connection.parity, p.connection.timeout) for p in search.places} == {
         (tuple(range(1, 11)), "E", 5.0)
     }
-    assert search.within == 2 * 10 * 5.0
+    assert search.within == 2 * 12 * 5.0
 
 
 def test_units_of_a_serial_line_behind_a_host_are_those_of_a_line():
@@ -141,3 +153,18 @@ def test_without_anything_the_configured_endpoints_are_looked_for():
 
 def test_nothing_asked_for_and_nothing_configured_is_no_search():
     assert plan({}) is None
+
+
+def test_the_settings_say_where_to_look_when_nobody_does():
+    assert DISCOVERY is not None
+    known = Known(load(None, SETTINGS_HERE))
+    search = DISCOVERY.plan({}, known, "overrides")
+    assert isinstance(search, Search)
+    assert [(where(place), place.units, place.connection.timeout) for place in search.places] == [
+        ("modbus:tcp:10.0.0.9:1502", (3, 4), 0.7),
+        ("modbus:rtu:/dev/ttyS1", (3, 4), 0.7),
+    ]
+    assert search.places[1].connection.baud_rate == 19200
+    search = DISCOVERY.plan({"host": "plc"}, known, "overrides")
+    assert isinstance(search, Search)
+    assert [where(place) for place in search.places] == ["modbus:tcp:plc:502"]

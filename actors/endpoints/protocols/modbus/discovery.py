@@ -284,9 +284,13 @@ def _of_settings(options: Options, known: Known, path: str) -> Iterator[Place]:
     timeout = options.timeout or settings.modbus_timeout_ms
     common = replace(options, timeout=max(100, min(timeout, 30_000)))
     if not _are_asked(options):
-        common = replace(common, slave_range=SlaveRange(settings.modbus_first_unit, settings.modbus_last_unit))
+        common = replace(
+            common, slave_range=SlaveRange(settings.modbus_first_unit, settings.modbus_last_unit)
+        )
     if settings.modbus_tcp_host is not None:
-        yield from _network(replace(common, host=(settings.modbus_tcp_host,), port=(settings.modbus_tcp_port,)), path)
+        yield from _network(
+            replace(common, host=(settings.modbus_tcp_host,), port=(settings.modbus_tcp_port,)), path
+        )
     if settings.modbus_serial_port is not None:
         rate = options.baud_rate or (settings.modbus_baud_rate,)
         lines = checked({"serialPort": settings.modbus_serial_port}, Options, path).serial_port
