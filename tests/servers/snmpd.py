@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from actors.endpoints.protocols.snmp import oids, pdus
+from actors.endpoints.protocols.snmp.ber import OCTETS, integer, sequence, tlv
+from actors.endpoints.protocols.snmp.client import CommunityClient, decode
 from servers.udp_relay import free_udp_port
 
 BASE = "1.3.6.1.4.1.8072.9999"
@@ -108,8 +112,39 @@ class Snmpd:
     def running(self) -> bool:
         return self._process is not None
 
+    async def write(self, numbers: dict[str, int]) -> None:
+        """Into `integers`, while it runs."""
+        names = [oids.parse(f"{FIXED}.{name}") for name in numbers]
+        request = pdus.request(pdus.SET, names, [integer(number) for number in numbers.values()])
+        client = self._client()
+        try:
+            reply = await client.ask(request)
+        finally:
+            client.close()
+        if reply.status:
+            raise RuntimeError(f"snmpd refuses to set {numbers}: {reply.status}")
+
+    def ask(self, name: str) -> int | None:
+        """One of `integers`; None while it does not run."""
+        request = pdus.request(pdus.GET, [oids.parse(f"{FIXED}.{name}")])
+        head = integer(1) + tlv(OCTETS, b"public")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.settimeout(1.0)
+            asking.connect(("127.0.0.1", self.port))
+            try:
+                asking.send(sequence(head + request.encode(0x01000000)))
+                [value] = pdus.values(decode(asking.recv(65_535), head), request.asked) or []
+            except OSError:
+                return None
+        return int.from_bytes(value.raw, "big", signed=True)
+
+    def _client(self) -> CommunityClient:
+        where = (socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("127.0.0.1", self.port))
+        return CommunityClient(where, 1.0, 3, 1, "private")
+
     def start(self) -> None:
         """Also after a stop: then it has been started anew, and says so."""
+        (self._directory / "kept").mkdir(parents=True, exist_ok=True)
         configuration = self._directory / "snmpd.conf"
         configuration.write_text("\n".join(self._lines()) + "\n")
         program = shutil.which("snmpd", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")

@@ -67,6 +67,6 @@ def _wrapped(added: float, tag: int) -> float:
     """Of a counter that is less than it was. One that would have come more than half of the way round was
     cleared, and has not been full."""
     bits = BITS.get(tag)
-    if bits is None or added + 2**bits >= 2 ** (bits - 1):
+    if bits is None or added + (1 << bits) >= 1 << (bits - 1):
         raise Unfit(quality.COUNTER_RESET)
-    return added + float(2**bits)
+    return added + (1 << bits)
