@@ -48,6 +48,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "MQTT_USERNAME": "mqtt.username",
     "MQTT_PASSWORD": "mqtt.password",
     "MQTT_AUTH_DIR": "mosquitto.auth_dir",
+    "CALLBOARD_SNMP_TRAP_PORT": "snmp.trap_port",
     "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
     "CALLBOARD_SHUTDOWN_COMMAND": "power.shutdown_command",
     "UPDATE_COMMAND_SECRET": "update.secret",

@@ -206,6 +206,12 @@ class EndpointsSettings(msgspec.Struct, frozen=True):
     reconnect_max_ms: Milliseconds
 
 
+class SnmpSettings(msgspec.Struct, frozen=True):
+    """Where the traps of devices are received; 0: nowhere."""
+
+    trap_port: Annotated[int, Meta(ge=0, le=65_535)]
+
+
 class ActorsSettings(msgspec.Struct, frozen=True):
     mailbox_size: Annotated[int, Meta(ge=10, le=10_000_000)]
 
@@ -251,6 +257,7 @@ class Settings(msgspec.Struct, frozen=True):
     mqtt: MqttSettings
     mosquitto: MosquittoSettings
     endpoints: EndpointsSettings
+    snmp: SnmpSettings
     actors: ActorsSettings
     health: HealthSettings
     power: PowerSettings

@@ -244,7 +244,7 @@ class UdpRelay:
             self._front.say(octets, client)
 
     def _accept(self, client: Any) -> _Flow:
-        """A client that is new; those that have said nothing for long are not to keep their ports for ever."""
+        """A client that is new; those that have said nothing for long do not keep their ports."""
         since = asyncio.get_running_loop().time() - 2 * _SILENT_AFTER
         for silent in [client for client, flow in self._flows.items() if flow.spoke <= since]:
             self._flows.pop(silent).forget()

@@ -57,6 +57,7 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("MQTT_BROKER_URL", "mqtt://broker:1883", "mqtt://broker:1883"),
     ("MQTT_USERNAME", "me", "me"),
     ("MQTT_PASSWORD", "m-4711", "m-4711"),
+    ("CALLBOARD_SNMP_TRAP_PORT", "1162", 1162),
     ("MQTT_AUTH_DIR", "/etc/mosquitto/auth", Path("/etc/mosquitto/auth")),
     ("HEALTH_CHECK_INTERVAL_MS", "500", 500),
     ("CALLBOARD_SHUTDOWN_COMMAND", "systemctl 'power off'", ("systemctl", "power off")),

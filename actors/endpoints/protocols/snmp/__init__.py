@@ -46,6 +46,7 @@ PROTOCOL = Protocol(
     check=_check,
     session=_session,
     prepare=writable.prepare,
+    completed=connection.completed,
     library="cryptography",
     verifies=True,
     browse=_browse,

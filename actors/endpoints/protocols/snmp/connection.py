@@ -10,6 +10,7 @@ from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads
 from conf.fields import Host, filled, kept, lower, one_line, trimmed
+from conf.settings import Settings
 
 Version = Literal["v1", "v2c", "v3"]
 Level = Literal["noAuthNoPriv", "authNoPriv", "authPriv"]
@@ -87,6 +88,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     retry_delay: Annotated[int, Meta(ge=100, le=600_000)] = 5000
     max_oids: Annotated[int, Meta(ge=1, le=200)] = 20
     max_repetitions: Annotated[int, Meta(ge=1, le=500)] = 25
+    trap_port: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -119,6 +121,8 @@ class Connection(msgspec.Struct, frozen=True):
     """Milliseconds."""
     max_oids: int
     max_repetitions: int
+    trap_port: int = 0
+    """0: traps are not received."""
 
     @property
     def address(self) -> str:
@@ -147,7 +151,15 @@ def read_connection(given: dict[str, Any]) -> Connection:
         retry_delay=found.retry_delay,
         max_oids=found.max_oids,
         max_repetitions=found.max_repetitions,
+        trap_port=found.trap_port,
     )
+
+
+def completed(given: dict[str, Any], settings: Settings, agent_uuid: str) -> dict[str, Any]:
+    """With the port for traps that files and environment say, where the connection says none."""
+    if given.get("trapPort") is not None or not settings.snmp.trap_port:
+        return given
+    return {**given, "trapPort": settings.snmp.trap_port}
 
 
 _OF_V3 = ("username", "authKey", "privKey", "contextName", "engineId")

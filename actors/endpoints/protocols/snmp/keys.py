@@ -1,6 +1,6 @@
 """Keys of SNMPv3's user-based security (RFC 3414, 3826, 7860).
 
-AES-192 and -256 may need a longer key than there is: it is made so as in Blumenthal's draft, or as Cisco does.
+AES-192 and -256 may need a longer key than there is: it is made as in Blumenthal's draft, or as Cisco does.
 """
 
 import hashlib

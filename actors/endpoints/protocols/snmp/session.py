@@ -1,5 +1,6 @@
 """Reads and writes one agent (spec 03 section 6)."""
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from actors.endpoints.listener import Description, Listener
 from actors.endpoints.protocol import Browsed, BrowseRequest, CheckedEndpoint, PolledSession, PollResult
 from actors.system.failure import Refusal
 
-from . import browse, keys, port, quality, values, writing
+from . import browse, keys, port, quality, traps, values, writing
 from .client import Client, CommunityClient
 from .connection import Connection, Secret
 from .oids import Arcs
@@ -46,6 +47,7 @@ class SnmpSession(PolledSession):
         self._uptime = Uptime()
         self._client: Client | None = None
         self._turn = 0
+        self._end_listening: Callable[[], None] | None = None
         self._plan()
 
     def _plan(self) -> None:
@@ -83,6 +85,7 @@ class SnmpSession(PolledSession):
     async def connect(self) -> None:
         self._leave()
         found = await port.resolve(self._connection.host, self._connection.port)
+        self._listen(found)
         failure: NoConnection | None = None
         for number in range(len(found)):
             turn = (self._turn + number) % len(found)
@@ -143,6 +146,24 @@ class SnmpSession(PolledSession):
 
     async def close(self) -> None:
         self._leave()
+        self._deafen()
+
+    # Traps
+
+    def _listen(self, found: list[Found]) -> None:
+        """To what comes from an address of the device, whether it answers or not."""
+        self._deafen()
+        connection = self._connection
+        if connection.trap_port:
+            communities = (connection.community, connection.write_community or connection.community)
+            addresses = tuple(dict.fromkeys(traps.plain_address(each[4][0]) for each in found))
+            receiver = traps.Receiver(addresses, communities, self._user, self._listener.raised)
+            self._end_listening = traps.listen(self._lines, connection.trap_port, receiver)
+
+    def _deafen(self) -> None:
+        end, self._end_listening = self._end_listening, None
+        if end is not None:
+            end()
 
     # Reading
 

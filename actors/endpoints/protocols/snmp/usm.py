@@ -124,6 +124,16 @@ def sequence_head(engine: bytes, context: bytes) -> bytes:
     return tlv(OCTETS, engine) + tlv(OCTETS, context)
 
 
+def engine_of(data: bytes) -> bytes:
+    """Which engine's message it says to be. Raises `Malformed`."""
+    start, end = field(data, 0, len(data), SEQUENCE)
+    _, at = number(data, start, end)
+    _, at = field(data, at, end, SEQUENCE)
+    start, _ = field(data, at, end, OCTETS)
+    start, stop = field(data, start, end, SEQUENCE)
+    return octets(data, start, stop)[0]
+
+
 def decode(data: bytes, user: User, known: Keys) -> Heard:
     """See `Security.decode`."""
     start, end = field(data, 0, len(data), SEQUENCE)
