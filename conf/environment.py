@@ -65,6 +65,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "MQTT_DISCOVERY_ROOTS": "discovery.mqtt_roots",
     "MQTT_DISCOVERY_DURATION_MS": "discovery.mqtt_duration_ms",
     "MQTT_DISCOVERY_QOS": "discovery.mqtt_qos",
+    "CALLBOARD_SNMP_TRAP_PORT": "snmp.trap_port",
     "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
     "CALLBOARD_SHUTDOWN_COMMAND": "power.shutdown_command",
     "UPDATE_COMMAND_SECRET": "update.secret",

@@ -232,6 +232,12 @@ class DiscoverySettings(msgspec.Struct, frozen=True):
     mqtt_qos: Annotated[int, Meta(ge=0, le=2)]
 
 
+class SnmpSettings(msgspec.Struct, frozen=True):
+    """Where the traps of devices are received; 0: nowhere."""
+
+    trap_port: Annotated[int, Meta(ge=0, le=65_535)]
+
+
 class ActorsSettings(msgspec.Struct, frozen=True):
     mailbox_size: Annotated[int, Meta(ge=10, le=10_000_000)]
 
@@ -278,6 +284,7 @@ class Settings(msgspec.Struct, frozen=True):
     mosquitto: MosquittoSettings
     endpoints: EndpointsSettings
     discovery: DiscoverySettings
+    snmp: SnmpSettings
     actors: ActorsSettings
     health: HealthSettings
     power: PowerSettings

@@ -57,6 +57,7 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("MQTT_BROKER_URL", "mqtt://broker:1883", "mqtt://broker:1883"),
     ("MQTT_USERNAME", "me", "me"),
     ("MQTT_PASSWORD", "m-4711", "m-4711"),
+    ("CALLBOARD_SNMP_TRAP_PORT", "1162", 1162),
     ("MQTT_AUTH_DIR", "/etc/mosquitto/auth", Path("/etc/mosquitto/auth")),
     ("ENABLE_FIRST_BOOT_DISCOVERY", "true", True),
     ("ENABLE_PERIODIC_DISCOVERY", "true", True),
