@@ -287,9 +287,10 @@ class WriteRegister(msgspec.Struct, frozen=True):
 
 class RegisterWritten(msgspec.Struct, frozen=True):
     """`value` is what was written. Where that was to be verified, `read_back` is what the device has now, and
-    `verified` whether it is the same."""
+    `verified` whether it is the same; `note` is why it is not, where that is known."""
 
     register: str
     value: Any
     verified: bool | None = None
     read_back: Any = None
+    note: str | None = None

@@ -47,6 +47,10 @@ class Session(Connection):
         """
         raise Refusal("Nothing can be written", kind="unsupported")
 
+    overruled: str | None = None
+    """Why the device has another value than was written, for people, where the latest `read_back` has found
+    out."""
+
     async def read_back(self, prepared: Any) -> tuple[Any, bool]:
         """The value that the device has now where `prepared` was written, and whether it is what was written.
         Raises as `write` does. Only asked of protocols that say that it `verifies`."""
@@ -206,6 +210,8 @@ class Protocol(msgspec.Struct, frozen=True):
     """How its endpoints may be read."""
     verifies: bool = False
     """Whether its sessions have `read_back`."""
+    releases: bool = False
+    """Whether `prepare` knows a value None: what was written is to count no more."""
     browse: Callable[[Any, BrowseRequest], Awaitable[Browsed]] | None = None
     discovery: Discovery | None = None
     simulate: Callable[..., Any] | None = None

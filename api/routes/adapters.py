@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 from thespian.actors import ActorAddress
 
+from actors.endpoints import protocols
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceDescribed,
@@ -42,13 +43,14 @@ class StatusList(msgspec.Struct, frozen=True):
 
 class RegisterValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`register` is a data point's name, or an address as the protocol spells it, such as `holding:10`;
-    `type` is the protocol's own name of one, `unit` what `value` is in, `priority` BACnet's. Another key is
-    refused: what is written is not to be another thing than was meant."""
+    `type` is the protocol's own name of one, `unit` what `value` is in, `priority` BACnet's, where null
+    releases what was written with that priority. Another key is refused: what is written is not to be another
+    thing than was meant."""
 
     register: Annotated[str, Meta(min_length=1, max_length=500), says("Missing or invalid register field")]
     value: Annotated[
         Any,
-        Meta(extra_json_schema={"type": ["number", "boolean", "string", "array", "object"]}),
+        Meta(extra_json_schema={"type": ["number", "boolean", "string", "array", "object", "null"]}),
         says("Missing value field"),
     ]
     type: str | None = None
@@ -170,7 +172,7 @@ def _keys(rows: Sequence[DeviceRow]) -> list[str]:
     summary="Write one register",
 )
 async def write_register(call: Call, body: RegisterValue) -> Written:
-    if body.value is None:
+    if body.value is None and not _releases(call.text("protocol")):
         raise Refusal("Missing value field", "value")
     message = WriteRegister(
         body.register,
@@ -199,9 +201,17 @@ async def write_register(call: Call, body: RegisterValue) -> Written:
     return Written(row.name, written.register, written.value, verified=True, read_back=written.read_back)
 
 
+def _releases(protocol: str) -> bool:
+    """Whether null means something there."""
+    try:
+        return protocols.find(protocol).releases
+    except Refusal:
+        return False
+
+
 def _not_verified(row: DeviceRow, written: RegisterWritten) -> NotVerified:
     return NotVerified(
-        "Written, but the device has another value now",
+        written.note or "Written, but the device has another value now",
         field="value",
         device_name=row.name,
         register=written.register,

@@ -7,7 +7,7 @@ from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, PushedSession
 
-from . import connection, points
+from . import connection, points, writable
 
 __all__ = ["PROTOCOL"]
 
@@ -33,6 +33,9 @@ PROTOCOL = Protocol(
     name="bacnet",
     check=_check,
     session=_session,
+    prepare=writable.prepare,
+    verifies=True,
+    releases=True,
     completed=connection.completed,
     library="bacpypes3",
     connection=connection.Given,
