@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
 
-from actors.endpoints.protocol import BrowseRequest
+from actors.endpoints.protocol import BackfillRequest, BrowseRequest
 from actors.system.failure import Failed
 
 
@@ -294,3 +294,30 @@ class RegisterWritten(msgspec.Struct, frozen=True):
     verified: bool | None = None
     read_back: Any = None
     note: str | None = None
+
+
+class BackfillDevice(msgspec.Struct, frozen=True):
+    """To an endpoint's own address, of one of its devices as above; replies `DeviceBackfilled`. No points in
+    `request`: all of them. `by` is who asks, for the log."""
+
+    request: BackfillRequest
+    device_uuid: str | None = None
+    by: str | None = None
+
+
+class Backfilled(msgspec.Struct, frozen=True):
+    """What became of one point's record: `readings` have gone the way of all readings, `bad` of them without
+    a value; `first` and `last` are their times, Unix ms."""
+
+    point: str
+    log: str | None
+    readings: int
+    bad: int
+    first: int | None
+    last: int | None
+    complete: bool
+    notes: tuple[str, ...]
+
+
+class DeviceBackfilled(msgspec.Struct, frozen=True):
+    points: list[Backfilled]

@@ -103,7 +103,7 @@ async def list_statuses(call: Call) -> StatusList:
     summary="One device's status with its metrics and registers",
 )
 async def describe_device(call: Call) -> DeviceStatus:
-    row = await _row(call)
+    row = await device_row(call)
     if row.address is None or not row.enabled:
         return silent_status(row)
     described = await call.context.request(row.address, DescribeDevice(row.uuid), DeviceDescribed)
@@ -120,10 +120,10 @@ async def describe_device(call: Call) -> DeviceStatus:
     summary="One device's poll statistics",
 )
 async def device_metrics(call: Call) -> dict[str, Any]:
-    row = await _row(call)
+    row = await device_row(call)
     unsupported = f"Metrics summary not supported for protocol: {call.text('protocol')}"
     summarised = await call.context.request(
-        _running(row), SummariseMetrics(row.uuid), MetricsSummarised, unsupported=unsupported
+        running(row), SummariseMetrics(row.uuid), MetricsSummarised, unsupported=unsupported
     )
     return summarised.summary
 
@@ -185,8 +185,8 @@ async def write_register(call: Call, body: RegisterValue) -> Written:
     )
     try:
         _check_size(body.value)
-        row = await _row(call)
-        address = _running(row)
+        row = await device_row(call)
+        address = running(row)
     except Refusal as refusal:
         tell_refused(call.text("deviceName"), message, refusal.message)
         raise
@@ -237,7 +237,7 @@ async def _rows(call: Call, name: str | None = None) -> list[DeviceRow]:
     return listed.devices
 
 
-async def _row(call: Call) -> DeviceRow:
+async def device_row(call: Call) -> DeviceRow:
     """An endpoint's own of that name, else the one of that name, else of that uuid."""
     name = call.text("deviceName")
     rows = await _rows(call, name)
@@ -250,7 +250,7 @@ async def _row(call: Call) -> DeviceRow:
     raise not_found(f"Device not found: {name}")
 
 
-def _running(row: DeviceRow) -> ActorAddress:
+def running(row: DeviceRow) -> ActorAddress:
     if row.address is None or not row.enabled:
         raise api_error(Failed("conflict", f"Device is not running: {row.name}"))
     return row.address
