@@ -39,7 +39,7 @@ _LONGEST_MS: Final = 120_000
 _UNREGISTER: Final = b"\x81\x05\x00\x06\x00\x00"
 """Register-Foreign-Device for 0 s (annex J.5.2)."""
 _MOST: Final = 64
-"""Requests to one device: with twice as many there is no free invoke id, and it would look for one for ever."""
+"""Requests to one device: of twice as many it would look for a free invoke id for ever."""
 _UNRECOGNIZED_SERVICE: Final = 9
 _ANSWERED: Final = (ConfirmedCOVNotificationRequest, ReadPropertyRequest, ReadPropertyMultipleRequest)
 

@@ -21,6 +21,7 @@ from actors.endpoints.lines import Lines
 
 from . import quality
 from .application import Application, Link, build
+from .capability import Capability
 from .connection import Local
 from .peer import OURS, Peer
 from .station import Station, packet, station_of, unpack
@@ -29,8 +30,8 @@ _RECEIVE_BUFFER: Final = 4 << 20
 """Bytes: a burst of notifications of a hundred devices waits here."""
 _SO_RCVBUFFORCE: Final = 33
 _AT_ONCE: Final = 128
-"""Requests under way on the port to devices that answer: so many replies fit a receive buffer of the size that
-systems grant to everybody."""
+"""Requests under way on the port to devices that answer: so many replies fit a receive buffer of the
+size that systems grant to everybody."""
 _HANDED_OVER: Final = 1000
 """Packets that the library is at."""
 _MOST_PEERS: Final = 4096
@@ -59,6 +60,7 @@ class Port(asyncio.DatagramProtocol):
         """Replies that nobody waited for: too late, or twice."""
         self._transports: list[asyncio.DatagramTransport] = []
         self._peers: dict[Station, Peer] = {}
+        self._capabilities: dict[Station, Capability] = {}
         self._notified: dict[tuple[Station, int], Notified] = {}
         self._opening = asyncio.Lock()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -185,6 +187,15 @@ class Port(asyncio.DatagramProtocol):
                     del self._peers[other]
             peer = self._peers[station] = Peer(station)
         return peer
+
+    def capability(self, station: Station) -> Capability:
+        """What is known of the device there, whoever has found it out."""
+        known = self._capabilities.get(station)
+        if known is None:
+            if len(self._capabilities) >= _MOST_PEERS:
+                self._capabilities.clear()
+            known = self._capabilities[station] = Capability(behind_router=bool(station.network))
+        return known
 
     # Notifications
 

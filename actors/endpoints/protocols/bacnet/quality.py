@@ -15,6 +15,11 @@ WRONG_TYPE: Final = "WRONG_TYPE"
 
 IN_ALARM, FAULT, OVERRIDDEN, OUT_OF_SERVICE = 8, 4, 2, 1
 """Status flags as the bits of the octet's upper half, the first flag the highest."""
+NO_STATUS_FLAGS: Final = "NO_STATUS_FLAGS"
+"""The object has them, but they could not be read."""
+NO_STATE_TEXT: Final = "NO_STATE_TEXT"
+REJECTED: Final = "REJECTED"
+ABORTED: Final = "ABORTED"
 FAULT_CODE: Final = "FAULT"
 OVERRIDDEN_CODE: Final = "OVERRIDDEN"
 OUT_OF_SERVICE_CODE: Final = "OUT_OF_SERVICE"
@@ -22,9 +27,9 @@ OUT_OF_SERVICE_CODE: Final = "OUT_OF_SERVICE"
 _RELIABILITY: Final = """
 no-fault-detected no-sensor over-range under-range open-loop shorted-loop no-output unreliable-other
 process-error multi-state-fault configuration-error . communication-failure member-fault
-monitored-object-fault tripped lamp-failure activation-failure renew-dhcp-failure renew-fd-registration-failure
-restart-auto-negotiation-failure restart-failure proprietary-command-failure faults-listed
-referenced-object-fault multi-state-out-of-range
+monitored-object-fault tripped lamp-failure activation-failure renew-dhcp-failure
+renew-fd-registration-failure restart-auto-negotiation-failure restart-failure
+proprietary-command-failure faults-listed referenced-object-fault multi-state-out-of-range
 """
 
 _ERRORS: Final = {
