@@ -21,6 +21,7 @@ needs_command gcc gcc libc6-dev
 needs_command systemd-analyze systemd
 needs_command mmdebstrap mmdebstrap
 needs_command setpriv util-linux
+needs_command ip iproute2
 needs_command zsh zsh
 needs_command fish fish
 command -v dockerd >/dev/null || { missing+=(docker.io); services+=(docker.service docker.socket); }

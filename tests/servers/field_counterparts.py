@@ -17,11 +17,14 @@ from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
 from servers.relay import Relay
 from servers.toy import ToyDevice
+from servers.udp_relay import UdpRelay
 
 TWIN = 10_000
 """What `twin` has more than `counter`."""
 TIMEOUT_MS = 300
 """Of everything that an endpoint can be told to wait for."""
+
+AnyRelay = Relay | UdpRelay
 
 
 class FieldCounterpart(ABC):
@@ -44,10 +47,16 @@ class FieldCounterpart(ABC):
     """It lets in only who has a password."""
     back_within: ClassVar[float] = 5.0
     """Seconds from the end of a trouble to good values."""
+    relay_kind: ClassVar[type[AnyRelay]] = Relay
+    """What carries its datagrams is a `UdpRelay`: nobody accepts, ends or cuts a connection then, and clients
+    need not come from another port when they try again."""
+    a_try: ClassVar[int] = 1
+    """Of one that is reached by datagrams: how many an attempt to connect costs at most."""
 
     def __init__(self, shared: Any) -> None:
-        self.relay: Relay
-        self.detour: Relay
+        self.relay: Any
+        """An `AnyRelay`; its own code knows which."""
+        self.detour: Any
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -55,8 +64,13 @@ class FieldCounterpart(ABC):
         """What each of them is constructed with; it may keep files in `directory`."""
         return nullcontext()
 
+    @property
+    def connects(self) -> bool:
+        """Whether there are connections between it and its clients."""
+        return self.relay_kind is Relay
+
     @abstractmethod
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         """An endpoint's, by way of that relay; with wrong credentials unless `right`."""
 
     @property
@@ -91,8 +105,8 @@ class FieldCounterpart(ABC):
         """At a counter of 0, a setpoint of 0 and nothing written."""
         async with AsyncExitStack() as stack:
             port = await self._run(stack)
-            self.relay = await stack.enter_async_context(Relay(port))
-            self.detour = await stack.enter_async_context(Relay(port))
+            self.relay = await stack.enter_async_context(self.relay_kind(port))
+            self.detour = await stack.enter_async_context(self.relay_kind(port))
             self._stack = stack.pop_all()
         return self
 
@@ -106,7 +120,7 @@ class ModbusTcp(FieldCounterpart):
     protocol = "modbus"
     _COUNTER, _SETPOINT = 4, 10
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {"host": "127.0.0.1", "port": relay.port, "timeout": TIMEOUT_MS, "retryAttempts": 0}
 
     @property
@@ -159,7 +173,7 @@ class PolledToy(FieldCounterpart):
     login = True
     _SUBSCRIBE = False
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
             "port": relay.port,
@@ -232,7 +246,7 @@ class PushedOpcUa(FieldCounterpart):
             directory, "asyncua", anonymous=False, users=users, variables=0, interval_ms=0, nodes=nodes
         )
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "endpointUrl": f"opc.tcp://127.0.0.1:{relay.port}",
             "username": "ann",
@@ -305,7 +319,7 @@ class MqttBroker(FieldCounterpart):
     def share(cls, directory: Path) -> AbstractContextManager[Path]:
         return nullcontext(directory)
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
             "port": relay.port,
@@ -381,7 +395,7 @@ class MqttRetained(MqttBroker):
     order = "none"
     marks = frozenset({"RETAINED_MESSAGE"})
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return super().connection(relay, right) | {"cleanSession": False}
 
     def _take(self, topic: str, payload: bytes) -> None:
