@@ -20,7 +20,7 @@ from bacpypes3.app import Application as Library
 from bacpypes3.basetypes import Segmentation
 from bacpypes3.comm import Server, bind
 from bacpypes3.ipv4.bvll import BVLLCodec
-from bacpypes3.ipv4.service import BIPForeign, BIPNormal, UDPMultiplexer
+from bacpypes3.ipv4.service import BIPNormal, UDPMultiplexer
 from bacpypes3.local.device import DeviceObject
 from bacpypes3.pdu import IPv4Address, LocalBroadcast
 from bacpypes3.settings import settings
@@ -29,6 +29,7 @@ from actors.connections.connection import Transient
 
 from . import quality
 from .connection import Local
+from .foreign import Foreign
 from .kinds import ANY_INSTANCE
 from .peer import OURS
 
@@ -52,6 +53,7 @@ class Application(Library):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._next = 0
+        self.heard_i_am: Callable[[Any], None] = lambda apdu: None
         super().__init__(*args, **kwargs)
 
     @property
@@ -78,6 +80,10 @@ class Application(Library):  # type: ignore[misc]
 
     async def do_WhoIsRequest(self, apdu: Any) -> None:
         """Nobody is meant to find the agent as a device."""
+
+    async def do_IAmRequest(self, apdu: Any) -> None:
+        """For who looks for devices."""
+        self.heard_i_am(apdu)
 
     async def do_WhoHasRequest(self, apdu: Any) -> None:
         """It has no objects to tell of."""
@@ -110,7 +116,7 @@ class Wire(Server[Any]):  # type: ignore[misc]
 class Link:
     """The link layer of a port."""
 
-    def __init__(self, service: BIPNormal | BIPForeign, send: Send) -> None:
+    def __init__(self, service: BIPNormal | Foreign, send: Send) -> None:
         self.service = service
         self._send = send
         self._codec = BVLLCodec()
@@ -129,10 +135,9 @@ class Link:
 
     def give_up(self) -> None:
         """The registration at a BBMD ends at once: this is sent while there is a socket."""
-        if isinstance(self.service, BIPForeign) and self.service.bbmdAddress is not None:
+        if isinstance(self.service, Foreign) and self.service.bbmdAddress is not None:
             self._send(_UNREGISTER, self.service.bbmdAddress.addrTuple)
-            self.service._stop_tracking_registration()
-            self.service.bbmdRegistrationStatus = -2
+            self.service.give_up()
 
 
 def build(local: Local, send: Send) -> tuple[Application, Link]:
@@ -150,7 +155,7 @@ def build(local: Local, send: Send) -> tuple[Application, Link]:
         numberOfApduRetries=0,
     )
     app = Application.from_object_list([device])
-    link = Link(BIPNormal() if local.bbmd is None else BIPForeign(), send)
+    link = Link(BIPNormal() if local.bbmd is None else Foreign(), send)
     address = local.address.partition("/")[0] or "0.0.0.0"
     app.nsap.bind(link.service, address=IPv4Address((address, local.port)))
     asyncio.get_running_loop()  # of which the layers make tasks

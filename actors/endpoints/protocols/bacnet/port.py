@@ -23,6 +23,7 @@ from . import quality
 from .application import Application, Link, build
 from .capability import Capability
 from .connection import Local
+from .foreign import Foreign
 from .peer import OURS, Peer
 from .station import Station, packet, station_of, unpack
 
@@ -67,12 +68,20 @@ class Port(asyncio.DatagramProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
         self._link: Link | None = None
         self._own: tuple[str, int] | None = None
+        self.heard_i_am: Callable[[Any], None] = lambda apdu: None
+        """Told of each of the library's I-Am."""
 
     # Opening and closing
 
     @property
     def is_open(self) -> bool:
         return bool(self._transports)
+
+    @property
+    def foreign(self) -> Foreign | None:
+        """Its registration at a BBMD, if it is to have one."""
+        service = None if self._link is None else self._link.service
+        return service if isinstance(service, Foreign) else None
 
     async def open(self) -> None:
         """Bind it, unless it is bound. Raises `Transient` or `Permanent`."""
@@ -86,6 +95,7 @@ class Port(asyncio.DatagramProtocol):
                     await self._bind(broadcast_of(self.local)[0], Broadcasts(self))
                 self._own = (address, self.local.port)
                 self.app, self._link = build(self.local, self._send_pdu)
+                self.app.heard_i_am = lambda apdu: self.heard_i_am(apdu)
                 if self.local.bbmd is not None:
                     host, port = self.local.bbmd
                     self._link.register(IPv4Address((await resolve(host), port)), self.local.ttl)
