@@ -17,7 +17,6 @@ from actors.endpoints.protocol import CheckedEndpoint, PushedSession
 
 from . import kinds, quality, reading
 from .asking import Asking
-from .capability import Capability
 from .codec import Content, Found, Key, Refused, key_of, notification
 from .finding import NOT_THERE, IAm, check_identity, finder_of, identity
 from .points import Ref
@@ -78,7 +77,7 @@ class BacnetPushed(BacnetSession, PushedSession):
 
     async def _subscribe(self, asking: Asking) -> None:
         port, station = asking.port, asking.station
-        self._reader = Reader(port, station, Capability(behind_router=station.network > 0), self._connection)
+        self._reader = Reader(port, station, port.capability(station), self._connection)
         self._told, self._content, self._drifts = {}, {}, {}
         self._polled_at = [0.0] * len(self._points)
         self._heard_at = monotonic()
