@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
-from servers.bacnet_device import BacnetDevice, entry
+from servers.bacnet_device import BacnetDevice
+from servers.bacnet_device import entry as bacnet_object
 from servers.mosquitto import Mosquitto, free_port
 from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
@@ -441,7 +442,7 @@ class PolledBacnet(FieldCounterpart):
     @classmethod
     def share(cls, directory: Path) -> AbstractContextManager[BacnetDevice]:
         objects = [
-            entry("analog-value", number, 0.0, name=name, covIncrement=0.5, relinquishDefault=0.0)
+            bacnet_object("analog-value", number, 0.0, name=name, covIncrement=0.5, relinquishDefault=0.0)
             for number, name in enumerate(cls._OBJECTS, 1)
         ]
         return BacnetDevice(directory, objects=objects)
@@ -455,7 +456,7 @@ class PolledBacnet(FieldCounterpart):
             "timeout": TIMEOUT_MS,
             "retryAttempts": 0,
             "useCov": self._COV,
-            "pollInterval": 1000,
+            "pollInterval": 200,
         }
 
     @property
@@ -501,7 +502,10 @@ class PolledBacnet(FieldCounterpart):
 
 
 class PushedBacnet(PolledBacnet):
+    """Its notifications may overtake each other, and say nothing by which that is seen."""
+
     name = "pushed"
+    order = "none"
     _COV = True
 
 

@@ -70,6 +70,8 @@ class Port(asyncio.DatagramProtocol):
         self._own: tuple[str, int] | None = None
         self.heard_i_am: Callable[[Any], None] = lambda apdu: None
         """Told of each of the library's I-Am."""
+        self.finder: object = None
+        """Who looks for devices here (`finding`)."""
 
     # Opening and closing
 
