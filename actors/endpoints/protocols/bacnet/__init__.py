@@ -5,7 +5,15 @@ from typing import Any
 
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
-from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, PushedSession
+from actors.endpoints.protocol import (
+    Browsed,
+    BrowseRequest,
+    CheckedEndpoint,
+    Example,
+    PolledSession,
+    Protocol,
+    PushedSession,
+)
 
 from . import connection, points, writable
 
@@ -24,9 +32,18 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
 
 
 def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> PolledSession | PushedSession:
+    if endpoint.mode == "pushed":
+        from .pushed import BacnetPushed
+
+        return BacnetPushed(endpoint, listener, lines)
     from .polled import BacnetPolled
 
     return BacnetPolled(endpoint, listener, lines)
+
+
+async def _browse(session: Any, request: BrowseRequest) -> Browsed:
+    found: Browsed = await session.browse(request)
+    return found
 
 
 PROTOCOL = Protocol(
@@ -36,6 +53,8 @@ PROTOCOL = Protocol(
     prepare=writable.prepare,
     verifies=True,
     releases=True,
+    backfills=True,
+    browse=_browse,
     completed=connection.completed,
     library="bacpypes3",
     connection=connection.Given,

@@ -124,10 +124,22 @@ class Asking:
                 await asyncio.sleep(connection.retry_delay)
         raise AssertionError
 
+    async def read_raw(self, kind: int, instance: int, prop: int, index: int | None = None) -> Any:
+        """The library's tags of a value."""
+        reply = await self._read(kind, instance, prop, index, None)
+        return TagList(list(reply.propertyValue.tagList[1:-1]))
+
     async def read(
         self, kind: int, instance: int, prop: int, index: int | None = None, retries: int | None = None
     ) -> Any:
         """One value; of a list or an array all of them, as a list."""
+        reply = await self._read(kind, instance, prop, index, retries)
+        values = values_of(reply.propertyValue)
+        if len(values) == 1 and (index is not None or not _is_list(prop)):
+            return values[0]
+        return values
+
+    async def _read(self, kind: int, instance: int, prop: int, index: int | None, retries: int | None) -> Any:
         request = ReadPropertyRequest(
             objectIdentifier=object_id(kind, instance), propertyIdentifier=PropertyIdentifier(prop)
         )
@@ -138,10 +150,7 @@ class Asking:
         same = found[0] == request.objectIdentifier or instance == kinds.ANY_INSTANCE
         if not same or found[1] != request.propertyIdentifier or reply.propertyArrayIndex != index:
             raise Transient(f"{self.station} answers another question", code=quality.READ_ERROR)
-        values = values_of(reply.propertyValue)
-        if len(values) == 1 and (index is not None or not _is_list(prop)):
-            return values[0]
-        return values
+        return reply
 
     async def write(
         self, kind: int, instance: int, prop: int, index: int | None, value: Any, priority: int | None

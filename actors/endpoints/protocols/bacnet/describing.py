@@ -14,8 +14,6 @@ from .points import DataPoint, Ref
 
 log = logging.getLogger(__name__)
 
-_WITH_UNITS: Final = frozenset({0, 1, 2, 12, 23, 24, 45, 46, 48})
-"""Types of objects that have the property units."""
 _LIKE_PRESENT_VALUE: Final = frozenset({kinds.PRESENT_VALUE, 104, 45, 59, 65, 69, 22, 25, 106, 40})
 """Properties that are in the object's units."""
 ACTIVE_TEXT, INACTIVE_TEXT = 4, 46
@@ -60,7 +58,7 @@ class Descriptions:
 
 
 def _wants_unit(point: DataPoint) -> bool:
-    return point.unit is None and point.type in _WITH_UNITS and point.property_id in _LIKE_PRESENT_VALUE
+    return point.unit is None and point.type in kinds.WITH_UNITS and point.property_id in _LIKE_PRESENT_VALUE
 
 
 async def _unit(asking: Asking, kind: int, instance: int) -> str | None:

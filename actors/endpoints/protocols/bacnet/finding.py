@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -14,7 +14,9 @@ from actors.connections.connection import NoConnection, Permanent, Transient
 
 from . import kinds, quality
 from .asking import Asking, Refused
+from .codec import Content, Key, Value, key_of
 from .connection import Connection
+from .points import Ref
 from .port import Port, resolve
 from .station import Station, station_of
 
@@ -263,3 +265,25 @@ async def _quietly(sending: Any) -> None:
         await sending
     except Exception as error:  # noqa: BLE001 - of a library's layers
         log.debug("Who-Is: %r", error)
+
+
+def identity(found: Found) -> Ref | None:
+    """What to read along with everything else: only the device that is meant has it."""
+    return None if found.instance is None else Ref(kinds.DEVICE, found.instance, 75)
+
+
+def check_identity(spoken: Mapping[Key, Content], found: Found, station: Station) -> None:
+    """Whether what was read is from the device that is meant. Raises `Transient`."""
+    who = identity(found)
+    if who is None:
+        return
+    said = spoken.get(key_of(who))
+    if said is None:
+        raise Transient(f"{station} does not say which device it is", code=quality.TIMEOUT)
+    if not isinstance(said, Value) or said.value != (kinds.DEVICE << 22 | who.instance):
+        other = (
+            said.value & kinds.ANY_INSTANCE
+            if isinstance(said, Value) and isinstance(said.value, int)
+            else None
+        )
+        raise other_device(station, other, found.instance)

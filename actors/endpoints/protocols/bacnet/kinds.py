@@ -27,6 +27,8 @@ BINARY: Final = frozenset({3, 4, 5, 55})
 MULTISTATE: Final = frozenset({13, 14, 19})
 COMMANDABLE: Final = frozenset({1, 4, 14, 2, 5, 19, *range(39, 51), 30, 53, 54, 55})
 """Types whose present value may be commanded by priority; of values it depends on the object."""
+WITH_UNITS: Final = frozenset({0, 1, 2, 12, 23, 24, 45, 46, 48})
+"""Types that have the property units."""
 INPUTS: Final = frozenset({0, 3, 13})
 READABLE: Final = frozenset({0, 1, 2, 3, 4, 5, 12, 13, 14, 19, 21, 22, 23, 24, *range(39, 51), 54, 55})
 """Types whose present value is something to read."""

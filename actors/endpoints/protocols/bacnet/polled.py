@@ -13,12 +13,11 @@ from storage.timestamps import unix_ms
 from . import kinds, quality, tags
 from .capability import Capability
 from .codec import Content, Found, Key, Refused, Several, Value, key_of
-from .connection import Connection
+from .finding import check_identity, identity
 from .points import DataPoint, Ref
-from .port import Port, open_port, release_port, resolve
 from .reader import LONGEST, Reader, patience_of
 from .reading import read
-from .station import Station
+from .session import BacnetSession
 
 _UNKNOWN_PROPERTY: Final = 32
 _ACTIVE_TEXT, _INACTIVE_TEXT = 4, 46
@@ -30,13 +29,9 @@ Told = tuple[Any, str | None, int]
 """What was read last of a point: value, code, Unix ms."""
 
 
-class BacnetPolled(PolledSession):
+class BacnetPolled(BacnetSession, PolledSession):
     def __init__(self, endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> None:
-        self._connection: Connection = endpoint.connection
-        self._listener = listener
-        self._lines = lines
-        self._points: Sequence[DataPoint] = endpoint.points
-        self._port: Port | None = None
+        super().__init__(endpoint, listener, lines)
         self._reader: Reader | None = None
         self._states: dict[int, list[str]] = {}
         """Texts of states, by point."""
@@ -55,12 +50,9 @@ class BacnetPolled(PolledSession):
     # The connection
 
     async def connect(self) -> None:
-        if self._port is None:
-            self._port = await open_port(self._lines, self._connection.local)
-        await self._port.open()
-        station = Station(await resolve(self._connection.host or ""), self._connection.port)
-        capability = self._port.capability(station)
-        self._reader = Reader(self._port, station, capability, self._connection)
+        asking = await self._open()
+        capability = asking.port.capability(asking.station)
+        self._reader = Reader(asking.port, asking.station, capability, self._connection)
         self._states.clear()
         self._told.clear()
         self._due = [0.0] * len(self._points)
@@ -68,18 +60,9 @@ class BacnetPolled(PolledSession):
 
     def _probe(self) -> list[Ref]:
         if not self._points:
-            return [Ref(kinds.DEVICE, self._instance(), kinds.OBJECT_NAME)]
+            return [Ref(kinds.DEVICE, self._found_instance, kinds.OBJECT_NAME)]
         first = self._points[0].ref
         return [first, _of(first, kinds.STATUS_FLAGS)]
-
-    def _instance(self) -> int:
-        found = self._connection.instance
-        return kinds.ANY_INSTANCE if found is None else found
-
-    async def close(self) -> None:
-        port, self._port, self._reader = self._port, None, None
-        if port is not None:
-            release_port(self._lines, port)
 
     # Reading
 
@@ -90,13 +73,28 @@ class BacnetPolled(PolledSession):
         if not due:
             return self._result(None)
         reader = self._reader
-        found = await reader.read(self._asked(due), within)
+        found = await reader.read([*self._identity(), *self._asked(due)], within)
+        self._check(found)
         self._learn_absent(due, found)
         if len(self._states) < len(self._points):
             await self._learn_states(due, found, until)
         told = self._read(due, found)
         await self._tell_why(due, found, told, until)
         return self._result(told, due)
+
+    @property
+    def _found_instance(self) -> int:
+        known = None if self._found is None else self._found.instance
+        return kinds.ANY_INSTANCE if known is None else known
+
+    def _identity(self) -> list[Group]:
+        """Read along, so that nothing is taken from another device that has the address now."""
+        who = None if self._found is None else identity(self._found)
+        return [] if who is None else [(who,)]
+
+    def _check(self, found: Found) -> None:
+        assert self._found is not None
+        check_identity(found, self._found, self._found.station)
 
     def _now_due(self) -> tuple[int, ...]:
         if not self._has_own_pace:

@@ -213,6 +213,10 @@ class Port(asyncio.DatagramProtocol):
         """Tell of COV notifications of that station for that process identifier, until `forget`."""
         self._notified[station, process] = notified
 
+    def is_notified(self, station: Station, process: int) -> bool:
+        """Whether somebody waits for those already."""
+        return (station, process) in self._notified
+
     def forget(self, station: Station, process: int) -> None:
         self._notified.pop((station, process), None)
 

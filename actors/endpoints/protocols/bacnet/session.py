@@ -6,15 +6,24 @@ from typing import Any, Final
 from actors.connections.connection import Transient
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Description, Listener
-from actors.endpoints.protocol import CheckedEndpoint, Session
+from actors.endpoints.protocol import (
+    BackfillRequest,
+    Browsed,
+    BrowseRequest,
+    CheckedEndpoint,
+    Recorded,
+    Session,
+)
+from actors.system.failure import Refusal
 
-from . import kinds, quality, writing
+from . import browse, kinds, quality, writing
 from .asking import Asking, Refused
 from .connection import Connection
 from .describing import Descriptions
 from .finding import Found, find
 from .points import DataPoint
 from .port import Port, open_port, release_port
+from .trend import TrendLogs
 from .writable import Writing
 
 log = logging.getLogger(__name__)
@@ -34,6 +43,7 @@ class BacnetSession(Session):
         self._listener = listener
         self._lines = lines
         self._descriptions = Descriptions(self._points)
+        self._logs = TrendLogs()
 
     @property
     def patience(self) -> float:
@@ -82,6 +92,27 @@ class BacnetSession(Session):
         found = await writing.read_back(self._connected(), prepared)
         self.overruled = found.note
         return found.value, found.same
+
+    # What it has to read, and has recorded
+
+    async def browse(self, request: BrowseRequest) -> Browsed:
+        """See `Protocol.browse`."""
+        return await browse.browse(self._connected(), self._instance, request)
+
+    async def backfill(self, request: BackfillRequest) -> list[Recorded]:
+        wanted = [(at, point) for at, point in enumerate(self._points) if point.name in request.points]
+        states = {point.name: self._descriptions.states.get(at) for at, point in wanted}
+        points = [point for _, point in wanted]
+        return await self._logs.backfill(self._connected(), self._instance, points, request, states)
+
+    @property
+    def _instance(self) -> int:
+        """Raises `Refusal` where the device does not say which it is."""
+        if self._found is None or self._found.instance is None:
+            raise Refusal(
+                "the device does not say its instance: give deviceInstance", "connection.deviceInstance"
+            )
+        return self._found.instance
 
     # Ending
 
