@@ -121,7 +121,8 @@ class Reader:
         try:
             given = self._connection
             reply: Any = await self.port.request(request, given.timeout, given.concurrent)
-            octets = bytes(reply.propertyValue.tagList.encode().pduData)
+            # With the opening and the closing tag that it came between.
+            octets = bytes(reply.propertyValue.tagList.encode().pduData)[1:-1]
         except Transient:
             return None
         except ErrorRejectAbortNack:
