@@ -190,6 +190,16 @@ class MqttSettings(Confidential, frozen=True):
     password: Text | None
 
 
+class BacnetSettings(msgspec.Struct, frozen=True):
+    """The agent's own end on BACnet/IP (spec 03 section 4), and where it looks for devices when nobody says
+    where; without `enabled` it does not look by itself."""
+
+    local_port: Port
+    local_address: Text | None
+    enabled: bool
+    discovery_targets: Text | None
+
+
 class MosquittoSettings(msgspec.Struct, frozen=True):
     """The files of the agent's own broker, and how it is told to read them (spec 03 section 5); without
     `auth_dir` they are left alone."""
@@ -281,6 +291,7 @@ class Settings(msgspec.Struct, frozen=True):
     aws_iot: AwsIotSettings
     gcp_iot: GcpIotSettings
     mqtt: MqttSettings
+    bacnet: BacnetSettings
     mosquitto: MosquittoSettings
     endpoints: EndpointsSettings
     discovery: DiscoverySettings
