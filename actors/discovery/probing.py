@@ -74,6 +74,7 @@ class Probing(ProbingProtocol):
         self.troubles: dict[ScanTrouble, None] = {}
         self.trouble_count = 0
         self.over = False
+        self._told: set[int] = set()
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
@@ -139,8 +140,11 @@ class Probing(ProbingProtocol):
         if self.over:
             return
         told = ScanTrouble(self.protocol, _text(where, 200), _text(clean(str(reason)), 500))
-        if told in self.troubles:
+        known = hash((told.where, told.reason))
+        if known in self._told:
             return
+        if len(self._told) < MOST_FOUND:
+            self._told.add(known)
         self.trouble_count += 1
         if len(self.troubles) < TOLD:
             self.troubles[told] = None
