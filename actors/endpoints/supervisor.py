@@ -55,9 +55,12 @@ from actors.endpoints.messages import (
     ListEndpoints,
     RemoveAllEndpoints,
     RemoveEndpoint,
+    TryEndpoint,
+    TryStoredEndpoint,
 )
 from actors.endpoints.rows import EndpointRows, completed, row_of
 from actors.endpoints.schedule import phase
+from actors.endpoints.trying import Trier
 from actors.state.rows import summary
 from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
@@ -112,12 +115,21 @@ class Endpoints(AccountKeeper):
         AdoptPrepared,
         *DeviceKeeper.CHANGES,
     )
-    REQUESTS = (*CHANGES, AdoptDevices, ImportEndpoints, ListConfigured, ListEndpoints, ListDevices)
+    REQUESTS = (
+        *CHANGES,
+        AdoptDevices,
+        ImportEndpoints,
+        ListConfigured,
+        ListEndpoints,
+        ListDevices,
+        TryStoredEndpoint,
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.stop_to: ActorAddress | None = None
         self.browser = Browser()
+        self.trier = Trier()
         self.unfinished: set[str] = set()
         """The adapters whose endpoints' polls are waited for."""
 
@@ -388,6 +400,19 @@ class Endpoints(AccountKeeper):
         folder = self._folder(message.protocol)
         browsing = self.browser.browse(message, self.settings, self.agent_uuid, folder)
         self.run(browsing, reply_to=sender)
+
+    def receiveMsg_TryEndpoint(self, message: TryEndpoint, sender: ActorAddress) -> None:
+        """As `BrowseDevice`."""
+        folder = self._folder(message.protocol)
+        self.run(self.trier.check(message, self.settings, self.agent_uuid, folder), reply_to=sender)
+
+    def receiveMsg_TryStoredEndpoint(self, message: TryStoredEndpoint, sender: ActorAddress) -> None:
+        row = self._find(message.key)
+        if row.error is not None:
+            raise Refusal(row.error, kind="conflict")
+        connection = msgspec.json.decode(row.connection)
+        points = msgspec.json.decode(row.data_points) or []
+        self.receiveMsg_TryEndpoint(TryEndpoint(row.protocol, connection, points, stored=True), sender)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""

@@ -189,6 +189,7 @@ def guarded(protocol: Protocol, package: str) -> Protocol:
         account=None if protocol.account is None else guard(protocol.account),
         completed=None if protocol.completed is None else guard(protocol.completed),
         session=session,
+        trial=None if protocol.trial is None else guard(protocol.trial),
         browse=None if look is None else browse,
         discovery=discovery,
     )
