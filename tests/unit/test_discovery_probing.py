@@ -23,9 +23,8 @@ class Options:
 
 
 def probing_of(pace: Pace, hosts: Hosts | None = None, planned: int = 0) -> Probing:
-    return Probing(
-        "fake", pace, Hosts() if hosts is None else hosts, Lines(), validate=False, planned=planned
-    )
+    shared = Hosts() if hosts is None else hosts
+    return Probing("fake", pace, shared, Lines(), validate=False, planned=planned)
 
 
 def planned_of(scan: Any, within: float = 1.0) -> Planned:

@@ -75,8 +75,6 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("MODBUS_SLAVE_RANGE_END", "247", 247),
     ("MODBUS_TIMEOUT", "500", 500),
     ("OPCUA_DISCOVERY_URLS", "opc.tcp://a:4840, opc.tcp://b", ("opc.tcp://a:4840", "opc.tcp://b")),
-    ("BACNET_ENABLED", "false", False),
-    ("BACNET_DISCOVERY_TARGETS", "10.0.1.0/24,10.0.2.5-9", ("10.0.1.0/24", "10.0.2.5-9")),
     ("MQTT_DISCOVERY_ROOTS", "plant/#", ("plant/#",)),
     ("MQTT_DISCOVERY_DURATION_MS", "2000", 2000),
     ("MQTT_DISCOVERY_QOS", "1", 1),
