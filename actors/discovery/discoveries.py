@@ -34,7 +34,7 @@ from actors.discovery.rule import (
     BeginRule,
     ReportStanding,
     Rule,
-    RuleRun,
+    RuleHasRun,
     RuleStands,
     RunRule,
     run_row,
@@ -445,7 +445,7 @@ class Discoveries(Keeper):
             raise Refusal("The rule has crashed too often; it is tried again by itself", kind="unavailable")
         self.send(address, BeginRule(sender, message.dry_run))
 
-    def receiveMsg_RuleRun(self, message: RuleRun, sender: ActorAddress) -> None:
+    def receiveMsg_RuleHasRun(self, message: RuleHasRun, sender: ActorAddress) -> None:
         kept = self.rules.get(message.uuid)
         if message.result is None or kept is None:
             failed = message.failed or Failed("not_found", "The rule was removed meanwhile")
