@@ -68,7 +68,8 @@ REMEMBERED: Final = 20
 TELL_EVERY = 0.5  # seconds between two reports to who follows
 MOST_RUNS: Final = 1000
 """That are listed."""
-LONGEST: Final = 900.0
+LONGEST: Final = 3600.0
+"""Seconds that a scan which somebody asks for may take."""
 
 
 class RunDiscovery(msgspec.Struct, frozen=True):
