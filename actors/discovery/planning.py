@@ -121,5 +121,5 @@ def plan(name: str, options: Mapping[str, Any], known: Known, path: str) -> Plan
 def scope(protocol: str, options: Mapping[str, Any], settings: Settings) -> str:
     """Equal for scans that look at the same: the options, and what settings say where they say nothing."""
     told = msgspec.json.encode([protocol, options], order="deterministic")
-    told += repr((settings.discovery, settings.bacnet, settings.mqtt.broker_url)).encode()
+    told += repr((settings.discovery, settings.mqtt.broker_url)).encode()
     return f"{protocol}:{sha256(told).hexdigest()[:16]}"

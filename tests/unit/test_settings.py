@@ -75,6 +75,8 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("MODBUS_SLAVE_RANGE_END", "247", 247),
     ("MODBUS_TIMEOUT", "500", 500),
     ("OPCUA_DISCOVERY_URLS", "opc.tcp://a:4840, opc.tcp://b", ("opc.tcp://a:4840", "opc.tcp://b")),
+    ("BACNET_ENABLED", "false", False),
+    ("BACNET_DISCOVERY_TARGETS", "10.0.1.0/24,10.0.2.5-9", ("10.0.1.0/24", "10.0.2.5-9")),
     ("MQTT_DISCOVERY_ROOTS", "plant/#", ("plant/#",)),
     ("MQTT_DISCOVERY_DURATION_MS", "2000", 2000),
     ("MQTT_DISCOVERY_QOS", "1", 1),
@@ -315,7 +317,8 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         (
             "[apii]\nport = 5",
             "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
-            "mqtt, bacnet, mosquitto, endpoints, discovery, snmp, actors, health, power, update",
+            "mqtt, mosquitto, endpoints, discovery, actors, health, power, update",
+            "mqtt, bacnet, mosquitto, endpoints, actors, health, power, update",
         ),
         ('[agent]\nname = "a\\u0000"', "agent.name: 'a\\x00' is not allowed, expected UTF-8 without NUL"),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),
