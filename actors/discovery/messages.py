@@ -49,6 +49,8 @@ class DiscoveredDevice(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     known: bool = False
     endpoint: str | None = None
+    others: tuple[dict[str, Any], ...] = ()
+    """Connections by which it was found, too"""
 
 
 class ScanTrouble(msgspec.Struct, frozen=True):

@@ -21,6 +21,8 @@ from storage.timestamps import unix_ms
 
 MOST_FOUND: Final = 4096
 """Devices of one protocol in one run."""
+MOST_PLACES: Final = 31
+"""Of one device, that are known besides the latest two."""
 LARGEST: Final = 4_194_304
 """Bytes that what is told of one device may take as JSON."""
 TOLD: Final = 100
@@ -47,10 +49,12 @@ class Hosts:
 
 
 class Sighted(msgspec.Struct, frozen=True):
-    """A device, and when it was found, Unix ms."""
+    """A device, and when it was found, Unix ms. `others` are the connections that it was found by before, if
+    it answers in several places."""
 
     device: Found
     at: int
+    others: tuple[dict[str, Any], ...] = ()
 
 
 class ScanOver(Exception):
@@ -74,6 +78,7 @@ class Probing(ProbingProtocol):
         self.troubles: dict[ScanTrouble, None] = {}
         self.trouble_count = 0
         self.over = False
+        self._told: set[int] = set()
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
@@ -133,14 +138,19 @@ class Probing(ProbingProtocol):
         if fingerprint not in self.devices and len(self.devices) >= MOST_FOUND:
             self.trouble("", f"there are more than {MOST_FOUND} devices; the others are left out")
             return
-        self.devices[fingerprint] = Sighted(fitting, unix_ms())
+        before = self.devices.get(fingerprint)
+        others = () if before is None else (*before.others[-MOST_PLACES:], before.device.connection)
+        self.devices[fingerprint] = Sighted(fitting, unix_ms(), others)
 
     def trouble(self, where: str, reason: str) -> None:
         if self.over:
             return
         told = ScanTrouble(self.protocol, _text(where, 200), _text(clean(str(reason)), 500))
-        if told in self.troubles:
+        known = hash((told.where, told.reason))
+        if known in self._told:
             return
+        if len(self._told) < MOST_FOUND:
+            self._told.add(known)
         self.trouble_count += 1
         if len(self.troubles) < TOLD:
             self.troubles[told] = None

@@ -12,16 +12,22 @@ from typing import Any, ClassVar, Literal, Self
 
 from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
+from servers.bacnet_device import BacnetDevice
+from servers.bacnet_device import entry as bacnet_object
 from servers.mosquitto import Mosquitto, free_port
 from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
 from servers.relay import Relay
+from servers.snmpd import FIXED, USERS, Snmpd
 from servers.toy import ToyDevice
+from servers.udp_relay import UdpRelay, free_udp_port
 
 TWIN = 10_000
 """What `twin` has more than `counter`."""
 TIMEOUT_MS = 300
 """Of everything that an endpoint can be told to wait for."""
+
+AnyRelay = Relay | UdpRelay
 
 
 class FieldCounterpart(ABC):
@@ -44,10 +50,16 @@ class FieldCounterpart(ABC):
     """It lets in only who has a password."""
     back_within: ClassVar[float] = 5.0
     """Seconds from the end of a trouble to good values."""
+    relay_kind: ClassVar[type[AnyRelay]] = Relay
+    """What carries its datagrams is a `UdpRelay`: nobody accepts, ends or cuts a connection then, and clients
+    need not come from another port when they try again."""
+    a_try: ClassVar[int] = 1
+    """Of one that is reached by datagrams: how many an attempt to connect costs at most."""
 
     def __init__(self, shared: Any) -> None:
-        self.relay: Relay
-        self.detour: Relay
+        self.relay: Any
+        """An `AnyRelay`; its own code knows which."""
+        self.detour: Any
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -55,8 +67,13 @@ class FieldCounterpart(ABC):
         """What each of them is constructed with; it may keep files in `directory`."""
         return nullcontext()
 
+    @property
+    def connects(self) -> bool:
+        """Whether there are connections between it and its clients."""
+        return self.relay_kind is Relay
+
     @abstractmethod
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         """An endpoint's, by way of that relay; with wrong credentials unless `right`."""
 
     @property
@@ -91,8 +108,8 @@ class FieldCounterpart(ABC):
         """At a counter of 0, a setpoint of 0 and nothing written."""
         async with AsyncExitStack() as stack:
             port = await self._run(stack)
-            self.relay = await stack.enter_async_context(Relay(port))
-            self.detour = await stack.enter_async_context(Relay(port))
+            self.relay = await stack.enter_async_context(self.relay_kind(port))
+            self.detour = await stack.enter_async_context(self.relay_kind(port))
             self._stack = stack.pop_all()
         return self
 
@@ -106,7 +123,7 @@ class ModbusTcp(FieldCounterpart):
     protocol = "modbus"
     _COUNTER, _SETPOINT = 4, 10
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {"host": "127.0.0.1", "port": relay.port, "timeout": TIMEOUT_MS, "retryAttempts": 0}
 
     @property
@@ -159,7 +176,7 @@ class PolledToy(FieldCounterpart):
     login = True
     _SUBSCRIBE = False
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
             "port": relay.port,
@@ -232,7 +249,7 @@ class PushedOpcUa(FieldCounterpart):
             directory, "asyncua", anonymous=False, users=users, variables=0, interval_ms=0, nodes=nodes
         )
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "endpointUrl": f"opc.tcp://127.0.0.1:{relay.port}",
             "username": "ann",
@@ -305,7 +322,7 @@ class MqttBroker(FieldCounterpart):
     def share(cls, directory: Path) -> AbstractContextManager[Path]:
         return nullcontext(directory)
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
             "port": relay.port,
@@ -381,7 +398,7 @@ class MqttRetained(MqttBroker):
     order = "none"
     marks = frozenset({"RETAINED_MESSAGE"})
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return super().connection(relay, right) | {"cleanSession": False}
 
     def _take(self, topic: str, payload: bytes) -> None:
@@ -404,7 +421,170 @@ class MqttRetained(MqttBroker):
         await asyncio.Event().wait()
 
 
-_ALL = ModbusTcp, MqttBroker, MqttRetained, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
+class SnmpAgent(FieldCounterpart):
+    """Net-SNMP's agent; its values are set as anybody would who may write."""
+
+    protocol = "snmp"
+    name = "v2c"
+    relay_kind = UdpRelay
+    _NAMES: ClassVar[dict[str, str]] = {"counter": "1.0", "twin": "2.0", "setpoint": "3.0"}
+class PolledBacnet(FieldCounterpart):
+    """bacpypes3's device, a process of its own that keeps running from test to test."""
+
+    protocol = "bacnet"
+    name = "polled"
+    relay_kind = UdpRelay
+    back_within = 8.0
+    _COV = False
+    _OBJECTS: ClassVar[dict[str, str]] = {
+        "counter": "analog-value,1",
+        "twin": "analog-value,2",
+        "setpoint": "analog-value,3",
+    }
+
+    def __init__(self, shared: BacnetDevice) -> None:
+        super().__init__(shared)
+        self._device = shared
+        self._port = free_udp_port()
+
+    @classmethod
+    def share(cls, directory: Path) -> AbstractContextManager[BacnetDevice]:
+        objects = [
+            bacnet_object("analog-value", number, 0.0, name=name, covIncrement=0.5, relinquishDefault=0.0)
+            for number, name in enumerate(cls._OBJECTS, 1)
+        ]
+        return BacnetDevice(directory, objects=objects)
+
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": relay.port,
+            "community": "private",
+            "timeout": TIMEOUT_MS,
+            "retries": 0,
+            "retryDelay": 100,
+            "deviceInstance": self._device.instance,
+            "localPort": self._port,
+            "timeout": TIMEOUT_MS,
+            "retryAttempts": 0,
+            "useCov": self._COV,
+            "pollInterval": 200,
+        }
+
+    @property
+    def data_points(self) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "oid": f"{FIXED}.{place}", "dataType": "integer", "writable": name == "setpoint"}
+            for name, place in self._NAMES.items()
+        ]
+
+    async def set(self, number: int) -> None:
+        numbers = {"1.0": number, "2.0": number + TWIN}
+        self._agent.integers |= numbers
+        if self._agent.running:
+            await self._agent.write(numbers)
+
+    @property
+    def written(self) -> list[float]:
+        value = self._agent.ask("3.0")
+        return [value] if value else []
+
+    def refuse_writes(self) -> bool:
+        return False
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        self._agent.integers = {"1.0": 0, "2.0": TWIN, "3.0": 0}
+        await self.start()
+        stack.push_async_callback(self.stop)
+        return self._agent.port
+
+    def __init__(self, shared: Path) -> None:
+        super().__init__(shared)
+        self._agent = Snmpd(shared)
+
+    @classmethod
+    def share(cls, directory: Path) -> AbstractContextManager[Path]:
+        return nullcontext(directory)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._agent.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._agent.start)
+
+
+class SnmpUser(SnmpAgent):
+    """The same, spoken to in secret."""
+
+    name = "v3"
+    login = True
+
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
+        user = USERS["aes"] | ({} if right else {"authKey": "wrong one"})
+        return super().connection(relay, right) | {"version": "v3", "username": "aes"} | user
+
+
+_ALL = (
+            {"name": name, "object": place.replace(",", ":"), "writable": name == "setpoint"}
+            for name, place in self._OBJECTS.items()
+        ]
+
+    async def set(self, number: int) -> None:
+        await self._write(counter=number, twin=number + TWIN)
+
+    async def _write(self, **values: int) -> None:
+        """What it has at once, or else from its next start on."""
+        for name, value in values.items():
+            index = list(self._OBJECTS).index(name)
+            self._device.config["devices"][0]["objects"][index]["value"] = value
+            if self._device.running:
+                await self._device.tell("set", object=self._OBJECTS[name], value=value)
+
+    @property
+    def written(self) -> list[float]:
+        return [one["value"] for one in self._device.ask("written")]
+
+    def refuse_writes(self) -> bool:
+        self._device.ask("refuse", service="writeProperty", kind="property", reason="write-access-denied")
+        return True
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        if not self._device.running:
+            await self.start()
+        self._device.ask("accept", service="writeProperty")
+        await self._device.tell("set", object=self._OBJECTS["setpoint"], value=None, priority=8)
+        await self._write(counter=0, twin=TWIN, setpoint=0)
+        self._device.ask("forget")
+        return self._device.port
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._device.kill)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._device.start)
+
+
+class PushedBacnet(PolledBacnet):
+    """Its notifications may overtake each other, and say nothing by which that is seen."""
+
+    name = "pushed"
+    order = "none"
+    _COV = True
+
+
+_ALL = (
+    PolledBacnet,
+    PushedBacnet,
+    ModbusTcp,
+    MqttBroker,
+    MqttRetained,
+    PolledOpcUa,
+    PushedOpcUa,
+    PolledToy,
+    PushedToy,
+    SnmpAgent,
+    SnmpUser,
+)
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL
 }
