@@ -31,10 +31,13 @@ Show = Callable[[Mapping[str, Any]], None]
 def scan(agent: AgentClient, path: str, body: Any, seconds: float, rule: str | None = None) -> Any:
     """What a scan of at most so many seconds finds; `rule` is the uuid of the one that it is of. Interrupted
     it hangs up, which ends a scan that no rule makes. What goes on is on standard error."""
-    with _shown() as show:
-        watching = _Watching(agent, rule, show)
-        watching.begin()
-        return agent.call("POST", path, body, timeout=seconds + ANSWERING)
+    try:
+        with _shown() as show:
+            _Watching(agent, rule, show).begin()
+            return agent.call("POST", path, body, timeout=seconds + ANSWERING)
+    except KeyboardInterrupt:
+        say("the scan is ended" if rule is None else "the rule goes on; `callboard discovery cancel` ends it")
+        raise
 
 
 class _Watching:
