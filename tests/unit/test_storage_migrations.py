@@ -257,6 +257,6 @@ def test_version_7_keeps_its_rules_and_tells_the_run_that_was_cut_short(tmp_path
     latest, first = discovery.runs(database, rule.uuid, 10)
     assert (latest.uuid, latest.status, latest.error) == ("r-2", "error", discovery.INTERRUPTED)
     assert (first.uuid, first.status, first.found, first.duration_ms) == ("r-1", "ok", 1, 2000)
-    [seen] = discovery.sightings(database, rule.uuid, "scope")
+    [seen] = discovery.sightings(database, rule.uuid, ["scope"])["scope"]
     assert (seen.name, seen.last_seen_at, seen.missed) == ("plc-2", 1767225600000, 0)
     database.close()
