@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from api.connections import LASTS
+
 LOOK_EVERY = 0.5  # seconds
 
 T = TypeVar("T")
@@ -15,6 +17,7 @@ async def while_there(request: web.Request, answering: Coroutine[Any, Any, T]) -
     """What `answering` returns; it is cancelled when the client has hung up. Raises `ConnectionError` then,
     which nobody is told."""
     transport = request.transport
+    request.get(LASTS, lambda: None)()
     task = asyncio.ensure_future(answering)
     try:
         while not task.done():

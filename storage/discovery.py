@@ -22,7 +22,7 @@ OWN: Final = ("first-boot", "light", "full")
 RUNS: Final = 100
 """Of each rule, that are kept."""
 STALE_MS: Final = 7 * 86_400_000
-INTERRUPTED: Final = "interrupted: the agent has ended meanwhile"
+INTERRUPTED: Final = "interrupted: what ran it has ended meanwhile"
 
 Trigger = Literal["manual", "scheduled", "first_boot"]
 Status = Literal["idle", "running", "ok", "error"]

@@ -330,8 +330,18 @@ class Discoveries(Keeper):
     # Rules
 
     def receiveMsg_RuleStands(self, message: RuleStands, sender: ActorAddress) -> None:
-        if self.running(sender):
-            self.stands[message.state.rule_uuid] = message
+        if not self.running(sender):
+            return
+        self.stands[message.state.rule_uuid] = message
+        if message.state.status != "running":
+            self._no_longer(message.state.rule_uuid, stored.INTERRUPTED)
+
+    def _no_longer(self, rule_uuid: str, reason: str) -> None:
+        """What is known of a run of that rule ends with it."""
+        for row, _ in list(self.under_way.values()):
+            if row.rule_uuid == rule_uuid:
+                ended = msgspec.structs.replace(row, status="error", error=reason, finished_at=unix_ms())
+                self._progressed(ended, self.myAddress)
 
     def receiveMsg_ListRules(self, message: ListRules, sender: ActorAddress) -> None:
         rows = [self._row(kept) for kept in self.rules.values()]
@@ -421,10 +431,7 @@ class Discoveries(Keeper):
             self.rules.pop(kept.row.uuid, None)
             self.stands.pop(kept.row.uuid, None)
             self.stop_child(self._address(kept.row.uuid))
-            for row, _ in list(self.under_way.values()):
-                if row.rule_uuid == kept.row.uuid:
-                    ended = msgspec.structs.replace(row, status="error", error="its rule was removed")
-                    self._progressed(ended, self.myAddress)
+            self._no_longer(kept.row.uuid, "its rule was removed")
             return RuleRemoved()
 
         self.transact(sender, removed, stored.remove_rules, [(kept.row.id, kept.row.uuid)])

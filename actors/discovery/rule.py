@@ -123,6 +123,8 @@ class Rule(StoreClient):
         self.unsaved: deque[Ended] = deque(maxlen=UNSAVED)
         self.stale: tuple[str, ...] = ()
         self.looks = 0
+        self.waiting: BeginRule | None = None
+        """Came before it was known how the rule stands."""
         self.config: RunRule | None = None
 
     def receiveMsg_RunRule(self, message: RunRule, sender: ActorAddress) -> None:
@@ -158,6 +160,9 @@ class Rule(StoreClient):
         if self._runs_by_itself():
             self.schedule.resume(self.interval, answer.result.next_run_at, unix_ms(), running_ms())
         self._stand()
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            self.receiveMsg_BeginRule(waiting, self.parent)
 
     def _runs_by_itself(self) -> bool:
         config, state = self.known, self.state
@@ -203,7 +208,9 @@ class Rule(StoreClient):
 
     def receiveMsg_BeginRule(self, message: BeginRule, sender: ActorAddress) -> None:
         name = self.known.body.name
-        if self.state is None:
+        if self.state is None and self.waiting is None:
+            self.waiting = message
+        elif self.state is None:
             failed = Failed("unavailable", f"The rule {name} has not been read yet")
             self._answer(message.requester, None, failed)
         elif self.run_under_way is not None:
@@ -358,8 +365,10 @@ class Rule(StoreClient):
     def stopped(self) -> None:
         """Who waits is told."""
         super().stopped()
-        if self.requester is not None:
-            self.send(self.requester, Failed("unavailable", "Interrupted: the rule was stopped meanwhile"))
+        waiting = None if self.waiting is None else self.waiting.requester
+        for requester in (self.requester, waiting):
+            if requester is not None:
+                self.send(requester, Failed("unavailable", "Interrupted: the rule was stopped meanwhile"))
 
 
 def stored_run(row: RunRow) -> Run:

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.connections.building import build
 from actors.discovery.matching import matched
 from actors.discovery.messages import Discovered, DiscoveredDevice, RunRow, SavedDevices
 from actors.discovery.pace import pace
@@ -396,9 +395,8 @@ class Scan(StoreClient):
 
 
 async def _plan(wanted: Wanted, known: Sequence[ConfiguredEndpoint], settings: Settings) -> PlansMade:
-    """In a thread: descriptors are imported there, and options of a thousand hosts are read."""
     try:
-        return PlansMade(await build("plans of scans", lambda: plans(wanted, known, settings)))
+        return PlansMade(await plans(wanted, known, settings))
     except Refusal as refusal:
         return PlansMade(None, refusal.failed())
 

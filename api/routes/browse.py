@@ -16,9 +16,9 @@ MOST = 20_000
 
 
 class BrowseBody(msgspec.Struct, frozen=True, rename="camel"):
-    """What is below `node` (null: the top), so many levels of it, and `limit` nodes at most. `connection` is as
-    in an endpoint of that protocol; the fields below it are an OPC UA server's, and may stand beside it or
-    alone."""
+    """What is below `node` (null: the top), so many levels of it, and `limit` nodes at most. `connection` is
+    as in an endpoint of that protocol; the fields below it are an OPC UA server's, and may stand beside it
+    or alone."""
 
     max_depth: Annotated[
         int, Meta(ge=1, le=DEEPEST), says(f"maxDepth must be an integer between 1 and {DEEPEST}")

@@ -16,9 +16,9 @@ from conf.json_schema import json_schema
 
 class ProtocolRow(msgspec.Struct, frozen=True):
     """One protocol; `reason` says why it is not available. `package` brings it, null: callboard itself. The
-    schemas are JSON Schemas of an endpoint's `connection`, of each of its `data_points`, and of the options of
-    a scan; they, and the capabilities, are null where the package that brings it is broken, and the last one
-    where it cannot be looked for."""
+    schemas are JSON Schemas of an endpoint's `connection`, of each of its `data_points`, and of the options
+    of a scan; they, and the capabilities, are null where the package that brings it is broken, and the last
+    one where it cannot be looked for."""
 
     name: str
     title: str
