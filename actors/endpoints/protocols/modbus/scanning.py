@@ -19,6 +19,7 @@ from .link import Link
 from .naming import bus_of, spelled, title_of
 from .presence import GaveUp, Present, RollCall
 from .sharing import acquire, release
+from .validating import validate
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,10 @@ class _Scan:
             for one in present:
                 found = self._found(one, place, address, polled)
                 self._probing.found(found)
+                if self._probing.validate:
+                    async with turn():
+                        found = await self._validated(link, one, found, polled)
+                    self._probing.found(found)
         return bool(present)
 
     def _shared(self, place: Place, address: str) -> tuple[Place, list[Polled]]:
@@ -138,6 +143,43 @@ class _Scan:
             if connection.close_after_poll:
                 link.rest()
             release(self._probing.lines, link, connection)
+
+    async def _validated(self, link: Link, present: Present, found: Found, polled: list[Polled]) -> Found:
+        """The same device once more, with what was read of it."""
+        known = [*polled, *(one for one in self._search.polled if one not in polled)]
+        there = next((one for one in known if self._is_of(one, found)), None)
+        points = () if there is None else there.data_points
+        read = await validate(link, present, link.connection.timeout, points)
+        metadata = {**found.metadata, **read.metadata}
+        for key in ("vendor", "model", "revision", "serial"):
+            if key in read.about:
+                metadata[key] = read.about[key]
+        name = found.name
+        if "model" in read.about and not present.identity:
+            maker = {"vendor": read.about.get("vendor", ""), "modelName": read.about["model"]}
+            where = found.metadata["deviceId"].removeprefix("modbus:").rpartition(":")[0]
+            name = title_of(link.connection, present.unit, maker, "", self._host_of(where))
+        return replace(
+            found,
+            name=name,
+            data_points=read.data_points,
+            metadata=metadata,
+            validated=read.answered,
+            confidence="high" if read.answered else found.confidence,
+            validation_data={"dataPointValidation": read.validation},
+        )
+
+    def _is_of(self, polled: Polled, found: Found) -> bool:
+        """Whether an endpoint, enabled or not, is of that device."""
+        given, connection = found.connection, polled.connection
+        if connection.slave_range is not None or connection.unit != given["unitId"]:
+            return False
+        if connection.is_serial:
+            return connection.serial_port == given.get("serialPort")
+        return (connection.host, connection.port) == (given.get("host"), given.get("port"))
+
+    def _host_of(self, bus: str) -> str:
+        return bus.rpartition(":")[0].strip("[]") if not bus.startswith("/") else bus
 
     def _found(self, present: Present, place: Place, address: str, polled: list[Polled]) -> Found:
         there = next((one for one in polled if one.connection.unit == present.unit), None)
