@@ -296,7 +296,7 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         (
             "[apii]\nport = 5",
             "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
-            "mqtt, mosquitto, endpoints, actors, health, power, update",
+            "mqtt, mosquitto, endpoints, snmp, actors, health, power, update",
         ),
         ('[agent]\nname = "a\\u0000"', "agent.name: 'a\\x00' is not allowed, expected UTF-8 without NUL"),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),
