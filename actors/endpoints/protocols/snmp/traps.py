@@ -33,8 +33,8 @@ Tell = Callable[[str, dict[str, Any]], None]
 
 
 class Receiver:
-    """An endpoint: what addresses its device has, whom it believes, and how to tell it. Traps of v1 and v2c say
-    a community, those of v3 are signed by `user`."""
+    """An endpoint: what addresses its device has, whom it believes, and how to tell it. Traps of v1 and v2c
+    say a community, those of v3 are signed by `user`."""
 
     def __init__(
         self, addresses: tuple[str, ...], communities: tuple[str, ...], user: usm.User | None, tell: Tell
