@@ -65,7 +65,7 @@ async def asking(
 ) -> AsyncIterator[Asking]:
     given = {"host": host, "port": port, "timeout": 200, "retries": 0, **connection}
     endpoint = find("snmp").accept(given, points)
-    told, shared = Told(), lines or Lines()
+    told, shared = Told(), Lines() if lines is None else lines
     before = len(shared)
     session = find("snmp").session(endpoint, told, shared)
     try:

@@ -76,6 +76,8 @@ class Security:
     def __init__(self, user: User, engine: Engine, context: bytes) -> None:
         self.user = user
         self.engine = engine
+        self.answered = False
+        """Whether a request has ever been answered."""
         self._context = sequence_head(engine.identifier, context)
         self._keys = Keys(b"", b"")
         if user.auth:
