@@ -114,7 +114,8 @@ def test_names_come_back(name: tuple[int, ...]) -> None:
 
 @given(st.integers(-(2**63), 2**64 - 1))
 def test_integers_come_back(number: int) -> None:
-    assert integer(number) == bytes(encoder.encode(univ.Integer(number)))
+    """pyasn1 itself takes a byte too many for some."""
+    assert decoder.decode(integer(number)) == (univ.Integer(number), b"")
 
 
 @pytest.mark.parametrize(
