@@ -8,9 +8,11 @@ import msgspec
 
 from actors.connections.connection import NoConnection
 
-from . import kinds, units
+from . import kinds, tags, units
 from .asking import Asking, Refused
+from .codec import Content, Value, key_of
 from .points import DataPoint, Ref
+from .reader import LONGEST, Reader
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +32,17 @@ class Descriptions:
         on."""
         self._units: dict[tuple[int, int], str | None] = {}
 
-    async def learn(self, asking: Asking) -> bool:
+    async def learn(self, asking: Asking, reader: Reader) -> bool:
         """Ask what is not known yet; whether any point has a unit now that it did not have. Trouble costs
         what it is about. Raises `NoConnection` when nobody answers."""
         await self._learn_states(asking)
         wanted = {(point.type, point.instance): None for point in self.points if _wants_unit(point)}
-        for place in wanted:
-            if place not in self._units:
-                self._units[place] = await _unit(asking, *place)
+        asked = [Ref(*place, kinds.UNITS) for place in wanted if place not in self._units]
+        found = await reader.read([(ref,) for ref in asked], LONGEST)
+        for ref in asked:
+            content = found.get(key_of(ref))
+            if content is not None:
+                self._units[ref.type, ref.instance] = _symbol(content)
         before, self.points = self.points, tuple(map(self._with_unit, self.points))
         return before != self.points
 
@@ -57,16 +62,14 @@ class Descriptions:
                 self.states[index] = known[place]
 
 
+def _symbol(content: Content) -> str | None:
+    if isinstance(content, Value) and content.tag == tags.ENUMERATED:
+        return units.symbol(content.value)
+    return None
+
+
 def _wants_unit(point: DataPoint) -> bool:
     return point.unit is None and point.type in kinds.WITH_UNITS and point.property_id in _LIKE_PRESENT_VALUE
-
-
-async def _unit(asking: Asking, kind: int, instance: int) -> str | None:
-    try:
-        code = await asking.read(kind, instance, kinds.UNITS)
-    except Refused:
-        return None
-    return units.symbol(code) if isinstance(code, int) else None
 
 
 async def state_texts(asking: Asking, kind: int, instance: int) -> list[str]:

@@ -12,19 +12,16 @@ from storage.timestamps import unix_ms
 
 from . import kinds, quality, tags
 from .capability import Capability
-from .codec import Content, Found, Key, Refused, Several, Value, key_of
-from .finding import check_identity, identity
+from .codec import Content, Key, Refused, Several, Value, key_of
+from .codec import Found as Said
+from .finding import Found, check_identity, identity
 from .points import DataPoint, Ref
-from .reader import LONGEST, Reader, patience_of
-from .reading import read
+from .reader import LONGEST, Group, Job, Reader, patience_of
+from .reading import Reading, read
 from .session import BacnetSession
 
-_UNKNOWN_PROPERTY: Final = 32
-_ACTIVE_TEXT, _INACTIVE_TEXT = 4, 46
-_FINDING: Final = 15.0
-"""Seconds that it takes at most to find a device."""
-
-Group = tuple[Ref, ...]
+Plan = tuple[int, list[Job]]
+"""What to ask, with the version of what the device is known to be able to do."""
 Told = tuple[Any, str | None, int]
 """What was read last of a point: value, code, Unix ms."""
 
@@ -32,69 +29,58 @@ Told = tuple[Any, str | None, int]
 class BacnetPolled(BacnetSession, PolledSession):
     def __init__(self, endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> None:
         super().__init__(endpoint, listener, lines)
-        self._reader: Reader | None = None
-        self._states: dict[int, list[str]] = {}
-        """Texts of states, by point."""
-        self._due = [0.0] * len(self._points)
+        self._places = [_Place(point) for point in self._points]
+        self._due: list[float] = []
+        """When each point is to be read again; monotonic seconds."""
         self._told: list[Told] = []
-        self._groups: dict[tuple[int, ...], tuple[int, list[Group]]] = {}
-        """Of the points that are due together; with the version of what the device is known to be able to."""
+        self._plans: dict[tuple[int, ...], Plan] = {}
+        """By the points that are due together."""
         self._has_own_pace = any(point.interval is not None for point in self._points)
 
     @property
     def patience(self) -> float:
+        """The last request of a reading may begin just before its time is over, and finding the device again
+        takes its time too."""
         one_answer = patience_of(self._connection)
-        # The last request of a reading may begin just before its time is over.
-        return _FINDING + 2 * (max(LONGEST, one_answer) + one_answer + self._connection.timeout)
+        reading = 2 * (max(LONGEST, one_answer) + one_answer + self._connection.timeout)
+        return max(reading, super().patience)
 
     # The connection
 
     async def connect(self) -> None:
-        asking = await self._open()
-        capability = asking.port.capability(asking.station)
-        self._reader = Reader(asking.port, asking.station, capability, self._connection)
-        self._states.clear()
+        await self._open()
+        self._plans.clear()
         self._told.clear()
         self._due = [0.0] * len(self._points)
-        await self._reader.answers(self._probe())
+        await self._asked().answers(self._probe())
 
     def _probe(self) -> list[Ref]:
         if not self._points:
-            return [Ref(kinds.DEVICE, self._found_instance, kinds.OBJECT_NAME)]
+            return [Ref(kinds.DEVICE, self._device, 75), Ref(kinds.DEVICE, self._device, kinds.OBJECT_NAME)]
         first = self._points[0].ref
         return [first, _of(first, kinds.STATUS_FLAGS)]
 
     # Reading
 
     async def read(self, within: float) -> PollResult:
-        assert self._reader is not None
+        reader, who = self._asked(), self._found
+        assert who is not None
         until = monotonic() + within
         due = self._now_due()
-        if not due:
-            return self._result(None)
-        reader = self._reader
-        found = await reader.read([*self._identity(), *self._asked(due)], within)
-        self._check(found)
-        self._learn_absent(due, found)
-        if len(self._states) < len(self._points):
-            await self._learn_states(due, found, until)
-        told = self._read(due, found)
-        await self._tell_why(due, found, told, until)
+        if not due and self._points:
+            return self._result([], due)
+        found = await reader.carry_out(self._plan(reader, who, due), within)
+        check_identity(found, who, who.station)
+        self._learn_absent(reader.capability, due, found)
+        told = self._read(reader.capability, due, found)
+        if any(code == quality.FAULT_CODE for _, code in told):
+            await self._tell_why(reader, due, told, until)
         return self._result(told, due)
 
     @property
-    def _found_instance(self) -> int:
+    def _device(self) -> int:
         known = None if self._found is None else self._found.instance
         return kinds.ANY_INSTANCE if known is None else known
-
-    def _identity(self) -> list[Group]:
-        """Read along, so that nothing is taken from another device that has the address now."""
-        who = None if self._found is None else identity(self._found)
-        return [] if who is None else [(who,)]
-
-    def _check(self, found: Found) -> None:
-        assert self._found is not None
-        check_identity(found, self._found, self._found.station)
 
     def _now_due(self) -> tuple[int, ...]:
         if not self._has_own_pace:
@@ -105,149 +91,102 @@ class BacnetPolled(BacnetSession, PolledSession):
             self._due[place] = now + (self._points[place].interval or 0.0)
         return due
 
-    def _asked(self, due: tuple[int, ...]) -> list[Group]:
-        assert self._reader is not None
-        capability = self._reader.capability
-        version, groups = self._groups.get(due, (-1, []))
-        if version != capability.version:
-            groups = list(_groups_of((self._points[place] for place in due), capability))
-            if len(self._groups) > _MOST_GROUPS:
-                self._groups.clear()
-            self._groups[due] = capability.version, groups
-        return groups
+    def _plan(self, reader: Reader, who: Found, due: tuple[int, ...]) -> list[Job]:
+        """What to ask, who it is among it: nothing is taken from another device that has the address now."""
+        capability = reader.capability
+        capability.look()
+        plan = self._plans.get(due)
+        if plan is None or plan[0] != capability.version:
+            own = identity(who)
+            groups: list[Group] = [] if own is None else [(own,)]
+            groups += _groups_of((self._places[place] for place in due), capability)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[due] = capability.version, reader.plan(groups or [tuple(self._probe()[:1])])
+        return plan[1]
 
-    def _learn_absent(self, due: Iterable[int], found: Found) -> None:
-        assert self._reader is not None
+    def _learn_absent(self, capability: Capability, due: Iterable[int], found: Said) -> None:
+        """Not every object has status flags."""
         for place in due:
-            point = self._points[place]
-            key = _flags_key(point)
-            content = found.get(key) if key is not None else None
+            key = self._places[place].flags
+            content = None if key is None else found.get(key)
             if key is not None and isinstance(content, Refused) and content.code == _UNKNOWN_PROPERTY:
-                self._reader.capability.lacks(key)
+                capability.lacks(key)
 
-    def _read(self, due: Iterable[int], found: Found) -> list[tuple[Any, str | None]]:
-        assert self._reader is not None
-        absent = self._reader.capability.absent
+    def _read(self, capability: Capability, due: Iterable[int], found: Said) -> list[Reading]:
+        absent, states = capability.absent, self._descriptions.states
         told = []
         for place in due:
-            point = self._points[place]
-            key = _flags_key(point)
+            one = self._places[place]
             flags: Content | None = None
-            if key is not None and key not in absent:
-                flags = found.get(key, _NOTHING)
-            told.append(read(point, found.get(key_of(point.ref)), flags, self._states.get(place)))
+            if one.flags is not None and one.flags not in absent:
+                flags = found.get(one.flags, _NOTHING)
+            told.append(read(one.point, found.get(one.key), flags, states.get(place)))
         return told
 
-    def _result(self, told: list[tuple[Any, str | None]] | None, due: Sequence[int] = ()) -> PollResult:
-        if told is not None and len(due) == len(self._points):
-            values, codes = [value for value, _ in told], [code for _, code in told]
-            if self._has_own_pace:
-                now = unix_ms()
-                self._told = [(*one, now) for one in told]
-            return PollResult(values, codes if any(codes) else None)
-        now = unix_ms()
-        for place, one in zip(due, told or (), strict=True):
-            self._told[place] = *one, now
-        values, codes = [one[0] for one in self._told], [one[1] for one in self._told]
-        return PollResult(values, codes if any(codes) else None, [one[2] for one in self._told])
+    def _result(self, told: list[Reading], due: Sequence[int]) -> PollResult:
+        times = None
+        if self._has_own_pace:
+            now = unix_ms()
+            if not self._told:
+                self._told = [(None, quality.TIMEOUT, now)] * len(self._points)
+            for place, (value, code) in zip(due, told, strict=True):
+                self._told[place] = value, code, now
+            told = [one[:2] for one in self._told]
+            times = [one[2] for one in self._told]
+        codes = [code for _, code in told]
+        return PollResult([value for value, _ in told], codes if any(codes) else None, times)
 
-    # What is asked seldom
-
-    async def _tell_why(
-        self, due: Sequence[int], found: Found, told: list[tuple[Any, str | None]], until: float
-    ) -> None:
+    async def _tell_why(self, reader: Reader, due: Sequence[int], told: list[Reading], until: float) -> None:
         """Faults by the device's own word for them."""
-        assert self._reader is not None
-        absent = self._reader.capability.absent
+        capability = reader.capability
         faulty = [
             (position, _of(self._points[place].ref, kinds.RELIABILITY))
             for position, place in enumerate(due)
             if told[position][1] == quality.FAULT_CODE
         ]
-        faulty = [one for one in faulty if key_of(one[1]) not in absent]
-        if not faulty:
-            return
-        said = await self._also(((ref,) for _, ref in faulty), until)
+        asked = [(ref,) for _, ref in faulty if key_of(ref) not in capability.absent]
+        try:
+            said = await reader.read(asked, max(0.0, until - monotonic()))
+        except Transient:
+            return  # that is no reason to lose what was read
         for position, ref in faulty:
             content = said.get(key_of(ref))
-            if isinstance(content, Refused):
-                self._reader.capability.lacks(key_of(ref))
+            if isinstance(content, Refused) and content.code == _UNKNOWN_PROPERTY:
+                capability.lacks(key_of(ref))
             elif isinstance(content, Value) and content.tag == tags.ENUMERATED and content.value:
                 told[position] = None, quality.reliability_code(content.value)
-
-    async def _learn_states(self, due: Iterable[int], found: Found, until: float) -> None:
-        """Texts of states, once a connection."""
-        asked = {
-            place: _texts_of(self._points[place])
-            for place in due
-            if self._points[place].state_text
-            and place not in self._states
-            and isinstance(found.get(key_of(self._points[place].ref)), Value)
-        }
-        if not asked:
-            return
-        said = await self._also(asked.values(), until)
-        for place, refs in asked.items():
-            spoken = [said.get(key_of(ref)) for ref in refs]
-            if None not in spoken:
-                self._states[place] = [text for content in spoken for text in _texts(content)]
-
-    async def _also(self, groups: Iterable[Group], until: float) -> Found:
-        """What is good to know, but no reason to lose what was read."""
-        assert self._reader is not None
-        try:
-            return await self._reader.read(groups, max(0.0, until - monotonic()))
-        except Transient:
-            return {}
 
 
 _EARLY: Final = 0.05
 """Seconds: polls are not that punctual."""
-_MOST_GROUPS: Final = 32
+_MOST_PLANS: Final = 32
+_UNKNOWN_PROPERTY: Final = 32
 _NOTHING: Final = Several(b"")
+
+
+class _Place:
+    """A data point, and where what is said of it is found; `flags` are the status flags that go with a
+    present value."""
+
+    def __init__(self, point: DataPoint) -> None:
+        self.point = point
+        self.ref = point.ref
+        self.key = key_of(self.ref)
+        present = point.property_id == kinds.PRESENT_VALUE and point.index is None
+        self.flags: Key | None = key_of(_of(self.ref, kinds.STATUS_FLAGS)) if present else None
 
 
 def _of(ref: Ref, property_id: int) -> Ref:
     return Ref(ref.type, ref.instance, property_id)
 
 
-def _flags_key(point: DataPoint) -> Key | None:
-    """Of the status flags that go with a present value."""
-    if point.property_id != kinds.PRESENT_VALUE or point.index is not None:
-        return None
-    return point.type << 22 | point.instance, kinds.STATUS_FLAGS, None
-
-
-def _groups_of(points: Iterable[DataPoint], capability: Capability) -> Iterable[Group]:
+def _groups_of(places: Iterable[_Place], capability: Capability) -> list[Group]:
     """What is asked of each object."""
     objects: dict[tuple[int, int], list[Ref]] = {}
-    for point in points:
-        refs = objects.setdefault((point.type, point.instance), [])
-        refs.append(point.ref)
-        key = _flags_key(point)
-        if key is not None and key not in capability.absent:
-            refs.append(_of(point.ref, kinds.STATUS_FLAGS))
-    return (tuple(dict.fromkeys(refs)) for refs in objects.values())
-
-
-def _texts_of(point: DataPoint) -> Group:
-    """Where the texts of an object's states are."""
-    if point.type in kinds.BINARY:
-        return _of(point.ref, _INACTIVE_TEXT), _of(point.ref, _ACTIVE_TEXT)
-    return (_of(point.ref, kinds.STATE_TEXT),)
-
-
-def _texts(content: Content | None) -> list[str]:
-    """Of one or more; of what the device does not tell, an empty one."""
-    if isinstance(content, Value):
-        return [content.value if content.tag == tags.CHARACTERS else ""]
-    if not isinstance(content, Several):
-        return [""]
-    found, at = [], 0
-    try:
-        while at < len(content.octets):
-            tag, value, at = tags.read_value(content.octets, at)
-            found.append(value if tag == tags.CHARACTERS else "")
-    except (tags.Malformed, IndexError):
-        return [""]
-    return found
+    for one in places:
+        refs = objects.setdefault((one.ref.type, one.ref.instance), [])
+        refs.append(one.ref)
+        if one.flags is not None and one.flags not in capability.absent:
+            refs.append(_of(one.ref, kinds.STATUS_FLAGS))
+    return [tuple(dict.fromkeys(refs)) for refs in objects.values()]

@@ -110,7 +110,7 @@ class Port(asyncio.DatagramProtocol):
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             _widen(sock)
-            sock.bind((address, self.local.port))
+            await _bound(sock, address, self.local.port)
             transport, _ = await self.loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         except OSError as error:
             sock.close()
@@ -359,6 +359,25 @@ async def resolve(host: str) -> str:
         text = f"{host} is no name of a host that is known here"
         raise Transient(text, code=quality.HOST_UNREACHABLE) from error
     return str(found[0][4][0])
+
+
+async def _bound(sock: socket.socket, address: str, port: int) -> None:
+    """A port that was closed just now is free in the loop's next turn."""
+    for _ in range(_TURNS):
+        try:
+            sock.bind((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            await asyncio.sleep(_TURN)
+        else:
+            return
+    sock.bind((address, port))
+
+
+_TURNS: Final = 5
+_TURN: Final = 0.01
+"""Seconds."""
 
 
 def _widen(sock: socket.socket) -> None:

@@ -37,13 +37,15 @@ from .tags import Malformed
 
 LONGEST: Final = 60.0
 """Seconds that one reading takes at most, unless one answer alone may take longer."""
-_MOST_BATCHES: Final = 64
 _NO_SUCH_SERVICE: Final = frozenset({29, 45})
 """Error codes: service request denied, optional functionality not supported."""
 _TOO_LATE: Final = 10
 """An abort reason: application exceeded reply time."""
 
-Job = tuple[Ref, ...]
+Job = Batch | Ref
+"""What is asked for with one request: several properties, or one."""
+Group = tuple[Ref, ...]
+"""Properties of one object."""
 
 
 class Reader:
@@ -52,15 +54,24 @@ class Reader:
         self.station = station
         self.capability = capability
         self._connection = connection
-        self._batches: dict[Job, Batch] = {}
 
-    async def read(self, groups: Iterable[tuple[Ref, ...]], within: float) -> Found:
-        """What the device says of every property, those of a group being of one object; what it did not
-        answer is not in there. Raises `Transient` when it answered nothing at all."""
+    async def read(self, groups: Iterable[Group], within: float) -> Found:
+        """What the device says of every property; what it did not answer is not in there. Raises `Transient`
+        when it answered nothing at all."""
+        return await self.carry_out(self.plan(groups), within)
+
+    def plan(self, groups: Iterable[Group]) -> list[Job]:
+        """What to ask, as long as `capability.version` is the same."""
         self.capability.look()
+        jobs = self.capability.batches(groups)
+        return [Batch(job) if len(job) > 1 else job[0] for job in jobs]
+
+    async def carry_out(self, jobs: Iterable[Job], within: float) -> Found:
+        """As `read`."""
         reading = _Reading(self, monotonic() + max(min(within, LONGEST), self.one_answer))
-        reading.jobs.extend(self.capability.batches(groups))
-        await reading.carry_out(self._connection.concurrent)
+        reading.jobs.extend(jobs)
+        if reading.jobs:
+            await reading.carry_out(self._connection.concurrent)
         return reading.found
 
     @property
@@ -72,7 +83,7 @@ class Reader:
         """See that the device is there, and whether it knows ReadPropertyMultiple: some are silent when they
         do not. Raises `Transient`."""
         until = monotonic() + self.one_answer
-        if self.capability.multiple and await self._insist(read_several_of(refs), until) is not None:
+        if self.capability.multiple and await self._insist(Batch(refs).request, until) is not None:
             return
         apdu = await self._ask(read_one(refs[0]))
         if apdu is None:
@@ -82,14 +93,6 @@ class Reader:
     def silent(self) -> Transient:
         text = f"{self.station} did not answer within {self._connection.timeout:g} s"
         return Transient(text, code=quality.TIMEOUT)
-
-    def batch(self, job: Job) -> Batch:
-        known = self._batches.get(job)
-        if known is None:
-            if len(self._batches) >= _MOST_BATCHES:
-                self._batches.clear()
-            known = self._batches[job] = Batch(job)
-        return known
 
     async def _ask(self, body: bytes) -> bytes | None:
         given = self._connection
@@ -151,22 +154,20 @@ class _Reading:
             await self._work()
         else:
             await _all(self._work, min(at_once, len(self.jobs)))
-        if not self._answered:
-            raise self._reader.silent()
 
     async def _work(self) -> None:
-        while self.jobs and (monotonic() < self._until or not self._answered):
+        while self.jobs and monotonic() < self._until:
             job = self.jobs.popleft()
-            if len(job) == 1:
-                await self._ask_one(job[0])
+            if isinstance(job, Ref):
+                await self._ask_one(job)
             else:
                 await self._ask_several(job)
 
-    async def _ask_several(self, job: Job) -> None:
-        reader, batch = self._reader, self._reader.batch(job)
+    async def _ask_several(self, batch: Batch) -> None:
+        reader = self._reader
         apdu = await reader._insist(batch.request, self._until)
         if apdu is None:
-            await self._nothing_came(job)
+            await self._nothing_came(batch.refs)
             return
         self._answered = True
         try:
@@ -174,54 +175,55 @@ class _Reading:
             if failure is None:
                 answers = batch.answer(apdu)
                 if None in answers:
-                    self._take(job, answers)
+                    self._take(batch.refs, answers)
                 else:
                     self.found.update(zip(batch.keys, answers, strict=True))  # type: ignore[arg-type]
                 return
         except Malformed:
             failure = None
-        self._not_like_this(job, failure)
+        self._not_like_this(batch.refs, failure)
 
-    def _take(self, job: Job, answers: list[Content | None]) -> None:
+    def _take(self, refs: Group, answers: list[Content | None]) -> None:
         """What an answer leaves out is asked for alone."""
-        for ref, content in zip(job, answers, strict=True):
+        for ref, content in zip(refs, answers, strict=True):
             if content is None:
-                self.jobs.append((ref,))
+                self.jobs.append(ref)
             else:
                 self.found[key_of(ref)] = content
 
-    def _not_like_this(self, job: Job, failure: Failure | None) -> None:
+    def _not_like_this(self, refs: Group, failure: Failure | None) -> None:
         capability = self._reader.capability
         if _unknown_service(failure):
             capability.knows_no_multiple()
-            self.jobs.extend((ref,) for ref in job)
+            self.jobs.extend(refs)
             return
         if _too_much(failure):
-            capability.too_much(len(job))
+            capability.too_much(len(refs))
         elif failure is None:
-            self._spoiled.update(job)
+            self._spoiled.update(refs)
         else:
-            self._suspect.update(job)
-        self._halve(job)
+            self._suspect.update(refs)
+        self._halve(refs)
 
-    def _halve(self, job: Job) -> None:
-        half = len(job) // 2
-        self.jobs.extend((job[:half], job[half:]))
+    def _halve(self, refs: Group) -> None:
+        half = len(refs) // 2
+        for some in (refs[:half], refs[half:]):
+            self.jobs.append(Batch(some) if len(some) > 1 else some[0])
 
-    async def _nothing_came(self, job: Job) -> None:
+    async def _nothing_came(self, refs: Group) -> None:
         """There may be devices that say nothing to what is too much for them."""
-        if self._answered or await self._reader._ask(read_one(job[0])) is not None:
+        if self._answered or await self._reader._ask(read_one(refs[0])) is not None:
             self._answered = True
-            self._reader.capability.too_much(len(job))
+            self._reader.capability.too_much(len(refs))
         else:
-            self.jobs.clear()
+            raise self._reader.silent()
 
     async def _ask_one(self, ref: Ref) -> None:
         reader = self._reader
         apdu = await reader._insist(read_one(ref), self._until)
         if apdu is None:
             if not self._answered:
-                self.jobs.clear()
+                raise reader.silent()
             return
         self._answered = True
         content: Content | None
@@ -257,10 +259,6 @@ def _too_much(failure: Failure | None) -> bool:
     if isinstance(failure, Aborted):
         return failure.reason in quality.TOO_MUCH_ABORTED or failure.reason == _TOO_LATE
     return isinstance(failure, Segmented)
-
-
-def read_several_of(refs: Sequence[Ref]) -> bytes:
-    return Batch(refs).request
 
 
 async def _all(work: Callable[[], Awaitable[None]], times: int) -> None:

@@ -17,12 +17,14 @@ from actors.endpoints.protocol import (
 from actors.system.failure import Refusal
 
 from . import browse, kinds, quality, writing
-from .asking import Asking, Refused
+from .asking import Asking
+from .codec import Value, key_of
 from .connection import Connection
 from .describing import Descriptions
 from .finding import Found, find
-from .points import DataPoint
+from .points import DataPoint, Ref
 from .port import Port, open_port, release_port
+from .reader import Reader
 from .trend import TrendLogs
 from .writable import Writing
 
@@ -36,6 +38,7 @@ class BacnetSession(Session):
     _asking: Asking | None = None
     """None while it is not connected."""
     _found: Found | None = None
+    _reader: Reader | None = None
 
     def __init__(self, endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> None:
         self._connection: Connection = endpoint.connection
@@ -60,15 +63,17 @@ class BacnetSession(Session):
         else:
             await self._port.open()
         self._found = await find(self._port, self._connection)
-        asking = Asking(self._port, self._found.station, self._connection)
-        await self._describe(asking)
+        station = self._found.station
+        asking = Asking(self._port, station, self._connection)
+        self._reader = Reader(self._port, station, self._port.capability(station), self._connection)
+        await self._describe(asking, self._reader)
         self._asking = asking
         return asking
 
-    async def _describe(self, asking: Asking) -> None:
+    async def _describe(self, asking: Asking, reader: Reader) -> None:
         if self.identification is None:
-            self.identification = await _identification(asking, self._found)
-        if await self._descriptions.learn(asking):
+            self.identification = await _identification(reader, self._found)
+        if await self._descriptions.learn(asking, reader):
             self._points = self._descriptions.points
             self._listener.described(Description("", "", self._points))
         foreign = asking.port.foreign
@@ -77,6 +82,11 @@ class BacnetSession(Session):
             self.identification = {**self.identification, "bbmd": trouble or "registered"}
             if trouble is not None:
                 log.warning("%s: %s", asking.station, trouble)
+
+    def _asked(self) -> Reader:
+        self._connected()
+        assert self._reader is not None
+        return self._reader
 
     def _connected(self) -> Asking:
         if self._asking is None or not self._asking.port.is_open:
@@ -127,18 +137,16 @@ class BacnetSession(Session):
             release_port(self._lines, port)
 
 
-async def _identification(asking: Asking, found: Found | None) -> dict[str, str]:
-    """What the device says of itself."""
-    said: dict[str, str] = {}
+async def _identification(reader: Reader, found: Found | None) -> dict[str, str]:
+    """What the device says of itself, all of it at once."""
     instance = None if found is None else found.instance
     if instance is None:
-        return said
-    said["instance"] = str(instance)
-    for name, prop in _NAMED.items():
-        try:
-            value = await asking.read(kinds.DEVICE, instance, prop)
-        except Refused:
-            continue
-        if isinstance(value, str) and value.strip():
-            said[name] = value.strip()[:200]
+        return {}
+    refs = {name: Ref(kinds.DEVICE, instance, prop) for name, prop in _NAMED.items()}
+    spoken = await reader.read([tuple(refs.values())], reader.one_answer)
+    said = {"instance": str(instance)}
+    for name, ref in refs.items():
+        content = spoken.get(key_of(ref))
+        if isinstance(content, Value) and isinstance(content.value, str) and content.value.strip():
+            said[name] = content.value.strip()[:200]
     return said
