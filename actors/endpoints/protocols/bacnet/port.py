@@ -37,6 +37,8 @@ _HANDED_OVER: Final = 1000
 """Packets that the library is at."""
 _MOST_PEERS: Final = 4096
 _CONFIRMED, _UNCONFIRMED, _SIMPLE_ACK = 0, 1, 2
+_IN_PARTS: Final = 0x0C
+"""Of a request in segments; whether a reply may have some is another bit."""
 _REPLIES: Final = frozenset({2, 3, 5, 6, 7})
 _CONFIRMED_COV, _UNCONFIRMED_COV = 1, 2
 
@@ -226,7 +228,7 @@ class Port(asyncio.DatagramProtocol):
         """Whether somebody waited for that notification; a confirmed one is acknowledged then."""
         confirmed = data[at] >> 4 == _CONFIRMED
         start = at + (4 if confirmed else 2)
-        if data[at] & 0x0F or len(data) <= start + 1:
+        if data[at] & _IN_PARTS or len(data) <= start + 1:
             return False
         size = data[start]  # the process identifier is context tag 0, of 1 to 4 octets
         if not 0x09 <= size <= 0x0C:
