@@ -226,3 +226,13 @@ async def test_records_that_were_overwritten_are_missed(log: BacnetDevice) -> No
     [found] = await backfilled(log, "supply")
     assert found.times[-1] == at(302)
     assert len(found.values) == 19
+
+
+async def test_a_page_of_objects_begins_where_it_is_told_to(device: BacnetDevice) -> None:
+    async with connected(device, ()) as session:
+        every = (await session.browse(BrowseRequest())).nodes
+        found = await session.browse(BrowseRequest(limit=3, skip=1))
+        assert found.nodes == [every[0], *every[2:4]]
+        assert not found.complete
+        rest = await session.browse(BrowseRequest(skip=len(every) - 2))
+        assert (rest.nodes, rest.complete) == ([every[0], every[-1]], True)

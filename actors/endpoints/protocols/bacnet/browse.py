@@ -59,7 +59,7 @@ async def browse(asking: Asking, instance: int, request: BrowseRequest) -> Brows
     if request.node not in (None, device):
         places = _wanted(request.node or "", places)
     limit = max(1, request.limit)
-    shown = [place for place in places if place[0] != kinds.DEVICE]
+    shown = [place for place in places if place[0] != kinds.DEVICE][request.skip :]
     root = BrowsedNode(
         device, await name_of(asking, kinds.DEVICE, instance) or device, "device", None, bool(shown)
     )
