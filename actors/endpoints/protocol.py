@@ -221,7 +221,9 @@ class Protocol(msgspec.Struct, frozen=True):
     `completed` is what a connection means that leaves out what files and environment say, for the agent
     of that uuid; it checks nothing. `browse` asks a session that is connected what there is to read, and
     raises as `Session.write` does; `discovery` looks for devices, for whoever runs scans; `simulate` stands
-    for some, and is only said to be there."""
+    for some, and is only said to be there. `trial` is what a session of a few seconds uses in the place of an
+    endpoint, so that it takes nothing away from the endpoint's own, and leaves nothing behind; None: the
+    same."""
 
     name: str
     """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
@@ -248,6 +250,7 @@ class Protocol(msgspec.Struct, frozen=True):
     releases: bool = False
     """Whether `prepare` knows a value None: what was written is to count no more."""
     browse: Callable[[Any, BrowseRequest], Awaitable[Browsed]] | None = None
+    trial: Callable[[CheckedEndpoint, Lines], CheckedEndpoint] | None = None
     discovery: Discovery | None = None
     simulate: Callable[..., Any] | None = None
     example: Example = Example()

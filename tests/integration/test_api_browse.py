@@ -60,6 +60,24 @@ async def test_what_it_is_told_is_a_connection_of_that_protocol(client, fake: Fa
     assert (asked.protocol, asked.request.node, asked.request.depth) == ("opcua", "i=84", 20)
 
 
+async def test_what_can_be_read_says_how(client, fake: FakeAgent):
+    point = {"name": "Speed", "nodeId": "ns=2;s=Speed"}
+    node = BrowsedNode("ns=2;s=Speed", "Speed", "Variable", unit="rpm", data_point=point)
+    fake.answers[BrowseDevice] = Browsed([node])
+    [found] = (await (await client.post(BROWSE, json={"endpointUrl": URL})).json())["nodes"]
+    assert (found["unit"], found["dataPoint"]) == ("rpm", point)
+
+
+async def test_so_many_nodes_at_most(client, fake: FakeAgent):
+    await client.post(BROWSE, json={"endpointUrl": URL, "limit": 7})
+    [asked] = [message for message in fake.asked if isinstance(message, BrowseDevice)]
+    assert asked.request.limit == 7
+    for limit in (0, 20_001, "5", None):
+        response = await client.post(BROWSE, json={"endpointUrl": URL, "limit": limit})
+        assert response.status == 400
+        assert (await response.json())["message"] == "limit must be an integer between 1 and 20000"
+
+
 @pytest.mark.parametrize("depth", [0, 21, "5", 2.5, None])
 async def test_the_depth_is_from_1_to_20(client, depth):
     response = await client.post(BROWSE, json={"endpointUrl": URL, "maxDepth": depth})

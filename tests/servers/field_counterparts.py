@@ -18,6 +18,7 @@ from servers.mosquitto import Mosquitto, free_port
 from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
 from servers.relay import Relay
+from servers.snmpd import FIXED, USERS, Snmpd
 from servers.toy import ToyDevice
 from servers.udp_relay import UdpRelay, free_udp_port
 
@@ -420,6 +421,13 @@ class MqttRetained(MqttBroker):
         await asyncio.Event().wait()
 
 
+class SnmpAgent(FieldCounterpart):
+    """Net-SNMP's agent; its values are set as anybody would who may write."""
+
+    protocol = "snmp"
+    name = "v2c"
+    relay_kind = UdpRelay
+    _NAMES: ClassVar[dict[str, str]] = {"counter": "1.0", "twin": "2.0", "setpoint": "3.0"}
 class PolledBacnet(FieldCounterpart):
     """bacpypes3's device, a process of its own that keeps running from test to test."""
 
@@ -451,6 +459,10 @@ class PolledBacnet(FieldCounterpart):
         return {
             "host": "127.0.0.1",
             "port": relay.port,
+            "community": "private",
+            "timeout": TIMEOUT_MS,
+            "retries": 0,
+            "retryDelay": 100,
             "deviceInstance": self._device.instance,
             "localPort": self._port,
             "timeout": TIMEOUT_MS,
@@ -462,6 +474,57 @@ class PolledBacnet(FieldCounterpart):
     @property
     def data_points(self) -> list[dict[str, Any]]:
         return [
+            {"name": name, "oid": f"{FIXED}.{place}", "dataType": "integer", "writable": name == "setpoint"}
+            for name, place in self._NAMES.items()
+        ]
+
+    async def set(self, number: int) -> None:
+        numbers = {"1.0": number, "2.0": number + TWIN}
+        self._agent.integers |= numbers
+        if self._agent.running:
+            await self._agent.write(numbers)
+
+    @property
+    def written(self) -> list[float]:
+        value = self._agent.ask("3.0")
+        return [value] if value else []
+
+    def refuse_writes(self) -> bool:
+        return False
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        self._agent.integers = {"1.0": 0, "2.0": TWIN, "3.0": 0}
+        await self.start()
+        stack.push_async_callback(self.stop)
+        return self._agent.port
+
+    def __init__(self, shared: Path) -> None:
+        super().__init__(shared)
+        self._agent = Snmpd(shared)
+
+    @classmethod
+    def share(cls, directory: Path) -> AbstractContextManager[Path]:
+        return nullcontext(directory)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._agent.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._agent.start)
+
+
+class SnmpUser(SnmpAgent):
+    """The same, spoken to in secret."""
+
+    name = "v3"
+    login = True
+
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
+        user = USERS["aes"] | ({} if right else {"authKey": "wrong one"})
+        return super().connection(relay, right) | {"version": "v3", "username": "aes"} | user
+
+
+_ALL = (
             {"name": name, "object": place.replace(",", ":"), "writable": name == "setpoint"}
             for name, place in self._OBJECTS.items()
         ]
@@ -519,6 +582,8 @@ _ALL = (
     PushedOpcUa,
     PolledToy,
     PushedToy,
+    SnmpAgent,
+    SnmpUser,
 )
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL
