@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from bacnet_polling import ONE, made, polling, port_of, quality, some
 from servers.bacnet_bytes import (
     GOOD,
     PRESENT_VALUE,
@@ -27,45 +28,6 @@ from servers.udp_relay import free_udp_port
 
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.lines import Lines
-from actors.endpoints.listener import Nobody
-from actors.endpoints.protocol import PollResult
-from actors.endpoints.protocols import find
-from actors.endpoints.protocols.bacnet import polled
-from actors.endpoints.protocols.bacnet.port import Port
-
-ONE = {"name": "one", "object": "analog-input:0"}
-
-
-def some(count: int) -> list[dict[str, Any]]:
-    return [{"name": f"p{number}", "object": f"analog-input:{number}"} for number in range(count)]
-
-
-def made(connection: dict[str, Any], points: list[dict[str, Any]], lines: Lines) -> polled.BacnetPolled:
-    protocol = find("bacnet")
-    session = protocol.session(protocol.accept(connection, points), Nobody(), lines)
-    assert isinstance(session, polled.BacnetPolled)
-    return session
-
-
-@contextlib.asynccontextmanager
-async def polling(
-    device: ByteDevice, *points: dict[str, Any], lines: Lines | None = None, **options: Any
-) -> AsyncIterator[polled.BacnetPolled]:
-    session = made(device.connection(**options), list(points) or [ONE], Lines() if lines is None else lines)
-    try:
-        await session.connect()
-        yield session
-    finally:
-        await session.close()
-
-
-def port_of(session: polled.BacnetPolled) -> Port:
-    assert session._port is not None
-    return session._port
-
-
-def quality(result: PollResult, place: int = 0) -> tuple[Any, str | None]:
-    return result.values[place], None if result.qualities is None else result.qualities[place]
 
 
 async def read(device: ByteDevice, point: dict[str, Any]) -> tuple[Any, str | None]:
