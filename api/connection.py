@@ -66,6 +66,8 @@ class Connection(asyncio.Protocol):
         self._tls = tls
         self.streams = False
         """It gets an answer without end, which is bounded by who sends it."""
+        self.lasting = False
+        """Its answer takes so long that who sends no more has left."""
         self.received = 0
         """Bytes of the body of the request that is answered."""
         self.heard_at = self._silent_since = asyncio.get_running_loop().time()
@@ -101,7 +103,7 @@ class Connection(asyncio.Protocol):
         assert self._request is not None
         self._refused = None if self._request.content.is_eof() else self._request.content
         self._request = None
-        self.streams = False
+        self.streams = self.lasting = False
         self._silent_since = asyncio.get_running_loop().time()
         return not self._half_closed
 
@@ -129,11 +131,12 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def eof_received(self) -> bool:
-        """Who sends no more may still wait for the answer; who follows a stream, or speaks TLS, has left."""
+        """Who sends no more may still wait for the answer; but who follows a stream, waits for what takes
+        long, or speaks TLS, has left."""
         self.handler.eof_received()
         request = self._request
         whole = self._whole_head if request is None else request.content.is_eof()
-        self._half_closed = whole and not self.streams and not self._tls
+        self._half_closed = whole and not (self.streams or self.lasting or self._tls)
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -40,6 +40,16 @@ class Taken(Protocol):
 TAKEN: Final = web.RequestKey("taken", Taken)
 """Where a request has what is to be called with the number of bytes of its body that were put elsewhere."""
 
+
+class Lasts(Protocol):
+    """The answer takes long: a client that sends no more has left."""
+
+    def __call__(self) -> None: ...
+
+
+LASTS: Final = web.RequestKey("lasts", Lasts)
+"""Where a request has what is to be called to say so."""
+
 MAX_UNREAD: Final = 32 * 1024 * 1024
 """Bytes of answers that wait for clients to take them."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from thespian.actors import ActorAddress
@@ -11,12 +11,19 @@ from actors.system.failure import Failed
 from api.errors import api_error
 from api.log_hub import LogHub
 from api.readings_hub import ReadingsHub
+from api.runs_hub import RunsHub
 from api.sharing import SharedReplies
 
 Target: TypeAlias = str | ActorAddress
 """`agent`, the path of a subsystem or of an actor below it (`publisher`, `outputs/modbus`), or an address."""
 
-Ask = Callable[[Target, Any], Awaitable[Any]]
+
+class Ask(Protocol):
+    """Sends a message and returns the reply; `within` seconds, where the message says that it takes long."""
+
+    def __call__(self, target: Target, message: Any, within: float | None = None) -> Awaitable[Any]: ...
+
+
 AskEach = Callable[[Sequence[ActorAddress], Any, float], Awaitable[list[Any]]]
 R = TypeVar("R")
 
@@ -46,6 +53,7 @@ class Context(msgspec.Struct, frozen=True):
     require_session: bool = False
     shared: SharedReplies = msgspec.field(default_factory=SharedReplies)
     logs: LogHub = msgspec.field(default_factory=LogHub)
+    runs: RunsHub = msgspec.field(default_factory=RunsHub)
 
     async def request(
         self,
@@ -55,12 +63,13 @@ class Context(msgspec.Struct, frozen=True):
         *,
         silence: str | None = None,
         unsupported: str | None = None,
+        within: float | None = None,
     ) -> R:
         """The reply to `message`. Raises `ApiError` for `Failed` (its status from the one table) and
-        for no answer in time (503). `silence` and `unsupported` replace the text of a 503 for no
-        answer and of a 501.
+        for no answer in time (503), which is `within` seconds where it takes long. `silence` and
+        `unsupported` replace the text of a 503 for no answer and of a 501.
         """
-        answer = await self.ask(target, message)
+        answer = await (self.ask(target, message) if within is None else self.ask(target, message, within))
         if isinstance(answer, reply):
             return answer
         if answer is None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress
 
 from actors.connections import os_errors
+from actors.discovery.messages import FollowRuns, RunsProgressed, UnfollowRuns
 from actors.logs.messages import FollowLogs, LogsAdded, UnfollowLogs
 from actors.readings.batch import Batch
 from actors.readings.messages import Observe, Unobserve
@@ -28,6 +30,7 @@ from api.context import Context, Lifecycle, Target
 from api.http_server import HttpServer
 from api.log_hub import LogHub
 from api.readings_hub import ReadingsHub
+from api.runs_hub import RunsHub
 from conf.settings import Settings
 from storage.timestamps import iso
 
@@ -44,13 +47,19 @@ class LogFollowersChanged(msgspec.Struct, frozen=True):
     """To itself: as `FollowersChanged`, of the log."""
 
 
+class RunFollowersChanged(msgspec.Struct, frozen=True):
+    """To itself: as `FollowersChanged`, of the runs of discovery."""
+
+
 class RunGateway(msgspec.Struct, frozen=True):
-    """Start; `agent` is the root, `router` where readings come from, `logs` where the log does."""
+    """Start; `agent` is the root, `router` where readings come from, `logs` where the log does, `discovery`
+    where its runs do."""
 
     settings: Settings
     agent: ActorAddress
     router: ActorAddress
     logs: ActorAddress
+    discovery: ActorAddress
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -87,6 +96,7 @@ class Gateway(SubsystemActor):
         self.server: HttpServer | None = None
         self.hub = ReadingsHub()
         self.log_hub = LogHub()
+        self.runs_hub = RunsHub()
         self.lifecycle = Lifecycle("BOOT")
         self.files: tls.Files | None = None
         self.look = tls.Look(None)
@@ -109,17 +119,15 @@ class Gateway(SubsystemActor):
         system = self._myRef.system
         deadline = api.request_timeout_ms / 1000
 
-        async def ask(target: Target, request: Any) -> Any:
-            return await system.ask(_address(start.agent, target), request, deadline)
+        async def ask(target: Target, message: Any, within: float | None = None) -> Any:
+            return await system.ask(_address(start.agent, target), message, within or deadline)
 
-        def followers_changed() -> None:
-            system.deliver(self.myAddress, FollowersChanged(), self.myAddress)
+        def telling(news: Any) -> Callable[[], None]:
+            return lambda: system.deliver(self.myAddress, news, self.myAddress)
 
-        def log_followers_changed() -> None:
-            system.deliver(self.myAddress, LogFollowersChanged(), self.myAddress)
-
-        self.hub = ReadingsHub(followers_changed)
-        self.log_hub = LogHub(log_followers_changed)
+        self.hub = ReadingsHub(telling(FollowersChanged()))
+        self.log_hub = LogHub(telling(LogFollowersChanged()))
+        self.runs_hub = RunsHub(telling(RunFollowersChanged()))
         app = build_app(
             Context(
                 ask,
@@ -132,6 +140,7 @@ class Gateway(SubsystemActor):
                 self.lifecycle,
                 api.require_session,
                 logs=self.log_hub,
+                runs=self.runs_hub,
             )
         )
         self.server = HttpServer(app, api.max_connections, api.max_connections_per_peer)
@@ -158,6 +167,8 @@ class Gateway(SubsystemActor):
         self.remember(message)
         if message.state == "READY" and self.hub.clients:
             self.receiveMsg_FollowersChanged(FollowersChanged(), sender)
+        if message.state == "RUNNING" and self.runs_hub.clients:
+            self.receiveMsg_RunFollowersChanged(RunFollowersChanged(), sender)
 
     def _close(self) -> None:
         if self.server is not None:
@@ -220,6 +231,16 @@ class Gateway(SubsystemActor):
     def receiveMsg_LogFollowersChanged(self, message: LogFollowersChanged, sender: ActorAddress) -> None:
         self.send(self.start.logs, FollowLogs() if self.log_hub.clients else UnfollowLogs())
 
+    # Discovery as it goes on
+
+    def receiveMsg_RunsProgressed(self, message: RunsProgressed, sender: ActorAddress) -> None:
+        self.runs_hub.publish(message)
+        if not self.runs_hub.clients:  # who followed an earlier life has left
+            self.send(sender, UnfollowRuns())
+
+    def receiveMsg_RunFollowersChanged(self, message: RunFollowersChanged, sender: ActorAddress) -> None:
+        self.send(self.start.discovery, FollowRuns() if self.runs_hub.clients else UnfollowRuns())
+
 
 def _address(agent: ActorAddress, target: Target) -> ActorAddress:
     """A target's actor: `agent` is the root, another name or path is below it."""
@@ -252,7 +273,8 @@ def _as_is(message: Any) -> Any:
 
 
 def _start(where: Surroundings) -> RunGateway:
-    return RunGateway(where.settings, where.agent, where.at("readings"), where.at("logs"))
+    at = where.at
+    return RunGateway(where.settings, where.agent, at("readings"), at("logs"), at("discovery"))
 
 
 SUBSYSTEM = Subsystem(

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.connection import NEXT_REQUEST
-from api.connections import TAKEN, Connections, Limits
+from api.connections import LASTS, TAKEN, Connections, Limits
 from api.listener import Listener
 
 CLOSE_TIMEOUT = 2.0  # seconds that requests under way may take when the server ends
@@ -60,6 +60,7 @@ class HttpServer:
             return web.Response(status=503)  # which nobody will see
         connection.begin(request)
         request[TAKEN] = partial(self.connections.taken, connection)
+        request[LASTS] = partial(setattr, connection, "lasting", True)
         try:
             response = await handler(request)
         finally:

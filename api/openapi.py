@@ -68,7 +68,8 @@ def document(routes: Sequence[Route], context: Context) -> dict[str, Any]:
 def _kinds(routes: Iterable[Route]) -> Iterable[Any]:
     yield Error
     for route in routes:
-        yield route.reply
+        if route.reply is not None:
+            yield route.reply
         yield from route.also.values()
         yield from route.accepts.values()
         if route.body is not None:
@@ -169,7 +170,7 @@ def _responses(route: Route, schemas: Schemas, context: Context) -> dict[str, An
     responses = {
         str(status): {
             "description": HTTPStatus(status).phrase,
-            "content": _content(route, status, body, schemas),
+            **({} if body is None else {"content": _content(route, status, body, schemas)}),
         }
         for status, body in sorted(bodies.items())
     }

@@ -134,19 +134,19 @@ def route(
 ) -> Callable[[Handler], Route]:
     """Declare the decorated coroutine as a route.
 
-    It is called with a `Call`, and with `query=` and `body=` when those schemas are declared; it
-    returns a `reply`, an `Answer`, or a ready `web.StreamResponse`. Where `accepts` has media types, each
-    with the type of its content, the body is an `Upload`. `errors` are the statuses with an error body that
-    its actor may answer with, beyond those that every such route has; `also` are other bodies by status;
-    `numbers` maps integer path parameters to the 400's text; `text` says that a plain-text form exists,
-    `files` in which further media types the reply can be had; `events` that the reply is a stream of
-    server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI document. One that
-    answers `always` does so before the agent is RUNNING too. `role` is the least that a session must have,
-    where sessions are asked for: else viewer for GET, operator for the others. A reply that is `shared` may
-    be as many seconds old, unless something was changed over the API meanwhile. `internals` says that it
-    shows more than a probe needs: where sessions are asked for, it needs one, or the key, whatever its
-    `access`. `raw` is the media type of a body that the handler reads by itself, piece by piece (`take`);
-    `kept` that of a reply which is a file.
+    It is called with a `Call`, and with `query=` and `body=` when those schemas are declared; it returns a
+    `reply`, an `Answer`, or a ready `web.StreamResponse`; one whose `reply` is None has no body. Where
+    `accepts` has media types, each with the type of its content, the body is an `Upload`. `errors` are the
+    statuses with an error body that its actor may answer with, beyond those that every such route has; `also`
+    are other bodies by status; `numbers` maps integer path parameters to the 400's text; `text` says that a
+    plain-text form exists, `files` in which further media types the reply can be had; `events` that the reply
+    is a stream of server-sent events whose data is a `reply` each; a `hidden` route is not in the OpenAPI
+    document. One that answers `always` does so before the agent is RUNNING too. `role` is the least that a
+    session must have, where sessions are asked for: else viewer for GET, operator for the others. A reply
+    that is `shared` may be as many seconds old, unless something was changed over the API meanwhile.
+    `internals` says that it shows more than a probe needs: where sessions are asked for, it needs one, or the
+    key, whatever its `access`. `raw` is the media type of a body that the handler reads by itself, piece by
+    piece (`take`); `kept` that of a reply which is a file.
     """
 
     def declare(handler: Handler) -> Route:
@@ -319,6 +319,8 @@ def _respond(result: Any, status: int) -> web.StreamResponse:
         return result
     if isinstance(result, Answer):
         return json_response(result.body, result.status)
+    if result is None:
+        return web.Response(status=status)
     if isinstance(result, str):
         return web.Response(text=result, status=status)
     return json_response(result, status)

@@ -91,7 +91,8 @@ class Features(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         bool, Meta(description="Whether the cloud may open a shell."), waits_for("the cloud")
     ] = True
     discovery: Annotated[
-        bool, Meta(description="Whether to look for devices without being asked."), waits_for("discovery")
+        bool,
+        Meta(description="Whether to look for devices without being asked; if not, no rule runs by itself."),
     ] = True
 
 
@@ -130,14 +131,19 @@ class AgentIntervals(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class DiscoveryIntervals(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Milliseconds."""
+    """Milliseconds; None where files and environment decide. Less than a minute counts as a minute."""
 
-    full_interval_ms: Annotated[
-        Interval, Meta(description="Between two full scans for devices."), waits_for("discovery")
-    ] = 86_400_000
-    light_interval_ms: Annotated[
-        Interval, Meta(description="Between two short scans for devices."), waits_for("discovery")
-    ] = 14_400_000
+    full_interval_ms: (
+        Annotated[
+            Interval,
+            Meta(description="Between two scans for devices that read them, and remove those that are gone."),
+        ]
+        | None
+    ) = None
+    light_interval_ms: (
+        Annotated[Interval, Meta(description="Between two scans that only look which devices are there.")]
+        | None
+    ) = None
 
 
 class Intervals(msgspec.Struct, frozen=True, kw_only=True):

@@ -176,15 +176,17 @@ def _bounded(path: str, value: Any) -> Any:
     return value
 
 
-def shown(stored: Stored, log_level: str) -> dict[str, Any]:
+def shown(stored: Stored, log_level: str, otherwise: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What clients see: all settings in their sections, the defaults too, by the names of the reference and
-    those that were used. What has no value is not there. `log_level` is the one where none is set."""
+    those that were used. What has no value is not there. `log_level` is the one where none is set, as are
+    those in `otherwise`, by their own names."""
     now, _ = settings(stored)
+    unset = {"logging.level": log_level} | dict(otherwise or {})
     tree: dict[str, Any] = {}
     for key in KEYS.values():
         value = get(now, key)
-        if key.path == "logging.level" and value is None:
-            value = log_level
+        if value is None:
+            value = unset.get(key.path)
         if value is None or (key.opaque and key.path not in stored.values):
             continue
         if key.opaque:

@@ -47,6 +47,7 @@ Command = Annotated[
     reads(_words),
 ]
 Milliseconds = Annotated[int, Meta(ge=100, le=86_400_000)]
+ScanInterval = Annotated[int, Meta(ge=60_000, le=2_592_000_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1_099_511_627_776)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -58,6 +59,9 @@ Hosts = Annotated[
     tuple[GoodHost, ...],
     allowed("a list of host names such as edge-7.plant.example or edge-7.plant.example:8443"),
     reads(listed),
+]
+Listed = Annotated[
+    tuple[Text, ...], allowed("a list of texts, or one text with commas between"), reads(listed)
 ]
 
 
@@ -216,6 +220,34 @@ class EndpointsSettings(msgspec.Struct, frozen=True):
     reconnect_max_ms: Milliseconds
 
 
+class DiscoverySettings(msgspec.Struct, frozen=True):
+    """When to look for devices unasked, and where to look when nobody says where (spec 03 section 8)."""
+
+    first_boot: bool
+    periodic: bool
+    light_interval_ms: ScanInterval
+    full_interval_ms: ScanInterval
+    modbus_tcp_host: Host | None
+    modbus_tcp_port: Port
+    modbus_serial_port: Text | None
+    modbus_baud_rate: Annotated[int, Meta(ge=300, le=4_000_000)]
+    modbus_first_unit: Annotated[int, Meta(ge=1, le=247)]
+    modbus_last_unit: Annotated[int, Meta(ge=1, le=247)]
+    modbus_timeout_ms: Annotated[int, Meta(ge=50, le=60_000)]
+    opcua_urls: Listed
+    bacnet_enabled: bool
+    bacnet_targets: Listed
+    mqtt_roots: Listed
+    mqtt_duration_ms: Annotated[int, Meta(ge=100, le=600_000)]
+    mqtt_qos: Annotated[int, Meta(ge=0, le=2)]
+
+
+class SnmpSettings(msgspec.Struct, frozen=True):
+    """Where the traps of devices are received; 0: nowhere."""
+
+    trap_port: Annotated[int, Meta(ge=0, le=65_535)]
+
+
 class ActorsSettings(msgspec.Struct, frozen=True):
     mailbox_size: Annotated[int, Meta(ge=10, le=10_000_000)]
 
@@ -262,6 +294,8 @@ class Settings(msgspec.Struct, frozen=True):
     bacnet: BacnetSettings
     mosquitto: MosquittoSettings
     endpoints: EndpointsSettings
+    discovery: DiscoverySettings
+    snmp: SnmpSettings
     actors: ActorsSettings
     health: HealthSettings
     power: PowerSettings
@@ -425,6 +459,12 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(
             f"mosquitto.acl_file: {mosquitto.acl_file!r} is not allowed, expected another file than "
             "mosquitto.password_file"
+        )
+    discovery = settings.discovery
+    if discovery.modbus_first_unit > discovery.modbus_last_unit:
+        raise ConfigError(
+            f"discovery.modbus_first_unit: {discovery.modbus_first_unit} is not allowed, "
+            f"expected at most discovery.modbus_last_unit ({discovery.modbus_last_unit})"
         )
     pair = {"api.tls_cert": settings.api.tls_cert, "api.tls_key": settings.api.tls_key}
     missing = [name for name, file in pair.items() if file is None]

@@ -151,6 +151,19 @@ def load(database: Database) -> list[Device]:
         return [_read(stored) for stored in cursor]
 
 
+def of_endpoint(database: Database, endpoint_id: int) -> list[Device]:
+    """Its own first."""
+    query = f"SELECT {_COLUMNS} FROM devices WHERE endpoint_id = ? ORDER BY id"
+    return [_read(stored) for stored in database.db.execute(query, [endpoint_id]).fetchall()]
+
+
+def identify(database: Database, uuid: str, identifier: str) -> None:
+    """What tells the device apart on its connection, from now on."""
+    database.db.execute(
+        "UPDATE devices SET identifier = ?, updated_at = ? WHERE uuid = ?", [identifier, now(), uuid]
+    )
+
+
 def _of_uuid(database: Database, uuid: str) -> Device | None:
     found = database.db.execute(f"SELECT {_COLUMNS} FROM devices WHERE uuid = ?", [uuid]).fetchone()
     return None if found is None else _read(found)

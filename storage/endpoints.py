@@ -78,6 +78,24 @@ class NewEndpoint(msgspec.Struct, frozen=True):
     devices: tuple[NewDevice, ...] = ()
 
 
+class ChangedEndpoint(msgspec.Struct, frozen=True):
+    """`changes` are fields of its body; `identifier` its own device's from now on, None: as it was; `devices`
+    are further ones that it has now, too."""
+
+    id: int
+    changes: dict[str, Any]
+    identifier: str | None = None
+    devices: tuple[NewDevice, ...] = ()
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """Endpoints with their devices, in the order in which they were given."""
+
+    added: list[tuple[Packed, list[Device]]]
+    changed: list[tuple[Packed, list[Device]]]
+    removed: int
+
+
 def pack(row: Row) -> Packed:
     """The row of an endpoint, in as little memory as it can be had."""
     body, error = None, row.error
@@ -160,3 +178,37 @@ def change_endpoint(database: Database, id: int, changes: dict[str, Any]) -> Row
         row = target_state.update(database, id, target_state.get(database, id).body | changes)
         devices.set_enabled(database, id, bool(row.body.get("enabled", True)))
     return row
+
+
+def adopt(
+    database: Database,
+    new: Iterable[NewEndpoint],
+    changes: Iterable[ChangedEndpoint],
+    removals: Iterable[int],
+) -> Adopted:
+    """All of it or nothing; raises `Duplicate`, `MissingRow`, `Unreadable`."""
+    with database.db.atomic():
+        removed = target_state.delete(database, removals)
+        changed = [_change(database, one) for one in changes]
+        return Adopted(add_endpoints(database, new), changed, removed)
+
+
+def _change(database: Database, one: ChangedEndpoint) -> tuple[Packed, list[Device]]:
+    row = change_endpoint(database, one.id, one.changes)
+    own, *others = devices.of_endpoint(database, one.id)
+    if one.identifier is not None and one.identifier != own.identifier:
+        devices.identify(database, own.uuid, one.identifier)
+    known = {other.uuid for other in others}
+    for new in one.devices:
+        uuid = new.uuid or devices.uuid_of(row.uuid, new.identifier)
+        if uuid not in known:
+            devices.insert(
+                database,
+                one.id,
+                new.name,
+                own.protocol,
+                new.identifier,
+                enabled=bool(row.body.get("enabled", True)),
+                uuid=uuid,
+            )
+    return pack(row), devices.of_endpoint(database, one.id)

@@ -295,3 +295,50 @@ def users_and_backups(db: sqlite_utils.Database) -> None:
             next_run_at INTEGER
         )"""
     )
+
+
+@migrations(name="0007_discovery")
+def discovery(db: sqlite_utils.Database) -> None:
+    """What is kept of rules that look for devices: where they stand, their runs, whom they have found."""
+    db.execute(
+        """CREATE TABLE discovery_states (
+            rule_uuid TEXT PRIMARY KEY,
+            status TEXT NOT NULL,
+            last_run_at INTEGER,
+            next_run_at INTEGER,
+            last_result TEXT,
+            attempts INTEGER NOT NULL DEFAULT 0
+        )"""
+    )
+    db.execute(
+        """CREATE TABLE discovery_runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            uuid TEXT NOT NULL UNIQUE,
+            rule_uuid TEXT NOT NULL,
+            rule_name TEXT NOT NULL,
+            protocol TEXT NOT NULL,
+            trigger TEXT NOT NULL,
+            started_at INTEGER NOT NULL,
+            finished_at INTEGER,
+            duration_ms INTEGER,
+            status TEXT NOT NULL,
+            found INTEGER NOT NULL DEFAULT 0,
+            saved INTEGER NOT NULL DEFAULT 0,
+            skipped INTEGER NOT NULL DEFAULT 0,
+            pruned INTEGER NOT NULL DEFAULT 0,
+            error TEXT
+        )"""
+    )
+    db.execute("CREATE INDEX discovery_runs_rule_uuid ON discovery_runs(rule_uuid, id)")
+    db.execute(
+        """CREATE TABLE discovery_sightings (
+            rule_uuid TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            scope TEXT NOT NULL,
+            name TEXT NOT NULL,
+            first_seen_at INTEGER NOT NULL,
+            last_seen_at INTEGER NOT NULL,
+            missed INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (rule_uuid, fingerprint)
+        ) WITHOUT ROWID"""
+    )

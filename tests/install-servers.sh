@@ -14,6 +14,7 @@ needs_service() { needs_service_of "$1" "$1"; }
 
 needs_service mosquitto
 needs_service victoria-metrics
+needs_service snmpd
 needs_service_of influxd influxdb
 needs_command mosquitto_sub mosquitto-clients
 needs_command socat socat

@@ -98,8 +98,12 @@ class Discovery(msgspec.Struct, frozen=True):
     """`options` is the schema of what clients give (`overrides.<protocol>`, `params_json`), by which what it
     does not know is refused. `plan` makes of it what is to be done, at `path` in the request, for `Refusal`s
     that name the field; it touches no network. None: nothing was asked for, and nothing is configured.
-    `scanner` returns what runs it; it is called in a thread, and imports the protocol's library."""
+    `scanner` returns what runs it; it is called in a thread, and imports the protocol's library.
+
+    `addressed` says that no two devices have one `CheckedEndpoint.address`: then one that an endpoint reads
+    is known by it, whoever has configured that. Else only its fingerprint tells."""
 
     options: type[msgspec.Struct]
     plan: Callable[[dict[str, Any], Known, str], Plan | None]
     scanner: Callable[[], Scan]
+    addressed: bool = True

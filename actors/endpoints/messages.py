@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
 
+from actors.endpoints.discovering import Configured
 from actors.endpoints.protocol import BackfillRequest, BrowseRequest
 from actors.system.failure import Failed
 
@@ -59,6 +60,34 @@ class EndpointsListed(msgspec.Struct, frozen=True):
     endpoints: list[EndpointRow]
 
 
+class ListConfigured(msgspec.Struct, frozen=True):
+    """To `endpoints`, of all protocols or of these; replies `ConfiguredListed`."""
+
+    protocols: tuple[str, ...] | None = None
+
+
+class ConfiguredEndpoint(msgspec.Struct, frozen=True):
+    """What scans are planned with; `place` is `CheckedEndpoint.address`, None where that cannot be said.
+    `address` is its actor while it runs."""
+
+    uuid: str
+    protocol: str
+    configured: Configured
+    fingerprint: str | None = None
+    place: str | None = None
+    address: ActorAddress | None = None
+
+    def __repr__(self) -> str:
+        """Connections hold secrets."""
+        return f"ConfiguredEndpoint({self.configured.name!r})"
+
+
+class ConfiguredListed(msgspec.Struct, frozen=True):
+    """Those that can be understood, oldest first."""
+
+    endpoints: tuple[ConfiguredEndpoint, ...]
+
+
 class AddEndpoint(msgspec.Struct, frozen=True):
     """To `endpoints`; replies `EndpointChanged`. Values are as the client sent them."""
 
@@ -102,6 +131,53 @@ class EndpointsImported(msgspec.Struct, frozen=True):
 
     imported: int
     faults: list[ImportFault] = []
+
+
+class AdoptDevice(msgspec.Struct, frozen=True):
+    """A device that was found. `endpoint` is the name of the one that reads it already, if that is known."""
+
+    name: str
+    protocol: str
+    fingerprint: str
+    connection: dict[str, Any]
+    data_points: tuple[dict[str, Any], ...] = ()
+    metadata: dict[str, Any] = {}
+    endpoint: str | None = None
+
+
+class AdoptDevices(msgspec.Struct, frozen=True):
+    """To `endpoints`: make endpoints of what was found, all in one transaction; replies `DevicesAdopted`.
+
+    `owner` is who looks for devices. New endpoints are `enabled` or not, and get what the `template` says
+    (see `adopting.py`). Endpoints of that owner whose fingerprints are in `remove` go, unless somebody has
+    edited them, or `spare` has a reason. With `dry_run` nothing is changed.
+    """
+
+    owner: str
+    devices: tuple[AdoptDevice, ...]
+    enabled: bool = False
+    template: dict[str, Any] | None = None
+    remove: tuple[str, ...] = ()
+    spare: dict[str, str] = {}
+    dry_run: bool = False
+
+    def __repr__(self) -> str:
+        """Connections hold secrets."""
+        return f"AdoptDevices({self.owner!r}, {len(self.devices)} devices)"
+
+
+class DevicesAdopted(msgspec.Struct, frozen=True):
+    """Names of endpoints; `refused` are devices that no endpoint can be made of, `spared` endpoints that were
+    to be removed, with the reason. `gone` are those fingerprints of `remove` that no endpoint has any
+    more."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    refused: dict[str, str] = {}
+    spared: dict[str, str] = {}
+    gone: tuple[str, ...] = ()
 
 
 class RemoveEndpoint(msgspec.Struct, frozen=True):
@@ -265,6 +341,49 @@ class BrowseDevice(msgspec.Struct, frozen=True):
     protocol: str
     connection: dict[str, Any]
     request: BrowseRequest
+
+
+class TryEndpoint(msgspec.Struct, frozen=True):
+    """To `endpoints`; replies `Tried`. `connection` and `data_points` are as a client sends them for an
+    endpoint; what was `stored` may have keys that are not known."""
+
+    protocol: str
+    connection: dict[str, Any]
+    data_points: list[dict[str, Any]] = []
+    stored: bool = False
+
+
+class TryStoredEndpoint(msgspec.Struct, frozen=True):
+    """To `endpoints`; `key` is a uuid or a name; replies `Tried`."""
+
+    key: str
+
+
+class TriedValue(msgspec.Struct, frozen=True):
+    """A value that was read: GOOD, unless it has a quality `code`. `device` is the name of one that the
+    endpoint has besides its own; `time` Unix ms, None of a point that nothing was told of."""
+
+    device: str | None
+    name: str
+    unit: str | None
+    value: Any
+    code: str | None
+    time: int | None
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """What an endpoint would read. `error` is why the device could not be asked, with a quality code if there
+    is one; then, too, there may be values, told before."""
+
+    values: list[TriedValue]
+    duration_ms: float
+    error: str | None = None
+    code: str | None = None
+
+    @property
+    def good(self) -> int:
+        """How many of the values are GOOD."""
+        return sum(one.code is None for one in self.values)
 
 
 class WriteRegister(msgspec.Struct, frozen=True):

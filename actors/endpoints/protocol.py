@@ -158,11 +158,12 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
 
 class BrowseRequest(msgspec.Struct, frozen=True):
     """What is below `node`, an address as the protocol spells it; None: the top. So many levels (`depth`) of
-    it, `limit` nodes at most."""
+    it, `limit` nodes at most. Devices that list what they have are asked for what comes after `skip` of it."""
 
     node: str | None = None
     depth: int = 1
     limit: int = 1000
+    skip: int = 0
 
 
 class BrowsedNode(msgspec.Struct, frozen=True):
@@ -220,7 +221,9 @@ class Protocol(msgspec.Struct, frozen=True):
     `completed` is what a connection means that leaves out what files and environment say, for the agent
     of that uuid; it checks nothing. `browse` asks a session that is connected what there is to read, and
     raises as `Session.write` does; `discovery` looks for devices, for whoever runs scans; `simulate` stands
-    for some, and is only said to be there."""
+    for some, and is only said to be there. `trial` is what a session of a few seconds uses in the place of an
+    endpoint, so that it takes nothing away from the endpoint's own, and leaves nothing behind; None: the
+    same."""
 
     name: str
     """In URLs and topics: lower-case letters, digits and hyphens, the first a letter."""
@@ -247,6 +250,7 @@ class Protocol(msgspec.Struct, frozen=True):
     releases: bool = False
     """Whether `prepare` knows a value None: what was written is to count no more."""
     browse: Callable[[Any, BrowseRequest], Awaitable[Browsed]] | None = None
+    trial: Callable[[CheckedEndpoint, Lines], CheckedEndpoint] | None = None
     discovery: Discovery | None = None
     simulate: Callable[..., Any] | None = None
     example: Example = Example()

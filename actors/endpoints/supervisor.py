@@ -23,6 +23,7 @@ from actors.endpoints.adapter import (
     ReportWanted,
     RunAdapter,
 )
+from actors.endpoints.adopting import AdoptPrepared, Prepared, decide, prepare
 from actors.endpoints.browsing import Browser
 from actors.endpoints.candidates import (
     Candidates,
@@ -33,12 +34,15 @@ from actors.endpoints.candidates import (
     device_taken,
     taken,
 )
+from actors.endpoints.configured import configured
 from actors.endpoints.device_keeper import DeviceKeeper
 from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
     AddEndpoint,
+    AdoptDevices,
     BrowseDevice,
     ChangeEndpoint,
+    DevicesAdopted,
     EndpointChanged,
     EndpointRow,
     EndpointsImported,
@@ -46,13 +50,17 @@ from actors.endpoints.messages import (
     EndpointsRemoved,
     ImportEndpoints,
     ImportFault,
+    ListConfigured,
     ListDevices,
     ListEndpoints,
     RemoveAllEndpoints,
     RemoveEndpoint,
+    TryEndpoint,
+    TryStoredEndpoint,
 )
 from actors.endpoints.rows import EndpointRows, completed, row_of
 from actors.endpoints.schedule import phase
+from actors.endpoints.trying import Trier
 from actors.state.rows import summary
 from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
 from actors.system.addresses import child_address
@@ -62,7 +70,7 @@ from conf.settings import Settings
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device
-from storage.endpoints import NewEndpoint, Packed
+from storage.endpoints import Adopted, NewEndpoint, Packed
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
@@ -104,14 +112,24 @@ class Endpoints(AccountKeeper):
         RemoveEndpoint,
         RemoveAllEndpoints,
         AddCandidates,
+        AdoptPrepared,
         *DeviceKeeper.CHANGES,
     )
-    REQUESTS = (*CHANGES, ImportEndpoints, ListEndpoints, ListDevices)
+    REQUESTS = (
+        *CHANGES,
+        AdoptDevices,
+        ImportEndpoints,
+        ListConfigured,
+        ListEndpoints,
+        ListDevices,
+        TryStoredEndpoint,
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.stop_to: ActorAddress | None = None
         self.browser = Browser()
+        self.trier = Trier()
         self.unfinished: set[str] = set()
         """The adapters whose endpoints' polls are waited for."""
 
@@ -277,11 +295,64 @@ class Endpoints(AccountKeeper):
         self._bring_in_line(rows, [])
         return EndpointsImported(len(added))
 
+    # Adopting what was found
+
+    def receiveMsg_AdoptDevices(self, message: AdoptDevices, sender: ActorAddress) -> None:
+        """As with an import, what takes long comes first."""
+        preparing = prepare(message, sender, self.settings, self.agent_uuid)
+        self.run(preparing, then=lambda prepared: prepared, within=None)
+
+    def receiveMsg_AdoptPrepared(self, message: AdoptPrepared, sender: ActorAddress) -> None:
+        requester = message.requester
+        if not self.exists(requester):
+            return
+        refused = self._cannot_be_added(message.prepared)
+        found = decide(message.message, message.prepared, list(self.rows), refused)
+        if message.message.dry_run or not (found.new or found.changes or found.removals):
+            self.send(requester, found.reply)
+            return
+
+        def adopted(result: Adopted) -> DevicesAdopted:
+            gone = [row for id in found.removals if (row := self.rows.drop(id)) is not None]
+            for row in gone:
+                self.account_gone(row.id)
+            before = [row for one in found.changes if (row := self.rows.of(one.id)) is not None]
+            now = []
+            for packed, devices in (*result.changed, *result.added):
+                for device in devices:
+                    self.rows.devices.put(device)
+                now.append(self._put(packed))
+            self._bring_in_line(now, [*before, *gone])
+            return found.reply
+
+        self.transact(requester, adopted, stored.adopt, found.new, found.changes, found.removals)
+
+    def _cannot_be_added(self, prepared: Iterable[Prepared]) -> dict[str, str]:
+        """Devices with what an endpoint has already, or one before them, by fingerprint."""
+        refused: dict[str, str] = {}
+        before = Accounts()
+        for one in prepared:
+            if one.new is None:
+                continue
+            try:
+                for refusal in self._taken_devices(one.new):
+                    raise refusal
+                of_account = self.account_refusal(account_of(one.new, self.settings), before)
+                if of_account is not None:
+                    raise of_account
+            except Refusal as refusal:
+                refused[one.device.fingerprint] = refusal.message
+        return refused
+
     # Answering
 
     def receiveMsg_ListEndpoints(self, message: ListEndpoints, sender: ActorAddress) -> None:
         chosen = [row for row in self.rows if message.protocol in (None, row.protocol)]
         self.send(sender, EndpointsListed(sorted(chosen, key=lambda row: row.name)))
+
+    def receiveMsg_ListConfigured(self, message: ListConfigured, sender: ActorAddress) -> None:
+        chosen = [row for row in self.rows if message.protocols is None or row.protocol in message.protocols]
+        self.run(configured(chosen, self.settings, self.agent_uuid), reply_to=sender, within=None)
 
     # Bringing the tree in line
 
@@ -329,6 +400,19 @@ class Endpoints(AccountKeeper):
         folder = self._folder(message.protocol)
         browsing = self.browser.browse(message, self.settings, self.agent_uuid, folder)
         self.run(browsing, reply_to=sender)
+
+    def receiveMsg_TryEndpoint(self, message: TryEndpoint, sender: ActorAddress) -> None:
+        """As `BrowseDevice`."""
+        folder = self._folder(message.protocol)
+        self.run(self.trier.check(message, self.settings, self.agent_uuid, folder), reply_to=sender)
+
+    def receiveMsg_TryStoredEndpoint(self, message: TryStoredEndpoint, sender: ActorAddress) -> None:
+        row = self._find(message.key)
+        if row.error is not None:
+            raise Refusal(row.error, kind="conflict")
+        connection = msgspec.json.decode(row.connection)
+        points = msgspec.json.decode(row.data_points) or []
+        self.receiveMsg_TryEndpoint(TryEndpoint(row.protocol, connection, points, stored=True), sender)
 
     def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
         """While the rows are not loaded it is told by `take`."""

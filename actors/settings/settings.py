@@ -26,10 +26,12 @@ NAME: Final = "settings"
 
 
 class RunSettings(msgspec.Struct, frozen=True):
-    """Start. `log_level` is that of files and environment."""
+    """Start. `log_level` is that of files and environment, and so are those in `otherwise`, by their names
+    here."""
 
     store: ActorAddress
     log_level: str
+    otherwise: dict[str, Any] = {}
 
 
 class SettingsKeeper(Keeper):
@@ -43,6 +45,7 @@ class SettingsKeeper(Keeper):
     def receiveMsg_RunSettings(self, message: RunSettings, sender: ActorAddress) -> None:
         self.store = message.store
         self.log_level = message.log_level
+        self.otherwise = message.otherwise
         self.begin()
 
     def load(self) -> tuple[Any, ...]:
@@ -83,7 +86,7 @@ class SettingsKeeper(Keeper):
         self.send(sender, self._reported())
 
     def _reported(self) -> SettingsReported:
-        return SettingsReported(runtime_patch.shown(self.stored, self.log_level))
+        return SettingsReported(runtime_patch.shown(self.stored, self.log_level, self.otherwise))
 
     def receiveMsg_ChangeSettings(self, message: ChangeSettings, sender: ActorAddress) -> None:
         try:

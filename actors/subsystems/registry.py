@@ -9,7 +9,7 @@ _NAMES = (
     "logs",
     *("settings", "accounts", "power", "backups", "update"),
     *("publish", "outputs"),
-    *("host", "endpoints"),
+    *("host", "endpoints", "discovery"),
 )
 
 

@@ -145,6 +145,15 @@ class AgentClient:
             self._check_kind(answer, JSON)
             return json.loads(self._whole(answer, self.timeout))
 
+    def send(
+        self, path: str, content: bytes, kind: str, *, also: Sequence[int] = (), timeout: float | None = None
+    ) -> Any:
+        """The JSON of a reply to content of that media type, also of the error statuses `also`."""
+        seconds = timeout or self.timeout
+        with self._answer("POST", path, content, {"Content-Type": kind}, None, also, seconds) as answer:
+            self._check_kind(answer, JSON)
+            return json.loads(self._whole(answer, seconds))
+
     def stream(
         self,
         path: str,

@@ -15,7 +15,9 @@ DEFAULT_PORT = 48484
 LONGEST_SECONDS = 3600.0
 
 
-def add_agent_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+def add_agent_options(
+    parser: argparse.ArgumentParser, *, json: bool = True, timeout: float = TIMEOUT_SECONDS
+) -> None:
     """`--url` and the like."""
     if json:
         parser.add_argument(
@@ -28,9 +30,9 @@ def add_agent_options(parser: argparse.ArgumentParser, *, json: bool = True) -> 
     group.add_argument(
         "--timeout",
         type=_seconds,
-        default=TIMEOUT_SECONDS,
+        default=timeout,
         metavar="SECONDS",
-        help="how long to wait for an answer (default: 5)",
+        help=f"how long to wait for an answer (default: {timeout:g})",
     )
     group.add_argument("--user", metavar="NAME", help="sign in as this user, for this command only")
     group.add_argument("--password-file", type=Path, metavar="FILE", help="holds that user's password")
@@ -110,10 +112,11 @@ def add_verb(
     name: str,
     summary: str,
     do: Callable[[argparse.Namespace], int],
+    timeout: float = TIMEOUT_SECONDS,
 ) -> argparse.ArgumentParser:
     """A command under a command, with the options of all."""
     parser = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-    add_agent_options(parser)
+    add_agent_options(parser, timeout=timeout)
     parser.set_defaults(do=do)
     return parser
 

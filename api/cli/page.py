@@ -21,6 +21,10 @@ another machine what it does here. ``callboard COMMAND --help`` says what a comm
     callboard status                              # is it well?
     callboard doctor                              # what is wrong, and what to do about it
     callboard logs -f --min-level warn
+    callboard discover modbus --network 10.0.1.0/24 --validate --save
+    callboard endpoints test plc-line-1
+    callboard browse opc.tcp://10.0.1.50:4840 --depth 5
+    callboard write plc-line-1 setpoint 21.5 --verify
     callboard settings set logging.level debug
     callboard backup create --json | jq -r .file
     callboard diagnostics -o case.tar.gz          # for support; secrets masked
@@ -33,7 +37,9 @@ key is ``--api-key`` or, which other users of the machine cannot see, ``API_KEY`
 certificate is always verified, by the system's authorities or by those in the file ``--ca``
 (``CALLBOARD_CA``). Proxies of the environment are not used, and redirects not followed, so that a key
 goes to nobody else. ``--timeout`` is how long each answer is waited for; commands that take longer by
-nature (backups, restores, factory reset, traces, updates) are waited for longer.
+nature (backups, restores, factory reset, traces, updates, trying and browsing devices) are waited for
+longer. Of ``discover`` it is what the scan may take, 300 seconds unless said otherwise; Ctrl-C ends the
+scan, and what it has found is not shown.
 
 Signing in
 ----------
@@ -68,7 +74,8 @@ AFTER_EXITS = """
 Commands that ask how something is end with 1 when it is not well: ``status`` and ``health``, ``doctor``,
 ``buffer`` (messages wait for a destination that is away), ``memory`` (suspected to leak), ``backup
 verify``, ``update status`` and ``update --wait`` (failed, or taken back), ``diagnostics`` (not all of it
-could be had).
+could be had), ``endpoints test`` (the device is not there, or nothing of it can be read), ``discover`` and
+``discovery run`` (a protocol could not be looked for, or not to the end).
 
 Completion
 ----------

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from actors.endpoints.messages import BrowseDevice
-from actors.endpoints.protocol import Browsed, BrowseRequest
+from actors.endpoints.protocol import Browsed, BrowsedNode, BrowseRequest
 from api.routing import Call, route
 from conf.annotations import says
 
@@ -16,13 +16,15 @@ MOST = 20_000
 
 
 class BrowseBody(msgspec.Struct, frozen=True, rename="camel"):
-    """`connection` is as in an endpoint of that protocol; the fields below it are an OPC UA server's, and may
-    stand beside it or alone."""
+    """What is below `node` (null: the top), so many levels of it, and `limit` nodes at most. `connection` is
+    as in an endpoint of that protocol; the fields below it are an OPC UA server's, and may stand beside it
+    or alone."""
 
     max_depth: Annotated[
         int, Meta(ge=1, le=DEEPEST), says(f"maxDepth must be an integer between 1 and {DEEPEST}")
     ] = DEEPEST
     node: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST), says(f"limit must be an integer between 1 and {MOST}")] = MOST
     connection: dict[str, Any] = {}
     endpoint_url: str | UnsetType = UNSET
     security_mode: str | UnsetType = UNSET
@@ -48,7 +50,8 @@ _BESIDE = frozenset(
 
 
 class TreeNode(msgspec.Struct, rename="camel"):
-    """`dataType` is null of what is no variable, `hasChildren` is true of what was not looked into, too."""
+    """`dataType` is null of what is no variable, `hasChildren` is true of what was not looked into, too. What
+    can be read has a `dataPoint`, as an endpoint takes it."""
 
     node_id: str
     browse_name: str
@@ -57,6 +60,8 @@ class TreeNode(msgspec.Struct, rename="camel"):
     writable: bool
     has_children: bool
     children: list["TreeNode"]
+    unit: str | UnsetType = UNSET
+    data_point: dict[str, Any] | UnsetType = UNSET
 
 
 class Tree(msgspec.Struct, frozen=True, rename="camel"):
@@ -77,7 +82,7 @@ class Tree(msgspec.Struct, frozen=True, rename="camel"):
 )
 async def browse_device(call: Call, body: BrowseBody) -> Tree:
     connection = body.complete()
-    request = BrowseRequest(body.node, body.max_depth, MOST)
+    request = BrowseRequest(body.node, body.max_depth, body.limit)
     message = BrowseDevice(call.text("protocol"), connection, request)
     found = await call.context.request("endpoints", message, Browsed)
     url = connection.get("endpointUrl", UNSET)
@@ -89,8 +94,22 @@ def tree(found: Browsed) -> list[TreeNode]:
     top: list[TreeNode] = []
     known: dict[str, TreeNode] = {}
     for one in found.nodes:
-        node = TreeNode(one.node, one.name, one.kind, one.data_type, bool(one.writable), one.has_children, [])
+        node = _node(one)
         above = top if one.parent is None or one.parent not in known else known[one.parent].children
         above.append(node)
         known[one.node] = node  # not before: none is below itself
     return top
+
+
+def _node(one: BrowsedNode) -> TreeNode:
+    return TreeNode(
+        one.node,
+        one.name,
+        one.kind,
+        one.data_type,
+        bool(one.writable),
+        one.has_children,
+        [],
+        UNSET if one.unit is None else one.unit,
+        UNSET if one.data_point is None else one.data_point,
+    )

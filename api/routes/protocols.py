@@ -16,8 +16,9 @@ from conf.json_schema import json_schema
 
 class ProtocolRow(msgspec.Struct, frozen=True):
     """One protocol; `reason` says why it is not available. `package` brings it, null: callboard itself. The
-    schemas are JSON Schemas of an endpoint's `connection` and of each of its `data_points`; they, and the
-    capabilities, are null where the package that brings it is broken."""
+    schemas are JSON Schemas of an endpoint's `connection`, of each of its `data_points`, and of the options
+    of a scan; they, and the capabilities, are null where the package that brings it is broken, and the last
+    one where it cannot be looked for."""
 
     name: str
     title: str
@@ -28,6 +29,7 @@ class ProtocolRow(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None
     connection_schema: dict[str, Any] | None
     data_point_schema: dict[str, Any] | None
+    discovery_schema: dict[str, Any] | None
     example: Example | None
 
 
@@ -73,5 +75,6 @@ def _row(name: str) -> ProtocolRow:
         capabilities=found.capabilities if found else None,
         connection_schema=json_schema(found.connection) if found else None,
         data_point_schema=json_schema(found.data_point) if found else None,
+        discovery_schema=json_schema(found.discovery.options) if found and found.discovery else None,
         example=found.example if found else None,
     )

@@ -286,7 +286,7 @@ async def test_a_gateway_whose_port_is_taken_says_so_and_listens_when_it_is_free
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        start = RunGateway(settings(tmp_path, **{"api.port": port}), probe, probe, probe)
+        start = RunGateway(settings(tmp_path, **{"api.port": port}), probe, probe, probe, probe)
         gateway_of(base, probe, start)
         await until(lambda: len(told) >= 2)
         expected = SubsystemFailed(f"the API cannot listen on 127.0.0.1:{port}: Address already in use")
@@ -304,7 +304,7 @@ async def test_a_gateway_whose_port_is_taken_says_so_and_listens_when_it_is_free
 async def test_a_gateway_that_ends_frees_its_port(base, tmp_path):
     told: list[Any] = []
     probe = base.spawn(None, Probe, "probe", told)
-    gateway_of(base, probe, RunGateway(settings(tmp_path), probe, probe, probe))
+    gateway_of(base, probe, RunGateway(settings(tmp_path), probe, probe, probe, probe))
     await until(lambda: told)
     port = int(base.mailboxes["/probe/gateway"].instance.health.rpartition(" ")[2])
     base.terminate(base.mailboxes["/probe/gateway"])
@@ -320,7 +320,7 @@ async def test_a_host_name_that_does_not_exist_is_said_plainly(base, tmp_path):
     good = settings(tmp_path)
     # Configured it would stop the start; it stands for a name that no name server knows.
     odd = msgspec.structs.replace(good, api=msgspec.structs.replace(good.api, host="no such host"))
-    start = RunGateway(odd, probe, probe, probe)
+    start = RunGateway(odd, probe, probe, probe, probe)
     gateway_of(base, probe, start)
     await until(lambda: told)
     assert told[0].message.startswith("the API cannot listen on no such host:0: ")

@@ -1,4 +1,4 @@
-"""How the gateway gets readings for the clients that follow them."""
+"""How the gateway gets readings, and runs of discovery, for the clients that follow them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,17 +10,29 @@ import pytest
 from fake_field import until
 from thespian.actors import ActorAddress
 
+from actors.discovery.messages import (
+    FollowRuns,
+    ListRuns,
+    RunRow,
+    RunsListed,
+    RunsProgressed,
+    UnfollowRuns,
+)
 from actors.readings.batch import Batch, Point, Source
 from actors.readings.messages import Observe, Unobserve
 from actors.readings.router import Router, RunRouter
 from actors.subsystems.messages import LifecycleChanged, SubsystemStarted
 from actors.system.actor import Actor
+from actors.system.addresses import child_address
 from actors.system.asyncio_base import AsyncioSystemBase
 from actors.system.supervision import Restart
 from api.gateway import Gateway, GatewayListening, RunGateway
 from conf.settings import load
 
 SOON = Restart(backoff=0.001, backoff_max=0.004)
+RUN = RunRow(
+    uuid="r", rule_uuid=None, rule_name=None, protocol="modbus", trigger="manual", started_at=1, probed=7
+)
 PRESS = Source("u", "press", "modbus", "d", "press", (Point("speed"),), ())
 
 
@@ -34,11 +46,32 @@ class WatchedGateway(Gateway):
         self.ports.append(message.port)
 
 
+class Scans(Actor):
+    """Stands for discovery: tells who follows it of a run, whenever it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.followers: list[ActorAddress] = []
+
+    def receiveMsg_str(self, message: str, sender: ActorAddress) -> None:
+        for one in self.followers:
+            self.send(one, RunsProgressed([RUN]))
+
+    def receiveMsg_ListRuns(self, message: ListRuns, sender: ActorAddress) -> None:
+        self.send(sender, RunsListed([]))
+
+    def receiveMsg_FollowRuns(self, message: FollowRuns, sender: ActorAddress) -> None:
+        self.followers = [sender]
+
+    def receiveMsg_UnfollowRuns(self, message: UnfollowRuns, sender: ActorAddress) -> None:
+        self.followers = []
+
+
 class Root(Actor):
     """Stands for the agent."""
 
     def receiveMsg_str(self, message: str, sender: ActorAddress) -> None:
-        pass
+        self.spawn(Scans, "discovery", "go")
 
     def receiveMsg_SubsystemStarted(self, message: SubsystemStarted, sender: ActorAddress) -> None:
         pass
@@ -69,18 +102,23 @@ class House:
         WatchedGateway.ports = self.ports
         self.agent = base.spawn(None, Root, "agent", "go")
         self.router = base.spawn(None, WatchedRouter, "readings", RunRouter(), SOON)
-        start = RunGateway(load(None, {}, {"api.port": 0}), self.agent, self.router, self.agent)
+        discovery = child_address(self.agent, "discovery")
+        start = RunGateway(load(None, {}, {"api.port": 0}), self.agent, self.router, self.agent, discovery)
         self.gateway = base.spawn(None, WatchedGateway, "gateway", start, SOON)
 
     @asynccontextmanager
-    async def following(self, query: str = "") -> AsyncIterator[aiohttp.StreamReader]:
-        url = f"http://127.0.0.1:{self.ports[-1]}/v1/readings/stream{query}"
+    async def following(self, query: str = "", what: str = "readings") -> AsyncIterator[aiohttp.StreamReader]:
+        url = f"http://127.0.0.1:{self.ports[-1]}/v1/{what}/stream{query}"
         async with aiohttp.ClientSession() as session, session.get(url) as reply:
             assert reply.status == 200
             yield reply.content
 
     def publish(self, source: Source = PRESS) -> None:
         self.base.tell(self.router, Batch(source, 1, [1]))
+
+    @property
+    def scans(self) -> Any:
+        return self.base.mailboxes["/agent/discovery"].instance
 
     def handled(self, address: ActorAddress) -> int:
         return self.base.mailboxes[address.addressDetails].handled
@@ -158,3 +196,12 @@ async def test_a_gateway_that_restarts_ends_its_streams_and_serves_new_ones(hous
         await until(house.observers)
         house.publish()
         assert b'"endpoint":"press"' in await event(content)
+
+
+async def test_runs_of_discovery_are_told_while_somebody_follows_them(house):
+    async with house.following(what="discovery-runs") as one, house.following(what="discovery-runs") as other:
+        await until(lambda: house.scans.followers)
+        house.base.tell(house.scans.myAddress, "go on")
+        assert b'"probed":7' in await event(one)
+        assert b'"probed":7' in await event(other)
+    await until(lambda: not house.scans.followers)

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from fake_accounts import FakeAccounts
 from fake_backups import FakeBackups
+from fake_discovery import FakeDiscovery
 from fake_host import FakeHost
 from fake_logs import FakeLogs
 from fake_outputs import FakeOutputs
@@ -46,7 +47,9 @@ SILENT = object()
 Client = TestClient[web.Request, web.Application]
 
 
-class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeLogs, FakeUpdates):
+class FakeAgent(
+    FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, FakeLogs, FakeUpdates, FakeDiscovery
+):
     """`ask` answers with real reply structs. `answers` overrides the reply to a message type:
     a struct, `SILENT`, an exception to raise, or a function of the message."""
 
@@ -61,7 +64,7 @@ class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, 
         self.latest: list[Batch] = []
         self.registers: dict[str, Any] = {"setpoint": 0, "holding:10": 0}
 
-    async def ask(self, target: Any, message: Any) -> Any:
+    async def ask(self, target: Any, message: Any, within: float | None = None) -> Any:
         self.asked.append(message)
         await asyncio.sleep(0)
         answer = self.answers.get(type(message)) or getattr(self, f"on_{type(message).__name__}")
@@ -197,6 +200,19 @@ class FakeAgent(FakeAccounts, FakeOutputs, FakeBackups, FakeHost, FakeSettings, 
         plant = BrowsedNode("ns=2;s=Plant", "Plant", "Object", has_children=True)
         speed = BrowsedNode("ns=2;s=Speed", "Speed", "Variable", plant.node, False, "Double", None, True)
         return Browsed([plant, speed, BrowsedNode("i=2253", "Server", "Object", has_children=True)])
+
+    def on_TryEndpoint(self, message: field.TryEndpoint) -> field.Tried:
+        if message.protocol != "modbus":
+            raise Refusal(f"Unknown protocol: {message.protocol}", "protocol")
+        if not isinstance(message.connection.get("host"), str):
+            raise Refusal("host is required", "connection.host")
+        names = [str(point.get("name")) for point in message.data_points]
+        return field.Tried([field.TriedValue(None, name, "rpm", 7, None, NOW_MS) for name in names], 12.34)
+
+    def on_TryStoredEndpoint(self, message: field.TryStoredEndpoint) -> field.Tried:
+        if not any(message.key in (row.uuid, row.name) for row in self.endpoints.values()):
+            raise Refusal(f"Endpoint not found: {message.key}", kind="not_found")
+        return field.Tried([], 3000.0, "connection refused", "CONNECTION_REFUSED")
 
     # publisher
 

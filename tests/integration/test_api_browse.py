@@ -60,6 +60,24 @@ async def test_what_it_is_told_is_a_connection_of_that_protocol(client, fake: Fa
     assert (asked.protocol, asked.request.node, asked.request.depth) == ("opcua", "i=84", 20)
 
 
+async def test_what_can_be_read_says_how(client, fake: FakeAgent):
+    point = {"name": "Speed", "nodeId": "ns=2;s=Speed"}
+    node = BrowsedNode("ns=2;s=Speed", "Speed", "Variable", unit="rpm", data_point=point)
+    fake.answers[BrowseDevice] = Browsed([node])
+    [found] = (await (await client.post(BROWSE, json={"endpointUrl": URL})).json())["nodes"]
+    assert (found["unit"], found["dataPoint"]) == ("rpm", point)
+
+
+async def test_so_many_nodes_at_most(client, fake: FakeAgent):
+    await client.post(BROWSE, json={"endpointUrl": URL, "limit": 7})
+    [asked] = [message for message in fake.asked if isinstance(message, BrowseDevice)]
+    assert asked.request.limit == 7
+    for limit in (0, 20_001, "5", None):
+        response = await client.post(BROWSE, json={"endpointUrl": URL, "limit": limit})
+        assert response.status == 400
+        assert (await response.json())["message"] == "limit must be an integer between 1 and 20000"
+
+
 @pytest.mark.parametrize("depth", [0, 21, "5", 2.5, None])
 async def test_the_depth_is_from_1_to_20(client, depth):
     response = await client.post(BROWSE, json={"endpointUrl": URL, "maxDepth": depth})
@@ -86,3 +104,43 @@ async def test_a_part_of_it_says_so(client, fake: FakeAgent):
     fake.answers[BrowseDevice] = Browsed([], complete=False)
     response = await client.post(BROWSE, json={"endpointUrl": URL})
     assert await response.json() == {"endpointUrl": URL, "complete": False, "nodes": []}
+
+
+async def test_objects_of_a_bacnet_device_are_listed_page_by_page(monkeypatch):
+    agent = FakeAgent()
+    asked = []
+
+    def browsed(message):
+        asked.append(message)
+        point = {"name": "Supply air", "object": "analog-input:1", "unit": "°C"}
+        nodes = [
+            BrowsedNode("device:7", "AHU", "device", None, True),
+            BrowsedNode(
+                "analog-input:1", "Supply air", "analog-input", "device:7", unit="°C", data_point=point
+            ),
+        ]
+        return Browsed(nodes, False)
+
+    agent.answers[BrowseDevice] = browsed
+    async with serving(agent) as client:
+        reply = await client.get("/v1/discover/bacnet/7/objects?host=10.0.0.5&limit=1&offset=3")
+        assert await reply.json() == {
+            "deviceInstance": 7,
+            "name": "AHU",
+            "objects": [
+                {
+                    "object": "analog-input:1",
+                    "name": "Supply air",
+                    "type": "analog-input",
+                    "unit": "°C",
+                    "writable": False,
+                    "dataPoint": {"name": "Supply air", "object": "analog-input:1", "unit": "°C"},
+                }
+            ],
+            "offset": 3,
+            "complete": False,
+        }
+        [message] = asked
+        assert (message.protocol, message.connection) == ("bacnet", {"deviceInstance": 7, "host": "10.0.0.5"})
+        assert (message.request.limit, message.request.skip) == (2, 3)
+        assert (await client.get("/v1/discover/bacnet/x/objects")).status == 400

@@ -23,8 +23,13 @@ ENDLESS = "/responses/200/content/text~1event-stream/schema/type == string"
 RESTARTING = ("/v1/reboot", "/v1/factory-reset", "/v1/backups/{file}/restore")
 """Over these the agent restarts, and says 503 to most of what it is asked meanwhile."""
 
-SLOW = ("/v1/memory/trace",)
-"""These are answered after as many seconds as they are asked to take."""
+SLOW = ("/v1/memory/trace", "/v1/discover", "/v1/discovery-rules", "/v1/discovery-rules/{uuid}/run")
+"""These are answered after as many seconds as they are asked to take, or send packets to whoever is there."""
+
+DISCOVERY = (
+    *("/v1/discover", "/v1/discovery-runs", "/v1/discovery-runs/{uuid}", "/v1/discovery-rules"),
+    *("/v1/discovery-rules/{uuid}", "/v1/discovery-rules/{uuid}/run", "/v1/discovery-rules/{uuid}/runs"),
+)
 
 SIGNING_OUT = (
     *("/v1/auth/logout", "/v1/auth/password", "/v1/admin/sessions", "/v1/admin/sessions/{id}"),
@@ -178,6 +183,15 @@ def test_what_restarts_the_agent(tmp_path):
         )
         agent.wait_until_running()
         is_well(agent)
+
+
+@pytest.mark.timeout(120)
+async def test_discovery_by_every_request_but_without_looking_for_anybody(tmp_path):
+    async with serving(FakeAgent()) as client:
+        base_url = str(client.make_url("")).rstrip("/")
+        described = await asyncio.to_thread(document, base_url)
+        only = [*DISCOVERY, "/v1/endpoints/test", "/v1/endpoints/{uuid}/test"]
+        await asyncio.to_thread(fuzz, base_url, described, only=only, guarded=False, workdir=tmp_path)
 
 
 @pytest.mark.timeout(60)

@@ -397,7 +397,8 @@ async def test_a_reboot_that_does_not_come_back_is_a_failure(capsys, monkeypatch
         ["users", "remove", "a"],
         ["endpoints", "remove", "a"],
         ["devices", "remove", "a"],
-        ["devices", "write", "a", "speed", "1"],
+        ["write", "a", "speed", "1"],
+        ["discovery", "remove", "a"],
     ],
 )
 async def test_what_cannot_be_undone_is_not_done_without_a_terminal_or_yes(command, monkeypatch, capsys):
@@ -574,7 +575,7 @@ async def test_a_value_is_written_as_it_is_meant(capsys):
         "POST /v1/adapters/opcua/devices/pump/write": written,
     }
     async with scripted(replies) as api:
-        command = ("devices", "write", "pump", "speed", "--yes")
+        command = ("write", "pump", "speed", "--yes")
         assert await api.callboard(*command, "7", "--verify", "--unit", "l/s", "--priority", "8") == 0
         assert api.last.body == {
             "register": "speed",
@@ -592,7 +593,7 @@ async def test_a_value_is_written_as_it_is_meant(capsys):
 async def test_a_device_that_is_not_meant_alone_is_not_written_to(capsys):
     replies = {"GET /v1/devices": {"devices": [PUMP, {**PUMP, "uuid": "u-2"}]}}
     async with scripted(replies) as api:
-        assert await api.callboard("devices", "write", "pump", "speed", "7", "--yes") == 2
+        assert await api.callboard("write", "pump", "speed", "7", "--yes") == 2
         assert "u-1 (opcua), u-2 (opcua)" in capsys.readouterr().err
         assert await api.callboard("devices", "remove", "valve", "--yes") == 5
 

@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 from field_rig import INTERVAL_MS, SETTLED, Boom, FieldRig
 from packages import on_path
-from servers.field_counterparts import FIELD_COUNTERPARTS, FieldCounterpart
+from servers.field_counterparts import FIELD_COUNTERPARTS, TWIN, FieldCounterpart
 from servers.toy import install_toy
 from wall_clock import YEAR, WallClock
 
-from actors.endpoints import protocols
+from actors.endpoints import protocols, trying
 from actors.endpoints.endpoint import Endpoint
-from actors.endpoints.messages import RegisterWritten
+from actors.endpoints.lines import lines_of
+from actors.endpoints.messages import RegisterWritten, Tried
+from actors.endpoints.protocol import CheckedEndpoint
+from actors.endpoints.trying import WITHIN, attempt
 from actors.system.failure import Failed
 
 GARBAGE = {
@@ -71,6 +74,62 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_every_protocol_has_a_counterpart() -> None:
     assert {each.protocol for each in FIELD_COUNTERPARTS.values()} == set(protocols.names())
+
+
+# Tried without an endpoint
+
+
+def checked(counterpart: FieldCounterpart, right: bool = True) -> CheckedEndpoint:
+    connection = counterpart.connection(counterpart.relay, right)
+    return protocols.find(counterpart.protocol).accept(connection, counterpart.data_points)
+
+
+async def tried(counterpart: FieldCounterpart, right: bool = True, within: float = WITHIN) -> Tried:
+    protocol = protocols.find(counterpart.protocol)
+    return await attempt(protocol, checked(counterpart, right), lines_of(protocol.name), within)
+
+
+async def test_what_an_endpoint_would_read_is_what_it_reads(
+    rig: FieldRig, counterpart: FieldCounterpart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "FIRST_VALUES", 1.0)
+    for running in (False, True):
+        if running:
+            await rig.begin()
+        trial = asyncio.ensure_future(tried(counterpart))
+        while not trial.done():  # who tells by himself tells what changes
+            await rig.advance()
+            await asyncio.sleep(0.05)
+        found = trial.result()
+        assert found.error is None
+        values = {one.name: one for one in found.values if one.value is not None}
+        assert {"counter", "twin"} <= set(values), found
+        assert values["counter"].value in rig.numbers
+        assert values["twin"].value - TWIN in rig.numbers
+        assert not running or await rig.good() is None
+    assert len(rig.lines) <= 1
+
+
+async def test_a_trial_leaves_no_connection_whatever_becomes_of_it(
+    rig: FieldRig, counterpart: FieldCounterpart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "FIRST_VALUES", 0.3)
+    await counterpart.relay.refuse()
+    refused = await tried(counterpart)
+    assert refused.error is not None
+    assert refused.code is not None
+    assert not refused.good
+    await counterpart.relay.admit()
+    with counterpart.relay.answers.held():
+        silent = await tried(counterpart, within=1.5)
+        assert silent.error is not None
+        assert silent.duration_ms < 4000
+        abandoned = asyncio.ensure_future(tried(counterpart))
+        await asyncio.sleep(0.1)
+        abandoned.cancel()
+        await asyncio.wait([abandoned])
+    await rig.until(lambda: counterpart.relay.connections == 0)
+    assert len(rig.lines) == 0
 
 
 # Away, and back

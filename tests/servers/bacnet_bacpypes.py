@@ -6,9 +6,6 @@ Each line is answered by one on standard output: `{"ok": ...}` or `{"error": ...
 """
 
 import asyncio
-import json
-import logging
-import sys
 from collections import Counter
 from typing import Any
 
@@ -45,6 +42,7 @@ from bacpypes3.primitivedata import ObjectIdentifier, PropertyIdentifier
 from bacpypes3.vlan import VirtualNetwork
 
 from servers.bacnet_objects import TrendLog, name_of, object_of, property_of, record_of, told
+from servers.told_program import run
 
 _RECORD = 40  # bytes that a record of a trend log takes at most
 _GLOBAL_BROADCAST = "*:*"
@@ -381,27 +379,5 @@ def _ports(config: dict[str, Any]) -> list[NetworkPortObject]:
     return ports
 
 
-async def _answer(work: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"ok": await work(**arguments)}
-    except Exception as error:  # the test that asked is told
-        logging.exception("when it was asked for %s", arguments)
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
-async def _main() -> None:
-    reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    devices = Devices(json.loads(await reader.readline()))
-    print(json.dumps(await _answer(devices.start, {})), flush=True)
-    while line := await reader.readline():
-        asked = json.loads(line)
-        work = getattr(devices, asked.pop("do"))
-        print(json.dumps(await _answer(work, asked)), flush=True)
-
-
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
-    asyncio.run(_main())
+    run(Devices)

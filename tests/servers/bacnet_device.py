@@ -4,8 +4,6 @@ Each is a process of its own that is asked by JSON lines and ends with this one,
 Objects are named `analog-input,1`, properties `present-value`.
 """
 
-import os
-import sys
 from ipaddress import ip_interface
 from pathlib import Path
 from types import TracebackType
@@ -14,13 +12,12 @@ from typing import Any, Literal, Self
 from servers.namespaces import Namespace
 from servers.node import node_command
 from servers.told_process import ToldProcess
+from servers.told_program import module_command
 from servers.udp_relay import free_udp_port
 
 Kind = Literal["bacpypes3", "node"]
 KINDS: tuple[Kind, ...] = ("bacpypes3", "node")
 PORT = 47808
-
-_TESTS = Path(__file__).parents[1]
 
 
 def entry(
@@ -120,8 +117,7 @@ class BacnetDevice(ToldProcess):
         if self.kind == "node":
             command, environment = node_command("bacnet_node", "device.js")
         else:
-            command = [sys.executable, "-m", "servers.bacnet_bacpypes"]
-            environment = os.environ | {"PYTHONPATH": str(_TESTS)}
+            command, environment = module_command("bacnet_bacpypes")
         if self._namespace is not None:
             command = self._namespace.command(*command)
         self.begin(command, self.config, environment)

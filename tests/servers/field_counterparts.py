@@ -12,11 +12,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
-from servers.bacnet_device import BacnetDevice, entry
+from servers.bacnet_device import BacnetDevice
+from servers.bacnet_device import entry as bacnet_object
 from servers.mosquitto import Mosquitto, free_port
 from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
 from servers.relay import Relay
+from servers.snmpd import FIXED, USERS, Snmpd
 from servers.toy import ToyDevice
 from servers.udp_relay import UdpRelay, free_udp_port
 
@@ -419,6 +421,13 @@ class MqttRetained(MqttBroker):
         await asyncio.Event().wait()
 
 
+class SnmpAgent(FieldCounterpart):
+    """Net-SNMP's agent; its values are set as anybody would who may write."""
+
+    protocol = "snmp"
+    name = "v2c"
+    relay_kind = UdpRelay
+    _NAMES: ClassVar[dict[str, str]] = {"counter": "1.0", "twin": "2.0", "setpoint": "3.0"}
 class PolledBacnet(FieldCounterpart):
     """bacpypes3's device, a process of its own that keeps running from test to test."""
 
@@ -441,7 +450,7 @@ class PolledBacnet(FieldCounterpart):
     @classmethod
     def share(cls, directory: Path) -> AbstractContextManager[BacnetDevice]:
         objects = [
-            entry("analog-value", number, 0.0, name=name, covIncrement=0.5, relinquishDefault=0.0)
+            bacnet_object("analog-value", number, 0.0, name=name, covIncrement=0.5, relinquishDefault=0.0)
             for number, name in enumerate(cls._OBJECTS, 1)
         ]
         return BacnetDevice(directory, objects=objects)
@@ -450,17 +459,72 @@ class PolledBacnet(FieldCounterpart):
         return {
             "host": "127.0.0.1",
             "port": relay.port,
+            "community": "private",
+            "timeout": TIMEOUT_MS,
+            "retries": 0,
+            "retryDelay": 100,
             "deviceInstance": self._device.instance,
             "localPort": self._port,
             "timeout": TIMEOUT_MS,
             "retryAttempts": 0,
             "useCov": self._COV,
-            "pollInterval": 1000,
+            "pollInterval": 200,
         }
 
     @property
     def data_points(self) -> list[dict[str, Any]]:
         return [
+            {"name": name, "oid": f"{FIXED}.{place}", "dataType": "integer", "writable": name == "setpoint"}
+            for name, place in self._NAMES.items()
+        ]
+
+    async def set(self, number: int) -> None:
+        numbers = {"1.0": number, "2.0": number + TWIN}
+        self._agent.integers |= numbers
+        if self._agent.running:
+            await self._agent.write(numbers)
+
+    @property
+    def written(self) -> list[float]:
+        value = self._agent.ask("3.0")
+        return [value] if value else []
+
+    def refuse_writes(self) -> bool:
+        return False
+
+    async def _run(self, stack: AsyncExitStack) -> int:
+        self._agent.integers = {"1.0": 0, "2.0": TWIN, "3.0": 0}
+        await self.start()
+        stack.push_async_callback(self.stop)
+        return self._agent.port
+
+    def __init__(self, shared: Path) -> None:
+        super().__init__(shared)
+        self._agent = Snmpd(shared)
+
+    @classmethod
+    def share(cls, directory: Path) -> AbstractContextManager[Path]:
+        return nullcontext(directory)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._agent.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._agent.start)
+
+
+class SnmpUser(SnmpAgent):
+    """The same, spoken to in secret."""
+
+    name = "v3"
+    login = True
+
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
+        user = USERS["aes"] | ({} if right else {"authKey": "wrong one"})
+        return super().connection(relay, right) | {"version": "v3", "username": "aes"} | user
+
+
+_ALL = (
             {"name": name, "object": place.replace(",", ":"), "writable": name == "setpoint"}
             for name, place in self._OBJECTS.items()
         ]
@@ -501,7 +565,10 @@ class PolledBacnet(FieldCounterpart):
 
 
 class PushedBacnet(PolledBacnet):
+    """Its notifications may overtake each other, and say nothing by which that is seen."""
+
     name = "pushed"
+    order = "none"
     _COV = True
 
 
@@ -515,6 +582,8 @@ _ALL = (
     PushedOpcUa,
     PolledToy,
     PushedToy,
+    SnmpAgent,
+    SnmpUser,
 )
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL

@@ -6,8 +6,7 @@ namespace 2 of both: `s=Counter.<n>`, Doubles that go up by one at each tick, al
 """
 
 import base64
-import os
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,9 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from servers.mosquitto import free_port, reserved
+from servers.namespaces import Namespace
 from servers.node import node_command
 from servers.opcua_certificates import Identity
 from servers.told_process import ToldProcess
+from servers.told_program import module_command
 
 Kind = Literal["node", "asyncua"]
 KINDS: tuple[Kind, ...] = ("asyncua", "node")
@@ -33,7 +34,6 @@ MODES = ("Sign", "SignAndEncrypt")
 EVERYTHING = (("None", "None"), *((policy, mode) for policy in POLICIES for mode in MODES))
 UNSECURED = (("None", "None"),)
 
-_HERE = Path(__file__).parent
 
 SCALARS: dict[str, Any] = {
     "Boolean": True,
@@ -81,11 +81,12 @@ NODES = [
 
 
 class OpcUaServer(ToldProcess):
-    """One server on 127.0.0.1 that keeps its files in `directory`, and its port and certificate always.
+    """One server, at `address` in `namespace` if any, that keeps its files in `directory`, and its port and
+    certificate always.
 
     Without `users` it knows no passwords; `anonymous` says whether anybody may come. `trusted` are the client
     certificates (PEM) that it takes, None all; `user_certificates` those that users come with.
-    `advertised_host` is what its endpoints say instead of 127.0.0.1. `limits` are operation limits by their
+    `advertised_host` is what its endpoints say instead of its address. `limits` are operation limits by their
     names (node-opcua keeps to them, asyncua only tells them). `token_lifetime_ms` is the most of a channel
     (of node-opcua's).
     """
@@ -110,8 +111,12 @@ class OpcUaServer(ToldProcess):
         max_session_timeout_ms: int = 0,
         path: str = "",
         port: int | None = None,
+        address: str = "127.0.0.1",
+        namespace: Namespace | None = None,
     ) -> None:
         self.kind = kind
+        self.address = address
+        self._namespace = namespace
         self.port = port if port is not None else free_port()
         self.identity = identity or Identity("plant", uri="urn:callboard:test:plant")
         self._directory = directory / f"opcua-{self.port}"
@@ -119,6 +124,7 @@ class OpcUaServer(ToldProcess):
         self._kept: list[Any] = []
         self._path = path
         self.config: dict[str, Any] = {
+            "address": address,
             "port": self.port,
             "path": path,
             "security": security,
@@ -137,12 +143,14 @@ class OpcUaServer(ToldProcess):
 
     @property
     def url(self) -> str:
-        return f"opc.tcp://127.0.0.1:{self.port}{self._path}"
+        return f"opc.tcp://{self.address}:{self.port}{self._path}"
 
     def start(self) -> None:
         """Start it and wait until it serves."""
         self._let_go()
         command, environment = _command(self.kind)
+        if self._namespace is not None:
+            command = self._namespace.command(*command)
         self.begin(command, self.config | self._files(), environment)
 
     def restart(self) -> None:
@@ -169,7 +177,7 @@ class OpcUaServer(ToldProcess):
     def _ended(self) -> None:
         """Its port is kept for its return."""
         super()._ended()
-        self._kept = [reserved(self.port)]
+        self._kept = [] if self._namespace else [reserved(self.port)]
 
     def _let_go(self) -> None:
         for kept in self._kept:
@@ -195,9 +203,9 @@ class OpcUaServer(ToldProcess):
         }
 
 
-def _command(kind: Kind) -> tuple[list[str], dict[str, str]]:
+def _command(kind: Kind) -> tuple[list[str], Mapping[str, str]]:
     if kind == "asyncua":
-        return [sys.executable, str(_HERE / "opcua_asyncua.py")], dict(os.environ)
+        return module_command("opcua_asyncua")
     return node_command("opcua_node", "server.js")
 
 

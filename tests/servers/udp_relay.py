@@ -244,6 +244,10 @@ class UdpRelay:
             self._front.say(octets, client)
 
     def _accept(self, client: Any) -> _Flow:
+        """A client that is new; those that have said nothing for long do not keep their ports."""
+        since = asyncio.get_running_loop().time() - 2 * _SILENT_AFTER
+        for silent in [client for client, flow in self._flows.items() if flow.spoke <= since]:
+            self._flows.pop(silent).forget()
         self.accepted += 1
         flow = self._flows[client] = _Flow(self, client)
         return flow

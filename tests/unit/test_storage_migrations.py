@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import storage.copies
-from storage import dead_letters, devices, identity, migrations, outbox, outbox_marks, target_state
+from storage import dead_letters, devices, discovery, identity, migrations, outbox, outbox_marks, target_state
 from storage.database import Database, open_database
 from storage.dead_letters import DeadLetter
 from storage.outbox import OutboxRow, OutboxSummary
@@ -242,3 +242,21 @@ def test_what_is_no_file_among_the_copies_does_not_stop_the_start(tmp_path: Path
     open_database(path).close()
     assert "agent.sqlite.before-0003_outbox_counts" in copies(tmp_path)
     assert len(copies(tmp_path)) == 7
+
+
+def test_version_7_keeps_its_rules_and_tells_the_run_that_was_cut_short(tmp_path: Path) -> None:
+    database = open_database(restored(tmp_path, "0007_discovery"))
+
+    stored = discovery.load(database)
+    [rule] = stored.rules
+    assert rule.body["params_json"] == {"network": "10.0.1.0/24"}
+    state = stored.states[rule.uuid]
+    assert (state.status, state.next_run_at, state.attempts) == ("error", 1767229200000, 1)
+    assert state.last_result is not None
+    assert state.last_result["error"] == discovery.INTERRUPTED
+    latest, first = discovery.runs(database, rule.uuid, 10)
+    assert (latest.uuid, latest.status, latest.error) == ("r-2", "error", discovery.INTERRUPTED)
+    assert (first.uuid, first.status, first.found, first.duration_ms) == ("r-1", "ok", 1, 2000)
+    [seen] = discovery.sightings(database, rule.uuid, ["scope"])["scope"]
+    assert (seen.name, seen.last_seen_at, seen.missed) == ("plc-2", 1767225600000, 0)
+    database.close()

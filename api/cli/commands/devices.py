@@ -1,36 +1,44 @@
-"""`callboard devices`: what is behind the endpoints, and writing to it."""
+"""`callboard devices` and `write`: what is behind the endpoints, and writing to it."""
 
 import argparse
 from typing import Any
 
-import msgspec
-
 from api.cli.agent_client import AgentClient, segment
 from api.cli.amounts import moment
 from api.cli.asking import confirm
-from api.cli.connecting import add_verb, add_verbs, agent_of, whole_number
+from api.cli.connecting import add_agent_options, add_verb, add_verbs, agent_of, whole_number
 from api.cli.exits import NOT_FOUND, OK, USAGE, CommandError
+from api.cli.given import value_of
 
 DEVICES = "/v1/devices"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
+    if parser.prog.endswith("write"):
+        _declare_write(parser)
+        return
     verbs = add_verbs(parser)
     listing = add_verb(verbs, "list", "list devices, configured and found", _list)
     listing.add_argument("--protocol", metavar="NAME", help="only of this protocol")
-    write = add_verb(verbs, "write", "write one value to a device", _write)
-    write.add_argument("name", metavar="DEVICE", help="name or uuid")
-    write.add_argument("register", metavar="REGISTER", help="name of a data point, or an address")
-    write.add_argument("value", metavar="VALUE", help="JSON, or else a text")
-    write.add_argument("--protocol", metavar="NAME", help="of the device, where names are ambiguous")
-    write.add_argument("--type", metavar="TYPE", help="of what is at the address, as the protocol calls it")
-    write.add_argument("--unit", metavar="UNIT", help="refuse to write unless the data point has this unit")
-    write.add_argument("--priority", type=whole_number(1, 16), metavar="N", help="where the protocol has any")
-    write.add_argument("--verify", action="store_true", help="read it back")
-    write.add_argument("--yes", action="store_true", help="do not ask")
     remove = add_verb(verbs, "remove", "remove a device that was found", _remove)
     remove.add_argument("name", metavar="DEVICE", help="name or uuid")
     remove.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _declare_write(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="DEVICE", help="name or uuid")
+    parser.add_argument("register", metavar="POINT", help="name of a data point, or an address")
+    parser.add_argument("value", metavar="VALUE", help="JSON, or else a text")
+    parser.add_argument("--protocol", metavar="NAME", help="of the device, where names are ambiguous")
+    parser.add_argument("--type", metavar="TYPE", help="of what is at the address, as the protocol calls it")
+    parser.add_argument("--unit", metavar="UNIT", help="refuse to write unless the data point has this unit")
+    parser.add_argument(
+        "--priority", type=whole_number(1, 16), metavar="N", help="where the protocol has any"
+    )
+    parser.add_argument("--verify", action="store_true", help="read it back")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_agent_options(parser)
+    parser.set_defaults(do=_write)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -56,7 +64,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _write(arguments: argparse.Namespace) -> int:
     confirm(f"Write {arguments.value} to {arguments.register} of {arguments.name}?", yes=arguments.yes)
     more = {name: getattr(arguments, name) for name in ("type", "unit", "priority")}
-    body = {"register": arguments.register, "value": _value(arguments.value)}
+    body = {"register": arguments.register, "value": value_of(arguments.value)}
     body |= {name: value for name, value in more.items() if value is not None}
     if arguments.verify:
         body["verify"] = True
@@ -89,10 +97,3 @@ def _find(agent: AgentClient, name: str) -> dict[str, Any]:
         uuids = ", ".join(f"{one.get('uuid')} ({one.get('protocol')})" for one in found)
         raise CommandError(f"Several devices have the name {name}; say which by its uuid: {uuids}", USAGE)
     return found[0]
-
-
-def _value(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return text

@@ -1,16 +1,21 @@
 """`callboard endpoints`."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from api.cli.agent_client import AgentClient, segment
 from api.cli.amounts import moment
 from api.cli.asking import confirm
-from api.cli.connecting import add_verb, add_verbs, agent_of
-from api.cli.exits import NOT_FOUND, OK, CommandError
+from api.cli.connecting import add_verb, add_verbs, agent_of, whole_number
+from api.cli.endpoint_files import export, take
+from api.cli.exits import FAILED, NOT_FOUND, OK, USAGE, CommandError
+from api.cli.given import document_of, fields_of, object_of
 from api.cli.output import Output
 
 ENDPOINTS = "/v1/endpoints"
+TRYING_SECONDS = 30.0
+"""A device may be slow; the agent gives it 20."""
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +23,57 @@ def declare(parser: argparse.ArgumentParser) -> None:
     listing = add_verb(verbs, "list", "list endpoints and how they are", _list)
     listing.add_argument("--protocol", metavar="NAME", help="only of this protocol")
     show = add_verb(verbs, "show", "show one endpoint", _show)
-    enable = add_verb(verbs, "enable", "poll an endpoint", _enable)
-    disable = add_verb(verbs, "disable", "stop polling an endpoint", _disable)
+    add = add_verb(verbs, "add", "add an endpoint", _add)
+    add.add_argument("name", metavar="NAME", nargs="?", help="of the new endpoint")
+    test = add_verb(verbs, "test", "connect and read once, of an endpoint or of what would be one", _test)
+    test.add_argument("name", metavar="ENDPOINT", nargs="?", help="name or uuid")
+    for one in (add, test):
+        _add_description(one)
+    add.add_argument("--interval", type=whole_number(10, 86_400_000), metavar="MS", help="between polls")
+    add.add_argument("--disabled", action="store_true", help="do not poll it yet")
+    enable = add_verb(verbs, "enable", "poll an endpoint, or all", _enable)
+    disable = add_verb(verbs, "disable", "stop polling an endpoint, or all", _disable)
+    for one in (enable, disable):
+        one.add_argument("name", metavar="ENDPOINT", nargs="?", help="name or uuid")
+        one.add_argument("--all", action="store_true", help="every endpoint")
+        one.add_argument("--protocol", metavar="NAME", help="with --all: of this protocol")
     remove = add_verb(verbs, "remove", "remove an endpoint", _remove)
-    for one in (show, enable, disable, remove):
+    for one in (show, remove):
         one.add_argument("name", metavar="ENDPOINT", help="name or uuid")
     remove.add_argument("--yes", action="store_true", help="do not ask")
+    imported = add_verb(verbs, "import", "add the endpoints of a file, all of them or none", take)
+    imported.add_argument("file", type=Path, metavar="FILE", help="JSON or CSV; - is standard input")
+    exported = add_verb(verbs, "export", "write all endpoints to a file that can be imported", export)
+    exported.add_argument("--output", "-o", type=Path, metavar="FILE", help="where to (default: print it)")
+    exported.add_argument("--protocol", metavar="NAME", help="only of this protocol")
+    for one in (imported, exported):
+        one.add_argument(
+            "--format",
+            choices=("json", "csv"),
+            help="CSV has a row for each data point (default: by the file's name, else json)",
+        )
+
+
+def _add_description(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--protocol", metavar="PROTOCOL", help="see `callboard protocols list`")
+    parser.add_argument(
+        "--connection",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="fields of the connection; KEY=@FILE takes a text from a file, as secrets must be",
+    )
+    parser.add_argument(
+        "--point",
+        action="append",
+        default=[],
+        metavar="POINT",
+        help="a data point, as JSON or as name=speed,register=holding:0; may be repeated",
+    )
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="JSON of the whole endpoint; - is standard input"
+    )
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -82,6 +132,82 @@ def _find(agent: AgentClient, name: str) -> dict[str, Any]:
     raise CommandError(f"Endpoint not found: {name}", NOT_FOUND)
 
 
+# Adding and trying
+
+
+def _described(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The endpoint that a file and options describe, options before what the file says. Raises
+    `CommandError`."""
+    found: dict[str, Any] = {}
+    if arguments.file is not None:
+        found = document_of(arguments.file, "--file")
+        if not isinstance(found, dict):
+            raise CommandError("--file: holds no endpoint; `endpoints import` adds a list of them", USAGE)
+    if arguments.protocol:
+        found["protocol"] = arguments.protocol
+    if arguments.connection or "connection" not in found:
+        more = fields_of(arguments.connection, "--connection")
+        before = found.get("connection")
+        found["connection"] = {**(before if isinstance(before, dict) else {}), **more}
+    if arguments.point:
+        found["data_points"] = [object_of(text, "--point") for text in arguments.point]
+    if not found.get("protocol"):
+        raise CommandError("say the --protocol of the endpoint, or a --file that holds it", USAGE)
+    return found
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    body = _described(arguments)
+    if arguments.name:
+        body["name"] = arguments.name
+    if not body.get("name"):
+        raise CommandError("say the NAME of the new endpoint", USAGE)
+    if arguments.interval is not None:
+        body["poll_interval"] = arguments.interval
+    if arguments.disabled:
+        body["enabled"] = False
+    with agent_of(arguments) as (agent, output):
+        reply = agent.call("POST", ENDPOINTS, body)
+        how = "polled" if reply.get("enabled") else "not polled"
+        output.done(reply, f"{reply.get('name')} is added, and {how}")
+    return OK
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    given = arguments.protocol or arguments.connection or arguments.point or arguments.file
+    if bool(arguments.name) == bool(given):
+        raise CommandError("say which ENDPOINT, or describe one by --protocol and --connection", USAGE)
+    with agent_of(arguments) as (agent, output):
+        body = None if arguments.name else _described(arguments)
+        path = f"{ENDPOINTS}/{segment(arguments.name)}/test" if arguments.name else f"{ENDPOINTS}/test"
+        found = agent.call("POST", path, body, timeout=max(agent.timeout, TRYING_SECONDS))
+        output.show(found, lambda: _draw_trial(output, found))
+        return OK if found.get("ok") is True else FAILED
+
+
+def _draw_trial(output: Output, found: dict[str, Any]) -> None:
+    if values := found.get("values", ()):
+        rows = [
+            (
+                one.get("device"),
+                one.get("name"),
+                one.get("value"),
+                one.get("unit"),
+                f"{one.get('quality')} {one.get('quality_code', '')}".rstrip(),
+                moment(one.get("timestamp")),
+            )
+            for one in values
+        ]
+        output.table(("device", "point", "value", "unit", "quality", "at"), rows)
+    said = found.get("message") if found.get("ok") else found.get("error")
+    code = f" ({found['quality_code']})" if found.get("quality_code") else ""
+    took = f", {found.get('duration_ms')} ms"
+    output.line(f"{said}{code}{took}", "ok" if found.get("ok") else "error")
+
+
+# Changing
+
+
 def _enable(arguments: argparse.Namespace) -> int:
     return _switch(arguments, enabled=True)
 
@@ -91,9 +217,22 @@ def _disable(arguments: argparse.Namespace) -> int:
 
 
 def _switch(arguments: argparse.Namespace, *, enabled: bool) -> int:
+    if bool(arguments.name) == arguments.all or (arguments.protocol and not arguments.all):
+        raise CommandError("say which ENDPOINT, or --all, with --protocol or without", USAGE)
+    how = "polled" if enabled else "not polled any more"
     with agent_of(arguments) as (agent, output):
-        reply = agent.call("PATCH", f"{ENDPOINTS}/{segment(arguments.name)}", {"enabled": enabled})
-        output.done(reply, f"{arguments.name} is {'polled' if enabled else 'not polled any more'}")
+        if arguments.name:
+            reply = agent.call("PATCH", f"{ENDPOINTS}/{segment(arguments.name)}", {"enabled": enabled})
+            output.done(reply, f"{arguments.name} is {how}")
+            return OK
+        query = {"protocol": arguments.protocol} if arguments.protocol else None
+        wanted = [
+            one for one in agent.get(ENDPOINTS, query).get("endpoints", ()) if one.get("enabled") != enabled
+        ]
+        for one in wanted:
+            agent.call("PATCH", f"{ENDPOINTS}/{segment(str(one.get('uuid')))}", {"enabled": enabled})
+        names = [one.get("name") for one in wanted]
+        output.done({"endpoints": names, "enabled": enabled}, f"{len(names)} endpoint(s): {how}")
     return OK
 
 

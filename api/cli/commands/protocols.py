@@ -11,6 +11,13 @@ from api.cli.output import Output
 
 PROTOCOLS = "/v1/protocols"
 
+_SCHEMAS = (
+    ("connection", "connection_schema"),
+    ("data point", "data_point_schema"),
+    ("discovery", "discovery_schema"),
+)
+"""Titles of tables, and what they show."""
+
 
 def declare(parser: argparse.ArgumentParser) -> None:
     verbs = add_verbs(parser)
@@ -58,7 +65,7 @@ def _draw(output: Output, one: dict[str, Any]) -> None:
             ("can", can),
         ]
     )
-    for title, key in (("connection", "connection_schema"), ("data point", "data_point_schema")):
+    for title, key in _SCHEMAS:
         schema = one.get(key) or {}
         needed = schema.get("required", ())
         rows = [_field(name, field, needed) for name, field in (schema.get("properties") or {}).items()]

@@ -196,7 +196,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     use_cov: bool = False
     cov_confirmed: bool = False
     cov_lifetime: Annotated[int, Meta(ge=10, le=86_400)] = 300
-    poll_interval: Annotated[int, Meta(ge=1000, le=86_400_000)] = 60_000
+    poll_interval: Annotated[int, Meta(ge=100, le=86_400_000)] = 60_000
     max_apdu: Annotated[int, Meta(ge=50, le=1476)] | None = None
     """Accepted, without effect: what a device takes is asked of it."""
 

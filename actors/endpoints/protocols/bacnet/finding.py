@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from bacpypes3.apdu import WhoIsRequest
 from bacpypes3.pdu import Address, GlobalBroadcast, RemoteBroadcast
@@ -116,15 +115,11 @@ class Finder:
         return list(found.values())
 
 
-_finders: WeakKeyDictionary[Port, Finder] = WeakKeyDictionary()
-
-
 def finder_of(port: Port) -> Finder:
-    found = _finders.get(port)
-    if found is None:
-        found = _finders[port] = Finder(port)
-    port.heard_i_am = found.heard
-    return found
+    if not isinstance(port.finder, Finder):
+        port.finder = Finder(port)
+        port.heard_i_am = port.finder.heard
+    return port.finder
 
 
 class Found(NamedTuple):

@@ -38,7 +38,14 @@ _DRIFTS: Final = 2
 """Polls in a row that find another value of an analog object, of which it has told nothing: it may be less
 than the increment by which it tells."""
 
+IN_A_ROW: Final = 1.0
+"""Seconds between two notifications of one object, of which one may have overtaken the other."""
+SETTLED: Final = 0.5
+"""Seconds after which none is under way any more."""
+
 Reading = tuple[Any, str | None]
+Contents = tuple[Content | None, Content | None]
+"""A value, and the status flags that belong to it."""
 
 
 class BacnetPushed(BacnetSession, PushedSession):
@@ -56,6 +63,12 @@ class BacnetPushed(BacnetSession, PushedSession):
         self._polled_at: list[float] = []
         self._newer: set[int] = set()
         """Points of which the device has told since the poll under way was sent."""
+        self._spoke: dict[int, float] = {}
+        """When points were last told of or polled; monotonic seconds."""
+        self._doubted: set[int] = set()
+        """Points that are polled soon, because what was told of them may have come in another order."""
+        self._kept: dict[int, Contents] | None = None
+        """What has come while it connects: it is told when that is done."""
         self._drifts: dict[int, int] = {}
         self._heard_at = 0.0
         self._renewed_at = -inf
@@ -64,18 +77,22 @@ class BacnetPushed(BacnetSession, PushedSession):
     async def connect(self) -> None:
         await self._leave()
         asking = await self._open()
+        self._kept = {}
         try:
             await self._subscribe(asking)
             await self._poll(asking, range(len(self._points)))
         except NoConnection:
             await self._leave()
             raise
+        kept, self._kept = self._kept, None
+        self._take(kept)
         self._subscriptions.tell_refused(str(asking.station), [point.name for point in self._points])
         self._watching = asyncio.create_task(self._watch(asking))
 
     async def _subscribe(self, asking: Asking) -> None:
         port, station = asking.port, asking.station
-        self._told, self._content, self._drifts = {}, {}, {}
+        self._told, self._content, self._drifts, self._spoke = {}, {}, {}, {}
+        self._doubted.clear()
         self._polled_at = [0.0] * len(self._points)
         self._heard_at = monotonic()
         self._subscriptions.begin(asking)
@@ -104,6 +121,7 @@ class BacnetPushed(BacnetSession, PushedSession):
         flags = note.values.get((kinds.STATUS_FLAGS, None))
         for index in one.indices:
             self._drifts.pop(index, None)
+            self._see_to_order(index)
         content = note.values.get((kinds.PRESENT_VALUE, None)) or self._content.get(one.indices[0])
         if content is None:
             self._look_at(one.indices)
@@ -111,8 +129,21 @@ class BacnetPushed(BacnetSession, PushedSession):
             self._take({index: (content, flags) for index in one.indices})
         return True
 
-    def _take(self, contents: dict[int, tuple[Content | None, Content | None]]) -> None:
+    def _see_to_order(self, index: int) -> None:
+        """Notifications say nothing by which one is seen to have overtaken another: after several in a short
+        time, the last word has a poll."""
+        now = self._heard_at
+        before, self._spoke[index] = self._spoke.get(index, -inf), now
+        if now - before < IN_A_ROW and index not in self._doubted:
+            self._doubted.add(index)
+            self._polled_at[index] = now + SETTLED - self._interval(index)
+            self._wake.set()
+
+    def _take(self, contents: dict[int, Contents]) -> None:
         """Tell what is another than was told."""
+        if self._kept is not None:
+            self._kept |= contents
+            return
         indices: list[int] = []
         readings: list[Reading] = []
         for index, (content, flags) in contents.items():
@@ -212,9 +243,11 @@ class BacnetPushed(BacnetSession, PushedSession):
         found = await self._reader.read(groups or [(_ANYBODY,)], self._connection.timeout)
         check_identity(found, self._found, asking.station)
         self._heard_at = monotonic()
-        contents: dict[int, tuple[Content | None, Content | None]] = {}
+        contents: dict[int, Contents] = {}
         for index in due:
             self._polled_at[index] = started
+            self._spoke[index] = self._heard_at
+            self._doubted.discard(index)
             if index not in self._newer:
                 contents[index] = self._contents(found, index)
         self._contradicted(contents)
@@ -234,12 +267,12 @@ class BacnetPushed(BacnetSession, PushedSession):
         assert self._reader is not None
         return self._reader.capability.absent
 
-    def _contents(self, found: Found, index: int) -> tuple[Content | None, Content | None]:
+    def _contents(self, found: Found, index: int) -> Contents:
         ref = self._points[index].ref
         flags = found.get(_flags_of(ref)) if ref.property_id == kinds.PRESENT_VALUE else None
         return found.get(key_of(ref)), _there(flags)
 
-    def _contradicted(self, contents: dict[int, tuple[Content | None, Content | None]]) -> None:
+    def _contradicted(self, contents: dict[int, Contents]) -> None:
         """A device that has other values than it has told may have forgotten who wants to know."""
         for index, (content, _) in contents.items():
             one, known = self._subscription_of.get(index), self._content.get(index)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from actors.endpoints.discovering import Discovery, Scan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, Protocol, WriteRequest
 from actors.system.failure import Refusal
 
-from . import connection, encode, points, writable
+from . import connection, discovery, encode, points, writable
 
 __all__ = ["PROTOCOL"]
 
@@ -31,6 +32,12 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pol
     return ModbusReader(endpoint, lines)
 
 
+def _scanner() -> Scan:
+    from .scanning import scan
+
+    return scan
+
+
 def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> encode.Writing:
     if request.priority is not None:
         raise Refusal("Modbus knows no priority", "priority")
@@ -47,6 +54,7 @@ PROTOCOL = Protocol(
     verifies=True,
     connection=connection.Given,
     data_point=points.Given,
+    discovery=Discovery(discovery.Options, discovery.plan, _scanner),
     title="Modbus",
     description="Registers and coils over TCP, TLS, UDP and serial lines.",
     example=Example(

@@ -115,12 +115,12 @@ class SlaveRange(msgspec.Struct, frozen=True):
     end: Unit
 
 
-def _transport(value: Any) -> Any:
+def transport_of(value: Any) -> Any:
     value = lower(trimmed(value))
     return _SPELLINGS.get(value, value) if isinstance(value, str) else value
 
 
-def _device_path(value: Any) -> Any:
+def device_path(value: Any) -> Any:
     """pyserial takes URLs too, some of which write files or go elsewhere."""
     path = trimmed(value)
     if path is None or not isinstance(path, str):
@@ -133,10 +133,10 @@ def _device_path(value: Any) -> Any:
 class Given(msgspec.Struct, frozen=True, rename="camel"):
     """What clients send."""
 
-    type: Annotated[Transport, reads(_transport)] | None = None
+    type: Annotated[Transport, reads(transport_of)] | None = None
     host: Host | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
-    serial_port: Annotated[str, reads(_device_path)] | None = None
+    serial_port: Annotated[str, reads(device_path)] | None = None
     unit_id: Unit | None = None
     slave_id: Unit | None = None
     slave_range: SlaveRange | None = None

@@ -19,7 +19,7 @@ from .kinds import BYTES, FLOATS, NAMED_ORDERS, SIGNED, bits_of
 from .options import NO_EXTRA
 from .points import DataPoint
 from .quality import READ_ERROR
-from .single import NO_VALUE, OUT_OF_RANGE, Read, check_text, named, places_of, read_of
+from .single import NO_VALUE, OUT_OF_RANGE, Read, check_text, named, places_of, read_of, scaled_of
 
 Indexed = tuple[int, DataPoint]
 """A point and its place in the list of values."""
@@ -57,7 +57,7 @@ class Decoder:
     """Decodes the replies to one read request of `count` registers or bits from `address` on."""
 
     def __init__(self, points: Sequence[Indexed], address: int, count: int) -> None:
-        """`points` are of one table, sorted by address and inside the request."""
+        """`points` are of one table, sorted by their first register and inside the request."""
         bits = points[0][1].table.is_bits
         self.size = (count + 7) // 8 if bits else 2 * count
         """how many bytes a reply must have"""
@@ -103,7 +103,7 @@ def swap(registers: bytes) -> bytes:
 
 def _is_layered(point: DataPoint) -> bool:
     extra = point.extra
-    if extra.length is not None or extra.values:
+    if extra.length is not None or extra.values or extra.scale_register is not None:
         return False
     if point.table.is_bits:
         return True
@@ -279,6 +279,10 @@ def _single(point: DataPoint, address: int) -> Read:
     """Reads one point from a whole reply."""
     start = 2 * (point.address - address)
     stop = start + 2 * point.count
+    if point.extra.scale_register is not None:
+        power = 2 * (point.extra.scale_register - address)
+        read_scaled = scaled_of(point)
+        return lambda reply: read_scaled(reply[start:stop], reply[power : power + 2])
     read = read_of(point) if point.extra.length is None else _list(point, point.address)
     return lambda reply: read(reply[start:stop])
 

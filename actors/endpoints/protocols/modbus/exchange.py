@@ -16,11 +16,13 @@ UNFIT = 0
 
 class Patience(NamedTuple):
     """How hard to try. `timeout` is in seconds, of connecting and of each attempt; no attempt but the first
-    begins after the loop's time `until`, and the time up to then is shared among the attempts."""
+    begins after the loop's time `until`, and the time up to then is shared among the attempts. `tries`: all
+    that matters is whether the unit answers at all; that it does not says nothing of the connection."""
 
     timeout: float
     attempts: int = 1
     until: float = inf
+    tries: bool = False
 
 
 class Damaged(Transient):
@@ -40,13 +42,14 @@ class FoundClosed(Unreachable):
 
 
 class Exchange:
-    """A request under way; `since` is when it was first sent."""
+    """A request under way; `since` is when it was first sent, `tries` as in `Patience`."""
 
-    __slots__ = ("began", "future", "numbers", "request", "sent", "since", "stranger")
+    __slots__ = ("began", "future", "numbers", "request", "sent", "since", "stranger", "tries")
 
-    def __init__(self, request: Request, since: float) -> None:
+    def __init__(self, request: Request, since: float, *, tries: bool = False) -> None:
         self.request = request
         self.since = since
+        self.tries = tries
         self.numbers: list[int] = []
         self.sent = b""
         self.began = since

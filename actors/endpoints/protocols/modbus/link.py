@@ -16,7 +16,7 @@ from .connection import Connection
 from .exchange import UNFIT, Answer, Closed, Damaged, Exchange, FoundClosed, Patience, Unreachable
 from .frames import READS, Frame, Request, answer
 from .line import Unit, line_at
-from .wire import Wire, dial, framing_of
+from .wire import STREAMS, Wire, dial, framing_of
 
 _RESET_AFTER = 3
 """Timeouts in a row, of every unit on the link, after which its socket is given up."""
@@ -37,6 +37,10 @@ _SILENCE_CHARACTERS = 3.5
 _MIN_SILENCE = 0.00175
 _BUSY_RETRIES = 3
 _BUSY_PAUSE = 0.1
+_FLOOD = 64 * 1024
+"""Bytes after a request that no device sends, however many replies it owes."""
+_LONGEST_HEAP = 1024
+"""Bytes that are kept of what makes no frame."""
 _REOPENED = 3
 """So many times a connection is opened that ends before it is used."""
 
@@ -61,6 +65,10 @@ class Link:
         self._waiting: Exchange | None = None
         self._latest: Exchange | None = None
         self._received = b""
+        self._flood = 0
+        """Bytes since the latest request."""
+        self.late = 0
+        """Replies that came when something else was asked, or nothing."""
         self._damage: asyncio.TimerHandle | None = None
         self._down = Transient("not connected", code=quality.DEVICE_OFFLINE)
         self._refused_at = 0.0
@@ -155,7 +163,7 @@ class Link:
     async def ask(self, request: Request, patience: Patience) -> Answer:
         """Send a request when its turn has come and wait for the reply. Raises `Transient` or `Permanent`.
         The caller may be cancelled: a reply that comes later is dropped."""
-        exchange = Exchange(request, self.loop.time())
+        exchange = Exchange(request, self.loop.time(), tries=patience.tries)
         attempt = closed = found_closed = 0
         hurried: float | None = None
         self._asking += 1
@@ -192,7 +200,7 @@ class Link:
 
     def _share(self, request: Request, patience: Patience, attempt: int) -> float:
         """Seconds to wait for the reply to an attempt, so that there is time for the others."""
-        timeout, attempts, until = patience
+        timeout, attempts, until, _ = patience
         share = (until - self.loop.time()) / (attempts - attempt)
         if share >= timeout:
             return timeout
@@ -208,7 +216,7 @@ class Link:
             async with self._turn:
                 if waited == 2:
                     unit.forget(began)
-                if not unit.owed:
+                if not unit.owed or exchange.tries:
                     return await self._send(exchange, seconds)
                 if not unit.doubts(request, since, self.loop.time()):
                     doubtful = unit.doubts_exception(request, since)
@@ -280,6 +288,7 @@ class Link:
         if self._first_gap is None:
             self._first_gap = exchange.began - self._opened_at
         self._received = b""
+        self._flood = 0
         self._waiting = self._latest = exchange
         self._owe(exchange)
 
@@ -307,7 +316,7 @@ class Link:
         now = self.loop.time()
         if isinstance(failure, Closed) and not self._replied:
             self._line.connected.too_soon(exchange.began - self._opened_at, now)
-        if failure.code == quality.TIMEOUT:
+        if failure.code == quality.TIMEOUT and not exchange.tries:
             self._count_timeout(exchange.request.unit)
 
     def _owe(self, exchange: Exchange) -> None:
@@ -348,6 +357,11 @@ class Link:
         exchange = self._waiting or self._latest
         if exchange is None or self._wire is None:
             return
+        self._flood += len(received)
+        if self._flood > _FLOOD and self.connection.transport in STREAMS:
+            self._wire.abort()
+            self.reset(quality.READ_ERROR, "what comes has no end, and is not Modbus")
+            return
         if self.connection.transport != "udp":
             received = self._received + received
         received = self._without_echo(exchange, received)
@@ -358,7 +372,7 @@ class Link:
             if frame is None:
                 break
             self._hear(frame)
-        self._received = received
+        self._received = received = received[-_LONGEST_HEAP:]
         waiting = self._waiting is not None and self._damage is None
         if waiting and received and self._framing.is_whole(received, exchange.request):
             self._damage = self.loop.call_later(_DAMAGED_AFTER, self._damaged, exchange)
@@ -396,6 +410,7 @@ class Link:
             return
         by_number = bool(frame.transaction)
         if by_number and not exchange.has(frame.transaction):
+            self.late += 1
             if unit is not None:
                 unit.pays(frame, others=frame.unit == exchange.request.unit)
         elif unit is None or frame.unit != exchange.request.unit:
@@ -418,6 +433,7 @@ class Link:
     def _hear_unasked(self, frame: Frame) -> None:
         """A reply that nobody waits for: it is late, or it is the true one of a request that another one was
         taken for."""
+        self.late += 1
         latest = self._latest
         unit = self._line.units.get(frame.unit)
         if unit is None or unit.pays(frame):

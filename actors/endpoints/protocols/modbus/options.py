@@ -56,6 +56,9 @@ class Extra(msgspec.Struct, frozen=True):
     no_value_is_nan: bool = False
     """So does a float that is not a number."""
     write_function: WriteFunction = "auto"
+    scale_register: int | None = None
+    """Where the power of ten is that the value is to be multiplied with: a register of the same table, read
+    by the same request."""
 
 
 @lru_cache(maxsize=1024)
@@ -95,6 +98,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         | None
     ) = None
     write_function: Annotated[WriteFunction, reads(lower)] | None = None
+    scale_register: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
 
 
 class Shape(NamedTuple):
@@ -121,12 +125,14 @@ def read_options(given: Options, shape: Shape, where: str) -> Extra:
         ("min", given.min, kind in NUMBERS),
         ("max", given.max, kind in NUMBERS),
         ("noValue", given.no_value, kind != "coil"),
+        ("scaleRegister", given.scale_register, kind in NUMBERS - BYTES),
     ):
         if value is not None and not fits:
             raise Refusal(f"{key} does not go with {kind}", f"{where}.{key}")
     for one, other in _EXCLUSIVE:
         if getattr(given, one) is not None and getattr(given, other) is not None:
-            raise Refusal(f"{other} does not go with {one}", f"{where}.{other}")
+            key = _SPELLED.get(other, other)
+            raise Refusal(f"{key} does not go with {one}", f"{where}.{key}")
     if given.bit is not None and given.bit >= 16 * shape.registers:
         raise Refusal(f"{shape.kind} has no bit {given.bit}", f"{where}.bit")
     if given.min is not None and given.max is not None and given.min > given.max:
@@ -146,6 +152,7 @@ def read_options(given: Options, shape: Shape, where: str) -> Extra:
             no_value=no_value,
             no_value_is_nan=is_nan,
             write_function=given.write_function or "auto",
+            scale_register=given.scale_register,
         )
     )
 
@@ -158,7 +165,12 @@ _EXCLUSIVE = (
     ("bit", "max"),
     ("values", "min"),
     ("values", "max"),
+    ("bit", "scale_register"),
+    ("mask", "scale_register"),
+    ("length", "scale_register"),
+    ("values", "scale_register"),
 )
+_SPELLED = {"scale_register": "scaleRegister"}
 
 
 def _check_length(given: Options, shape: Shape, where: str) -> None:

@@ -41,7 +41,8 @@ def span_of(points: Iterable[Indexed]) -> Span:
     """The span over points of one table that are sorted by address."""
     places, members = zip(*points, strict=True)
     first = members[0]
-    return Span(first.table, places, members, first.address, max(point.end for point in members))
+    end = max(point.last_end for point in members)
+    return Span(first.table, places, members, first.first, end)
 
 
 def plan(
@@ -61,16 +62,16 @@ def plan(
             continue
         if groups and _fits(groups[-1], end, indexed, max_registers, gap):
             groups[-1].append(indexed)
-            end = max(end, point.end)
+            end = max(end, point.last_end)
         else:
             groups.append([indexed])
-            end = point.end
+            end = point.last_end
     return sorted(map(span_of, groups + alone), key=lambda span: (span.table, span.address))
 
 
 def _place(indexed: Indexed) -> tuple[int, int, int]:
     index, point = indexed
-    return point.table, point.address, index
+    return point.table, point.first, index
 
 
 def _fits(group: list[Indexed], end: int, indexed: Indexed, most: int | None, gap: int) -> bool:
@@ -79,6 +80,6 @@ def _fits(group: list[Indexed], end: int, indexed: Indexed, most: int | None, ga
     limit = MAX_BITS if point.table.is_bits else most or MAX_REGISTERS
     return (
         point.table is first.table
-        and point.address - end <= gap
-        and max(end, point.end) - first.address <= limit
+        and point.first - end <= gap
+        and max(end, point.last_end) - first.first <= limit
     )

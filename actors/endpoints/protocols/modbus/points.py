@@ -49,6 +49,7 @@ class Table(IntEnum):
         return self <= Table.discrete
 
 
+MOST_REGISTERS = 125
 _ENDIANNESS = {"big": "ABCD", "little": "CDAB"}
 _ADDRESS = re.compile(r"(0x[0-9a-f]+|[0-9]+)(?:\.([0-9]{1,2}))?", re.ASCII | re.IGNORECASE)
 _NO_NUMBERS = frozenset({"string", "s7_dt", "s7_dtl"})
@@ -111,6 +112,18 @@ class DataPoint(msgspec.Struct, frozen=True, gc=False):
     @property
     def end(self) -> int:
         return self.address + self.count
+
+    @property
+    def first(self) -> int:
+        """The first register that is read for it, and `last_end` the one after the last: those of its power
+        of ten are read along."""
+        scale = self.extra.scale_register
+        return self.address if scale is None else min(self.address, scale)
+
+    @property
+    def last_end(self) -> int:
+        scale = self.extra.scale_register
+        return self.end if scale is None else max(self.end, scale + 1)
 
 
 class Given(Options, frozen=True, kw_only=True, rename="camel"):
@@ -192,6 +205,7 @@ def _read_point(given: Given, where: str) -> DataPoint:
     if location.address + count > 0x10000:
         raise Refusal(f"{count} from {location.address} on go past 65535", f"{where}.{key}")
     _check_scale(given, kind, size, where)
+    _check_scale_register(extra, location, count, where)
     return DataPoint(
         name=given.name,
         table=location.table,
@@ -242,6 +256,20 @@ def _check_scale(given: Given, kind: str, size: int, where: str) -> None:
         for key, value, neutral in (("scale", given.scale, 1), ("offset", given.offset, 0)):
             if value != neutral:
                 raise Refusal(f"{key} does not go with {what}", f"{where}.{key}")
+
+
+def _check_scale_register(extra: Extra, location: Location, count: int, where: str) -> None:
+    """A value and its power of ten are of one moment only when one request reads them."""
+    scale, first, end = extra.scale_register, location.address, location.address + count
+    if scale is None:
+        return
+    if first <= scale < end:
+        raise Refusal(f"scaleRegister {scale} is one of the value's own", f"{where}.scaleRegister")
+    if max(end, scale + 1) - min(first, scale) > MOST_REGISTERS:
+        fault = (
+            f"scaleRegister {scale} is too far from {location}: one request reads {MOST_REGISTERS} registers"
+        )
+        raise Refusal(fault, f"{where}.scaleRegister")
 
 
 def _byte_order(given: Given, kind: str, size: int, where: str) -> str:

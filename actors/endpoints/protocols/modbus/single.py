@@ -2,12 +2,16 @@
 
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 from math import isnan
 from operator import itemgetter
 from typing import Any
 
+from msgspec.structs import replace
+
 from .finish import arithmetic, finish_of, text_of
 from .kinds import BYTES, DECIMALS, FLOATS, SIGNED, TIMES, arrangement
+from .options import Extra
 from .points import DataPoint
 from .quality import READ_ERROR
 from .times import text_of_time
@@ -16,6 +20,7 @@ NO_VALUE = "NO_VALUE"
 OUT_OF_RANGE = "OUT_OF_RANGE"
 UNDECODABLE = "UNDECODABLE"
 UNKNOWN_VALUE = "UNKNOWN_VALUE"
+_MOST_POWER, _NO_POWER = 10, -0x8000
 
 Read = Callable[[bytes], tuple[Any, str | None]]
 """From the point's registers to its value, and its code unless it is GOOD."""
@@ -40,6 +45,34 @@ def read_of(point: DataPoint) -> Read:
             return None, READ_ERROR
 
     return read
+
+
+def scaled_of(point: DataPoint) -> Callable[[bytes, bytes], tuple[Any, str | None]]:
+    """How a point is read whose power of ten is in a register of its own (SunSpec's sunssf):
+    from -10 to 10, 0x8000 where there is no value. The value is always a float."""
+    read = read_of(replace(point, scale=Fraction(1), offset=Fraction(0), extra=_without_limits(point)))
+
+    def scaled(registers: bytes, power: bytes) -> tuple[Any, str | None]:
+        raw, code = read(registers)
+        if raw is None:
+            return None, code
+        exponent = int.from_bytes(power, "big", signed=True)
+        if not -_MOST_POWER <= exponent <= _MOST_POWER:
+            return None, NO_VALUE if exponent == _NO_POWER else READ_ERROR
+        value = _times(raw, exponent, point)
+        return value, None if within(point, value) else OUT_OF_RANGE
+
+    return scaled
+
+
+def _without_limits(point: DataPoint) -> Extra:
+    return replace(point.extra, least=None, most=None, scale_register=None)
+
+
+def _times(raw: Any, exponent: int, point: DataPoint) -> float:
+    """The nearest float to the exact product."""
+    exact = Fraction(str(raw)) if isinstance(raw, float) else Fraction(raw)
+    return float(exact * Fraction(10) ** exponent * point.scale + point.offset)
 
 
 def places_of(point: DataPoint) -> tuple[int, ...]:

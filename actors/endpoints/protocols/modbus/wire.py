@@ -29,7 +29,7 @@ AUTHORITIES_FRESH = 600.0
 
 _MIN_USER_TIMEOUT = 10.0
 _LINGER_NOT = struct.pack("ii", 1, 0)
-_STREAMS = ("tcp", "rtu-over-tcp", "tls")
+STREAMS = ("tcp", "rtu-over-tcp", "tls")
 _TYPES = {"tcp": CommType.TCP, "rtu-over-tcp": CommType.TCP, "tls": CommType.TLS, "udp": CommType.UDP}
 _FRAMINGS: dict[str, type[Framing]] = {"rtu": Rtu, "rtu-over-tcp": Rtu, "ascii": Ascii}
 
@@ -133,7 +133,7 @@ async def dial(connection: Connection, wire: Wire, seconds: float) -> None:
 async def _create(connection: Connection, wire: Wire) -> tuple[asyncio.BaseTransport, Any]:
     """The transport; of a name with several addresses that to the first that is reached: one of a kind that
     leads nowhere must not use all of the time up."""
-    if connection.transport not in _STREAMS or is_address(connection.host):
+    if connection.transport not in STREAMS or is_address(connection.host):
         created: tuple[asyncio.BaseTransport, Any] = await wire.call_create()
         return created
     loop = asyncio.get_running_loop()

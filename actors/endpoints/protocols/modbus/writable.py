@@ -27,6 +27,8 @@ def point_to_write(points: Sequence[DataPoint], register: str, data_type: str | 
         raise Refusal(f"{register} is of type {point.kind}, not {kind}", "type")
     if point.table in (Table.discrete, Table.input):
         raise _read_only(register, f"{point.table.name} cannot be written")
+    if point.extra.scale_register is not None:
+        raise _read_only(register, "how it is scaled is the device's to say")
     for other in points:
         if other.writable is False and _overlap(other, point):
             raise _read_only(register, f"{other.name} is not writable")

@@ -36,6 +36,12 @@ def _session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> Pus
     return MqttSession(endpoint, listener, lines)
 
 
+def _trial(endpoint: CheckedEndpoint, lines: Lines) -> CheckedEndpoint:
+    from .session import trial
+
+    return trial(endpoint, lines)
+
+
 def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> writing.Prepared:
     checked: connection.Connection = endpoint.connection
     if checked.sparkplug:
@@ -47,6 +53,7 @@ PROTOCOL = Protocol(
     name="mqtt",
     check=_check,
     session=_session,
+    trial=_trial,
     prepare=_prepare,
     account=accounts.account,
     completed=connection.completed,

@@ -3,6 +3,7 @@
 import logging
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 VERIFY_SECONDS = 5.0
 """In which a device shows what was written to it."""
+_NAME = 200
+"""Characters of a client's name that another one is made of."""
 KEPT_SECONDS = 604_800
 """For which a broker of MQTT 5 keeps the session of an agent that is away."""
 
@@ -174,6 +177,23 @@ def identity(connection: Connection) -> tuple[Any, ...]:
         connection.client_id,
         connection.clean,
     )
+
+
+def trial(endpoint: CheckedEndpoint, lines: Lines) -> CheckedEndpoint:
+    """One that is connected shares its client. Else it is a client of another name, of whom the broker
+    keeps nothing, and in no group: else it would be given what is meant for the endpoint, or its like."""
+    connection: Connection = endpoint.connection
+    key = identity(connection)
+    if any(known == key for known, _ in lines):
+        return endpoint
+    own = msgspec.structs.replace(
+        connection,
+        client_id=f"{(connection.client_id or 'callboard')[:_NAME]}-{token_hex(3)}",
+        clean=True,
+        group=None,
+        ack_after_persist=False,
+    )
+    return msgspec.structs.replace(endpoint, connection=own)
 
 
 def _client(connection: Connection, folder: Path | None) -> Client:

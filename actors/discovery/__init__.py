@@ -1,0 +1,1 @@
+"""Looking for devices: scans, and the rules that have them run."""

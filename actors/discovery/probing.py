@@ -1,0 +1,202 @@
+"""What a scan runs with: its turns among all others, what it has found, and how far it is."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+
+from actors.connections.dialing import addresses
+from actors.discovery.messages import ScanTrouble
+from actors.discovery.pace import AT_ONCE, Pace
+from actors.endpoints.discovering import Confidence, Found
+from actors.endpoints.discovering import Probing as ProbingProtocol
+from actors.endpoints.lines import Lines
+from actors.endpoints.targets import MOST, read_targets
+from actors.system.failure import Refusal, described
+from conf.hosts import is_address
+from conf.redaction import clean
+from storage.timestamps import unix_ms
+
+MOST_FOUND: Final = 4096
+"""Devices of one protocol in one run."""
+LARGEST: Final = 4_194_304
+"""Bytes that what is told of one device may take as JSON."""
+TOLD: Final = 100
+"""Troubles that are told; more are counted."""
+NAME_LENGTH: Final = 120
+
+
+class Hosts:
+    """Those that one run may ask, of all its protocols together."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._asked: set[str] = set()
+        self._most = most
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def admit(self, host: str) -> None:
+        """Raises `Refusal` when there are too many."""
+        if host not in self._asked:
+            if len(self._asked) >= self._most:
+                raise Refusal(f"The scan would ask more than {self._most} hosts")
+            self._asked.add(host)
+
+
+class Sighted(msgspec.Struct, frozen=True):
+    """A device, and when it was found, Unix ms."""
+
+    device: Found
+    at: int
+
+
+class ScanOver(Exception):
+    """The run has ended: what still goes on of it is to end, too."""
+
+
+class Probing(ProbingProtocol):
+    """Of one protocol in one run. What is told of devices is looked at: whoever wrote the scan, devices say
+    what they like."""
+
+    def __init__(
+        self, protocol: str, pace: Pace, hosts: Hosts, lines: Lines, validate: bool, planned: int
+    ) -> None:
+        self.protocol = protocol
+        self.lines = lines
+        self.validate = validate
+        self.planned = planned
+        self.probed = 0
+        self.devices: dict[str, Sighted] = {}
+        """By fingerprint."""
+        self.troubles: dict[ScanTrouble, None] = {}
+        self.trouble_count = 0
+        self.over = False
+        self._pace = pace
+        self._hosts = hosts
+        self._own = asyncio.Semaphore(AT_ONCE)
+        self._addresses: dict[str, asyncio.Task[str]] = {}
+
+    # What the scan calls
+
+    def probe(self, host: str) -> AbstractAsyncContextManager[None]:
+        return self._probe(host)
+
+    @asynccontextmanager
+    async def _probe(self, host: str) -> AsyncGenerator[None, None]:
+        """No more of one run wait than may go on at once: a small scan is not behind all of a large one."""
+        self._go_on()
+        self._hosts.admit(host)
+        async with self._pace.host(self._known(host)), self._own, self._pace.slot():
+            self._go_on()
+            try:
+                yield
+            finally:
+                self.probed += 1
+                self.planned = max(self.planned, self.probed)
+
+    def _known(self, host: str) -> str:
+        """The address, where it is known: a host of two names is one."""
+        task = self._addresses.get(host)
+        resolved = task is not None and task.done() and not task.cancelled() and task.exception() is None
+        return task.result() if task is not None and resolved else host
+
+    async def address(self, host: str) -> str:
+        self._go_on()
+        if is_address(host):
+            return host
+        task = self._addresses.get(host)
+        if task is None:
+            self._hosts.admit(host)
+            task = self._addresses[host] = asyncio.create_task(_first_address(host))
+            task.add_done_callback(_retrieve)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._go_on()
+            raise
+
+    def more(self, probes: int) -> None:
+        self.planned += max(0, int(probes))
+
+    def found(self, device: Found) -> None:
+        if self.over:
+            return
+        try:
+            fitting = fit_found(device)
+        except Exception as error:  # noqa: BLE001 - what a scan says may be of any type, and raise anything
+            self.trouble(_said(device), f"what was found cannot be used: {described(error)}")
+            return
+        fingerprint = fitting.fingerprint
+        if fingerprint not in self.devices and len(self.devices) >= MOST_FOUND:
+            self.trouble("", f"there are more than {MOST_FOUND} devices; the others are left out")
+            return
+        self.devices[fingerprint] = Sighted(fitting, unix_ms())
+
+    def trouble(self, where: str, reason: str) -> None:
+        if self.over:
+            return
+        told = ScanTrouble(self.protocol, _text(where, 200), _text(clean(str(reason)), 500))
+        if told in self.troubles:
+            return
+        self.trouble_count += 1
+        if len(self.troubles) < TOLD:
+            self.troubles[told] = None
+
+    def _go_on(self) -> None:
+        if self.over:
+            raise ScanOver
+
+    # What the run calls
+
+    async def close(self) -> None:
+        """What goes on of it finds that it is over; names that are being resolved are let go of."""
+        self.over = True
+        for task in self._addresses.values():
+            task.cancel()
+        if self._addresses:
+            await asyncio.wait(self._addresses.values())
+
+
+async def _first_address(host: str) -> str:
+    """Raises `OSError`, also for an address that no single host has."""
+    found = (await addresses(host, 0))[0][4][0]
+    try:
+        return next(iter(read_targets(found, "")))
+    except Refusal as refusal:
+        raise OSError(f"the name {host} leads nowhere: {refusal.message}") from refusal
+
+
+def _retrieve(task: "asyncio.Task[str]") -> None:
+    """Who waited may be gone."""
+    if not task.cancelled():
+        task.exception()
+
+
+def fit_found(given: Any) -> Found:
+    """The same, of the types that it is to have, fit to be stored and shown. Raises whatever."""
+    if not isinstance(given, Found):
+        raise TypeError(f"{type(given).__name__} is not a Found")
+    told = msgspec.json.encode(given)
+    if len(told) > LARGEST:
+        raise ValueError(f"it takes more than {LARGEST} bytes")
+    found = msgspec.json.decode(told, type=Found)
+    if not found.identity:
+        raise ValueError("it has no identity")
+    confidence: Confidence = "high" if found.validated else found.confidence
+    name = _text(found.name, NAME_LENGTH) or f"{found.identity.partition(':')[0]}-{found.fingerprint[:8]}"
+    return msgspec.structs.replace(found, name=name, confidence=confidence)
+
+
+def _said(device: Any) -> str:
+    try:
+        return str(device.name)
+    except Exception:  # noqa: BLE001 - as above
+        return type(device).__name__
+
+
+def _text(given: Any, most: int) -> str:
+    """Fit to be shown: what comes from outside may be anything."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in str(given)[:most]).strip()

@@ -1,0 +1,162 @@
+"""Runs a search for Modbus devices: places side by side, the units of a place one after the other, over one
+connection, which is that of the endpoint that polls there, if any."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
+
+from msgspec.structs import replace
+
+from actors.connections.connection import NoConnection
+from actors.endpoints.discovering import Found, Probing
+from conf.hosts import is_address
+
+from .connection import Connection
+from .discovery import Place, Polled, Search, units_of
+from .link import Link
+from .naming import bus_of, spelled, title_of
+from .presence import GaveUp, Present, RollCall
+from .sharing import acquire, release
+
+log = logging.getLogger(__name__)
+
+_SHARED_TIMEOUT = 1.0
+"""Seconds that a unit is waited for at most where an endpoint waits for its turn meanwhile."""
+
+
+async def scan(search: Search, probing: Probing) -> None:
+    """See `actors.endpoints.discovering.Scan`."""
+    await _Scan(search, probing).run()
+
+
+class _Scan:
+    def __init__(self, search: Search, probing: Probing) -> None:
+        self._search = search
+        self._probing = probing
+        self._polled: dict[str, list[Polled]] = {}
+        """The endpoints that are enabled, by the line that they are on, names resolved."""
+
+    async def run(self) -> None:
+        await self._look_at_polled()
+        lines: dict[str, list[Place]] = {}
+        for place in self._search.places:
+            lines.setdefault(place.line, []).append(place)
+        async with asyncio.TaskGroup() as tasks:
+            for places in lines.values():
+                tasks.create_task(self._line(places))
+
+    async def _look_at_polled(self) -> None:
+        ports = {place.connection.port for place in self._search.places if not place.connection.is_serial}
+        for polled in self._search.polled:
+            connection = polled.connection
+            if polled.enabled and connection.slave_range is None:
+                line = connection.line
+                if not connection.is_serial and connection.port in ports:
+                    line = await self._resolved(connection) or line
+                self._polled.setdefault(line, []).append(polled)
+
+    async def _resolved(self, connection: Connection) -> str | None:
+        """The line as an address spells it; None where the name is unknown."""
+        if is_address(connection.host):
+            return connection.line
+        try:
+            return replace(connection, host=await self._probing.address(connection.host)).line
+        except OSError:
+            return None
+
+    async def _line(self, places: list[Place]) -> None:
+        """The places of a line, until there is somebody: of a serial line they are its settings. One that is
+        in use has settings."""
+        for place in places[:1] if self._polled.get(places[0].connection.line) else places:
+            try:
+                if await self._place(place):
+                    break
+            except NoConnection as failure:
+                if place.expected or isinstance(failure, GaveUp):
+                    self._probing.trouble(place.connection.place, str(failure))
+            except Exception as error:  # one place costs no other
+                log.exception("the search at %s ended", place.connection.place)
+                self._probing.trouble(place.connection.place, f"{type(error).__name__}: {error}")
+
+    async def _place(self, place: Place) -> bool:
+        """Whether anybody is there."""
+        if place.connection.is_serial:
+            return await self._ask(place, place.line, lambda: self._probing.probe(place.line))
+        async with self._probing.probe(place.connection.host):
+            address = place.connection.host
+            if not is_address(address):
+                try:
+                    address = await self._probing.address(address)
+                except OSError as error:
+                    self._probing.trouble(place.connection.place, f"its address is not known: {error}")
+                    return False
+            return await self._ask(place, address, nullcontext)
+
+    async def _ask(self, place: Place, address: str, turn: Any) -> bool:
+        place, polled = self._shared(place, address)
+        connection = place.connection
+        async with self._link(connection) as link:
+            call = RollCall(link, connection.timeout, turn)
+            present = await call.run(place.units)
+            if not present and call.reason:
+                raise GaveUp(f"what answers there is not Modbus: {call.reason}")
+            if not present and not connection.is_serial:
+                self._probing.trouble(connection.place, "it takes the connection, and no unit answers")
+            if call.doubtful:
+                units = ", ".join(map(str, call.doubtful))
+                self._probing.trouble(connection.place, f"units {units} cannot answer now, or are not there")
+            for one in present:
+                found = self._found(one, place, address, polled)
+                self._probing.found(found)
+        return bool(present)
+
+    def _shared(self, place: Place, address: str) -> tuple[Place, list[Polled]]:
+        """The place as it is to be asked: as the endpoints do that poll there. Unless somebody wants others
+        too, only their own units are."""
+        own = place.connection
+        line = own.line if own.is_serial else replace(own, host=address).line
+        polled = self._polled.get(line, [])
+        if not polled:
+            return place, []
+        used = polled[0].connection
+        units = {one.connection.unit for one in polled}
+        asked = place.units if place.asked else ()
+        timeout = min(own.timeout, _SHARED_TIMEOUT) if asked else own.timeout
+        shared = replace(used, timeout=timeout)
+        order = [*sorted(units), *(unit for unit in units_of(asked, used) if unit not in units)]
+        return replace(place, connection=shared, units=tuple(order)), polled
+
+    @asynccontextmanager
+    async def _link(self, connection: Connection) -> AsyncIterator[Link]:
+        link = acquire(self._probing.lines, connection)
+        try:
+            await link.open(connection.timeout)
+            yield link
+        finally:
+            if connection.close_after_poll:
+                link.rest()
+            release(self._probing.lines, link, connection)
+
+    def _found(self, present: Present, place: Place, address: str, polled: list[Polled]) -> Found:
+        there = next((one for one in polled if one.connection.unit == present.unit), None)
+        connection = place.connection if there is None else there.connection
+        bus = bus_of(connection, address)
+        identity = present.identity
+        model = identity.get("modelName") or identity.get("productName") or identity.get("productCode")
+        metadata = {
+            "slaveId": present.unit,
+            "deviceId": f"modbus:{bus}:{present.unit}",
+            "discoveryMethod": "device_identification" if identity else "register_read",
+            "connectionName": (there.name if there else "") or place.name or bus,
+            "vendor": identity.get("vendor"),
+            "model": model,
+            "revision": identity.get("revision"),
+        }
+        return Found(
+            identity=f"modbus:{bus}:{present.unit}",
+            name=title_of(connection, present.unit, identity, place.name, address),
+            connection=spelled(connection, present.unit),
+            metadata={key: value for key, value in metadata.items() if value is not None},
+        )
