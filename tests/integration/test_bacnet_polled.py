@@ -462,6 +462,46 @@ async def test_endpoints_that_want_different_things_of_one_port_are_told() -> No
         await session.close()
 
 
+async def test_a_port_that_is_closed_under_a_session_is_opened_again() -> None:
+    async with ByteDevice() as device, polling(device) as session:
+        device.delay = 0.05
+        reading = asyncio.ensure_future(session.read(1.0))
+        await asyncio.sleep(0.01)
+        port_of(session).close()
+        with pytest.raises(NoConnection):
+            await reading
+        with pytest.raises(NoConnection):
+            await session.read(1.0)
+        device.delay = 0.0
+        await session.connect()
+        assert quality(await session.read(1.0)) == (1.0, None)
+
+
+async def test_hundreds_that_die_at_once_keep_nobody_waiting() -> None:
+    lines = Lines()
+    dead = [ByteDevice() for _ in range(200)]
+    async with ByteDevice(analog_inputs(2)) as alive, contextlib.AsyncExitStack() as stack:
+        given = alive.connection(timeout=3000, retryAttempts=0)
+        for device in dead:
+            await stack.enter_async_context(device)
+        sessions = [made({**given, "port": one.place[1]}, some(2), lines) for one in (alive, *dead)]
+        try:
+            for session in sessions:
+                await session.connect()
+            for device in dead:
+                device.silent = True
+            waiting = [asyncio.ensure_future(session.read(1.0)) for session in sessions[1:]]
+            async with asyncio.timeout(2.5):
+                for _ in range(10):
+                    assert (await sessions[0].read(1.0)).qualities is None
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        finally:
+            for session in sessions:
+                await session.close()
+
+
 async def test_many_reconnects_leave_nothing() -> None:
     lines = Lines()
     async with ByteDevice() as device:

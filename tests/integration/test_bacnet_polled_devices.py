@@ -52,10 +52,8 @@ def session_of(device: BacnetDevice, asked: list[dict[str, Any]], **options: Any
     return made({**given, **own, **options}, asked, Lines())
 
 
-async def read(
-    device: BacnetDevice, asked: list[dict[str, Any]], times: int = 1, **options: Any
-) -> PollResult:
-    session = session_of(device, asked, **options)
+async def read(device: BacnetDevice, asked: list[dict[str, Any]], times: int = 1) -> PollResult:
+    session = session_of(device, asked)
     try:
         await session.connect()
         for _ in range(times):
@@ -97,9 +95,8 @@ async def test_units_are_those_of_the_device(device: BacnetDevice) -> None:
 @pytest.mark.parametrize("kind", ["error", "reject"])
 async def test_a_device_that_refuses_to_read_several(device: BacnetDevice, kind: str) -> None:
     reason = "unrecognized-service" if kind == "reject" else "optional-functionality-not-supported"
-    device.ask(
-        "refuse", service="readPropertyMultiple", kind="services" if kind == "error" else kind, reason=reason
-    )
+    how = "services" if kind == "error" else kind
+    device.ask("refuse", service="readPropertyMultiple", kind=how, reason=reason)
     try:
         result = await read(device, points(*VALUES), 2)
         assert result.values == list(VALUES.values())
@@ -157,13 +154,13 @@ async def test_changes_of_status_are_seen(tmp_path: Path) -> None:
         session = session_of(device, points("analog-input:1"))
         try:
             await session.connect()
-            for flags, expected in (
-                ([0, 0, 0, 1], (21.5, "OUT_OF_SERVICE")),
-                ([0, 0, 1, 0], (21.5, "OVERRIDDEN")),
-                ([1, 0, 0, 0], (21.5, None)),
-                ([0, 0, 0, 0], (21.5, None)),
+            for change, value, expected in (
+                ("out-of-service", True, (21.5, "OUT_OF_SERVICE")),
+                ("out-of-service", False, (21.5, None)),
+                ("reliability", "open-loop", (None, "OPEN_LOOP")),
+                ("reliability", "no-fault-detected", (21.5, None)),
             ):
-                device.ask("set", object="analog-input,1", property="status-flags", value=flags)
+                device.ask("set", object="analog-input,1", property=change, value=value)
                 assert quality(await session.read(2.0)) == expected
         finally:
             await session.close()
