@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from bacnet_polling import ONE, made, polling, port_of, quality, some
 from servers.bacnet_bytes import (
     GOOD,
     PRESENT_VALUE,
@@ -27,45 +28,6 @@ from servers.udp_relay import free_udp_port
 
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.lines import Lines
-from actors.endpoints.listener import Nobody
-from actors.endpoints.protocol import PollResult
-from actors.endpoints.protocols import find
-from actors.endpoints.protocols.bacnet import polled
-from actors.endpoints.protocols.bacnet.port import Port
-
-ONE = {"name": "one", "object": "analog-input:0"}
-
-
-def some(count: int) -> list[dict[str, Any]]:
-    return [{"name": f"p{number}", "object": f"analog-input:{number}"} for number in range(count)]
-
-
-def made(connection: dict[str, Any], points: list[dict[str, Any]], lines: Lines) -> polled.BacnetPolled:
-    protocol = find("bacnet")
-    session = protocol.session(protocol.accept(connection, points), Nobody(), lines)
-    assert isinstance(session, polled.BacnetPolled)
-    return session
-
-
-@contextlib.asynccontextmanager
-async def polling(
-    device: ByteDevice, *points: dict[str, Any], lines: Lines | None = None, **options: Any
-) -> AsyncIterator[polled.BacnetPolled]:
-    session = made(device.connection(**options), list(points) or [ONE], Lines() if lines is None else lines)
-    try:
-        await session.connect()
-        yield session
-    finally:
-        await session.close()
-
-
-def port_of(session: polled.BacnetPolled) -> Port:
-    assert session._port is not None
-    return session._port
-
-
-def quality(result: PollResult, place: int = 0) -> tuple[Any, str | None]:
-    return result.values[place], None if result.qualities is None else result.qualities[place]
 
 
 async def read(device: ByteDevice, point: dict[str, Any]) -> tuple[Any, str | None]:
@@ -498,6 +460,46 @@ async def test_endpoints_that_want_different_things_of_one_port_are_told() -> No
         with pytest.raises(NoConnection, match="another endpoint uses UDP port"):
             await session.connect()
         await session.close()
+
+
+async def test_a_port_that_is_closed_under_a_session_is_opened_again() -> None:
+    async with ByteDevice() as device, polling(device) as session:
+        device.delay = 0.05
+        reading = asyncio.ensure_future(session.read(1.0))
+        await asyncio.sleep(0.01)
+        port_of(session).close()
+        with pytest.raises(NoConnection):
+            await reading
+        with pytest.raises(NoConnection):
+            await session.read(1.0)
+        device.delay = 0.0
+        await session.connect()
+        assert quality(await session.read(1.0)) == (1.0, None)
+
+
+async def test_hundreds_that_die_at_once_keep_nobody_waiting() -> None:
+    lines = Lines()
+    dead = [ByteDevice() for _ in range(200)]
+    async with ByteDevice(analog_inputs(2)) as alive, contextlib.AsyncExitStack() as stack:
+        given = alive.connection(timeout=3000, retryAttempts=0)
+        for device in dead:
+            await stack.enter_async_context(device)
+        sessions = [made({**given, "port": one.place[1]}, some(2), lines) for one in (alive, *dead)]
+        try:
+            for session in sessions:
+                await session.connect()
+            for device in dead:
+                device.silent = True
+            waiting = [asyncio.ensure_future(session.read(1.0)) for session in sessions[1:]]
+            async with asyncio.timeout(2.5):
+                for _ in range(10):
+                    assert (await sessions[0].read(1.0)).qualities is None
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        finally:
+            for session in sessions:
+                await session.close()
 
 
 async def test_many_reconnects_leave_nothing() -> None:

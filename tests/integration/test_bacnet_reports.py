@@ -1,307 +1,245 @@
-"""What has failed for people with BACnet in other products, rebuilt."""
+"""What has failed for people who poll BACnet devices by other products, by small devices that do so."""
 
 import asyncio
-import struct
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from bacnet_rig import Device, free_udp_port
-from bacnet_sessions import POINTS, session_with, until
-from bacpypes3.apdu import Error, ReadRangeACK, ReadRangeRequest, RejectPDU, SubscribeCOVRequest
-from bacpypes3.basetypes import DateTime, LogRecord, LogRecordLogDatum, ResultFlags
-from bacpypes3.constructeddata import ListOf
-from bacpypes3.object import TrendLogObject
-from bacpypes3.pdu import IPv4Address
-from bacpypes3.primitivedata import Date, Real, Time
+from bacnet_polling import made, polling, port_of, quality, some
+from bacpypes3.apdu import ReadPropertyRequest
+from servers.bacnet_bytes import (
+    GOOD,
+    PRESENT_VALUE,
+    READ_SEVERAL,
+    STATUS_FLAGS,
+    ByteDevice,
+    analog_inputs,
+    enumerated,
+    flags,
+    real,
+)
 
-from actors.connections.connection import Transient
+from actors.connections.connection import NoConnection
 from actors.endpoints.lines import Lines
-from actors.endpoints.protocol import BackfillRequest, WriteRequest
-from actors.endpoints.protocols.bacnet import PROTOCOL, foreign, subscribing
-from actors.endpoints.protocols.bacnet.connection import read_connection
-from actors.endpoints.protocols.bacnet.port import open_port, release_port
 
 
-@pytest.fixture
-async def device() -> AsyncIterator[Device]:
-    async with Device(7) as running:
-        yield running
+async def test_a_device_that_takes_one_request_at_a_time_never_gives_one_value_for_another() -> None:
+    """It answers what came first with what was asked for last."""
+    held: list[bytes] = []
+
+    def mixed(apdu: bytes) -> Iterable[bytes]:
+        held.append(apdu)
+        if len(held) < 2:
+            return ()
+        first, second = held
+        held.clear()
+        return first[:1] + second[1:2] + first[2:], second[:1] + first[1:2] + second[2:]
+
+    async with ByteDevice(analog_inputs(2)) as device:
+        device.several = False
+        async with polling(device, *some(2), retryAttempts=0) as session:
+            for point in range(2):  # no status flags, so that the two values are all that is asked for
+                del device.objects[0, point][STATUS_FLAGS]
+            await session.read(1.0)
+            device.altered = mixed
+            for _ in range(3):
+                try:
+                    result = await session.read(1.0)
+                except NoConnection:
+                    continue
+                assert result.values[0] in (1.0, None)
+                assert result.values[1] in (2.0, None)
+            device.altered = lambda apdu: (apdu,)
+            assert (await session.read(1.0)).values == [1.0, 2.0]
+            assert session._asked().capability.mixes
 
 
-def connection(device: Device, **more: Any) -> dict[str, Any]:
-    return {
-        "host": device.host,
-        "port": device.port,
-        "deviceInstance": device.instance,
-        "localPort": free_udp_port(),
-        "timeout": 500,
-        "retryAttempts": 0,
-        **more,
+async def test_controllers_behind_a_router_to_a_slow_network_do_not_come_and_go() -> None:
+    """They abort what does not fit their short answers."""
+    async with ByteDevice(analog_inputs(60)) as device:
+        device.longest = 206
+        async with polling(device, *some(60), network=2001, mac="15") as session:
+            for _ in range(5):
+                result = await session.read(1.0)
+                assert result.qualities is None
+                assert result.values == [1.0 + number for number in range(60)]
+
+
+async def test_a_device_of_which_each_object_alone_is_too_much_is_still_read() -> None:
+    async with ByteDevice(analog_inputs(3)) as device:
+        device.longest = 40  # one value fits, but not two
+        async with polling(device, *some(3)) as session:
+            result = await session.read(1.0)
+            assert (result.values, result.qualities) == ([1.0, 2.0, 3.0], None)
+
+
+async def test_polling_goes_on_when_all_numbers_of_requests_have_been_used() -> None:
+    """And an answer is lost now and then."""
+    count = 0
+
+    def lossy(apdu: bytes) -> Iterable[bytes]:
+        nonlocal count
+        count += 1
+        return () if count % 40 == 0 else (apdu,)
+
+    async with ByteDevice() as device, polling(device, timeout=100, retryAttempts=2, retryDelay=0) as session:
+        device.altered = lossy
+        for number in range(400):
+            device.objects[0, 0][PRESENT_VALUE] = real(number)
+            assert quality(await session.read(1.0)) == (float(number), None)
+
+
+async def test_every_reading_has_all_points_though_answers_are_lost() -> None:
+    count = 0
+
+    def lossy(apdu: bytes) -> Iterable[bytes]:
+        nonlocal count
+        count += 1
+        return () if count % 3 == 0 else (apdu,)
+
+    async with ByteDevice(analog_inputs(3)) as device:
+        device.several = False
+        async with polling(device, *some(3), timeout=100, retryAttempts=3, retryDelay=0) as session:
+            device.altered = lossy
+            for _ in range(5):
+                result = await session.read(5.0)
+                assert (result.values, result.qualities) == ([1.0, 2.0, 3.0], None)
+
+
+async def test_a_reading_ends_though_the_device_does_not_answer_in_the_middle_of_it() -> None:
+    async with ByteDevice(analog_inputs(20)) as device:
+        device.several = False
+        async with polling(device, *some(20), timeout=100, retryAttempts=0) as session:
+            answered = 0
+
+            def until_it_hangs(apdu: bytes) -> Iterable[bytes]:
+                nonlocal answered
+                answered += 1
+                return (apdu,) if answered <= 10 else ()
+
+            device.altered = until_it_hangs
+            async with asyncio.timeout(8):
+                result = await session.read(0.5)
+            assert "TIMEOUT" in (result.qualities or [])
+            assert [value for value in result.values if value is not None]
+
+
+async def test_a_device_that_is_off_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with ByteDevice() as device, polling(device, timeout=100, retryAttempts=0) as session:
+        device.silent = True
+        with caplog.at_level(logging.DEBUG, "actors"):
+            for _ in range(5):
+                with pytest.raises(NoConnection):
+                    await session.read(0.1)
+        assert not caplog.records
+
+
+async def test_polling_goes_on_after_any_number_of_failures() -> None:
+    async with ByteDevice() as device, polling(device, timeout=100, retryAttempts=0) as session:
+        for _ in range(3):
+            device.silent = True
+            with pytest.raises(NoConnection):
+                await session.read(0.1)
+            device.silent = False
+            await session.connect()
+            assert quality(await session.read(1.0)) == (1.0, None)
+
+
+async def test_a_text_of_another_character_set_than_it_says_costs_nothing() -> None:
+    async with ByteDevice(analog_inputs(1)) as device:
+        device.objects[0, 0][28] = b"\x75\x05\x00d\xe9bi"  # Latin-1 that says it is UTF-8
+        device.objects[0, 0][77] = b"\x75\x05\x04\xd8\x00\xd8\x00"  # and half characters
+        points = [
+            {"name": "value", "object": "analog-input:0"},
+            {"name": "description", "object": "analog-input:0:description"},
+            {"name": "title", "object": "analog-input:0:object-name"},
+        ]
+        async with polling(device, *points) as session:
+            result = await session.read(1.0)
+            assert result.values == [1.0, "débi", None]
+            assert quality(result, 2)[1] == "WRONG_TYPE"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(13, "MEMBER_FAULT"), (15, "TRIPPED"), (25, "MULTI_STATE_OUT_OF_RANGE"), (11, "RELIABILITY_11")],
+)
+async def test_reliabilities_have_the_names_of_the_standard(number: int, code: str) -> None:
+    objects: Any = {
+        (0, 0): {PRESENT_VALUE: real(1.0), STATUS_FLAGS: flags(fault=True), 103: enumerated(number)}
     }
+    async with ByteDevice(objects) as device, polling(device, *some(1)) as session:
+        assert quality(await session.read(1.0)) == (None, code)
 
 
-COV = {"useCov": True, "pollInterval": 300}
+async def test_three_hundred_requests_of_the_library_at_once_do_not_hang() -> None:
+    async with ByteDevice() as device, polling(device) as session:
+        port, station = port_of(session), session._asked().station
 
-
-async def test_a_subscription_that_is_active_and_never_tells_again_is_polled(device: Device) -> None:
-    """JoelBender/bacpypes 536 and 192: the device lists the subscription, and says nothing."""
-    async with session_with(connection(device, **COV), POINTS[:1]) as (session, told):
-        await session.connect()
-        for detection in device.app._cov_detections.values():
-            detection.send_cov_notifications = lambda subscription=None: None
-        for value in (30.0, 31.0, 32.0):
-            device.temperature.presentValue = value
-            await until(lambda value=value: told.latest["temperature"] == (value, None))  # type: ignore[misc]
-
-
-async def test_a_device_that_has_begun_anew_is_subscribed_to_again(device: Device) -> None:
-    """bacnet-stack/bacnet-stack 477, Bepacom-Raalte/bepacom-HA-Addons 52: it told nothing any more."""
-    async with session_with(connection(device, **COV), POINTS[:1]) as (session, told):
-        await session.connect()
-        await device.stop()
-        await until(lambda: told.losses)
-        device.app.asked.clear()
-        await device.start()
-        await session.connect()
-        assert device.services("SubscribeCOVRequest")
-        device.temperature.presentValue = 30.0
-        await until(lambda: told.latest["temperature"] == (30.0, None))
-
-
-async def test_one_object_that_is_not_there_costs_the_others_nothing(device: Device) -> None:
-    """ChristianTremblay/BAC0 235: after one object that was refused nothing was subscribed to any more."""
-    points = [{"name": "gone", "object": "analog-value:0"}, *POINTS[:1]]
-    async with session_with(connection(device, **COV), points) as (session, told):
-        await session.connect()
-        assert told.latest["gone"] == (None, "UNKNOWN_OBJECT")
-        device.temperature.presentValue = 30.0
-        await until(lambda: told.latest["temperature"] == (30.0, None))
-        assert not told.losses
-
-
-async def test_the_lifetime_that_is_configured_is_asked_for(device: Device) -> None:
-    """VOLTTRON/volttron 1852: the configured lifetime was ignored; bacnet-stack 477: none is for ever."""
-    async with session_with(connection(device, **COV, covLifetime=77), POINTS[:1]) as (session, _):
-        await session.connect()
-        assert [apdu.lifetime for apdu in device.services("SubscribeCOVRequest")] == [77]
-
-
-async def test_a_renewal_that_is_refused_leaves_no_point_without_values(
-    device: Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """jscott3201/rusty-bacnet 81: who renews has to know what to do when that is refused."""
-    monkeypatch.setattr(subscribing, "_RENEW_AFTER", 0.02)
-    asked = 0
-
-    def answer(apdu: Any) -> Any:
-        nonlocal asked
-        if not isinstance(apdu, SubscribeCOVRequest):
-            return NotImplemented
-        asked += 1
-        return (
-            NotImplemented
-            if asked == 1
-            else Error(
-                service_choice=5,
-                errorClass="resources",
-                errorCode="no-space-to-add-list-element",
-                context=apdu,
+        async def ask() -> Any:
+            request = ReadPropertyRequest(
+                objectIdentifier=("analog-input", 0),
+                propertyIdentifier="present-value",
+                destination=station.library(),
             )
-        )
+            return await port.request(request, 1.0, 5)
 
-    device.app.on_request = answer
-    given = connection(device, useCov=True, covLifetime=10)
-    async with session_with(given, [{**POINTS[0], "pollIntervalMs": 1000}]) as (session, told):
-        await session.connect()
-        await until(lambda: session._subscriptions.every[0].refused)
-        for detection in device.app._cov_detections.values():
-            detection.send_cov_notifications = lambda subscription=None: None
-        device.temperature.presentValue = 30.0
-        await until(lambda: told.latest["temperature"] == (30.0, None))
+        device.delay = 0.001
+        async with asyncio.timeout(9):
+            answers = await asyncio.gather(*(ask() for _ in range(300)))
+        assert len(answers) == 300
+        assert device.most_under_way <= 5
+        assert max(device.invoke_ids[-300:]) < 128  # ours are those from there on
 
 
-class Bbmd(asyncio.DatagramProtocol):
-    """`codes` are what it answers to registrations, one after the other, None: nothing; the last goes on."""
+async def test_the_library_and_our_own_requests_go_on_beside_each_other() -> None:
+    async with ByteDevice(analog_inputs(5)) as device, polling(device, *some(5)) as session:
+        port, station = port_of(session), session._asked().station
 
-    def __init__(self, *codes: int | None) -> None:
-        self.codes = list(codes)
-        self.asked: list[int] = []
-        self.transport: asyncio.DatagramTransport
+        async def by_library() -> Any:
+            request = ReadPropertyRequest(
+                objectIdentifier=("analog-input", 1),
+                propertyIdentifier="present-value",
+                destination=station.library(),
+            )
+            return (await port.request(request, 1.0, 5)).propertyValue
 
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        if data[:2] != b"\x81\x05":
-            return
-        self.asked.append(struct.unpack(">H", data[4:6])[0])
-        code = self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]
-        if code is not None:
-            self.transport.sendto(b"\x81\x00\x00\x06" + struct.pack(">H", code), addr)
+        for _ in range(20):
+            results = await asyncio.gather(session.read(1.0), by_library(), session.read(1.0))
+            assert results[0].values == results[2].values == [1.0, 2.0, 3.0, 4.0, 5.0]
+        assert port.unasked == 0
 
 
-@pytest.mark.parametrize("codes", [(0x30, 0), (None, None, 0), (0, 0x30, None, 0)])
-async def test_a_registration_that_failed_is_asked_for_again_and_again(
-    codes: tuple[int | None, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """JoelBender/bacpypes 367 and 368: renewals stopped after a BBMD had refused, or had not answered, once.
-    RadixIoT/BACnet4J 155: and so did the first attempt, where the BBMD was not up yet."""
-    monkeypatch.setattr(foreign, "_AGAIN", (0.05, 0.05))
-    monkeypatch.setattr(foreign, "_WITHIN", 0.1)
-    monkeypatch.setattr(foreign, "_LEAST", 0.05)
-    bbmd, loop = Bbmd(*codes), asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: bbmd, local_addr=("127.0.0.1", 0))
-    place = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
-    given = {"host": "127.0.0.1", "bbmd": place, "ttl": 10, "localAddress": "127.0.0.1"}
-    local = read_connection({**given, "localPort": free_udp_port()}).local
+async def test_a_point_that_one_client_overrides_is_told_as_overridden_and_not_as_bad() -> None:
+    objects: Any = {(0, 0): {PRESENT_VALUE: real(1.0), STATUS_FLAGS: flags(overridden=True, in_alarm=True)}}
+    async with ByteDevice(objects) as device, polling(device, *some(1)) as session:
+        assert quality(await session.read(1.0)) == (1.0, "OVERRIDDEN")
+        device.objects[0, 0][STATUS_FLAGS] = GOOD
+        assert quality(await session.read(1.0)) == (1.0, None)
+
+
+async def test_devices_at_one_host_are_told_apart_by_their_ports() -> None:
     lines = Lines()
-    port = await open_port(lines, local)
-    try:
-        await until(lambda: len(bbmd.asked) >= len(codes))
-        await until(lambda: port.foreign is not None and port.foreign.trouble is None)
-        assert set(bbmd.asked) == {10}
-    finally:
-        release_port(lines, port)
-        await until(lambda: bbmd.asked[-1] == 0, 1.0)  # nor does it keep a place that nobody needs
-        transport.close()
+    async with ByteDevice(analog_inputs(1, 10.0)) as first, ByteDevice(analog_inputs(1, 20.0)) as second:
+        given = first.connection()
+        sessions = [made({**given, "port": device.place[1]}, some(1), lines) for device in (first, second)]
+        try:
+            for session in sessions:
+                await session.connect()
+            for _ in range(10):
+                results = await asyncio.gather(*(session.read(1.0) for session in sessions))
+                assert [result.values for result in results] == [[10.0], [20.0]]
+        finally:
+            for session in sessions:
+                await session.close()
 
 
-async def test_what_was_commanded_is_given_back(device: Device) -> None:
-    """thingsboard/thingsboard-gateway 535, ChristianTremblay/BAC0 240: a value that was written at a priority
-    could not be released again."""
-    given = connection(device)
-    async with session_with(given, POINTS) as (session, _):
-        await session.connect()
-        for value, read in ((25.0, 25.0), (None, 20.0)):
-            request = WriteRequest("", "setpoint", value, priority=8)
-            assert PROTOCOL.prepare is not None
-            prepared = PROTOCOL.prepare(PROTOCOL.check(given, POINTS), request)
-            assert await session.write(prepared) == value
-            assert await session.read_back(prepared) == (read, True)
-        assert device.setpoint.priorityArray[7].null is not None
-
-
-async def test_two_devices_of_one_instance_at_different_hosts_are_told_apart() -> None:
-    """thingsboard/thingsboard-gateway 2042: of two devices with the instance 500 only one was read."""
-    async with AsyncExitStack() as stack:
-        lines, local = Lines(), free_udp_port()
-        for value in (1.0, 2.0):
-            device = await stack.enter_async_context(Device(500))
-            device.temperature.presentValue = value
-            given = connection(device, localPort=local)
-            session, _ = await stack.enter_async_context(session_with(given, POINTS[:1], lines))
-            await session.connect()
-            assert (await session.read(5)).values == [value]
-
-
-async def test_an_i_am_from_somewhere_else_does_not_lead_requests_away(device: Device) -> None:
-    """jscott3201/rusty-bacnet 456: the device was asked at whatever address had said its instance last."""
-    local = free_udp_port()
-    async with session_with(connection(device, localPort=local, **COV), POINTS[:1]) as (session, told):
-        await session.connect()
-        async with Device(7) as other:
-            other.temperature.presentValue = 99.0
-            other.app.i_am(IPv4Address(("127.0.0.1", local)))
-            device.temperature.presentValue = 30.0
-            await until(lambda: told.latest["temperature"] == (30.0, None))
-            await asyncio.sleep(0.5)  # some polls
-            assert not other.services("ReadPropertyMultipleRequest")
-        assert 99.0 not in told.values_of("temperature")
-        assert not told.losses
-
-
-# Trend logs
-
-
-def logging(device: Device, answer: Any) -> None:
-    device.app.on_request = lambda apdu: (
-        answer(apdu) if isinstance(apdu, ReadRangeRequest) else NotImplemented
-    )
-
-
-def records(apdu: Any, first: int, count: int, more: bool) -> ReadRangeACK:
-    date, time = Date((126, 6, 1, 1)), Time((12, 0, 0, 0))
-    one = LogRecord(timestamp=DateTime(date=date, time=time), logDatum=LogRecordLogDatum(realValue=Real(1.0)))
-    return ReadRangeACK(
-        objectIdentifier=apdu.objectIdentifier,
-        propertyIdentifier=apdu.propertyIdentifier,
-        resultFlags=ResultFlags([0, int(not more), int(more)]),
-        itemCount=count,
-        itemData=ListOf(LogRecord)([one] * count),
-        firstSequenceNumber=first,
-        context=apdu,
-    )
-
-
-@pytest.fixture
-async def logger() -> AsyncIterator[Device]:
-    log = TrendLogObject(
-        objectIdentifier=("trend-log", 1), objectName="log", recordCount=50, totalRecordCount=50
-    )
-    async with Device(7, objects=[log]) as running:
-        yield running
-
-
-async def test_a_log_whose_records_are_numbered_wrongly_comes_to_an_end(logger: Device) -> None:
-    """bacnet-stack/bacnet-stack 1147: the first sequence number in an answer was another one's."""
-    logging(logger, lambda apdu: records(apdu, 1, 10, more=True))
-    async with session_with(connection(logger), POINTS[:1]) as (session, _):
-        await session.connect()
-        [found] = await session.backfill(BackfillRequest(("temperature",), "trend-log:1"))
-    assert len(found.values) == 10
-    assert any("does not number its records" in note for note in found.notes)
-
-
-async def test_a_day_of_the_week_is_the_one_of_the_date(logger: Device) -> None:
-    """JoelBender/bacpypes 523, ela-compil/BACnet 8: with another one controllers refuse to read by time."""
-    asked: list[Any] = []
-
-    def answer(apdu: Any) -> Any:
-        asked.append(apdu)
-        return records(apdu, 1, 1, more=False)
-
-    logging(logger, answer)
-    async with session_with(connection(logger), POINTS[:1]) as (session, _):
-        await session.connect()
-        sunday = 1_780_272_000_000  # 2026-06-01 00:00 UTC is a Monday; a moment before is wanted
-        await session.backfill(BackfillRequest(("temperature",), "trend-log:1", since=sunday))
-    assert tuple(asked[0].range.byTime.referenceTime.date) == (126, 5, 31, 7)
-
-
-async def test_a_device_that_reads_no_log_by_time_is_read_whole(logger: Device) -> None:
-    """jscott3201/rusty-bacnet 134: time ranges are rejected."""
-
-    def answer(apdu: Any) -> Any:
-        if apdu.range.byTime is not None:
-            return RejectPDU(reason=3, context=apdu)
-        return records(apdu, int(apdu.range.bySequenceNumber.referenceSequenceNumber), 50, more=False)
-
-    logging(logger, answer)
-    async with session_with(connection(logger), POINTS[:1]) as (session, _):
-        await session.connect()
-        [found] = await session.backfill(BackfillRequest(("temperature",), "trend-log:1", since=1))
-    assert len(found.values) == 50
-    assert any("does not find records by time" in note for note in found.notes)
-
-
-async def test_a_log_that_may_not_be_read_is_told_by_its_name(logger: Device) -> None:
-    """fh1ch/node-bacstack 124: READ_ACCESS_DENIED."""
-    logging(
-        logger,
-        lambda apdu: Error(
-            service_choice=26, errorClass="property", errorCode="read-access-denied", context=apdu
-        ),
-    )
-    async with session_with(connection(logger), POINTS[:1]) as (session, _):
-        await session.connect()
-        with pytest.raises(Exception, match="READ_ACCESS_DENIED"):
-            await session.backfill(BackfillRequest(("temperature",), "trend-log:1"))
-
-
-async def test_an_address_that_nobody_has_is_no_crash() -> None:
-    given = {"host": "127.0.0.1", "port": free_udp_port(), "timeout": 200, "retryAttempts": 0}
-    async with session_with({**given, "localPort": free_udp_port()}, POINTS[:1]) as (session, _):
-        with pytest.raises(Transient):
-            await session.connect()
+async def test_a_device_that_restarts_with_fewer_abilities_is_read_on() -> None:
+    async with ByteDevice(analog_inputs(10)) as device, polling(device, *some(10)) as session:
+        assert (await session.read(1.0)).qualities is None
+        device.several = False
+        assert (await session.read(1.0)).qualities is None
+        device.several, device.longest = True, 100
+        assert (await session.read(1.0)).qualities is None
+        assert device.counts[READ_SEVERAL] > 0

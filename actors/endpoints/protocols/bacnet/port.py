@@ -33,6 +33,9 @@ _SO_RCVBUFFORCE: Final = 33
 _AT_ONCE: Final = 128
 """Requests under way on the port to devices that answer: so many replies fit a receive buffer of the
 size that systems grant to everybody."""
+_SOON: Final = 0.5
+"""Seconds after which a request that is not answered takes no room any more: many that are silent at the same
+time keep nobody waiting."""
 _HANDED_OVER: Final = 1000
 """Packets that the library is at."""
 _MOST_PEERS: Final = 4096
@@ -149,8 +152,14 @@ class Port(asyncio.DatagramProtocol):
         try:
             if peer.silent:
                 return await self._ask(peer, body, seconds)
-            async with self._room:
+            await self._room.acquire()
+            room = _Held(self._room)
+            timer = self.loop.call_later(_SOON, room.give_back)
+            try:
                 return await self._ask(peer, body, seconds)
+            finally:
+                timer.cancel()
+                room.give_back()
         finally:
             peer.done()
 
@@ -296,6 +305,18 @@ class Port(asyncio.DatagramProtocol):
         """For the library; None: to everybody."""
         if self._transports:
             self._transports[0].sendto(data, broadcast_of(self.local) if place is None else place)
+
+
+class _Held:
+    """Room for a request that is under way, given back once."""
+
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room: asyncio.Semaphore | None = room
+
+    def give_back(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()
 
 
 class Broadcasts(asyncio.DatagramProtocol):
