@@ -43,6 +43,8 @@ class Capability:
         """octets of an answer"""
         self.most: int | None = None
         """properties in one request"""
+        self.mixes = False
+        """whether it has answered one request with what another one asked for: then there is one at a time"""
         self.alone: set[Key] = set()
         """what the device answers with an error for all that was asked for together with it"""
         self.absent: set[Key] = set()

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from .points import Ref
 from .tags import (
     BITS,
+    Elsewhere,
     Malformed,
     closing,
     context_object,
@@ -143,7 +144,7 @@ def answer_to_one(apdu: bytes, ref: Ref) -> Content:
         number, at = _object_at(apdu, 3)
         found, index, at = _property_at(apdu, at, 1)
         if (number, found, index) != key_of(ref):
-            raise Malformed("the answer is about something else")
+            raise Elsewhere("the answer is about something else")
         content, at = _between(apdu, at, 3)
     except IndexError:
         raise Malformed("cut off") from None
@@ -296,6 +297,8 @@ class Batch:
         if found is not None:
             return found
         spoken = answer_to_several(apdu)
+        if spoken and spoken.keys().isdisjoint(self.keys):
+            raise Elsewhere("the answer is about something else")
         return [spoken.get(key) for key in self.keys]
 
     def _plain(self, apdu: bytes) -> list[Content | None] | None:

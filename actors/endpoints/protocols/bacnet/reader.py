@@ -33,7 +33,7 @@ from .connection import Connection
 from .points import Ref
 from .port import Port
 from .station import Station
-from .tags import Malformed
+from .tags import Elsewhere, Malformed
 
 LONGEST: Final = 60.0
 """Seconds that one reading takes at most, unless one answer alone may take longer."""
@@ -96,7 +96,8 @@ class Reader:
 
     async def _ask(self, body: bytes) -> bytes | None:
         given = self._connection
-        return await self.port.ask(self.station, body, given.timeout, given.concurrent)
+        at_once = 1 if self.capability.mixes else given.concurrent
+        return await self.port.ask(self.station, body, given.timeout, at_once)
 
     async def _insist(self, body: bytes, until: float) -> bytes | None:
         """Ask, and as often again as is configured while there is time."""
@@ -179,6 +180,12 @@ class _Reading:
                 else:
                     self.found.update(zip(batch.keys, answers, strict=True))  # type: ignore[arg-type]
                 return
+        except Elsewhere:
+            if not reader.capability.mixes:
+                reader.capability.mixes = True
+                self.jobs.append(batch)
+                return
+            failure = None
         except Malformed:
             failure = None
         self._not_like_this(batch.refs, failure)
@@ -215,6 +222,7 @@ class _Reading:
         if self._answered or await self._reader._ask(read_one(refs[0])) is not None:
             self._answered = True
             self._reader.capability.too_much(len(refs))
+            self._halve(refs)
         else:
             raise self._reader.silent()
 
@@ -230,6 +238,8 @@ class _Reading:
         try:
             failure = refusal(apdu, READ_PROPERTY)
             content = answer_to_one(apdu, ref) if failure is None else failure
+        except Elsewhere:
+            content = await self._once_more(ref)
         except Malformed:
             content = Garbled()
         if isinstance(content, Segmented) or (isinstance(content, Rejected | Aborted) and _too_much(content)):
@@ -239,6 +249,18 @@ class _Reading:
         self.found[key_of(ref)] = content
         if ref in self._spoiled or (ref in self._suspect and isinstance(content, Refused)):
             reader.capability.spoils(key_of(ref))
+
+    async def _once_more(self, ref: Ref) -> Content | None:
+        """Some have room for one request, and answer two with what the later one asks for."""
+        reader = self._reader
+        reader.capability.mixes = True
+        apdu = await reader._ask(read_one(ref))
+        try:
+            if apdu is None:
+                return None
+            return refusal(apdu, READ_PROPERTY) or answer_to_one(apdu, ref)
+        except Malformed:
+            return Garbled()
 
 
 def patience_of(given: Connection) -> float:
