@@ -83,13 +83,13 @@ def plan(given: dict[str, Any], known: Known, path: str) -> Search | None:
     """See `Discovery.plan`. Without anything that was asked for, the hosts that the settings name, else
     everybody; nobody where the settings switch that off."""
     options = checked(given, Options, path)
-    settings = known.settings.bacnet
-    if not given and not settings.enabled:
+    settings, wanted = known.settings.bacnet, known.settings.discovery
+    if not given and not wanted.bacnet_enabled:
         return None
     hosts = _hosts(options, given, path)
     everybody = options.broadcast_address is not None or options.bbmd is not None
-    if not hosts and not everybody and settings.discovery_targets:
-        hosts = tuple(read_targets(settings.discovery_targets, _ENVIRONMENT))
+    if not hosts and not everybody and wanted.bacnet_targets:
+        hosts = tuple(read_targets(wanted.bacnet_targets, _ENVIRONMENT))
     first, last = _instances(options, path)
     local = Local(
         port=options.local_port or settings.local_port or LOCAL_PORT,
