@@ -28,6 +28,8 @@ from servers.udp_relay import free_udp_port
 
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.lines import Lines
+from actors.endpoints.protocols.bacnet.codec import Value
+from actors.endpoints.protocols.bacnet.points import Ref
 
 
 async def read(device: ByteDevice, point: dict[str, Any]) -> tuple[Any, str | None]:
@@ -124,6 +126,39 @@ async def test_points_have_a_pace_of_their_own() -> None:
         assert second.times is not None
         assert second.times[1] == first.times[1]
         assert second.times[0] >= first.times[0]
+
+
+async def test_a_point_of_a_slow_pace_whose_answer_was_lost_is_read_with_the_next_poll() -> None:
+    slow = {"name": "slow", "object": "analog-input:1", "pollIntervalMs": 60_000}
+
+    def without(apdu: bytes) -> Iterable[bytes]:
+        return () if b"\x0c\x00\x00\x00\x01" in apdu else (apdu,)
+
+    async with ByteDevice(analog_inputs(2)) as device:
+        device.several = False
+        async with polling(device, ONE, slow, timeout=100, retryAttempts=0) as session:
+            device.altered = without
+            assert quality(await session.read(1.0), 1) == (None, "TIMEOUT")
+            device.altered = lambda apdu: (apdu,)
+            assert quality(await session.read(1.0), 1) == (2.0, None)
+
+
+async def test_status_flags_that_were_not_there_for_a_moment_are_asked_for_again() -> None:
+    async with ByteDevice(one(real(1.0), None)) as device, polling(device) as session:
+        assert quality(await session.read(1.0)) == (1.0, None)
+        device.objects[0, 0][STATUS_FLAGS] = flags(fault=True)
+        session._asked().capability._doubted_since -= 601
+        assert quality(await session.read(1.0)) == (None, "FAULT")
+
+
+async def test_any_device_is_whichever_it_is() -> None:
+    anybody = {"name": "name", "object": "device:4194302:object-name"}
+    async with ByteDevice() as device:
+        assert await read(device, {**anybody, "object": "device:1001:object-name"}) == ("a device", None)
+        async with polling(device) as session:
+            found = await session._asked().read([(Ref(8, 4_194_303, 77), Ref(8, 4_194_303, 75))], 1.0)
+            assert found[8 << 22 | 4_194_303, 77, None] == Value(7, "a device")
+            assert not session._asked().capability.mixes
 
 
 # What devices are able to do

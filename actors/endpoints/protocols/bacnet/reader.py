@@ -39,6 +39,8 @@ LONGEST: Final = 60.0
 """Seconds that one reading takes at most, unless one answer alone may take longer."""
 _NO_SUCH_SERVICE: Final = frozenset({29, 45})
 """Error codes: service request denied, optional functionality not supported."""
+_OF_ADDRESS: Final = frozenset({27, 31, 32, 42, 50})
+"""Error codes that say something of what was asked for, and not of the moment."""
 _TOO_LATE: Final = 10
 """An abort reason: application exceeded reply time."""
 
@@ -85,10 +87,10 @@ class Reader:
         until = monotonic() + self.one_answer
         if self.capability.multiple and await self._insist(Batch(refs).request, until) is not None:
             return
-        apdu = await self._ask(read_one(refs[0]))
-        if apdu is None:
+        if await self._ask(read_one(refs[0])) is None:
             raise self.silent()
-        self.capability.knows_no_multiple()
+        if self.capability.multiple and await self._ask(Batch(refs).request) is None:
+            self.capability.knows_no_multiple()
 
     def silent(self) -> Transient:
         text = f"{self.station} did not answer within {self._connection.timeout:g} s"
@@ -205,7 +207,7 @@ class _Reading:
             self.jobs.extend(refs)
             return
         if _too_much(failure):
-            capability.too_much(len(refs))
+            capability.too_much(len(refs), said=True)
         elif failure is None:
             self._spoiled.update(refs)
         else:
@@ -221,7 +223,7 @@ class _Reading:
         """There may be devices that say nothing to what is too much for them."""
         if self._answered or await self._reader._ask(read_one(refs[0])) is not None:
             self._answered = True
-            self._reader.capability.too_much(len(refs))
+            self._reader.capability.too_much(len(refs), said=False)
             self._halve(refs)
         else:
             raise self._reader.silent()
@@ -247,7 +249,7 @@ class _Reading:
         if content is None:
             return
         self.found[key_of(ref)] = content
-        if ref in self._spoiled or (ref in self._suspect and isinstance(content, Refused)):
+        if ref in self._spoiled or (ref in self._suspect and _is_of_address(content)):
             reader.capability.spoils(key_of(ref))
 
     async def _once_more(self, ref: Ref) -> Content | None:
@@ -267,6 +269,10 @@ def patience_of(given: Connection) -> float:
     """Seconds after which there is no answer, however often it was asked for."""
     pauses = given.retry_delay * float(2**given.retries - 1)
     return (1 + given.retries) * given.timeout + pauses
+
+
+def _is_of_address(content: Content) -> bool:
+    return isinstance(content, Refused) and content.code in _OF_ADDRESS
 
 
 def _unknown_service(failure: Failure | None) -> bool:
