@@ -122,8 +122,7 @@ def main() -> int:
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
         "sharing,changes,mqtt-ingest,polls,reconnects,field-reconnects,restarts,opcua,opcua-again,opcua-latency,"
-        "opcua-library,snmp,backup,idle,start,floor",
-        "opcua-library,bacnet,backup,idle,start,floor",
+        "opcua-library,bacnet,snmp,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

@@ -12,7 +12,6 @@ from actors.endpoints.third_party import Broken, Packages, load, package_of
 from actors.system.failure import Refusal
 
 _NAMES = ("bacnet", "modbus", "mqtt", "opcua", "snmp")
-_NAMES = ("bacnet", "modbus", "mqtt", "opcua", "snmp")
 
 
 class Known(msgspec.Struct, frozen=True):
