@@ -60,6 +60,8 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "MODBUS_SLAVE_RANGE_END": "discovery.modbus_last_unit",
     "MODBUS_TIMEOUT": "discovery.modbus_timeout_ms",
     "OPCUA_DISCOVERY_URLS": "discovery.opcua_urls",
+    "BACNET_ENABLED": "discovery.bacnet_enabled",
+    "BACNET_DISCOVERY_TARGETS": "discovery.bacnet_targets",
     "MQTT_DISCOVERY_ROOTS": "discovery.mqtt_roots",
     "MQTT_DISCOVERY_DURATION_MS": "discovery.mqtt_duration_ms",
     "MQTT_DISCOVERY_QOS": "discovery.mqtt_qos",

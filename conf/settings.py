@@ -232,6 +232,8 @@ class DiscoverySettings(msgspec.Struct, frozen=True):
     modbus_last_unit: Annotated[int, Meta(ge=1, le=247)]
     modbus_timeout_ms: Annotated[int, Meta(ge=50, le=60_000)]
     opcua_urls: Listed
+    bacnet_enabled: bool
+    bacnet_targets: Listed
     mqtt_roots: Listed
     mqtt_duration_ms: Annotated[int, Meta(ge=100, le=600_000)]
     mqtt_qos: Annotated[int, Meta(ge=0, le=2)]

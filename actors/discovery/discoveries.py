@@ -237,7 +237,7 @@ class Discoveries(Keeper):
         if not (message.save or message.prune or message.dry_run):
             return None
         dry_run = message.dry_run or not message.save
-        return Keep("manual", prune=message.prune, dry_run=dry_run)
+        return Keep(stored.MANUAL, prune=message.prune, dry_run=dry_run)
 
     def receiveMsg_ScanEnded(self, message: ScanEnded, sender: ActorAddress) -> None:
         start = self.start_of(sender)

@@ -35,6 +35,7 @@ class Hosts:
 
     def __init__(self, most: int = MOST) -> None:
         self._asked: set[str] = set()
+        self._names: set[str] = set()
         self._most = most
 
     def __len__(self) -> int:
@@ -42,10 +43,18 @@ class Hosts:
 
     def admit(self, host: str) -> None:
         """Raises `Refusal` when there are too many."""
-        if host not in self._asked:
-            if len(self._asked) >= self._most:
+        self._admit(host, self._asked)
+
+    def admit_name(self, name: str) -> None:
+        """One that is to be looked up, and whose address is not counted for a second host. Raises as
+        above."""
+        self._admit(name, self._names)
+
+    def _admit(self, host: str, known: set[str]) -> None:
+        if host not in known:
+            if len(known) >= self._most:
                 raise Refusal(f"The scan would ask more than {self._most} hosts")
-            self._asked.add(host)
+            known.add(host)
 
 
 class Sighted(msgspec.Struct, frozen=True):
@@ -114,7 +123,7 @@ class Probing(ProbingProtocol):
             return host
         task = self._addresses.get(host)
         if task is None:
-            self._hosts.admit(host)
+            self._hosts.admit_name(host)
             task = self._addresses[host] = asyncio.create_task(_first_address(host))
             task.add_done_callback(_retrieve)
         try:

@@ -146,6 +146,10 @@ class AdoptDevice(msgspec.Struct, frozen=True):
     endpoint: str | None = None
     others: tuple[dict[str, Any], ...] = ()
 
+    def __repr__(self) -> str:
+        """Connections hold secrets."""
+        return f"AdoptDevice({self.name!r})"
+
 
 class AdoptDevices(msgspec.Struct, frozen=True):
     """To `endpoints`: make endpoints of what was found, all in one transaction; replies `DevicesAdopted`.
