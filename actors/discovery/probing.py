@@ -53,8 +53,8 @@ class Sighted(msgspec.Struct, frozen=True):
     at: int
 
 
-class ScanOver(Exception):
-    """The run has ended: what still goes on of it is to end, too."""
+class ScanOver(asyncio.CancelledError):
+    """The run has ended: what still goes on of it is to end, too, and has no failure to tell."""
 
 
 class Probing(ProbingProtocol):
