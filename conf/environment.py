@@ -68,8 +68,6 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "CALLBOARD_SNMP_TRAP_PORT": "snmp.trap_port",
     "BACNET_LOCAL_PORT": "bacnet.local_port",
     "BACNET_LOCAL_ADDRESS": "bacnet.local_address",
-    "BACNET_ENABLED": "bacnet.enabled",
-    "BACNET_DISCOVERY_TARGETS": "bacnet.discovery_targets",
     "HEALTH_CHECK_INTERVAL_MS": "health.check_interval_ms",
     "CALLBOARD_SHUTDOWN_COMMAND": "power.shutdown_command",
     "UPDATE_COMMAND_SECRET": "update.secret",

@@ -191,13 +191,10 @@ class MqttSettings(Confidential, frozen=True):
 
 
 class BacnetSettings(msgspec.Struct, frozen=True):
-    """The agent's own end on BACnet/IP (spec 03 section 4), and where it looks for devices when nobody says
-    where; without `enabled` it does not look by itself."""
+    """The agent's own end on BACnet/IP (spec 03 section 4)."""
 
     local_port: Port
     local_address: Text | None
-    enabled: bool
-    discovery_targets: Text | None
 
 
 class MosquittoSettings(msgspec.Struct, frozen=True):

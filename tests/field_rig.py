@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from servers.field_counterparts import TWIN, AnyRelay, FieldCounterpart
+from servers.field_counterpart import TWIN, AnyRelay, FieldCounterpart
 from thespian.actors import ActorAddress
 
 from actors.endpoints.adapter import Adapter, EndEndpoints, KeepEndpoints, ReportWanted, RunAdapter

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from field_rig import INTERVAL_MS, SETTLED, Boom, FieldRig
 from packages import on_path
-from servers.field_counterparts import FIELD_COUNTERPARTS, TWIN, FieldCounterpart
+from servers.field_counterpart import TWIN, FieldCounterpart
+from servers.field_counterparts import FIELD_COUNTERPARTS
 from servers.toy import install_toy
 from wall_clock import YEAR, WallClock
 

@@ -1,7 +1,7 @@
-"""A BACnet/IP device that knows bytes only: for what a real one does not do on request, and for hundreds of them.
+"""A BACnet/IP device that knows bytes only: for what a real one does not do on request, and for hundreds.
 
-As a module it is a process of many such devices, told what to be by its first line of input, which ends with its
-input; each change of a value is one more than the value before.
+As a module it is a process of many such devices, told what to be by its first line of input, which ends with
+its input; each change of a value is one more than the value before.
 """
 
 import asyncio
@@ -61,15 +61,15 @@ def analog_inputs(count: int, value: float = 1.0) -> Objects:
 class ByteDevice(asyncio.DatagramProtocol):
     """At `place`. What it answers may be changed by attributes:
 
-    `several` whether it knows ReadPropertyMultiple (None: it says nothing to it); `longest` octets of an answer,
-    above which it aborts by `too_long`, the reason (None: it says nothing); `spoils`: what makes it answer an
-    error to all that is asked for together with it; `delay` seconds before each answer; `silent`; `altered` makes
-    of each answer (an APDU) the ones that are sent in its place.
+    `several` whether it knows ReadPropertyMultiple (None: it says nothing to it); `longest` octets of an
+    answer, above which it aborts by `too_long`, the reason (None: it says nothing); `spoils`: what makes it
+    answer an error to all that is asked for together with it; `delay` seconds before each answer; `silent`;
+    `altered` makes of each answer (an APDU) the ones that are sent in its place.
     """
 
     transport: asyncio.DatagramTransport
 
-    def __init__(self, objects: Objects | None = None, instance: int = 1001, mac: bytes = b"") -> None:
+    def __init__(self, objects: Objects | None = None, instance: int = 1001) -> None:
         self.objects = {(8, instance): {77: text("a device")}} | (
             analog_inputs(1) if objects is None else objects
         )
@@ -279,8 +279,8 @@ def _several(body: bytes) -> Iterable[Wanted]:
 
 
 class _Many:
-    """`devices` with so many objects each from `port` on; each object changes `rate` times a second once somebody
-    has subscribed to it."""
+    """So many devices with so many objects each; each object changes `rate` times a second once somebody has
+    subscribed to it."""
 
     def __init__(self, devices: int, objects: int, rate: float) -> None:
         self.devices = [ByteDevice(analog_inputs(objects), 1000 + number) for number in range(devices)]

@@ -1,122 +1,22 @@
-"""For every field protocol the other end: a device, and the relays in front of it."""
+"""For every field protocol the other end."""
 
 import asyncio
 import contextlib
 import json
 import threading
-from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
-from servers.bacnet_device import BacnetDevice
-from servers.bacnet_device import entry as bacnet_object
+from servers.bacnet_counterpart import PolledBacnet, PushedBacnet
+from servers.field_counterpart import TIMEOUT_MS, TWIN, AnyRelay, FieldCounterpart
 from servers.mosquitto import Mosquitto, free_port
 from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
-from servers.relay import Relay
-from servers.snmpd import FIXED, USERS, Snmpd
+from servers.snmp_counterpart import SnmpAgent, SnmpUser
 from servers.toy import ToyDevice
-from servers.udp_relay import UdpRelay, free_udp_port
-
-TWIN = 10_000
-"""What `twin` has more than `counter`."""
-TIMEOUT_MS = 300
-"""Of everything that an endpoint can be told to wait for."""
-
-AnyRelay = Relay | UdpRelay
-
-
-class FieldCounterpart(ABC):
-    """A device behind `relay`; `detour` is another relay to the same. It has three data points: `counter`,
-    `twin`, which is that and `TWIN`, and `setpoint`, which can be written.
-
-    What takes long to start is started once for many of them (`shared`).
-    """
-
-    protocol: ClassVar[str]
-    name: ClassVar[str] = ""
-    """Of another one of the same protocol."""
-    replays: ClassVar[bool] = False
-    """What it had while nobody was connected is told afterwards, with its own times."""
-    order: ClassVar[Literal["arrival", "times", "none"]] = "arrival"
-    """What says in which order it had the values; none: what was not acknowledged comes again."""
-    marks: ClassVar[frozenset[str]] = frozenset()
-    """Codes of values that count as good here."""
-    login: ClassVar[bool] = False
-    """It lets in only who has a password."""
-    back_within: ClassVar[float] = 5.0
-    """Seconds from the end of a trouble to good values."""
-    relay_kind: ClassVar[type[AnyRelay]] = Relay
-    """What carries its datagrams is a `UdpRelay`: nobody accepts, ends or cuts a connection then, and clients
-    need not come from another port when they try again."""
-    a_try: ClassVar[int] = 1
-    """Of one that is reached by datagrams: how many an attempt to connect costs at most."""
-
-    def __init__(self, shared: Any) -> None:
-        self.relay: Any
-        """An `AnyRelay`; its own code knows which."""
-        self.detour: Any
-        self._stack = AsyncExitStack()
-
-    @classmethod
-    def share(cls, directory: Path) -> AbstractContextManager[Any]:
-        """What each of them is constructed with; it may keep files in `directory`."""
-        return nullcontext()
-
-    @property
-    def connects(self) -> bool:
-        """Whether there are connections between it and its clients."""
-        return self.relay_kind is Relay
-
-    @abstractmethod
-    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
-        """An endpoint's, by way of that relay; with wrong credentials unless `right`."""
-
-    @property
-    @abstractmethod
-    def data_points(self) -> list[dict[str, Any]]: ...
-
-    @abstractmethod
-    async def set(self, number: int) -> None:
-        """Its counter is that from now on, whether anybody is connected or not."""
-
-    @property
-    @abstractmethod
-    def written(self) -> list[float]:
-        """What was written to `setpoint`, in order."""
-
-    @abstractmethod
-    def refuse_writes(self) -> bool:
-        """From now on; whether it can."""
-
-    @abstractmethod
-    async def _run(self, stack: AsyncExitStack) -> int:
-        """Start it; returns the port where clients connect."""
-
-    @abstractmethod
-    async def stop(self) -> None: ...
-
-    @abstractmethod
-    async def start(self) -> None:
-        """Where it was before it was stopped, with the values of now."""
-
-    async def __aenter__(self) -> Self:
-        """At a counter of 0, a setpoint of 0 and nothing written."""
-        async with AsyncExitStack() as stack:
-            port = await self._run(stack)
-            self.relay = await stack.enter_async_context(self.relay_kind(port))
-            self.detour = await stack.enter_async_context(self.relay_kind(port))
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
 
 
 class ModbusTcp(FieldCounterpart):
@@ -421,166 +321,15 @@ class MqttRetained(MqttBroker):
         await asyncio.Event().wait()
 
 
-class SnmpAgent(FieldCounterpart):
-    """Net-SNMP's agent; its values are set as anybody would who may write."""
-
-    protocol = "snmp"
-    name = "v2c"
-    relay_kind = UdpRelay
-    _NAMES: ClassVar[dict[str, str]] = {"counter": "1.0", "twin": "2.0", "setpoint": "3.0"}
-class PolledBacnet(FieldCounterpart):
-    """bacpypes3's device, a process of its own that keeps running from test to test."""
-
-    protocol = "bacnet"
-    name = "polled"
-    relay_kind = UdpRelay
-    back_within = 8.0
-    _COV = False
-    _OBJECTS: ClassVar[dict[str, str]] = {
-        "counter": "analog-value,1",
-        "twin": "analog-value,2",
-        "setpoint": "analog-value,3",
-    }
-
-    def __init__(self, shared: BacnetDevice) -> None:
-        super().__init__(shared)
-        self._device = shared
-        self._port = free_udp_port()
-
-    @classmethod
-    def share(cls, directory: Path) -> AbstractContextManager[BacnetDevice]:
-        objects = [
-            bacnet_object("analog-value", number, 0.0, name=name, covIncrement=0.5, relinquishDefault=0.0)
-            for number, name in enumerate(cls._OBJECTS, 1)
-        ]
-        return BacnetDevice(directory, objects=objects)
-
-    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
-        return {
-            "host": "127.0.0.1",
-            "port": relay.port,
-            "community": "private",
-            "timeout": TIMEOUT_MS,
-            "retries": 0,
-            "retryDelay": 100,
-            "deviceInstance": self._device.instance,
-            "localPort": self._port,
-            "timeout": TIMEOUT_MS,
-            "retryAttempts": 0,
-            "useCov": self._COV,
-            "pollInterval": 200,
-        }
-
-    @property
-    def data_points(self) -> list[dict[str, Any]]:
-        return [
-            {"name": name, "oid": f"{FIXED}.{place}", "dataType": "integer", "writable": name == "setpoint"}
-            for name, place in self._NAMES.items()
-        ]
-
-    async def set(self, number: int) -> None:
-        numbers = {"1.0": number, "2.0": number + TWIN}
-        self._agent.integers |= numbers
-        if self._agent.running:
-            await self._agent.write(numbers)
-
-    @property
-    def written(self) -> list[float]:
-        value = self._agent.ask("3.0")
-        return [value] if value else []
-
-    def refuse_writes(self) -> bool:
-        return False
-
-    async def _run(self, stack: AsyncExitStack) -> int:
-        self._agent.integers = {"1.0": 0, "2.0": TWIN, "3.0": 0}
-        await self.start()
-        stack.push_async_callback(self.stop)
-        return self._agent.port
-
-    def __init__(self, shared: Path) -> None:
-        super().__init__(shared)
-        self._agent = Snmpd(shared)
-
-    @classmethod
-    def share(cls, directory: Path) -> AbstractContextManager[Path]:
-        return nullcontext(directory)
-
-    async def stop(self) -> None:
-        await asyncio.to_thread(self._agent.stop)
-
-    async def start(self) -> None:
-        await asyncio.to_thread(self._agent.start)
-
-
-class SnmpUser(SnmpAgent):
-    """The same, spoken to in secret."""
-
-    name = "v3"
-    login = True
-
-    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
-        user = USERS["aes"] | ({} if right else {"authKey": "wrong one"})
-        return super().connection(relay, right) | {"version": "v3", "username": "aes"} | user
-
-
 _ALL = (
-            {"name": name, "object": place.replace(",", ":"), "writable": name == "setpoint"}
-            for name, place in self._OBJECTS.items()
-        ]
-
-    async def set(self, number: int) -> None:
-        await self._write(counter=number, twin=number + TWIN)
-
-    async def _write(self, **values: int) -> None:
-        """What it has at once, or else from its next start on."""
-        for name, value in values.items():
-            index = list(self._OBJECTS).index(name)
-            self._device.config["devices"][0]["objects"][index]["value"] = value
-            if self._device.running:
-                await self._device.tell("set", object=self._OBJECTS[name], value=value)
-
-    @property
-    def written(self) -> list[float]:
-        return [one["value"] for one in self._device.ask("written")]
-
-    def refuse_writes(self) -> bool:
-        self._device.ask("refuse", service="writeProperty", kind="property", reason="write-access-denied")
-        return True
-
-    async def _run(self, stack: AsyncExitStack) -> int:
-        if not self._device.running:
-            await self.start()
-        self._device.ask("accept", service="writeProperty")
-        await self._device.tell("set", object=self._OBJECTS["setpoint"], value=None, priority=8)
-        await self._write(counter=0, twin=TWIN, setpoint=0)
-        self._device.ask("forget")
-        return self._device.port
-
-    async def stop(self) -> None:
-        await asyncio.to_thread(self._device.kill)
-
-    async def start(self) -> None:
-        await asyncio.to_thread(self._device.start)
-
-
-class PushedBacnet(PolledBacnet):
-    """Its notifications may overtake each other, and say nothing by which that is seen."""
-
-    name = "pushed"
-    order = "none"
-    _COV = True
-
-
-_ALL = (
-    PolledBacnet,
-    PushedBacnet,
     ModbusTcp,
     MqttBroker,
     MqttRetained,
+    PolledBacnet,
     PolledOpcUa,
-    PushedOpcUa,
     PolledToy,
+    PushedBacnet,
+    PushedOpcUa,
     PushedToy,
     SnmpAgent,
     SnmpUser,

@@ -57,7 +57,7 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("BACNET_LOCAL_PORT", "47810", 47810),
     ("BACNET_LOCAL_ADDRESS", "10.0.0.5/24", "10.0.0.5/24"),
     ("BACNET_ENABLED", "false", False),
-    ("BACNET_DISCOVERY_TARGETS", "10.0.0.0/24", "10.0.0.0/24"),
+    ("BACNET_DISCOVERY_TARGETS", "10.0.1.0/24,10.0.2.5-9", ("10.0.1.0/24", "10.0.2.5-9")),
     ("MQTT_BROKER_URL", "mqtt://broker:1883", "mqtt://broker:1883"),
     ("MQTT_USERNAME", "me", "me"),
     ("MQTT_PASSWORD", "m-4711", "m-4711"),
@@ -317,8 +317,7 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         (
             "[apii]\nport = 5",
             "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
-            "mqtt, mosquitto, endpoints, discovery, actors, health, power, update",
-            "mqtt, bacnet, mosquitto, endpoints, actors, health, power, update",
+            "mqtt, bacnet, mosquitto, endpoints, discovery, snmp, actors, health, power, update",
         ),
         ('[agent]\nname = "a\\u0000"', "agent.name: 'a\\x00' is not allowed, expected UTF-8 without NUL"),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),

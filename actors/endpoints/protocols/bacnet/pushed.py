@@ -20,6 +20,7 @@ from .asking import Asking
 from .codec import Content, Found, Key, Refused, key_of, notification
 from .finding import NOT_THERE, IAm, check_identity, finder_of, identity
 from .points import Ref
+from .reader import Reader
 from .session import BacnetSession
 from .subscribing import Subscription, Subscriptions
 from .tags import Malformed
@@ -49,6 +50,7 @@ Contents = tuple[Content | None, Content | None]
 
 
 class BacnetPushed(BacnetSession, PushedSession):
+    _reader: Reader | None = None
     _watching: asyncio.Task[None] | None = None
     _stop_listening: Callable[[], None] | None = None
 
@@ -91,10 +93,8 @@ class BacnetPushed(BacnetSession, PushedSession):
 
     async def _subscribe(self, asking: Asking) -> None:
         port, station = asking.port, asking.station
-        self._reader = Reader(port, station, port.capability(station), self._connection)
         self._told, self._content, self._drifts, self._spoke = {}, {}, {}, {}
         self._doubted.clear()
-        self._told, self._content, self._drifts = {}, {}, {}
         self._polled_at = [0.0] * len(self._points)
         self._heard_at = monotonic()
         self._subscriptions.begin(asking)

@@ -33,8 +33,8 @@ Tell = Callable[[str, dict[str, Any]], None]
 
 
 class Receiver:
-    """An endpoint: what its device's addresses are, whom it believes, and how to tell it. Traps of v1 and v2c say a community, those of v3 are
-    signed by `user`."""
+    """An endpoint: what addresses its device has, whom it believes, and how to tell it. Traps of v1 and v2c
+    say a community, those of v3 are signed by `user`."""
 
     def __init__(
         self, addresses: tuple[str, ...], communities: tuple[str, ...], user: usm.User | None, tell: Tell
@@ -89,8 +89,8 @@ class Receiver:
 
 
 class TrapPort:
-    """Listens while it has receivers. `unknown` counts what came from nobody's address, `refused` what was not
-    believed or could not be read."""
+    """Listens while it has receivers. `unknown` counts what came from nobody's address, `refused` what was
+    not believed or could not be read."""
 
     def __init__(self, port: int) -> None:
         self.port = port
