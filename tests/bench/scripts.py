@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 from actors_bench import Ring
 from backups_bench import Backing
+from bacnet_bench import Cost
 from changes_bench import Path as ChangesPath
 from figures import Figure
 from formats_bench import Encoding
@@ -76,6 +77,11 @@ def _format_figures(format: str, encodings: Sequence[Encoding]) -> list[Figure]:
     if others:
         figures.append(Figure(run, "beside json / alone", max(others)))
     return figures
+
+
+def measure_bacnet() -> list[Figure]:
+    costs = ask(list[Cost], "bacnet_bench.py", within=FIELD_S)
+    return [Figure(each.run, each.name, each.value) for each in costs]
 
 
 def measure_polls() -> list[Figure]:

@@ -31,8 +31,8 @@ ABREAST = 10
 """Hosts that are asked at the same time."""
 _MOST_COMMUNITIES = 16
 _TIMEOUT = 2000
-_MORE = 12
-"""Requests to an agent that has been found."""
+_MORE = 5.0
+"""Seconds for names, and for the first agent that is found."""
 
 Texts = Annotated[tuple[str, ...], reads(listed), allowed("a text or an array of strings")]
 
@@ -88,7 +88,7 @@ def plan(given: dict[str, Any], known: Known, path: str) -> Search | None:
         return None
     wait = (1 + options.retries) * options.timeout / 1000
     longest = max(len(place.ways) for place in places)
-    within = ceil(len(places) / ABREAST) * (longest + _MORE) * wait
+    within = ceil(len(places) / ABREAST) * longest * wait + _MORE
     return Search(probes=len(places), within=within, places=tuple(places))
 
 
