@@ -177,7 +177,7 @@ class Scan(StoreClient):
         self._begin_step("scanning")
         turns = paced.scans if self.start.waits else None
         for name, one in self.planned.items():
-            seconds = min(time_for(one), self.start.within or time_for(one))
+            seconds = self.start.within or time_for(one)
             scanning = run_scan(one, self.probings[name], seconds, turns)
             self.run(scanning, within=None, then=lambda scanned: scanned)
         self._look_whether_scanned()

@@ -134,7 +134,8 @@ class EndpointsImported(msgspec.Struct, frozen=True):
 
 
 class AdoptDevice(msgspec.Struct, frozen=True):
-    """A device that was found. `endpoint` is the name of the one that reads it already, if that is known."""
+    """A device that was found. `endpoint` is the name of the one that reads it already, if that is known;
+    `others` are further connections by which it answers."""
 
     name: str
     protocol: str
@@ -143,6 +144,11 @@ class AdoptDevice(msgspec.Struct, frozen=True):
     data_points: tuple[dict[str, Any], ...] = ()
     metadata: dict[str, Any] = {}
     endpoint: str | None = None
+    others: tuple[dict[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        """Connections hold secrets."""
+        return f"AdoptDevice({self.name!r})"
 
 
 class AdoptDevices(msgspec.Struct, frozen=True):

@@ -96,6 +96,7 @@ class Plant:
         self.probing: Any = None
         self.connected: set[str] = set()
         """Hosts whose endpoints' sessions reach them."""
+        self.order: list[Any] = []
         self.reads = 0
         self.scans = 0
         self.ended = 0
@@ -122,7 +123,10 @@ class Plant:
         self.validated.append(probing.validate)
         try:
             async with asyncio.TaskGroup() as group:
-                for host in plan.hosts:
+                hosts = plan.hosts
+                for change in self.order:
+                    hosts = change(hosts)
+                for host in hosts:
                     group.create_task(self._probe(host, probing))
         except* Refusal as group_of:
             raise group_of.exceptions[0] from None

@@ -99,6 +99,33 @@ async def test_a_device_that_has_moved_is_followed(rig: DiscoveryRig):
     assert saved(await rig.run_rule(rule.uuid)).changed == ("Device at 10.0.0.2",)
 
 
+async def test_a_device_that_answers_in_several_places_is_one_and_stays_where_it_is(rig: DiscoveryRig):
+    for host in ("10.0.0.2", "10.0.0.3", "10.0.0.4"):
+        rig.plant.put(host, "fake:serial-7", name="router")
+    rule = await rig.add_rule()
+    found = await rig.run_rule(rule.uuid)
+    assert found.result.run.found == 1
+    [row] = (await rig.rows()).values()
+
+    for _ in range(3):
+        rig.plant.devices = dict(reversed(rig.plant.devices.items()))
+        rig.plant.order.append(lambda hosts: tuple(reversed(hosts)))
+        assert saved(await rig.run_rule(rule.uuid)).kept == ("router",)
+        [now] = (await rig.rows()).values()
+        assert now.connection == row.connection
+    del rig.plant.devices[connection(row)["host"]]
+    assert saved(await rig.run_rule(rule.uuid)).changed == ("router",)
+
+
+async def test_an_endpoint_keeps_its_name_whatever_its_device_is_called(rig: DiscoveryRig):
+    rig.plant.put("10.0.0.2", name="before")
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    rig.plant.put("10.0.0.2", name="after")
+
+    assert saved(await rig.run_rule(rule.uuid)).kept == ("before",)
+
+
 async def edit(rig: DiscoveryRig, row: Any, **changes: Any) -> None:
     """As the target state of the cloud may, or an import."""
     await rig.transact(stored_endpoints.change_endpoint, row.id, changes)

@@ -119,6 +119,8 @@ TARGETS = {
     ("start", "answers after s"): Target(0.5),
     ("start", "running after s"): Target(1),
     ("start", "RSS MB"): Target(90),
+    ("snmp v2c", "CPU ms/1,000 values"): Target(4),
+    ("snmp v3", "CPU ms/1,000 values"): Target(5),
 }
 
 

@@ -17,6 +17,7 @@ from polls_bench import Polls
 from processes import Process, python
 from reconnects_bench import Left
 from sharing_bench import Costs
+from snmp_bench import Costs as SnmpCosts
 from waiting_bench import PER_S, Waiting
 
 ACTORS = (10, 1_000, 10_000)
@@ -166,4 +167,14 @@ def measure_waiting(seconds: int) -> list[Figure]:
             Figure(run, "KB/s written", each.written / 1000),
             Figure(run, "drain/fill speed", each.drain),
         ]
+    return figures
+
+
+def measure_snmp() -> list[Figure]:
+    figures = []
+    for costs in ask(list[SnmpCosts], "snmp_bench.py", within=300):
+        run = f"snmp {costs.version}"
+        figures.append(Figure(run, "CPU ms/1,000 values", costs.ours))
+        figures.append(Figure(run, "its CPU ms/1,000 values", costs.library))
+        figures.append(Figure(run, "ours / its", costs.ours / costs.library))
     return figures

@@ -56,6 +56,8 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("GCP_MQTT_PUBLISH_TOPIC_TEMPLATE", "plant/{endpoint}", "plant/{endpoint}"),
     ("BACNET_LOCAL_PORT", "47810", 47810),
     ("BACNET_LOCAL_ADDRESS", "10.0.0.5/24", "10.0.0.5/24"),
+    ("BACNET_ENABLED", "false", False),
+    ("BACNET_DISCOVERY_TARGETS", "10.0.1.0/24,10.0.2.5-9", ("10.0.1.0/24", "10.0.2.5-9")),
     ("MQTT_BROKER_URL", "mqtt://broker:1883", "mqtt://broker:1883"),
     ("MQTT_USERNAME", "me", "me"),
     ("MQTT_PASSWORD", "m-4711", "m-4711"),
