@@ -12,7 +12,8 @@ from urllib.parse import quote_plus, unquote, urlsplit
 
 SECRET_NAME: Final = re.compile(
     r"pass(word|wd|phrase|code)|secret|token|jwt|credential|connection[_-]?string"
-    r"|(private|api|shared|access|client|tls|ssl|auth|master|account|user)[_-]?key([_-]?pem)?$|^key$",
+    r"|communit(y|ies)$"
+    r"|(private|priv|api|shared|access|client|tls|ssl|auth|master|account|user)[_-]?key([_-]?pem)?$|^key$",
     re.IGNORECASE,
 )
 """Names of fields that hold one."""
@@ -24,7 +25,7 @@ _TOKEN: Final = 6  # characters of an encoded secret that do not depend on what 
 
 
 _HINTS: Final = (
-    *(b"pass", b"secret", b"token", b"key", b"jwt", b"credential", b"headers"),
+    *(b"pass", b"secret", b"token", b"key", b"jwt", b"credential", b"communit", b"headers"),
     *(b"@", b"://", b"\\"),  # a backslash may spell anything
 )
 

@@ -190,6 +190,13 @@ class MqttSettings(Confidential, frozen=True):
     password: Text | None
 
 
+class BacnetSettings(msgspec.Struct, frozen=True):
+    """The agent's own end on BACnet/IP (spec 03 section 4)."""
+
+    local_port: Port
+    local_address: Text | None
+
+
 class MosquittoSettings(msgspec.Struct, frozen=True):
     """The files of the agent's own broker, and how it is told to read them (spec 03 section 5); without
     `auth_dir` they are left alone."""
@@ -230,6 +237,12 @@ class DiscoverySettings(msgspec.Struct, frozen=True):
     mqtt_roots: Listed
     mqtt_duration_ms: Annotated[int, Meta(ge=100, le=600_000)]
     mqtt_qos: Annotated[int, Meta(ge=0, le=2)]
+
+
+class SnmpSettings(msgspec.Struct, frozen=True):
+    """Where the traps of devices are received; 0: nowhere."""
+
+    trap_port: Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class ActorsSettings(msgspec.Struct, frozen=True):
@@ -275,9 +288,11 @@ class Settings(msgspec.Struct, frozen=True):
     aws_iot: AwsIotSettings
     gcp_iot: GcpIotSettings
     mqtt: MqttSettings
+    bacnet: BacnetSettings
     mosquitto: MosquittoSettings
     endpoints: EndpointsSettings
     discovery: DiscoverySettings
+    snmp: SnmpSettings
     actors: ActorsSettings
     health: HealthSettings
     power: PowerSettings

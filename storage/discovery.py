@@ -21,6 +21,10 @@ OWN: Final = ("first-boot", "light", "full")
 """What stands in the place of a uuid for rules that are not the operator's."""
 RUNS: Final = 100
 """Of each rule, that are kept."""
+MANUAL: Final = "manual"
+"""Whose scans those are that no rule has made."""
+KEEP_MANUAL_MS: Final = 30 * 86_400_000
+"""Nobody removes what is kept of them, as with a rule."""
 STALE_MS: Final = 7 * 86_400_000
 INTERRUPTED: Final = "interrupted: what ran it has ended meanwhile"
 
@@ -198,6 +202,9 @@ def save_seen(database: Database, owner: str, seen: Collection[Seen], at: int) -
     with database.db.atomic():
         for one in seen:
             _save_seen(database, owner, one, at)
+        if owner == MANUAL:
+            forgotten = "DELETE FROM discovery_sightings WHERE rule_uuid = ? AND last_seen_at < ?"
+            database.db.execute(forgotten, [owner, at - KEEP_MANUAL_MS])
 
 
 def _save_seen(database: Database, rule_uuid: str, seen: Seen, at: int) -> None:

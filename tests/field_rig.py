@@ -7,8 +7,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from servers.field_counterparts import TWIN, FieldCounterpart
-from servers.relay import Relay
+from servers.field_counterpart import TWIN, AnyRelay, FieldCounterpart
 from thespian.actors import ActorAddress
 
 from actors.endpoints.adapter import Adapter, EndEndpoints, KeepEndpoints, ReportWanted, RunAdapter
@@ -110,7 +109,7 @@ class FieldRig:
 
     # The endpoint
 
-    def start_of(self, relay: Relay, right: bool = True, **fields: Any) -> RunEndpoint:
+    def start_of(self, relay: AnyRelay, right: bool = True, **fields: Any) -> RunEndpoint:
         start = RunEndpoint(
             uuid="uuid-plc",
             name="plc",
@@ -127,7 +126,7 @@ class FieldRig:
         )
         return msgspec.structs.replace(start, **fields)
 
-    def run(self, relay: Relay | None = None, right: bool = True, **fields: Any) -> None:
+    def run(self, relay: AnyRelay | None = None, right: bool = True, **fields: Any) -> None:
         """Begin it, or change it."""
         start = self.start_of(relay or self.counterpart.relay, right, **fields)
         self.wanted[:] = [start]

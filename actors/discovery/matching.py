@@ -64,6 +64,7 @@ def _device(
         metadata=device.metadata,
         known=known is not None,
         endpoint=None if known is None else known.configured.name,
+        others=sighted.others,
     )
 
 

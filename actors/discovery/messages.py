@@ -32,6 +32,10 @@ class Discover(msgspec.Struct, frozen=True):
     dry_run: bool = False
     within: float | None = None
 
+    def __repr__(self) -> str:
+        """Options hold secrets."""
+        return f"Discover(protocols={self.protocols!r})"
+
 
 class DiscoveredDevice(msgspec.Struct, frozen=True, kw_only=True):
     """What was found (spec 03 section 8.1). `known` says that an endpoint reads it already: `endpoint` is its
@@ -49,6 +53,11 @@ class DiscoveredDevice(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     known: bool = False
     endpoint: str | None = None
+    others: tuple[dict[str, Any], ...] = ()
+    """Connections by which it was found, too"""
+
+    def __repr__(self) -> str:
+        return f"DiscoveredDevice(name={self.name!r}, protocol={self.protocol!r})"
 
 
 class ScanTrouble(msgspec.Struct, frozen=True):
@@ -177,6 +186,9 @@ class RuleRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
     error: str | None = None
 
+    def __repr__(self) -> str:
+        return f"RuleRow(uuid={self.uuid!r}, name={self.name!r}, protocol={self.protocol!r})"
+
 
 class ListRules(msgspec.Struct, frozen=True):
     """To `discovery`; replies `RulesListed`."""
@@ -199,6 +211,9 @@ class AddRule(msgspec.Struct, frozen=True, kw_only=True):
     params_json: dict[str, Any] | None = None
     target_json: dict[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        return f"AddRule(name={self.name!r}, protocol={self.protocol!r})"
+
 
 class ChangeRule(msgspec.Struct, frozen=True, kw_only=True):
     """To `discovery`; replies `RuleChanged`. A secret that comes as it is shown stays as it is."""
@@ -211,6 +226,9 @@ class ChangeRule(msgspec.Struct, frozen=True, kw_only=True):
     auto_enable: bool | UnsetType = UNSET
     params_json: dict[str, Any] | UnsetType | None = UNSET
     target_json: dict[str, Any] | UnsetType | None = UNSET
+
+    def __repr__(self) -> str:
+        return f"ChangeRule(uuid={self.uuid!r})"
 
 
 class RuleChanged(msgspec.Struct, frozen=True):

@@ -1,11 +1,15 @@
 """What a scan is to do, made of what somebody asks for and what there is. Touches no network."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from actors.connections.building import build
+from actors.connections.deadlines import Overdue, bounded
 from actors.endpoints import protocols
 from actors.endpoints.discovering import Configured, Discovery, Known, Plan
 from actors.endpoints.messages import ConfiguredEndpoint
@@ -13,6 +17,8 @@ from actors.system.checking import refuse_unknown
 from actors.system.failure import Refusal
 from conf.annotations import join
 from conf.settings import Settings
+
+WITHIN: Final = 20.0  # seconds for one protocol's plan
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -62,28 +68,40 @@ def named(wanted: Wanted) -> tuple[str, ...]:
     return known if wanted.protocols is None else tuple(dict.fromkeys(wanted.protocols))
 
 
-def plans(wanted: Wanted, endpoints: Iterable[ConfiguredEndpoint], settings: Settings) -> Plans:
-    """Raises `Refusal` naming the field of an option that is not right."""
+async def plans(wanted: Wanted, endpoints: Iterable[ConfiguredEndpoint], settings: Settings) -> Plans:
+    """Made in threads: descriptors are imported there, options of a thousand hosts are read, and what one
+    protocol does that others bring is its own matter. Raises `Refusal` naming the field of an option that is
+    not right."""
     by_protocol: dict[str, list[Configured]] = {}
     for one in endpoints:
         by_protocol.setdefault(one.protocol, []).append(one.configured)
+    names = await build("names of protocols", partial(named, wanted))
+    parts = []
+    for name in names:
+        known = Known(settings, tuple(by_protocol.get(name, ())))
+        parts.append(_part(wanted, name, known))
     planned: list[Planned] = []
     errors: dict[str, str] = {}
-    for name in named(wanted):
-        known = Known(settings, tuple(by_protocol.get(name, ())))
-        try:
-            found = plan(name, wanted.options.get(name, {}), known, wanted.path_of(name))
-        except Refusal as refusal:
-            if refusal.kind not in ("unavailable", "unsupported"):
-                raise
-            if wanted.protocols is not None:
-                errors[name] = refusal.message
-            continue
-        if found is not None:
-            planned.append(found)
+    for name, part in zip(names, await asyncio.gather(*parts), strict=True):
+        if isinstance(part, Planned):
+            planned.append(part)
         elif wanted.protocols is not None:
-            errors[name] = "nobody has said where to look, and nothing is configured"
+            errors[name] = part
     return Plans(tuple(planned), errors)
+
+
+async def _part(wanted: Wanted, name: str, known: Known) -> Planned | str:
+    """Or why there is none."""
+    planning = partial(plan, name, wanted.options.get(name, {}), known, wanted.path_of(name))
+    try:
+        found = await bounded(build(f"plans of {name}", planning), WITHIN)
+    except Overdue:
+        return f"its plan is not made within {WITHIN:g} s"
+    except Refusal as refusal:
+        if refusal.kind not in ("unavailable", "unsupported"):
+            raise
+        return refusal.message
+    return found or "nobody has said where to look, and nothing is configured"
 
 
 def plan(name: str, options: Mapping[str, Any], known: Known, path: str) -> Planned | None:

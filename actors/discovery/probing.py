@@ -21,6 +21,8 @@ from storage.timestamps import unix_ms
 
 MOST_FOUND: Final = 4096
 """Devices of one protocol in one run."""
+MOST_PLACES: Final = 31
+"""Of one device, that are known besides the latest two."""
 LARGEST: Final = 4_194_304
 """Bytes that what is told of one device may take as JSON."""
 TOLD: Final = 100
@@ -33,6 +35,7 @@ class Hosts:
 
     def __init__(self, most: int = MOST) -> None:
         self._asked: set[str] = set()
+        self._names: set[str] = set()
         self._most = most
 
     def __len__(self) -> int:
@@ -40,17 +43,27 @@ class Hosts:
 
     def admit(self, host: str) -> None:
         """Raises `Refusal` when there are too many."""
-        if host not in self._asked:
-            if len(self._asked) >= self._most:
+        self._admit(host, self._asked)
+
+    def admit_name(self, name: str) -> None:
+        """One that is to be looked up, and whose address is not counted for a second host. Raises as
+        above."""
+        self._admit(name, self._names)
+
+    def _admit(self, host: str, known: set[str]) -> None:
+        if host not in known:
+            if len(known) >= self._most:
                 raise Refusal(f"The scan would ask more than {self._most} hosts")
-            self._asked.add(host)
+            known.add(host)
 
 
 class Sighted(msgspec.Struct, frozen=True):
-    """A device, and when it was found, Unix ms."""
+    """A device, and when it was found, Unix ms. `others` are the connections that it was found by before, if
+    it answers in several places."""
 
     device: Found
     at: int
+    others: tuple[dict[str, Any], ...] = ()
 
 
 class ScanOver(Exception):
@@ -74,6 +87,7 @@ class Probing(ProbingProtocol):
         self.troubles: dict[ScanTrouble, None] = {}
         self.trouble_count = 0
         self.over = False
+        self._told: set[int] = set()
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
@@ -109,7 +123,7 @@ class Probing(ProbingProtocol):
             return host
         task = self._addresses.get(host)
         if task is None:
-            self._hosts.admit(host)
+            self._hosts.admit_name(host)
             task = self._addresses[host] = asyncio.create_task(_first_address(host))
             task.add_done_callback(_retrieve)
         try:
@@ -133,14 +147,19 @@ class Probing(ProbingProtocol):
         if fingerprint not in self.devices and len(self.devices) >= MOST_FOUND:
             self.trouble("", f"there are more than {MOST_FOUND} devices; the others are left out")
             return
-        self.devices[fingerprint] = Sighted(fitting, unix_ms())
+        before = self.devices.get(fingerprint)
+        others = () if before is None else (*before.others[-MOST_PLACES:], before.device.connection)
+        self.devices[fingerprint] = Sighted(fitting, unix_ms(), others)
 
     def trouble(self, where: str, reason: str) -> None:
         if self.over:
             return
         told = ScanTrouble(self.protocol, _text(where, 200), _text(clean(str(reason)), 500))
-        if told in self.troubles:
+        known = hash((told.where, told.reason))
+        if known in self._told:
             return
+        if len(self._told) < MOST_FOUND:
+            self._told.add(known)
         self.trouble_count += 1
         if len(self.troubles) < TOLD:
             self.troubles[told] = None

@@ -63,7 +63,7 @@ class RunRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BeginRule(msgspec.Struct, frozen=True):
-    """To a rule: run now; `requester` gets what came of it (`RuleRun`)."""
+    """To a rule: run now; `requester` gets what came of it (`RuleHasRun`)."""
 
     requester: ActorAddress
     dry_run: bool = False
@@ -82,7 +82,7 @@ class RuleStands(msgspec.Struct, frozen=True):
     stale: tuple[str, ...] = ()
 
 
-class RuleRun(msgspec.Struct, frozen=True):
+class RuleHasRun(msgspec.Struct, frozen=True):
     """To the parent: `requester` is to be told what came of its run."""
 
     uuid: str
@@ -335,7 +335,7 @@ class Rule(StoreClient):
         """By the parent, which knows how the rule stands: what is told it before this."""
         if self.state is not None:
             self._stand()
-        self.send(self.parent, RuleRun(self.known.uuid, requester, result, failed))
+        self.send(self.parent, RuleHasRun(self.known.uuid, requester, result, failed))
 
     # Storing
 

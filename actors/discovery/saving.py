@@ -65,6 +65,7 @@ def adoption(
                 data_points=one.data_points,
                 metadata=one.metadata,
                 endpoint=one.endpoint,
+                others=one.others,
             )
             for one in devices
         ),

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from thespian.actors import ActorAddress
 
-from actors.connections.building import build
 from actors.discovery.matching import matched
 from actors.discovery.messages import Discovered, DiscoveredDevice, RunRow, SavedDevices
 from actors.discovery.pace import pace
@@ -178,7 +177,7 @@ class Scan(StoreClient):
         self._begin_step("scanning")
         turns = paced.scans if self.start.waits else None
         for name, one in self.planned.items():
-            seconds = min(time_for(one), self.start.within or time_for(one))
+            seconds = self.start.within or time_for(one)
             scanning = run_scan(one, self.probings[name], seconds, turns)
             self.run(scanning, within=None, then=lambda scanned: scanned)
         self._look_whether_scanned()
@@ -396,9 +395,8 @@ class Scan(StoreClient):
 
 
 async def _plan(wanted: Wanted, known: Sequence[ConfiguredEndpoint], settings: Settings) -> PlansMade:
-    """In a thread: descriptors are imported there, and options of a thousand hosts are read."""
     try:
-        return PlansMade(await build("plans of scans", lambda: plans(wanted, known, settings)))
+        return PlansMade(await plans(wanted, known, settings))
     except Refusal as refusal:
         return PlansMade(None, refusal.failed())
 

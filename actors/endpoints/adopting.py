@@ -77,6 +77,8 @@ class Prepared(msgspec.Struct, frozen=True):
     device: AdoptDevice
     new: NewEndpoint | None
     refusal: str | None = None
+    others: tuple[str, ...] = ()
+    """Hashes of further connections that it might have"""
 
 
 class AdoptPrepared(msgspec.Struct, frozen=True):
@@ -128,7 +130,8 @@ def _prepared(device: AdoptDevice, message: AdoptDevices, settings: Settings, ag
             metadata=device.metadata | template.metadata | {MARK: msgspec.to_builtins(mark)},
             fingerprint=device.fingerprint,
         )
-        return Prepared(device, candidate(given, settings, agent_uuid))
+        others = tuple(hashed(other | template.connection) for other in device.others)
+        return Prepared(device, candidate(given, settings, agent_uuid), others=others)
     except Refusal as refusal:
         return Prepared(device, None, refusal.message)
 
@@ -170,7 +173,7 @@ def decide(
         device = one.device
         row = by_fingerprint.get((device.protocol, device.fingerprint))
         if row is not None:
-            change = None if one.new is None else _change(row, one.new)
+            change = None if one.new is None else _change(row, one.new, one.others)
             if change is None:
                 kept.append(row.name)
             else:
@@ -226,8 +229,9 @@ def _unique(name: str, fingerprint: str, names: Collection[str]) -> str:
     return tried
 
 
-def _change(row: EndpointRow, new: NewEndpoint) -> ChangedEndpoint | None:
-    """What discovery had set, where the device is now; points, where there are none. All else stays."""
+def _change(row: EndpointRow, new: NewEndpoint, others: Collection[str]) -> ChangedEndpoint | None:
+    """What discovery had set, where the device is now; points, where there are none. All else stays, a
+    connection too by which the device still answers: `others` are their hashes."""
     if row.error is not None:
         return None
     metadata = msgspec.json.decode(row.metadata) or {}
@@ -237,7 +241,8 @@ def _change(row: EndpointRow, new: NewEndpoint) -> ChangedEndpoint | None:
         return None  # it was added by somebody who knew its fingerprint
     connection, points = msgspec.json.decode(row.connection), msgspec.json.decode(row.data_points) or []
     changes: dict[str, Any] = {}
-    if fresh.connection != mark.connection and mark.connection == hashed(connection):
+    moved = fresh.connection != mark.connection and mark.connection not in others
+    if moved and mark.connection == hashed(connection):
         changes["connection"] = new.body["connection"]
         mark = msgspec.structs.replace(mark, connection=fresh.connection)
     if not points and new.body["data_points"]:

@@ -14,12 +14,14 @@ from actors.connections.connecting import Trouble
 from actors.connections.retry import Doubling
 from actors.endpoints import protocols
 from actors.endpoints.answering import Answering
+from actors.endpoints.backfilling import BackfillEnded, Backfilling
 from actors.endpoints.gathering import Awaited, Change, ChangesDue, Gathering, Heard, Presence, Raised, layers
 from actors.endpoints.image import OFFLINE, Image
 from actors.endpoints.keeping import ASK_AGAIN, AskAgain, Keeping
 from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.listener import Description
 from actors.endpoints.messages import (
+    BackfillDevice,
     DevicesSettled,
     ForgetDevice,
     WriteRegister,
@@ -99,6 +101,7 @@ class Endpoint(Answering):
         self.gathering: Gathering | None = None
         self.telling = Telling(self)
         self.writing = Writing(self)
+        self.backfilling = Backfilling(self)
         self.finishing: ActorAddress | None = None
         self.misconfigured: str | None = None
 
@@ -358,6 +361,8 @@ class Endpoint(Answering):
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
         assert lines is not None
+        if endpoint.mode == "polled":  # with the points that the session before has found
+            endpoint = msgspec.structs.replace(endpoint, points=self.own.description.points)
         self.keeping.forget()
         gathering = self.gathering = Gathering(number, partial(self.send, self.myAddress))
         return protocol.name, lambda: protocol.session(endpoint, gathering, lines)
@@ -394,8 +399,15 @@ class Endpoint(Answering):
         self.writing.ended(message)
         self._finish()
 
+    def receiveMsg_BackfillDevice(self, message: BackfillDevice, sender: ActorAddress) -> None:
+        self.backfilling.asked(message, sender)
+
+    def receiveMsg_BackfillEnded(self, message: BackfillEnded, sender: ActorAddress) -> None:
+        self.backfilling.ended(message)
+
     def connection_dropped(self) -> None:
         self.writing.interrupted()
+        self.backfilling.interrupted()
 
     def stopped(self) -> None:
         self._forget()

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from actors.connections.connection import NoConnection, Transient
+from actors.endpoints.discovering import Plan
 from actors.endpoints.listener import Description, Listener
 from actors.endpoints.protocol import (
     Browsed,
@@ -35,6 +36,7 @@ NOT_A_NUMBER = "NOT_A_NUMBER"
 UNFIT = "READ_ERROR"
 """Of a value that is no reading's, and of a session that says what cannot be."""
 
+_MOST_PROBES, _MOST_SECONDS = 10_000_000, 86_400
 _LEAST, _BEYOND = -(2**63), 2**64
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
@@ -238,6 +240,18 @@ def fit_browsed(found: Any, limit: int) -> Browsed:
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise Unfit(f"browsing has found what cannot be: {described(error)}") from error
     return Browsed(nodes, found.complete is True and len(nodes) == len(found.nodes))
+
+
+def fit_plan(found: Any) -> Plan | None:
+    """The same, of the type that it is to have. Raises `Unfit`."""
+    if found is None:
+        return None
+    if not isinstance(found, Plan):
+        raise Unfit(f"plan has returned {type(found).__name__}, not a Plan")
+    for number, most in ((found.probes, _MOST_PROBES), (found.within, _MOST_SECONDS)):
+        if type(number) not in (int, float) or not 0 <= number <= most:
+            raise Unfit(f"plan has returned a number that cannot be: {number!r:.40}")
+    return found
 
 
 def guard_session(session: Any, points: int) -> PolledSession | PushedSession:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
 
 from actors.endpoints.discovering import Configured
-from actors.endpoints.protocol import BrowseRequest
+from actors.endpoints.protocol import BackfillRequest, BrowseRequest
 from actors.system.failure import Failed
 
 
@@ -134,7 +134,8 @@ class EndpointsImported(msgspec.Struct, frozen=True):
 
 
 class AdoptDevice(msgspec.Struct, frozen=True):
-    """A device that was found. `endpoint` is the name of the one that reads it already, if that is known."""
+    """A device that was found. `endpoint` is the name of the one that reads it already, if that is known;
+    `others` are further connections by which it answers."""
 
     name: str
     protocol: str
@@ -143,6 +144,11 @@ class AdoptDevice(msgspec.Struct, frozen=True):
     data_points: tuple[dict[str, Any], ...] = ()
     metadata: dict[str, Any] = {}
     endpoint: str | None = None
+    others: tuple[dict[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        """Connections hold secrets."""
+        return f"AdoptDevice({self.name!r})"
 
 
 class AdoptDevices(msgspec.Struct, frozen=True):
@@ -406,9 +412,37 @@ class WriteRegister(msgspec.Struct, frozen=True):
 
 class RegisterWritten(msgspec.Struct, frozen=True):
     """`value` is what was written. Where that was to be verified, `read_back` is what the device has now, and
-    `verified` whether it is the same."""
+    `verified` whether it is the same; `note` is why it is not, where that is known."""
 
     register: str
     value: Any
     verified: bool | None = None
     read_back: Any = None
+    note: str | None = None
+
+
+class BackfillDevice(msgspec.Struct, frozen=True):
+    """To an endpoint's own address, of one of its devices as above; replies `DeviceBackfilled`. No points in
+    `request`: all of them. `by` is who asks, for the log."""
+
+    request: BackfillRequest
+    device_uuid: str | None = None
+    by: str | None = None
+
+
+class Backfilled(msgspec.Struct, frozen=True):
+    """What became of one point's record: `readings` have gone the way of all readings, `bad` of them without
+    a value; `first` and `last` are their times, Unix ms."""
+
+    point: str
+    log: str | None
+    readings: int
+    bad: int
+    first: int | None
+    last: int | None
+    complete: bool
+    notes: tuple[str, ...]
+
+
+class DeviceBackfilled(msgspec.Struct, frozen=True):
+    points: list[Backfilled]

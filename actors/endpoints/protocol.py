@@ -26,6 +26,32 @@ class PollResult(msgspec.Struct, frozen=True, gc=False):
     times: list[int] | None = None
 
 
+class BackfillRequest(msgspec.Struct, frozen=True):
+    """What a device has recorded of these of its points, by name, from `since` on and before `until` (Unix
+    ms, None: whatever there is), `limit` readings of each at most, the latest. `log` is the record as the
+    protocol spells it; None: to be found. What has come after `within` seconds is all there is."""
+
+    points: tuple[str, ...]
+    log: str | None = None
+    since: int | None = None
+    until: int | None = None
+    limit: int = 1000
+    within: float = 25.0
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What was recorded of one point, in the order of time; see `Batch` for `codes`. `complete` is false
+    where there is more than was asked for, or came in time; `notes` are for people: gaps, clocks."""
+
+    point: str
+    log: str | None
+    values: list[Any]
+    codes: list[str | None]
+    times: list[int]
+    complete: bool = True
+    notes: tuple[str, ...] = ()
+
+
 class Session(Connection):
     """One endpoint's connection: it reads (`PolledSession`) or listens (`PushedSession`), and writes.
 
@@ -47,10 +73,20 @@ class Session(Connection):
         """
         raise Refusal("Nothing can be written", kind="unsupported")
 
+    overruled: str | None = None
+    """Why the device has another value than was written, for people, where the latest `read_back` has found
+    out."""
+
     async def read_back(self, prepared: Any) -> tuple[Any, bool]:
         """The value that the device has now where `prepared` was written, and whether it is what was written.
         Raises as `write` does. Only asked of protocols that say that it `verifies`."""
         raise Refusal("What was written cannot be read back", kind="unsupported")
+
+    async def backfill(self, request: BackfillRequest) -> list[Recorded]:
+        """What the device has recorded, of each point that was asked for. It may come during a `read`, one at
+        a time. Raises `Refusal` on `log` or `points`, and `NoConnection`. Only asked of protocols that say
+        that it `backfills`."""
+        raise Refusal("The device keeps no record that can be read", kind="unsupported")
 
 
 class PolledSession(Session):
@@ -122,11 +158,13 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
 
 class BrowseRequest(msgspec.Struct, frozen=True):
     """What is below `node`, an address as the protocol spells it; None: the top. So many levels (`depth`) of
-    it, `limit` nodes at most."""
+    it, `limit` nodes at most. Devices that list what they have are asked for what comes after `skip` of
+    it."""
 
     node: str | None = None
     depth: int = 1
     limit: int = 1000
+    skip: int = 0
 
 
 class BrowsedNode(msgspec.Struct, frozen=True):
@@ -208,6 +246,10 @@ class Protocol(msgspec.Struct, frozen=True):
     """How its endpoints may be read."""
     verifies: bool = False
     """Whether its sessions have `read_back`."""
+    backfills: bool = False
+    """Whether its sessions have `backfill`."""
+    releases: bool = False
+    """Whether `prepare` knows a value None: what was written is to count no more."""
     browse: Callable[[Any, BrowseRequest], Awaitable[Browsed]] | None = None
     trial: Callable[[CheckedEndpoint, Lines], CheckedEndpoint] | None = None
     discovery: Discovery | None = None

@@ -59,6 +59,8 @@ def _hosts(text: str, path: str) -> Iterator[str]:
     first, hyphen, last = text.partition("-")
     if hyphen and is_address(first) and (is_address(last) or last.isdecimal()):
         return _of_range(first.strip(), last.strip(), path)
+    if text.startswith("-"):
+        raise Refusal(f"{text} is no host", path)
     try:
         host = host_name(text)
     except ValueError as error:

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from actors.endpoints.guarding import Guarded, fit_browsed, fit_endpoint, guard_session
+from actors.endpoints.discovering import Known, Plan
+from actors.endpoints.guarding import Guarded, fit_browsed, fit_endpoint, fit_plan, guard_session
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import (
@@ -133,7 +134,8 @@ def _checked(found: Any, name: str) -> Protocol:
         raise _Unfit(f"its descriptor is named {protocol.name!r}")
     if not protocol.modes:
         raise _Unfit("its descriptor has no modes")
-    for schema in (protocol.connection, protocol.data_point):
+    options = () if protocol.discovery is None else (protocol.discovery.options,)
+    for schema in (protocol.connection, protocol.data_point, *options):
         if not is_struct(schema):
             raise _Unfit(f"its schema {schema.__name__} is not a msgspec.Struct")
     return protocol
@@ -164,6 +166,16 @@ def guarded(protocol: Protocol, package: str) -> Protocol:
     def check(connection: dict[str, Any], points: Any) -> CheckedEndpoint:
         return fit_endpoint(protocol.check(connection, points))
 
+    discovery = protocol.discovery
+    if discovery is not None:
+        planning = discovery.plan
+
+        def plan(options: dict[str, Any], known: Known, path: str) -> Plan | None:
+            return fit_plan(planning(options, known, path))
+
+        # What its scans raise, and find, is looked at by whoever runs them.
+        discovery = msgspec.structs.replace(discovery, plan=guard(plan))
+
     look = protocol.browse
 
     async def browse(session: Any, request: BrowseRequest) -> Browsed:
@@ -179,4 +191,5 @@ def guarded(protocol: Protocol, package: str) -> Protocol:
         session=session,
         trial=None if protocol.trial is None else guard(protocol.trial),
         browse=None if look is None else browse,
+        discovery=discovery,
     )

@@ -204,7 +204,8 @@ async def _verify(
     except Exception as error:  # noqa: BLE001 - as above
         failed = Failed("internal", f"Written, but it could not be read back: {type(error).__name__}")
         return WriteEnded(number, device, failed, error=error)
-    verified = RegisterWritten(written.register, written.value, verified=same, read_back=found)
+    note = None if same or session.overruled is None else f"Written, but {session.overruled}"
+    verified = RegisterWritten(written.register, written.value, verified=same, read_back=found, note=note)
     return WriteEnded(number, device, verified)
 
 

@@ -66,6 +66,8 @@ class DeviceThrottle:
 
     def admit(self, batch: Batch, choice: Choice, now: int) -> Batch | None:
         """What of the batch is to be published; of what is not chosen, anything. `now` is when it came."""
+        if batch.past:
+            return batch
         if not self._each:
             if batch.indices is None and not batch.source.pushed:
                 return batch if self._whole.admits(now) else None

@@ -83,7 +83,8 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     list with None for GOOD and a quality code (spec 03, `ILLEGAL_ADDRESS`, `DEVICE_OFFLINE`, ...) otherwise;
     see `quality`. `insights` is None when the detector knows none of the metrics. `encoded` remembers the
     payloads that subscriptions of equal format and compression share. Who sends a batch that is `kept` waits
-    for it to be safe before he sends many more (`AwaitPersisted`).
+    for it to be safe before he sends many more (`AwaitPersisted`). Readings of the `past` are told late, at
+    somebody's request: they are nobody's latest, and none of them is one too many.
     """
 
     source: Source
@@ -95,6 +96,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     indices: Sequence[int] | None = None
     times: list[int] | None = None
     kept: bool = False
+    past: bool = False
 
     @property
     def TELEMETRY(self) -> bool:

@@ -105,7 +105,9 @@ class Router(SubsystemActor):
         if plan.due:
             self._look(plan)
         latest = self.latest.get(device)
-        if latest is None:
+        if message.past:
+            pass
+        elif latest is None:
             self._keep(message)
         else:
             latest.take(message)

@@ -23,16 +23,21 @@ SETTLING = 0.2
 EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
 
+NOTHING = "there is nowhere to look: no endpoint is configured; say where by --network or --option"
+
 Show = Callable[[Mapping[str, Any]], None]
 
 
 def scan(agent: AgentClient, path: str, body: Any, seconds: float, rule: str | None = None) -> Any:
     """What a scan of at most so many seconds finds; `rule` is the uuid of the one that it is of. Interrupted
     it hangs up, which ends a scan that no rule makes. What goes on is on standard error."""
-    with _shown() as show:
-        watching = _Watching(agent, rule, show)
-        watching.begin()
-        return agent.call("POST", path, body, timeout=seconds + ANSWERING)
+    try:
+        with _shown() as show:
+            _Watching(agent, rule, show).begin()
+            return agent.call("POST", path, body, timeout=seconds + ANSWERING)
+    except KeyboardInterrupt:
+        say("the scan is ended" if rule is None else "the rule goes on; `callboard discovery cancel` ends it")
+        raise
 
 
 class _Watching:
@@ -126,7 +131,8 @@ def draw_found(output: Output, reply: dict[str, Any]) -> None:
         )
         for one in reply.get("devices", ())
     ]
-    output.table(columns, rows, "nobody was found")
+    nobody = "nobody was found" if (reply.get("run") or {}).get("protocol") else NOTHING
+    output.table(columns, rows, nobody)
     if saved := reply.get("saved"):
         output.line()
         _draw_saved(output, saved)
@@ -148,8 +154,9 @@ def tell_errors(reply: dict[str, Any]) -> bool:
     """On standard error; returns whether a protocol's scan has failed."""
     errors = reply.get("errors") or ()
     for one in errors:
-        place = f" {one['where']}" if one.get("where") else ""
-        say(one_line(f"{one.get('protocol')}{place}: {one.get('error')}"))
+        place, protocol = str(one.get("where") or ""), str(one.get("protocol"))
+        words = [place] if place.startswith(f"{protocol}:") else [protocol, *([place] if place else [])]
+        say(one_line(f"{' '.join(words)}: {one.get('error')}"))
     beyond = ((reply.get("run") or {}).get("troubles") or 0) - sum(1 for one in errors if one.get("where"))
     if beyond > 0:
         say(f"and {beyond} more places that could not be asked")

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 from thespian.actors import ActorAddress
 
+from actors.endpoints import protocols
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceDescribed,
@@ -42,13 +43,14 @@ class StatusList(msgspec.Struct, frozen=True):
 
 class RegisterValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`register` is a data point's name, or an address as the protocol spells it, such as `holding:10`;
-    `type` is the protocol's own name of one, `unit` what `value` is in, `priority` BACnet's. Another key is
-    refused: what is written is not to be another thing than was meant."""
+    `type` is the protocol's own name of one, `unit` what `value` is in, `priority` BACnet's, where null
+    releases what was written with that priority. Another key is refused: what is written is not to be another
+    thing than was meant."""
 
     register: Annotated[str, Meta(min_length=1, max_length=500), says("Missing or invalid register field")]
     value: Annotated[
         Any,
-        Meta(extra_json_schema={"type": ["number", "boolean", "string", "array", "object"]}),
+        Meta(extra_json_schema={"type": ["number", "boolean", "string", "array", "object", "null"]}),
         says("Missing value field"),
     ]
     type: str | None = None
@@ -101,7 +103,7 @@ async def list_statuses(call: Call) -> StatusList:
     summary="One device's status with its metrics and registers",
 )
 async def describe_device(call: Call) -> DeviceStatus:
-    row = await _row(call)
+    row = await device_row(call)
     if row.address is None or not row.enabled:
         return silent_status(row)
     described = await call.context.request(row.address, DescribeDevice(row.uuid), DeviceDescribed)
@@ -118,10 +120,10 @@ async def describe_device(call: Call) -> DeviceStatus:
     summary="One device's poll statistics",
 )
 async def device_metrics(call: Call) -> dict[str, Any]:
-    row = await _row(call)
+    row = await device_row(call)
     unsupported = f"Metrics summary not supported for protocol: {call.text('protocol')}"
     summarised = await call.context.request(
-        _running(row), SummariseMetrics(row.uuid), MetricsSummarised, unsupported=unsupported
+        running(row), SummariseMetrics(row.uuid), MetricsSummarised, unsupported=unsupported
     )
     return summarised.summary
 
@@ -170,7 +172,7 @@ def _keys(rows: Sequence[DeviceRow]) -> list[str]:
     summary="Write one register",
 )
 async def write_register(call: Call, body: RegisterValue) -> Written:
-    if body.value is None:
+    if body.value is None and not _releases(call.text("protocol")):
         raise Refusal("Missing value field", "value")
     message = WriteRegister(
         body.register,
@@ -183,8 +185,8 @@ async def write_register(call: Call, body: RegisterValue) -> Written:
     )
     try:
         _check_size(body.value)
-        row = await _row(call)
-        address = _running(row)
+        row = await device_row(call)
+        address = running(row)
     except Refusal as refusal:
         tell_refused(call.text("deviceName"), message, refusal.message)
         raise
@@ -199,9 +201,17 @@ async def write_register(call: Call, body: RegisterValue) -> Written:
     return Written(row.name, written.register, written.value, verified=True, read_back=written.read_back)
 
 
+def _releases(protocol: str) -> bool:
+    """Whether null means something there."""
+    try:
+        return protocols.find(protocol).releases
+    except Refusal:
+        return False
+
+
 def _not_verified(row: DeviceRow, written: RegisterWritten) -> NotVerified:
     return NotVerified(
-        "Written, but the device has another value now",
+        written.note or "Written, but the device has another value now",
         field="value",
         device_name=row.name,
         register=written.register,
@@ -227,7 +237,7 @@ async def _rows(call: Call, name: str | None = None) -> list[DeviceRow]:
     return listed.devices
 
 
-async def _row(call: Call) -> DeviceRow:
+async def device_row(call: Call) -> DeviceRow:
     """An endpoint's own of that name, else the one of that name, else of that uuid."""
     name = call.text("deviceName")
     rows = await _rows(call, name)
@@ -240,7 +250,7 @@ async def _row(call: Call) -> DeviceRow:
     raise not_found(f"Device not found: {name}")
 
 
-def _running(row: DeviceRow) -> ActorAddress:
+def running(row: DeviceRow) -> ActorAddress:
     if row.address is None or not row.enabled:
         raise api_error(Failed("conflict", f"Device is not running: {row.name}"))
     return row.address

@@ -5,11 +5,14 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from actors.endpoints.browsing import WITHIN
 from actors.endpoints.messages import BrowseDevice
 from actors.endpoints.protocol import Browsed, BrowsedNode, BrowseRequest
 from api.routing import Call, route
 from conf.annotations import says
 
+ANSWERING = 5.0
+"""Seconds beyond those that a device is given."""
 DEEPEST = 20
 MOST = 20_000
 """Nodes in an answer."""
@@ -84,7 +87,7 @@ async def browse_device(call: Call, body: BrowseBody) -> Tree:
     connection = body.complete()
     request = BrowseRequest(body.node, body.max_depth, body.limit)
     message = BrowseDevice(call.text("protocol"), connection, request)
-    found = await call.context.request("endpoints", message, Browsed)
+    found = await call.context.request("endpoints", message, Browsed, within=WITHIN + ANSWERING)
     url = connection.get("endpointUrl", UNSET)
     return Tree(tree(found), found.complete, url if isinstance(url, str) else UNSET)
 

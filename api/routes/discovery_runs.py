@@ -76,7 +76,7 @@ async def stream_runs(call: Call) -> web.StreamResponse:
     "/v1/discovery-runs/{uuid}",
     reply=None,
     status=204,
-    errors=(404, 409),
+    errors=(404,),
     summary="End a run that is under way; what it has found counts",
 )
 async def cancel_run(call: Call) -> None:

@@ -6,10 +6,13 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from actors.endpoints.messages import Tried, TriedValue, TryEndpoint, TryStoredEndpoint
+from actors.endpoints.trying import WITHIN
 from actors.readings.batch import Quality, quality
 from api.routing import Call, route
 from storage.timestamps import iso
 
+ANSWERING = 5.0
+"""Seconds beyond those that a device is given."""
 ANY = Meta(extra_json_schema={"type": ["number", "boolean", "string", "array", "object", "null"]})
 
 
@@ -62,7 +65,7 @@ class EndpointTrialResult(msgspec.Struct, frozen=True):
 )
 async def test_endpoint(call: Call, body: EndpointTrial) -> EndpointTrialResult:
     message = TryEndpoint(body.protocol, body.connection, body.data_points or [])
-    return _result(await call.context.request("endpoints", message, Tried))
+    return _result(await call.context.request("endpoints", message, Tried, within=WITHIN + ANSWERING))
 
 
 @route(
@@ -74,7 +77,7 @@ async def test_endpoint(call: Call, body: EndpointTrial) -> EndpointTrialResult:
 )
 async def test_stored_endpoint(call: Call) -> EndpointTrialResult:
     message = TryStoredEndpoint(call.text("uuid"))
-    return _result(await call.context.request("endpoints", message, Tried))
+    return _result(await call.context.request("endpoints", message, Tried, within=WITHIN + ANSWERING))
 
 
 def _result(tried: Tried) -> EndpointTrialResult:

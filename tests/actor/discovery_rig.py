@@ -29,7 +29,7 @@ from actors.discovery.messages import (
     RunsListed,
 )
 from actors.discovery.unasked import Unasked
-from actors.endpoints import protocols
+from actors.endpoints import protocols, third_party
 from actors.endpoints.discovering import Discovery, Found, Known, Plan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
@@ -96,6 +96,8 @@ class Plant:
         self.probing: Any = None
         self.connected: set[str] = set()
         """Hosts whose endpoints' sessions reach them."""
+        self.order: list[Any] = []
+        self.reads = 0
         self.scans = 0
         self.ended = 0
         self.within = 1.0
@@ -121,7 +123,10 @@ class Plant:
         self.validated.append(probing.validate)
         try:
             async with asyncio.TaskGroup() as group:
-                for host in plan.hosts:
+                hosts = plan.hosts
+                for change in self.order:
+                    hosts = change(hosts)
+                for host in hosts:
                     group.create_task(self._probe(host, probing))
         except* Refusal as group_of:
             raise group_of.exceptions[0] from None
@@ -152,6 +157,7 @@ class FakeSession(PolledSession):
 
     async def read(self, within: float) -> PollResult:
         await self.connect()
+        self.plant.reads += 1
         return PollResult([1 for _ in self.endpoint.points])
 
     async def close(self) -> None:
@@ -203,6 +209,8 @@ class DiscoveryRig:
     def __init__(self, directory: Path, plants: dict[str, Plant]) -> None:
         self.path = directory / "agent.sqlite"
         self.plants = plants
+        self.guarded: set[str] = set()
+        """Protocols that another package brings."""
         self.plant = plants["fake"]
         self.settings = load(None, {})
         self.unasked = Unasked(True, 14_400_000, 86_400_000)
@@ -220,7 +228,10 @@ class DiscoveryRig:
         plant = self.plants.get(name)
         if plant is None:
             raise Refusal(f"Unknown protocol: {name}", "protocol")
-        return KnownProtocol(name, fake_protocol(plant, name), plant.unavailable)
+        protocol = fake_protocol(plant, name)
+        if name in self.guarded:
+            protocol = third_party.guarded(protocol, f"callboard-{name} 1.0")
+        return KnownProtocol(name, protocol, plant.unavailable)
 
     async def start(self, **environ: str) -> None:
         if environ:

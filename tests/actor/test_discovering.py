@@ -2,12 +2,21 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from discovery_rig import DiscoveryRig, discovering
-from puppets import SECONDS, until
+from puppets import SECONDS, spawn, until
 
-from actors.discovery.messages import CancelRun, Discover, Discovered, RunCancelled
+from actors.discovery.messages import (
+    CancelRun,
+    Discover,
+    Discovered,
+    FollowRuns,
+    RunCancelled,
+    RunsProgressed,
+)
+from actors.endpoints.discovering import Found, Plan
 
 
 @pytest.fixture
@@ -180,3 +189,77 @@ async def test_a_crash_of_the_scan_is_told(rig: DiscoveryRig):
     assert (await asking).kind == "unavailable"
     [run] = await rig.runs()
     assert run.error == "the scan has crashed"
+
+
+@pytest.mark.parametrize("plan", [[], Plan(-1, 1), Plan(1, float("nan")), Plan("1", 1), ValueError("odd")])
+async def test_a_plan_of_another_package_that_cannot_be_is_its_own_matter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: Any
+):
+    async with discovering(monkeypatch, tmp_path, ("fake", "other")) as rig:
+        rig.plant.configured = rig.plants["other"].configured = ("10.0.0.2",)
+        rig.plant.put("10.0.0.2")
+
+        def planned(options: Any, known: Any, path: str) -> Any:
+            if isinstance(plan, Exception):
+                raise plan
+            return plan
+
+        rig.plants["other"].plan = planned
+        rig.guarded.add("other")
+
+        found = await rig.ask(Discover(("fake", "other")), Discovered)
+
+        assert len(found.devices) == 1
+        assert "plan" in found.errors["other"] or "odd" in found.errors["other"]
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        None,
+        Found(identity="", name="x", connection={}),
+        Found(identity="a", name="x", connection=[]),
+        Found(identity="a", name="x", connection={"a": object()}),
+        Found(identity="a", name="x", connection={}, confidence="sure"),
+        Found(identity="a", name="x", connection={"a": "x" * 5_000_000}),
+        Found(identity="a", name="\ud800", connection={}),
+    ],
+    ids=range(7),
+)
+async def test_a_device_that_cannot_be_is_told_and_costs_no_other(rig: DiscoveryRig, device: Any):
+    rig.plant.put("10.0.0.2")
+    rig.plant.gate.clear()
+    asking = asyncio.create_task(rig.discover())
+    await until(lambda: rig.plant.asked)
+
+    rig.plant.probing.found(device)
+    rig.plant.gate.set()
+
+    found = await asking
+    assert len(found.devices) == 1
+    assert found.errors == {}
+    [trouble] = found.troubles
+    assert trouble.reason.startswith("what was found cannot be used")
+
+
+async def test_who_follows_is_told_now_and_then_what_has_changed(rig: DiscoveryRig):
+    told: list[RunsProgressed] = []
+    follower, _ = spawn(rig.base, "follower", None)
+    rig.base.mailboxes[follower.addressDetails].instance.receiveMessage = lambda message, sender: told.append(
+        message
+    )
+    rig.base.tell(follower, "")
+    rig.base.mailboxes[follower.addressDetails].instance.send(rig.discovery, FollowRuns())
+    await until(lambda: any(isinstance(one, RunsProgressed) for one in told))
+    rig.plant.gate.clear()
+    asking = asyncio.create_task(rig.discover())
+    await until(lambda: any(isinstance(one, RunsProgressed) and one.runs for one in told))
+    rig.plant.gate.set()
+    await asking
+
+    def statuses() -> list[str]:
+        return [run.status for one in told if isinstance(one, RunsProgressed) for run in one.runs]
+
+    await until(lambda: "ok" in statuses())
+    assert statuses()[0] == "running"
+    assert len(statuses()) < 10

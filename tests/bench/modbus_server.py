@@ -192,7 +192,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.buffer:
             data = self.buffer + data
-        while len(data) >= 12:
+        while len(data) >= 8:
             size = 6 + (data[4] << 8 | data[5])
             if len(data) < size:
                 break
@@ -201,6 +201,9 @@ class _Connection(asyncio.Protocol):
         self.buffer = data
 
     def serve(self, frame: bytes) -> None:
+        if len(frame) < _REQUEST.size:  # of none of the functions that it has
+            self.transport.write(_exception(frame[0] << 8 | frame[1], frame[6], frame[7], ILLEGAL_FUNCTION))
+            return
         transaction, _, _, unit, function, address, count = _REQUEST.unpack_from(frame)
         if function in (5, 6):
             count = 1

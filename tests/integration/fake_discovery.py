@@ -80,10 +80,8 @@ class FakeDiscovery:
         return Discovered(run=row, devices=(DEVICE,))
 
     def on_CancelRun(self, message: CancelRun) -> RunCancelled:
-        if not any(run.uuid == message.uuid for run in self.runs):
-            raise Refusal(f"Discovery run not found: {message.uuid}", kind="not_found")
         if not any(run.uuid == message.uuid and run.status == "running" for run in self.runs):
-            raise Refusal("The run has ended already", kind="conflict")
+            raise Refusal(f"No such run is under way: {message.uuid}", kind="not_found")
         return RunCancelled()
 
     def on_ListRuns(self, message: ListRuns) -> RunsListed:

@@ -3,6 +3,7 @@ from fake_agent import NOW, SILENT, FakeAgent, device, failing, health, serving
 from msgspec.structs import replace
 
 from actors.accounts.messages import IdentifySession, SessionIdentified
+from actors.endpoints import protocols
 from actors.endpoints.messages import (
     DescribeDevice,
     DeviceRemoved,
@@ -183,6 +184,18 @@ async def test_every_value_but_null_reaches_the_device(value):
         await _write(client, {"register": "setpoint", "value": value})
     assert isinstance(agent.asked[-1], WriteRegister)
     assert (agent.asked[-1].register, agent.asked[-1].value) == ("setpoint", value)
+
+
+async def test_null_releases_where_the_protocol_knows_that(monkeypatch):
+    agent = FakeAgent()
+    known = replace(protocols.find("modbus"), releases=True)
+    monkeypatch.setattr(protocols, "find", lambda name: known)
+    async with serving(agent) as client:
+        await _add(client)
+        await _write(client, {"register": "setpoint", "value": None, "priority": 8})
+        assert (await _write(client, {"register": "setpoint"}))[1]["message"] == "Missing value field"
+    asked = next(one for one in reversed(agent.asked) if isinstance(one, WriteRegister))
+    assert (asked.value, asked.priority) == (None, 8)
 
 
 async def test_writes_to_what_is_not_there():

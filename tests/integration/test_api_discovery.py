@@ -384,7 +384,7 @@ async def test_limits(client: Client, limit: str):
 async def test_a_run_is_ended(client: Client, fake: FakeAgent):
     fake.runs = [run_row(uuid="a"), run_row(uuid="b", status="running")]
     assert await answered(client, "DELETE", f"{RUNS}/b", 204) is None
-    await answered(client, "DELETE", f"{RUNS}/a", 409)
+    await answered(client, "DELETE", f"{RUNS}/a", 404)
     await answered(client, "DELETE", f"{RUNS}/c", 404)
 
 

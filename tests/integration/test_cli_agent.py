@@ -74,10 +74,14 @@ def test_every_command_against_a_real_agent(shell, tmp_path):
                 "connection": {"host": "127.0.0.1", "port": device.port},
                 "metadata": {"token": "hunter2"},
                 "poll_interval": 50,
-                "data_points": [{"name": "clock", "register": "holding:2", "type": "uint32"}],
+                "data_points": [
+                    {"name": "clock", "register": "holding:2", "type": "uint32"},
+                    {"name": "setpoint", "register": "holding:20", "type": "uint16"},
+                ],
             },
         )
         _look(shell)
+        _discover(shell, device.port)
         _administer(shell)
         _configure(shell)
         _back_up(shell, tmp_path)
@@ -117,6 +121,30 @@ def _look(shell: Shell) -> None:
     }
     assert any("press: last reading" in one["says"] for one in found["findings"])
     assert "hunter2" not in json.dumps(shell.json("diagnostics"))
+
+
+def _discover(shell: Shell, port: int) -> None:
+    where = ("--network", "127.0.0.1", "--option", f"port={port}", "timeout=500")
+    [found] = shell.json("discover", "modbus", *where)["devices"]
+    assert found["connection"]["port"] == port
+    assert shell.json("discover", "modbus", *where, "--save", "--dry-run")["saved"]["dryRun"]
+    shell("discover", "modbus", "--network", "10.0.0.0/8", code=2)
+    assert shell.json("discovery", "add", "line", "modbus", *where, "--every", "6h", "--disabled")["uuid"]
+    assert shell.json("discovery", "run", "line", "--dry-run")["rule"]["name"] == "line"
+    assert [one["name"] for one in shell.json("discovery", "rules")["rules"]] == ["line"]
+    assert {one["trigger"] for one in shell.json("discovery", "runs")["runs"]} == {"manual"}
+    shell("discovery", "cancel", shell.json("discovery", "runs")["runs"][0]["uuid"], code=5)
+    shell("discovery", "remove", "line", "--yes")
+    described = ("--protocol", "modbus", "--connection", "host=127.0.0.1", f"port={port}")
+    point = ("--point", "name=clock,register=holding:2,type=uint32")
+    assert shell.json("endpoints", "test", *described, *point)["ok"]
+    assert shell.json("endpoints", "test", "press")["values"][0]["quality"] == "GOOD"
+    assert shell.json("endpoints", "add", "other", *described, *point, "--disabled")["enabled"] is False
+    shell("endpoints", "export", "-o", "endpoints.csv")
+    shell("endpoints", "import", "endpoints.csv", code=6)
+    shell("endpoints", "remove", "other", "--yes")
+    assert shell.json("write", "press", "setpoint", "7", "--verify", "--yes")["verified"]
+    shell("browse", "modbus", code=1)
 
 
 def _administer(shell: Shell) -> None:

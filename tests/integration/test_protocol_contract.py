@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from field_rig import INTERVAL_MS, SETTLED, Boom, FieldRig
 from packages import on_path
-from servers.field_counterparts import FIELD_COUNTERPARTS, TWIN, FieldCounterpart
+from servers.field_counterpart import TWIN, FieldCounterpart
+from servers.field_counterparts import FIELD_COUNTERPARTS
 from servers.toy import install_toy
 from wall_clock import YEAR, WallClock
 
@@ -204,6 +205,8 @@ async def test_a_device_that_answers_late_is_read_all_the_same(
 async def test_a_connection_that_has_died_without_a_word_is_made_anew(
     rig: FieldRig, counterpart: FieldCounterpart
 ) -> None:
+    if not counterpart.connects:
+        return
     await rig.begin()
     accepted = counterpart.relay.accepted
     with counterpart.relay.cut_off():
@@ -229,9 +232,45 @@ async def test_a_device_that_accepts_connections_and_never_answers_is_tried_less
         rig.run()
         since = await rig.away()
         assert counterpart.relay.accepted <= 8
+        assert counterpart.connects or counterpart.relay.requests.count <= 8 * counterpart.a_try
         assert len(said(caplog)) <= 2
         await rig.advance()
     await rig.back(since)
+
+
+# Datagrams
+
+
+@pytest.mark.parametrize("trouble", ["lost", "twice", "mixed up"])
+async def test_datagrams_that_come_as_they_like_are_told_apart(
+    rig: FieldRig, counterpart: FieldCounterpart, trouble: str
+) -> None:
+    if counterpart.connects:
+        return
+    await rig.begin()
+    ways = counterpart.relay.requests, counterpart.relay.answers
+    for way in ways:
+        way.loss = 0.2 if trouble == "lost" else 0.0
+        way.copies = 2 if trouble == "twice" else 1
+        way.jitter = 0.1 if trouble == "mixed up" else 0.0
+    ends = asyncio.get_running_loop().time() + 2.0
+    await rig.run_on(lambda: asyncio.get_running_loop().time() > ends, pause=0.02)
+    for way in ways:
+        way.loss, way.copies, way.jitter = 0.0, 1, 0.0
+    await rig.good()
+    assert rig.crashes == 0
+
+
+async def test_answers_from_somebody_else_are_not_taken(rig: FieldRig, counterpart: FieldCounterpart) -> None:
+    if counterpart.connects:
+        return
+    await rig.begin()
+    for impostor in (("127.0.0.1", 0), ("127.0.0.2", counterpart.relay.port)):
+        counterpart.relay.impostor = impostor
+        since = await rig.away()
+        await rig.advance()
+        counterpart.relay.impostor = None
+        await rig.back(since)
 
 
 # Garbage

@@ -284,6 +284,32 @@ def until(happened: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
+def look(ask: Callable[..., Any], options: dict[str, Any], secret: str) -> None:
+    """For devices, with these options and others that are refused, now and by rules."""
+    bad = {**options, "password": secret}
+    ask("POST", "/v1/discover", {"protocols": ["modbus"], "overrides": {"modbus": options}}, 200)
+    ask("POST", "/v1/discover", {"protocols": ["modbus"], "overrides": {"modbus": bad}}, 400)
+    rule = {"name": "hall", "protocol": "modbus", "params_json": options, "enabled": False}
+    uuid = ask("POST", "/v1/discovery-rules", rule, 201)["uuid"]
+    ask("POST", "/v1/discovery-rules", {**rule, "name": "bad", "params_json": json.dumps(bad)}, 400)
+    ask("POST", "/v1/discovery-rules", {**rule, "name": "bad", "target_json": {"token": secret}})
+    ask("PATCH", f"/v1/discovery-rules/{uuid}", {"name": "yard"}, 200)
+    ask("POST", f"/v1/discovery-rules/{uuid}/run", None, 200)
+    ask("GET", f"/v1/discovery-rules/{uuid}/runs", None, 200)
+    ask("GET", "/v1/discovery-rules", None, 200)
+    ask("GET", "/v1/discovery-runs", None, 200)
+    ask("GET", "/v1/discovery-runs/stream", None, 200)
+
+
+def snmp_connections(planted: Planted) -> dict[str, dict[str, Any]]:
+    """Of agents that nobody is."""
+    text, away = planted.text, {"host": "127.0.0.1", "port": 9, "timeout": 100}
+    return {
+        "snmp-2c": {**away, "community": text("community"), "writeCommunity": text("write community", "/")},
+        "snmp-3": {**away, "username": "u", "authKey": text("authKey", "ß"), "privKey": text("privKey", " ")},
+    }
+
+
 def plant(asking: Asking, planted: Planted, echo: int, broker: int, plc: int) -> None:
     """Endpoints, destinations, users: stored, refused, tried out, and used."""
     ask, text = asking.ask, planted.text
@@ -312,11 +338,22 @@ def plant(asking: Asking, planted: Planted, echo: int, broker: int, plc: int) ->
         ask("POST", "/v1/endpoints", {**body, "poll_interval": 50}, 201)
         bad = {**connection, "password": text(f"{name} password"), "token": text(f"{name} token", "ß\\")}
         ask("POST", "/v1/endpoints", {**body, "name": f"{name}-bad", "connection": bad})
+        ask("POST", "/v1/endpoints/test", body, 200)
+        ask("POST", f"/v1/endpoints/{name}/test", None, 200)
+        ask("POST", "/v1/endpoints/test", {**body, "connection": bad}, 400)
+        look(ask, {**connection, "unitId": 1, "timeout": 100}, text(f"{name} look", "é"))
     for name, connection in mqtt_connections(planted, broker).items():
         point = {"topic": "a/b", "metric": "m", "writeTopic": "a/b/set"}
         body = {"name": name, "protocol": "mqtt", "connection": connection, "data_points": [point]}
         ask("POST", "/v1/endpoints", {**body, "poll_interval": 50}, 201)
+        ask("POST", "/v1/endpoints/test", body, 200)
         bad = {**connection, "pasword": text(f"{name} slip"), "topic": "a/#/b"}
+        ask("POST", "/v1/endpoints", {**body, "name": f"{name}-bad", "connection": bad}, 400)
+    for name, connection in snmp_connections(planted).items():
+        body = {"name": name, "protocol": "snmp", "connection": connection}
+        body["data_points"] = [{"name": "up", "oid": "1.3.6.1.2.1.1.3.0"}]
+        ask("POST", "/v1/endpoints", {**body, "poll_interval": 50}, 201)
+        bad = {**connection, "comunity": text(f"{name} slip")}
         ask("POST", "/v1/endpoints", {**body, "name": f"{name}-bad", "connection": bad}, 400)
     for name, (kind, config) in configurations(planted, echo, broker).items():
         ask("POST", "/v1/publish/destinations/test", {"type": kind, "config_json": config})

@@ -74,7 +74,7 @@ def test_it_is_a_protocol_like_those_of_the_agent_itself(agent: AgentProcess) ->
     toy = agent.get("/v1/protocols/toy")
     assert (toy["available"], toy["package"], toy["title"]) == (True, "callboard-toy 1.0", "Toy")
     can = {name for name, does in toy["capabilities"].items() if does}
-    assert can == {"reads", "listens", "writes", "verifies", "browses"}
+    assert can == {"reads", "listens", "writes", "verifies", "browses", "discovers"}
     assert toy["connection_schema"]["required"] == ["host", "port"]
     assert toy["connection_schema"]["properties"]["password"]["format"] == "password"
 
@@ -115,6 +115,24 @@ def test_what_its_schemas_do_not_know_is_refused(agent: AgentProcess) -> None:
     status, reply = agent.request("POST", "/v1/endpoints", body)
     assert (status, reply["field"]) == (400, "connection.userr")
     assert "did you mean user?" in reply["message"]
+
+
+def test_its_devices_are_found_and_become_endpoints(agent: AgentProcess, device: Device) -> None:
+    options = {"network": "127.0.0.77-78,localhost", "port": device.port, "timeout": 500}
+    found = agent.post(
+        "/v1/discover", {"protocols": ["toy"], "validate": True, "overrides": {"toy": options}}
+    )
+    [one] = [one for one in found["devices"] if one["connection"]["host"] == "127.0.0.1"]
+    assert (one["validated"], one["confidence"], one["known"]) == (True, "high", True)
+    assert {point["name"] for point in one["dataPoints"]} == {"speed", "setpoint"}
+
+    rule = {"name": "toys", "protocol": "toy", "params_json": options, "auto_enable": True}
+    uuid = agent.post("/v1/discovery-rules", rule)["uuid"]
+    ran = agent.post(f"/v1/discovery-rules/{uuid}/run", {})
+    assert (ran["rule"]["status"], ran["prunedCount"]) == ("ok", 0)
+    assert ran["rule"]["last_result_json"]["skipped"] == 1
+    [run] = agent.get(f"/v1/discovery-rules/{uuid}/runs")["runs"]
+    assert (run["status"], run["devices_found"]) == ("success", 1)
 
 
 # The guide

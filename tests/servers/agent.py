@@ -118,6 +118,8 @@ class AgentProcess(AgentApi):
         super().__init__(f"http://127.0.0.1:{self.port}")
         self.log = data_dir.with_name(f"{data_dir.name}.log")
         self._python = sys.executable
+        self._before: tuple[str, ...] = ()
+        """What its command line begins with, which becomes it."""
         self._arguments = ["run", "--data-dir", str(data_dir)]
         if config is not None:
             self._arguments += ["--config", str(config)]
@@ -142,7 +144,7 @@ class AgentProcess(AgentApi):
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                callboard(*self._arguments, python=self._python),
+                [*self._before, *callboard(*self._arguments, python=self._python)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,112 +1,29 @@
-"""For every field protocol the other end: a device, and the relays in front of it."""
+"""For every field protocol the other end."""
 
 import asyncio
 import contextlib
 import json
 import threading
-from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 from bench.modbus_server import ILLEGAL_VALUE, ModbusServer
 
+from servers.bacnet_counterpart import PolledBacnet, PushedBacnet
+from servers.field_counterpart import TIMEOUT_MS, TWIN, AnyRelay, FieldCounterpart
 from servers.mosquitto import Mosquitto, free_port
 from servers.mqtt_device import MqttDevice
 from servers.opcua import OpcUaServer
-from servers.relay import Relay
+from servers.snmp_counterpart import SnmpAgent, SnmpUser
 from servers.toy import ToyDevice
-
-TWIN = 10_000
-"""What `twin` has more than `counter`."""
-TIMEOUT_MS = 300
-"""Of everything that an endpoint can be told to wait for."""
-
-
-class FieldCounterpart(ABC):
-    """A device behind `relay`; `detour` is another relay to the same. It has three data points: `counter`,
-    `twin`, which is that and `TWIN`, and `setpoint`, which can be written.
-
-    What takes long to start is started once for many of them (`shared`).
-    """
-
-    protocol: ClassVar[str]
-    name: ClassVar[str] = ""
-    """Of another one of the same protocol."""
-    replays: ClassVar[bool] = False
-    """What it had while nobody was connected is told afterwards, with its own times."""
-    order: ClassVar[Literal["arrival", "times", "none"]] = "arrival"
-    """What says in which order it had the values; none: what was not acknowledged comes again."""
-    marks: ClassVar[frozenset[str]] = frozenset()
-    """Codes of values that count as good here."""
-    login: ClassVar[bool] = False
-    """It lets in only who has a password."""
-    back_within: ClassVar[float] = 5.0
-    """Seconds from the end of a trouble to good values."""
-
-    def __init__(self, shared: Any) -> None:
-        self.relay: Relay
-        self.detour: Relay
-        self._stack = AsyncExitStack()
-
-    @classmethod
-    def share(cls, directory: Path) -> AbstractContextManager[Any]:
-        """What each of them is constructed with; it may keep files in `directory`."""
-        return nullcontext()
-
-    @abstractmethod
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
-        """An endpoint's, by way of that relay; with wrong credentials unless `right`."""
-
-    @property
-    @abstractmethod
-    def data_points(self) -> list[dict[str, Any]]: ...
-
-    @abstractmethod
-    async def set(self, number: int) -> None:
-        """Its counter is that from now on, whether anybody is connected or not."""
-
-    @property
-    @abstractmethod
-    def written(self) -> list[float]:
-        """What was written to `setpoint`, in order."""
-
-    @abstractmethod
-    def refuse_writes(self) -> bool:
-        """From now on; whether it can."""
-
-    @abstractmethod
-    async def _run(self, stack: AsyncExitStack) -> int:
-        """Start it; returns the port where clients connect."""
-
-    @abstractmethod
-    async def stop(self) -> None: ...
-
-    @abstractmethod
-    async def start(self) -> None:
-        """Where it was before it was stopped, with the values of now."""
-
-    async def __aenter__(self) -> Self:
-        """At a counter of 0, a setpoint of 0 and nothing written."""
-        async with AsyncExitStack() as stack:
-            port = await self._run(stack)
-            self.relay = await stack.enter_async_context(Relay(port))
-            self.detour = await stack.enter_async_context(Relay(port))
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
 
 
 class ModbusTcp(FieldCounterpart):
     protocol = "modbus"
     _COUNTER, _SETPOINT = 4, 10
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {"host": "127.0.0.1", "port": relay.port, "timeout": TIMEOUT_MS, "retryAttempts": 0}
 
     @property
@@ -159,7 +76,7 @@ class PolledToy(FieldCounterpart):
     login = True
     _SUBSCRIBE = False
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
             "port": relay.port,
@@ -232,7 +149,7 @@ class PushedOpcUa(FieldCounterpart):
             directory, "asyncua", anonymous=False, users=users, variables=0, interval_ms=0, nodes=nodes
         )
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "endpointUrl": f"opc.tcp://127.0.0.1:{relay.port}",
             "username": "ann",
@@ -305,7 +222,7 @@ class MqttBroker(FieldCounterpart):
     def share(cls, directory: Path) -> AbstractContextManager[Path]:
         return nullcontext(directory)
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return {
             "host": "127.0.0.1",
             "port": relay.port,
@@ -381,7 +298,7 @@ class MqttRetained(MqttBroker):
     order = "none"
     marks = frozenset({"RETAINED_MESSAGE"})
 
-    def connection(self, relay: Relay, right: bool = True) -> dict[str, Any]:
+    def connection(self, relay: AnyRelay, right: bool = True) -> dict[str, Any]:
         return super().connection(relay, right) | {"cleanSession": False}
 
     def _take(self, topic: str, payload: bytes) -> None:
@@ -404,7 +321,19 @@ class MqttRetained(MqttBroker):
         await asyncio.Event().wait()
 
 
-_ALL = ModbusTcp, MqttBroker, MqttRetained, PolledOpcUa, PushedOpcUa, PolledToy, PushedToy
+_ALL = (
+    ModbusTcp,
+    MqttBroker,
+    MqttRetained,
+    PolledBacnet,
+    PolledOpcUa,
+    PolledToy,
+    PushedBacnet,
+    PushedOpcUa,
+    PushedToy,
+    SnmpAgent,
+    SnmpUser,
+)
 FIELD_COUNTERPARTS: dict[str, type[FieldCounterpart]] = {
     f"{each.protocol} {each.name}".strip(): each for each in _ALL
 }

@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from servers.certificates import Authority
+from servers.namespaces import Namespace
 
 _BINARY = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
 
 
 class Mosquitto:
-    """One broker on 127.0.0.1 that keeps its files in `directory` and nothing across restarts.
+    """One broker, at `address` in `namespace` if any, that keeps its files in `directory` and nothing across
+    restarts.
 
     Without `username` anybody may connect. With `tls` the port speaks TLS only: `ca_pem` verifies the
     broker's certificate (for localhost and 127.0.0.1), and `authority` can issue client certificates,
@@ -34,11 +36,15 @@ class Mosquitto:
         client_certificates: bool = False,
         websocket: bool = False,
         options: tuple[str, ...] = (),
+        address: str = "127.0.0.1",
+        namespace: Namespace | None = None,
     ) -> None:
         if _BINARY is None:
             raise RuntimeError("These tests need a real MQTT broker: apt-get install mosquitto")
         self.port = port if port is not None else free_port()
         self.plain_port = free_port() if tls or websocket else self.port
+        self.address = address
+        self._namespace = namespace
         self.authority = Authority() if tls else None
         self.ca_pem = self.authority.pem if self.authority else None
         self._directory = directory
@@ -50,7 +56,7 @@ class Mosquitto:
         lines = [
             # Else small packets of the broker wait for acknowledgements of the ones before.
             "set_tcp_nodelay true",
-            f"listener {self.port} 127.0.0.1",
+            f"listener {self.port} {address}",
             *(["protocol websockets"] if websocket else []),
             "persistence false",
             # A subscriber of a test that is slower than the publisher must still get everything.
@@ -60,7 +66,7 @@ class Mosquitto:
             *self._access(username, password),
             *self._tls(client_certificates),
             *options,
-            *([f"listener {self.plain_port} 127.0.0.1"] if self.plain_port != self.port else []),
+            *([f"listener {self.plain_port} {address}"] if self.plain_port != self.port else []),
         ]
         self._configuration.write_text("\n".join(lines) + "\n")
 
@@ -68,8 +74,11 @@ class Mosquitto:
         """Start the broker and wait until it accepts connections."""
         assert _BINARY is not None
         self._let_go()
+        command: list[str] = [_BINARY, "-c", str(self._configuration)]
+        if self._namespace is not None:
+            command = self._namespace.command(*command)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([_BINARY, "-c", self._configuration], stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 10
         while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -84,7 +93,8 @@ class Mosquitto:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
-            self._kept = [reserved(port) for port in {self.port, self.plain_port}]
+            if self._namespace is None:
+                self._kept = [reserved(port) for port in {self.port, self.plain_port}]
 
     def kill(self) -> None:
         """End the broker at once (SIGKILL); does nothing when it is not running."""
@@ -115,7 +125,9 @@ class Mosquitto:
     def _accepts(self) -> bool:
         try:
             for port in {self.port, self.plain_port}:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                with socket.socket() if self._namespace is None else self._namespace.socket() as client:
+                    client.settimeout(1)
+                    client.connect((self.address, port))
         except OSError:
             return False
         return True

@@ -5,16 +5,8 @@ namespace 2 of both: `s=Counter.<n>`, Doubles that go up by one at each tick, al
 `NODES`, of every type.
 """
 
-import asyncio
 import base64
-import hashlib
-import json
-import os
-import select
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -23,7 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from servers.mosquitto import free_port, reserved
+from servers.namespaces import Namespace
+from servers.node import node_command
 from servers.opcua_certificates import Identity
+from servers.told_process import ToldProcess
+from servers.told_program import module_command
 
 Kind = Literal["node", "asyncua"]
 KINDS: tuple[Kind, ...] = ("asyncua", "node")
@@ -38,9 +34,6 @@ MODES = ("Sign", "SignAndEncrypt")
 EVERYTHING = (("None", "None"), *((policy, mode) for policy in POLICIES for mode in MODES))
 UNSECURED = (("None", "None"),)
 
-_HERE = Path(__file__).parent
-_STARTING = 20.0  # seconds; it takes two, but the machine may be busy
-_ANSWERING = 20.0
 
 SCALARS: dict[str, Any] = {
     "Boolean": True,
@@ -87,12 +80,13 @@ NODES = [
 ]
 
 
-class OpcUaServer:
-    """One server on 127.0.0.1 that keeps its files in `directory`, and its port and certificate always.
+class OpcUaServer(ToldProcess):
+    """One server, at `address` in `namespace` if any, that keeps its files in `directory`, and its port and
+    certificate always.
 
     Without `users` it knows no passwords; `anonymous` says whether anybody may come. `trusted` are the client
     certificates (PEM) that it takes, None all; `user_certificates` those that users come with.
-    `advertised_host` is what its endpoints say instead of 127.0.0.1. `limits` are operation limits by their
+    `advertised_host` is what its endpoints say instead of its address. `limits` are operation limits by their
     names (node-opcua keeps to them, asyncua only tells them). `token_lifetime_ms` is the most of a channel
     (of node-opcua's).
     """
@@ -117,16 +111,20 @@ class OpcUaServer:
         max_session_timeout_ms: int = 0,
         path: str = "",
         port: int | None = None,
+        address: str = "127.0.0.1",
+        namespace: Namespace | None = None,
     ) -> None:
         self.kind = kind
+        self.address = address
+        self._namespace = namespace
         self.port = port if port is not None else free_port()
         self.identity = identity or Identity("plant", uri="urn:callboard:test:plant")
         self._directory = directory / f"opcua-{self.port}"
-        self._log = directory / f"opcua-{self.port}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(f"{kind}'s server", directory / f"opcua-{self.port}.log")
         self._kept: list[Any] = []
         self._path = path
         self.config: dict[str, Any] = {
+            "address": address,
             "port": self.port,
             "path": path,
             "security": security,
@@ -145,79 +143,26 @@ class OpcUaServer:
 
     @property
     def url(self) -> str:
-        return f"opc.tcp://127.0.0.1:{self.port}{self._path}"
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None
+        return f"opc.tcp://{self.address}:{self.port}{self._path}"
 
     def start(self) -> None:
         """Start it and wait until it serves."""
-        for kept in self._kept:
-            kept.close()
-        self._kept.clear()
+        self._let_go()
         command, environment = _command(self.kind)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, bufsize=0
-            )
-        try:
-            self._say(self.config | self._files(), _STARTING)
-        except BaseException:
-            self.kill()
-            raise
-
-    def stop(self) -> None:
-        """Let it end by itself, and keep its port for its return; does nothing when it is not running."""
-        if self._process is None:
-            return
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(10)
-        self._ended()
-
-    def kill(self) -> None:
-        """End it at once; does nothing when it is not running."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(10)
-            self._ended()
-
-    def _ended(self) -> None:
-        assert self._process is not None
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self._process = None
-        self._kept = [reserved(self.port)]
+        if self._namespace is not None:
+            command = self._namespace.command(*command)
+        self.begin(command, self.config | self._files(), environment)
 
     def restart(self) -> None:
         self.kill()
         self.start()
-
-    def pause(self) -> None:
-        """It says nothing any more; the system goes on accepting connections for it."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Have it do something, a method of the server's `Plant`; raises RuntimeError with what went wrong.
         `write(node, type, value, status, source_ms)`, `read(node)`, `add(node, name, type, value)`,
         `remove(node)`, `rate(interval_ms)` (0: only `step`), `step()`, `delete_subscriptions()`,
         `close_sessions()`, `counts()`, `service_level(level)`, `alarm(name, active, severity, acked)`."""
-        return self._say({"do": do, **arguments}, _ANSWERING)
-
-    async def tell(self, do: str, **arguments: Any) -> Any:
-        """As `ask`, off the loop."""
-        return await asyncio.to_thread(self.ask, do, **arguments)
+        return super().ask(do, **arguments)
 
     def __enter__(self) -> Self:
         self.start()
@@ -227,26 +172,17 @@ class OpcUaServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
+        self._let_go()
+
+    def _ended(self) -> None:
+        """Its port is kept for its return."""
+        super()._ended()
+        self._kept = [] if self._namespace else [reserved(self.port)]
+
+    def _let_go(self) -> None:
         for kept in self._kept:
             kept.close()
-
-    def _say(self, message: dict[str, Any], within: float) -> Any:
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(message).encode() + b"\n")
-        answer, deadline = b"", time.monotonic() + within
-        while not answer.endswith(b"\n"):
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            part = os.read(process.stdout.fileno(), 1 << 20) if ready else b""
-            if not part:
-                raise RuntimeError(f"{self.kind}'s server does not answer: {self._log.read_text()[-2000:]}")
-            answer += part
-        found = json.loads(answer)
-        if "error" in found:
-            raise RuntimeError(f"{self.kind}'s server: {found['error']}")
-        return found["ok"]
+        self._kept.clear()
 
     def _files(self) -> dict[str, Any]:
         """What it is that is in files for the one and in the configuration for the other."""
@@ -267,22 +203,10 @@ class OpcUaServer:
         }
 
 
-def _command(kind: Kind) -> tuple[list[str], dict[str, str]]:
+def _command(kind: Kind) -> tuple[list[str], Mapping[str, str]]:
     if kind == "asyncua":
-        return [sys.executable, str(_HERE / "opcua_asyncua.py")], dict(os.environ)
-    home = _node_home()
-    environment = os.environ | {"NODE_PATH": str(home / "node_modules")}
-    return [str(home / "node"), str(_HERE / "opcua_node" / "server.js")], environment
-
-
-def _node_home() -> Path:
-    """Where `tests/install-servers.sh` has put node-opcua."""
-    locked = hashlib.sha256((_HERE / "opcua_node" / "package-lock.json").read_bytes()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = cache / "callboard" / f"opcua-node-{locked}"
-    if not (home / "complete").exists():
-        raise RuntimeError("These tests need node-opcua's server: make servers")
-    return home
+        return module_command("opcua_asyncua")
+    return node_command("opcua_node", "server.js")
 
 
 def _der(pem: str) -> str:

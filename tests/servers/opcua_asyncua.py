@@ -5,11 +5,8 @@ Each line is answered by one on standard output: `{"ok": ...}` or `{"error": ...
 """
 
 import asyncio
-import json
-import logging
-import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +18,8 @@ from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.event_generator import EventGenerator
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from servers.told_program import run
 
 NAMESPACE = "urn:callboard:plant"
 _LIMITS = {
@@ -74,11 +73,11 @@ class Plant:
             server.iserver.max_session_timeout_ms = config["maxSessionTimeoutMs"]
         await server.init()
         host = config["advertisedHost"]
-        server.set_endpoint(f"opc.tcp://{host or '127.0.0.1'}:{config['port']}{config['path']}")
+        server.set_endpoint(f"opc.tcp://{host or config['address']}:{config['port']}{config['path']}")
         if host:
             server.set_match_discovery_endpoint_url(False)
             server.set_match_discovery_client_ip(False)
-        server.socket_address = ("127.0.0.1", config["port"])
+        server.socket_address = (config["address"], config["port"])
         await self._secure()
         for name, value in config["limits"].items():
             if name in _LIMITS:
@@ -87,6 +86,9 @@ class Plant:
         await self._build()
         await server.start()
         self._ticking = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        await self.server.stop()
 
     async def _secure(self) -> None:
         server, config = self.server, self.config
@@ -334,27 +336,5 @@ def _der(pem: str) -> bytes:
     return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
 
 
-async def _answer(work: Callable[..., Awaitable[Any]], arguments: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"ok": await work(**arguments)}
-    except Exception as error:  # noqa: BLE001 the test that asked is told
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
-async def _main() -> None:
-    reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    plant = Plant(json.loads(await reader.readline()))
-    print(json.dumps(await _answer(plant.start, {})), flush=True)
-    while line := await reader.readline():
-        asked = json.loads(line)
-        work = getattr(plant, asked.pop("do"))
-        print(json.dumps(await _answer(work, asked)), flush=True)
-    await plant.server.stop()
-
-
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
-    asyncio.run(_main())
+    run(Plant)

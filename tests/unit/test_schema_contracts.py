@@ -46,6 +46,7 @@ WITHOUT_NODE = {"brokerUrl": "ws://broker", "will": SAID, "birth": SAID}
 INSTEAD = {"mqtt": {"will": WITHOUT_NODE, "birth": WITHOUT_NODE}}
 """By type and key, what is accepted where the other example has no place for the key."""
 CONNECTIONS: dict[str, dict[str, Any]] = {
+    "bacnet": {"host": "ahu", "deviceInstance": 7, "network": 5, "mac": 7},
     "mqtt": {"host": "broker", "username": "u"},
     "modbus": {"host": "plc", "slaveRange": {"start": 1, "end": 2}},
     "opcua": {"endpointUrl": "opc.tcp://plc:4840", "username": "u"},

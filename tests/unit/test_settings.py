@@ -54,9 +54,14 @@ VARIABLES: list[tuple[str, str, object]] = [
     ("GCP_MQTT_PASSWORD", "d.e.f", "d.e.f"),
     ("GCP_MQTT_CA_CERT", "ca", "ca"),
     ("GCP_MQTT_PUBLISH_TOPIC_TEMPLATE", "plant/{endpoint}", "plant/{endpoint}"),
+    ("BACNET_LOCAL_PORT", "47810", 47810),
+    ("BACNET_LOCAL_ADDRESS", "10.0.0.5/24", "10.0.0.5/24"),
+    ("BACNET_ENABLED", "false", False),
+    ("BACNET_DISCOVERY_TARGETS", "10.0.1.0/24,10.0.2.5-9", ("10.0.1.0/24", "10.0.2.5-9")),
     ("MQTT_BROKER_URL", "mqtt://broker:1883", "mqtt://broker:1883"),
     ("MQTT_USERNAME", "me", "me"),
     ("MQTT_PASSWORD", "m-4711", "m-4711"),
+    ("CALLBOARD_SNMP_TRAP_PORT", "1162", 1162),
     ("MQTT_AUTH_DIR", "/etc/mosquitto/auth", Path("/etc/mosquitto/auth")),
     ("ENABLE_FIRST_BOOT_DISCOVERY", "true", True),
     ("ENABLE_PERIODIC_DISCOVERY", "true", True),
@@ -312,7 +317,7 @@ def test_bad_environment_variable_is_named_with_what_is_allowed(
         (
             "[apii]\nport = 5",
             "apii: unknown table, expected one of agent, api, storage, publish, azure_iot, aws_iot, gcp_iot, "
-            "mqtt, mosquitto, endpoints, discovery, actors, health, power, update",
+            "mqtt, bacnet, mosquitto, endpoints, discovery, snmp, actors, health, power, update",
         ),
         ('[agent]\nname = "a\\u0000"', "agent.name: 'a\\x00' is not allowed, expected UTF-8 without NUL"),
         ("health = 5", "health: is a table, expected [health] with the keys check_interval_ms"),

@@ -43,8 +43,8 @@ class Plant {
         const modes = config.security.map(([, mode]) => MessageSecurityMode[mode]);
         this.server = new OPCUAServer({
             port: config.port,
-            host: "127.0.0.1",
-            hostname: config.advertisedHost || "127.0.0.1",
+            host: config.address,
+            hostname: config.advertisedHost || config.address,
             resourcePath: config.path,
             nodesets: [nodesets.standard, `${__dirname}/recipe.xml`],
             certificateFile: config.certificateFile,

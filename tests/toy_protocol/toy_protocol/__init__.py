@@ -17,6 +17,7 @@ from actors.endpoints.protocol import (
 )
 
 from . import schemas
+from .discovery import DISCOVERY
 
 __all__ = ["PROTOCOL"]
 
@@ -58,6 +59,7 @@ PROTOCOL = Protocol(
     library="toy_protocol.session",
     prepare=_prepare,
     browse=_browse,
+    discovery=DISCOVERY,
     connection=schemas.GivenConnection,
     data_point=schemas.GivenPoint,
     modes=("polled", "pushed"),

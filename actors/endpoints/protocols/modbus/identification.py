@@ -42,7 +42,7 @@ async def identify(ask: Ask, unit: int) -> dict[str, str]:
         body = await ask(asking(unit, category, first))
         if isinstance(body, int) or not _is_reply(body, category):
             break
-        found |= {name: _line(text) for name, text in objects_of(body, _ALL_NAMES).items() if _line(text)}
+        found |= {name: line_of(text) for name, text in objects_of(body, _ALL_NAMES).items() if line_of(text)}
         conformity, more, following = body[2], body[3], body[4]
         if more == 0xFF and following > first:
             first = following
@@ -58,7 +58,7 @@ def _is_reply(body: bytes, category: int) -> bool:
     return len(body) >= _HEAD and body[1] == category
 
 
-def _line(text: str) -> str:
+def line_of(text: str) -> str:
     """A text that may be part of a name."""
     return "".join(
         character for character in text if character.isprintable() and character != "\ufffd"

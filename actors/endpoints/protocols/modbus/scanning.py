@@ -3,7 +3,7 @@ connection, which is that of the endpoint that polls there, if any."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
@@ -15,10 +15,12 @@ from conf.hosts import is_address
 
 from .connection import Connection
 from .discovery import Place, Polled, Search, units_of
+from .line import forget_line
 from .link import Link
 from .naming import bus_of, spelled, title_of
 from .presence import GaveUp, Present, RollCall
 from .sharing import acquire, release
+from .validating import validate
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +99,8 @@ class _Scan:
     async def _ask(self, place: Place, address: str, turn: Any) -> bool:
         place, polled = self._shared(place, address)
         connection = place.connection
-        async with self._link(connection) as link:
+        present: list[Present] = []
+        async with self._link(connection, keep=lambda: bool(present or polled)) as link:
             call = RollCall(link, connection.timeout, turn)
             present = await call.run(place.units)
             if not present and call.reason:
@@ -110,6 +113,10 @@ class _Scan:
             for one in present:
                 found = self._found(one, place, address, polled)
                 self._probing.found(found)
+                if self._probing.validate:
+                    async with turn():
+                        found = await self._validated(link, one, found, polled)
+                    self._probing.found(found)
         return bool(present)
 
     def _shared(self, place: Place, address: str) -> tuple[Place, list[Polled]]:
@@ -129,7 +136,9 @@ class _Scan:
         return replace(place, connection=shared, units=tuple(order)), polled
 
     @asynccontextmanager
-    async def _link(self, connection: Connection) -> AsyncIterator[Link]:
+    async def _link(self, connection: Connection, keep: Callable[[], bool]) -> AsyncIterator[Link]:
+        """Unless there is something to `keep`, the next search is to find the line as this one did: what is
+        no device makes a line learn pauses that nobody needs."""
         link = acquire(self._probing.lines, connection)
         try:
             await link.open(connection.timeout)
@@ -138,6 +147,45 @@ class _Scan:
             if connection.close_after_poll:
                 link.rest()
             release(self._probing.lines, link, connection)
+            if not connection.is_serial and not keep():
+                forget_line(connection.line)
+
+    async def _validated(self, link: Link, present: Present, found: Found, polled: list[Polled]) -> Found:
+        """The same device once more, with what was read of it."""
+        known = [*polled, *(one for one in self._search.polled if one not in polled)]
+        there = next((one for one in known if self._is_of(one, found)), None)
+        points = () if there is None else there.data_points
+        read = await validate(link, present, link.connection.timeout, points)
+        metadata = {**found.metadata, **read.metadata}
+        for key in ("vendor", "model", "revision", "serial"):
+            if key in read.about:
+                metadata[key] = read.about[key]
+        name = found.name
+        if "model" in read.about and not present.identity:
+            maker = {"vendor": read.about.get("vendor", ""), "modelName": read.about["model"]}
+            where = found.metadata["deviceId"].removeprefix("modbus:").rpartition(":")[0]
+            name = title_of(link.connection, present.unit, maker, "", self._host_of(where))
+        return replace(
+            found,
+            name=name,
+            data_points=read.data_points,
+            metadata=metadata,
+            validated=read.answered,
+            confidence="high" if read.answered else found.confidence,
+            validation_data={"dataPointValidation": read.validation},
+        )
+
+    def _is_of(self, polled: Polled, found: Found) -> bool:
+        """Whether an endpoint, enabled or not, is of that device."""
+        given, connection = found.connection, polled.connection
+        if connection.slave_range is not None or connection.unit != given["unitId"]:
+            return False
+        if connection.is_serial:
+            return connection.serial_port == given.get("serialPort")
+        return (connection.host, connection.port) == (given.get("host"), given.get("port"))
+
+    def _host_of(self, bus: str) -> str:
+        return bus.rpartition(":")[0].strip("[]") if not bus.startswith("/") else bus
 
     def _found(self, present: Present, place: Place, address: str, polled: list[Polled]) -> Found:
         there = next((one for one in polled if one.connection.unit == present.unit), None)
