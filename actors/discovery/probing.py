@@ -31,12 +31,15 @@ NAME_LENGTH: Final = 120
 
 
 class Hosts:
-    """Those that one run may ask, of all its protocols together."""
+    """Those that one run may ask, of all its protocols together. `lookups` are those of names, for all of
+    them, too; they are let go of with the last of its `users`."""
 
     def __init__(self, most: int = MOST) -> None:
         self._asked: set[str] = set()
         self._names: set[str] = set()
         self._most = most
+        self.lookups: dict[str, asyncio.Task[str]] = {}
+        self.users = 0
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -91,7 +94,7 @@ class Probing(ProbingProtocol):
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
-        self._addresses: dict[str, asyncio.Task[str]] = {}
+        hosts.users += 1
 
     # What the scan calls
 
@@ -113,7 +116,7 @@ class Probing(ProbingProtocol):
 
     def _known(self, host: str) -> str:
         """The address, where it is known: a host of two names is one."""
-        task = self._addresses.get(host)
+        task = self._hosts.lookups.get(host)
         resolved = task is not None and task.done() and not task.cancelled() and task.exception() is None
         return task.result() if task is not None and resolved else host
 
@@ -121,10 +124,10 @@ class Probing(ProbingProtocol):
         self._go_on()
         if is_address(host):
             return host
-        task = self._addresses.get(host)
+        task = self._hosts.lookups.get(host)
         if task is None:
             self._hosts.admit_name(host)
-            task = self._addresses[host] = asyncio.create_task(_first_address(host))
+            task = self._hosts.lookups[host] = asyncio.create_task(_first_address(host))
             task.add_done_callback(_retrieve)
         try:
             return await asyncio.shield(task)
@@ -171,12 +174,13 @@ class Probing(ProbingProtocol):
     # What the run calls
 
     async def close(self) -> None:
-        """What goes on of it finds that it is over; names that are being resolved are let go of."""
+        """What goes on of it finds that it is over. To be called once."""
         self.over = True
-        for task in self._addresses.values():
-            task.cancel()
-        if self._addresses:
-            await asyncio.wait(self._addresses.values())
+        self._hosts.users -= 1
+        if self._hosts.users == 0 and self._hosts.lookups:
+            for task in self._hosts.lookups.values():
+                task.cancel()
+            await asyncio.wait(self._hosts.lookups.values())
 
 
 async def _first_address(host: str) -> str:

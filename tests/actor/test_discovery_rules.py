@@ -314,6 +314,8 @@ async def test_many_rules_that_are_due_at_once_run_a_few_at_a_time(rig: Discover
         await due_now(rig, rule.uuid)
 
     await until(lambda: len([run for run in rig.keeper().under_way.values() if run[0].planned]) == 12)
+    await until(lambda: rig.plant.scans == 4)
+    await asyncio.sleep(0.1)
     assert rig.plant.scans == 4
     rig.plant.gate.set()
     await until(lambda: rig.plant.ended == 12)

@@ -141,6 +141,28 @@ async def test_a_name_is_looked_up_once_in_a_run(monkeypatch: pytest.MonkeyPatch
     assert counting.peak == 1
 
 
+async def test_the_protocols_of_a_run_look_a_name_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answer = asyncio.Event()
+
+    async def addresses(host: str, port: int) -> list[Any]:
+        asked.append(host)
+        await answer.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", 0))]
+
+    monkeypatch.setattr(probing_module, "addresses", addresses)
+    hosts = Hosts()
+    one, other = probing_of(Pace(), hosts), probing_of(Pace(), hosts)
+    waiting = [asyncio.create_task(probing.address("plc")) for probing in (one, other)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await one.close()
+    answer.set()
+    assert await waiting[1] == "10.0.0.7"
+    assert asked == ["plc"]
+    await other.close()
+
+
 async def test_a_name_that_hangs_is_let_go_of_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     async def addresses(host: str, port: int) -> list[Any]:
         await asyncio.Event().wait()
