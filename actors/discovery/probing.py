@@ -27,6 +27,8 @@ LARGEST: Final = 4_194_304
 """Bytes that what is told of one device may take as JSON."""
 TOLD: Final = 100
 """Troubles that are told; more are counted."""
+PAUSE: Final = 0.25
+"""Seconds before a scan that is over is told so."""
 NAME_LENGTH: Final = 120
 
 
@@ -104,10 +106,10 @@ class Probing(ProbingProtocol):
     @asynccontextmanager
     async def _probe(self, host: str) -> AsyncGenerator[None, None]:
         """No more of one run wait than may go on at once: a small scan is not behind all of a large one."""
-        self._go_on()
+        await self._go_on()
         self._hosts.admit(host)
         async with self._pace.host(self._known(host)), self._own, self._pace.slot():
-            self._go_on()
+            await self._go_on()
             try:
                 yield
             finally:
@@ -121,7 +123,7 @@ class Probing(ProbingProtocol):
         return task.result() if task is not None and resolved else host
 
     async def address(self, host: str) -> str:
-        self._go_on()
+        await self._go_on()
         if is_address(host):
             return host
         task = self._hosts.lookups.get(host)
@@ -132,7 +134,7 @@ class Probing(ProbingProtocol):
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._go_on()
+            await self._go_on()
             raise
 
     def more(self, probes: int) -> None:
@@ -167,8 +169,10 @@ class Probing(ProbingProtocol):
         if len(self.troubles) < TOLD:
             self.troubles[told] = None
 
-    def _go_on(self) -> None:
+    async def _go_on(self) -> None:
+        """One that asks again and again, whatever it is told, is not to keep the loop from all others."""
         if self.over:
+            await asyncio.sleep(PAUSE)
             raise ScanOver
 
     # What the run calls
