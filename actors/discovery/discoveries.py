@@ -66,6 +66,7 @@ MANUAL: Final = 8
 REMEMBERED: Final = 20
 """Of those, that are known when they have ended."""
 TELL_EVERY = 0.5  # seconds between two reports to who follows
+MOST_RUNS_EVER: Final = 2**63
 MOST_RUNS: Final = 1000
 """That are listed."""
 LONGEST: Final = 3600.0
@@ -323,8 +324,13 @@ class Discoveries(Keeper):
                 if wanted in (None, live.rule_uuid):
                     known = rows.get(live.uuid)
                     rows[live.uuid] = msgspec.structs.replace(live, id=None if known is None else known.id)
-            newest = sorted(rows.values(), key=lambda row: row.started_at, reverse=True)
-            return RunsListed(newest[:limit])
+            # By number where all have one, for the clock may have been set.
+            numbered = wanted is not None
+
+            def age(row: RunRow) -> int:
+                return row.started_at if not numbered else row.id or MOST_RUNS_EVER
+
+            return RunsListed(sorted(rows.values(), key=age, reverse=True)[:limit])
 
         self.look_up(sender, listed, stored.runs, wanted, limit)
 
