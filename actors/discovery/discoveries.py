@@ -83,7 +83,9 @@ class RunDiscovery(msgspec.Struct, frozen=True):
 
 
 class DiscoveryOpened(msgspec.Struct, frozen=True):
-    """To each life to come: what was cut short by the end of another process is closed."""
+    """To each life to come: what was cut short by the end of another process is closed; who follows runs."""
+
+    follower: ActorAddress | None = None
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -115,6 +117,7 @@ class Discoveries(Keeper):
 
     def receiveMsg_DiscoveryOpened(self, message: DiscoveryOpened, sender: ActorAddress) -> None:
         self.opened = True
+        self.follower = message.follower
 
     def receiveMsg_RunDiscovery(self, message: RunDiscovery, sender: ActorAddress) -> None:
         self.config = message
@@ -134,7 +137,7 @@ class Discoveries(Keeper):
 
     def take(self, stored: Stored) -> None:
         self.opened = True
-        self.remember(DiscoveryOpened())
+        self.remember(DiscoveryOpened(self.follower))
         self.rules = {row.uuid: understand(row, RuleBody) for row in stored.rules}
         self.stands = {
             uuid: self.stands.get(uuid) or RuleStands(state, None) for uuid, state in stored.states.items()
@@ -304,13 +307,17 @@ class Discoveries(Keeper):
             self.send(self.follower, RunsProgressed(list(news.values())))
 
     def receiveMsg_FollowRuns(self, message: FollowRuns, sender: ActorAddress) -> None:
-        self.follower = sender
-        self.news = {}
+        self._follow(sender)
         self.send(sender, RunsProgressed([row for row, _ in self.under_way.values()]))
 
     def receiveMsg_UnfollowRuns(self, message: UnfollowRuns, sender: ActorAddress) -> None:
-        self.follower = None
+        self._follow(None)
+
+    def _follow(self, follower: ActorAddress | None) -> None:
+        self.follower = follower
         self.news = {}
+        if self.opened:
+            self.remember(DiscoveryOpened(follower))
 
     def receiveMsg_ListRuns(self, message: ListRuns, sender: ActorAddress) -> None:
         limit = min(max(1, message.limit), MOST_RUNS)
