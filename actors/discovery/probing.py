@@ -27,16 +27,21 @@ LARGEST: Final = 4_194_304
 """Bytes that what is told of one device may take as JSON."""
 TOLD: Final = 100
 """Troubles that are told; more are counted."""
+PAUSE: Final = 0.25
+"""Seconds before a scan that is over is told so."""
 NAME_LENGTH: Final = 120
 
 
 class Hosts:
-    """Those that one run may ask, of all its protocols together."""
+    """Those that one run may ask, of all its protocols together. `lookups` are those of names, for all of
+    them, too; they are let go of with the last of its `users`."""
 
     def __init__(self, most: int = MOST) -> None:
         self._asked: set[str] = set()
         self._names: set[str] = set()
         self._most = most
+        self.lookups: dict[str, asyncio.Task[str]] = {}
+        self.users = 0
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -91,7 +96,7 @@ class Probing(ProbingProtocol):
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
-        self._addresses: dict[str, asyncio.Task[str]] = {}
+        hosts.users += 1
 
     # What the scan calls
 
@@ -101,10 +106,10 @@ class Probing(ProbingProtocol):
     @asynccontextmanager
     async def _probe(self, host: str) -> AsyncGenerator[None, None]:
         """No more of one run wait than may go on at once: a small scan is not behind all of a large one."""
-        self._go_on()
+        await self._go_on()
         self._hosts.admit(host)
         async with self._pace.host(self._known(host)), self._own, self._pace.slot():
-            self._go_on()
+            await self._go_on()
             try:
                 yield
             finally:
@@ -113,23 +118,23 @@ class Probing(ProbingProtocol):
 
     def _known(self, host: str) -> str:
         """The address, where it is known: a host of two names is one."""
-        task = self._addresses.get(host)
+        task = self._hosts.lookups.get(host)
         resolved = task is not None and task.done() and not task.cancelled() and task.exception() is None
         return task.result() if task is not None and resolved else host
 
     async def address(self, host: str) -> str:
-        self._go_on()
+        await self._go_on()
         if is_address(host):
             return host
-        task = self._addresses.get(host)
+        task = self._hosts.lookups.get(host)
         if task is None:
             self._hosts.admit_name(host)
-            task = self._addresses[host] = asyncio.create_task(_first_address(host))
+            task = self._hosts.lookups[host] = asyncio.create_task(_first_address(host))
             task.add_done_callback(_retrieve)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._go_on()
+            await self._go_on()
             raise
 
     def more(self, probes: int) -> None:
@@ -164,19 +169,22 @@ class Probing(ProbingProtocol):
         if len(self.troubles) < TOLD:
             self.troubles[told] = None
 
-    def _go_on(self) -> None:
+    async def _go_on(self) -> None:
+        """One that asks again and again, whatever it is told, is not to keep the loop from all others."""
         if self.over:
+            await asyncio.sleep(PAUSE)
             raise ScanOver
 
     # What the run calls
 
     async def close(self) -> None:
-        """What goes on of it finds that it is over; names that are being resolved are let go of."""
+        """What goes on of it finds that it is over. To be called once."""
         self.over = True
-        for task in self._addresses.values():
-            task.cancel()
-        if self._addresses:
-            await asyncio.wait(self._addresses.values())
+        self._hosts.users -= 1
+        if self._hosts.users == 0 and self._hosts.lookups:
+            for task in self._hosts.lookups.values():
+                task.cancel()
+            await asyncio.wait(self._hosts.lookups.values())
 
 
 async def _first_address(host: str) -> str:
