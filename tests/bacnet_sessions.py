@@ -72,7 +72,7 @@ async def session_with(
     """It is not connected yet."""
     endpoint = PROTOCOL.accept(connection, points)
     told = Told(endpoint)
-    session = PROTOCOL.session(endpoint, told, lines or Lines())
+    session = PROTOCOL.session(endpoint, told, Lines() if lines is None else lines)
     try:
         yield session, told
     finally:

@@ -17,6 +17,7 @@ needs_service victoria-metrics
 needs_service snmpd
 needs_service_of influxd influxdb
 needs_command mosquitto_sub mosquitto-clients
+needs_command snmptrap snmp
 needs_command socat socat
 needs_command gcc gcc libc6-dev
 needs_command systemd-analyze systemd

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -71,3 +71,9 @@ async def search(
     await discovery.scanner()(plan, probing)
     assert len(probing.lines) == shared
     return probing
+
+
+async def until(happened: Callable[[], Any], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not happened():  # noqa: ASYNC110 - what is waited for is anything at all
+            await asyncio.sleep(0.005)

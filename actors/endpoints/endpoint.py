@@ -361,6 +361,8 @@ class Endpoint(Answering):
     def builder(self, number: int) -> tuple[str, Callable[[], Session]]:
         protocol, endpoint, lines = self.protocol, self.endpoint, self.lines
         assert lines is not None
+        if endpoint.mode == "polled":  # with the points that the session before has found
+            endpoint = msgspec.structs.replace(endpoint, points=self.own.description.points)
         self.keeping.forget()
         gathering = self.gathering = Gathering(number, partial(self.send, self.myAddress))
         return protocol.name, lambda: protocol.session(endpoint, gathering, lines)

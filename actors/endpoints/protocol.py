@@ -158,11 +158,13 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
 
 class BrowseRequest(msgspec.Struct, frozen=True):
     """What is below `node`, an address as the protocol spells it; None: the top. So many levels (`depth`) of
-    it, `limit` nodes at most."""
+    it, `limit` nodes at most. Devices that list what they have are asked for what comes after `skip` of
+    it."""
 
     node: str | None = None
     depth: int = 1
     limit: int = 1000
+    skip: int = 0
 
 
 class BrowsedNode(msgspec.Struct, frozen=True):

@@ -151,7 +151,7 @@ class _Heard(Nobody):
         self._news = asyncio.Event()
 
     def read(self, found: PollResult) -> None:
-        points = range(len(self._own.description.points))
+        points = range(len(found.values))  # what it has found meanwhile it has told
         self._own.take(points, found.values, found.qualities, found.times)
 
     async def everything(self, within: float) -> None:

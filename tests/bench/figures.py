@@ -107,11 +107,20 @@ TARGETS = {
     ("opcua again", "values after server silent s"): Target(5),
     ("opcua again", "values after subscription forgotten s"): Target(10),
     ("opcua latency", "latency p99 ms"): Target(200),
+    ("bacnet read", "CPU ms/1,000 values"): Target(8),
+    ("bacnet changes", "changes/s"): Target(935, at_least=True),
+    ("bacnet changes", "CPU ms/1,000 values"): Target(20),
+    ("bacnet changes", "changes lost"): Target(0),
+    ("bacnet 500 devices", "CPU % of a core"): Target(15),
+    ("bacnet 500 devices", "RSS growth MB"): Target(60),
+    ("bacnet beside dead ones", "slowest reading ms"): Target(200),
     ("idle", "RSS MB"): Target(65),
     ("idle", "running after s"): Target(0.5),
     ("start", "answers after s"): Target(0.5),
     ("start", "running after s"): Target(1),
     ("start", "RSS MB"): Target(90),
+    ("snmp v2c", "CPU ms/1,000 values"): Target(4),
+    ("snmp v3", "CPU ms/1,000 values"): Target(5),
 }
 
 

@@ -28,6 +28,7 @@ from rig import LOADS, ONE, WARM_UP_S, Load, start_agent
 from scripts import (
     measure_actors,
     measure_backups,
+    measure_bacnet,
     measure_changes,
     measure_field_reconnects,
     measure_formats,
@@ -35,6 +36,7 @@ from scripts import (
     measure_polls,
     measure_reconnects,
     measure_sharing,
+    measure_snmp,
     measure_waiting,
 )
 from start import measure_start
@@ -82,6 +84,8 @@ def benchmarks(
         "opcua-again": partial(measure_opcua_again, command),
         "opcua-latency": partial(measure_opcua_latency, command),
         "opcua-library": measure_opcua_library,
+        "snmp": measure_snmp,
+        "bacnet": measure_bacnet,
         "backup": measure_backups,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
@@ -118,7 +122,7 @@ def main() -> int:
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
         "sharing,changes,mqtt-ingest,polls,reconnects,field-reconnects,restarts,opcua,opcua-again,opcua-latency,"
-        "opcua-library,backup,idle,start,floor",
+        "opcua-library,bacnet,snmp,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

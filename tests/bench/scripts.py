@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 from actors_bench import Ring
 from backups_bench import Backing
+from bacnet_bench import Cost
 from changes_bench import Path as ChangesPath
 from figures import Figure
 from formats_bench import Encoding
@@ -16,6 +17,7 @@ from polls_bench import Polls
 from processes import Process, python
 from reconnects_bench import Left
 from sharing_bench import Costs
+from snmp_bench import Costs as SnmpCosts
 from waiting_bench import PER_S, Waiting
 
 ACTORS = (10, 1_000, 10_000)
@@ -75,6 +77,11 @@ def _format_figures(format: str, encodings: Sequence[Encoding]) -> list[Figure]:
     if others:
         figures.append(Figure(run, "beside json / alone", max(others)))
     return figures
+
+
+def measure_bacnet() -> list[Figure]:
+    costs = ask(list[Cost], "bacnet_bench.py", within=FIELD_S)
+    return [Figure(each.run, each.name, each.value) for each in costs]
 
 
 def measure_polls() -> list[Figure]:
@@ -160,4 +167,14 @@ def measure_waiting(seconds: int) -> list[Figure]:
             Figure(run, "KB/s written", each.written / 1000),
             Figure(run, "drain/fill speed", each.drain),
         ]
+    return figures
+
+
+def measure_snmp() -> list[Figure]:
+    figures = []
+    for costs in ask(list[SnmpCosts], "snmp_bench.py", within=300):
+        run = f"snmp {costs.version}"
+        figures.append(Figure(run, "CPU ms/1,000 values", costs.ours))
+        figures.append(Figure(run, "its CPU ms/1,000 values", costs.library))
+        figures.append(Figure(run, "ours / its", costs.ours / costs.library))
     return figures

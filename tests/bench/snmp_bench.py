@@ -1,5 +1,6 @@
-"""What 1,000 variables cost our session on SNMP agents, in v2c and v3.
+"""What 1,000 variables cost our session on SNMP agents, in v2c and v3, and beside it a library in Rust.
 
+The library tells values, and neither their types nor why there are none.
 50 agents in another process, 20 variables each, all polled at once; CPU of this process. Prints one JSON
 line, a list of `Costs`.
 """
@@ -9,6 +10,9 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -42,30 +46,68 @@ class Costs(msgspec.Struct, frozen=True):
     """CPU in ms of 1,000 values, the median of some rounds."""
 
     version: str
-    ms: float
+    ours: float
+    library: float
 
 
-async def _cost(sessions: list[Any]) -> float:
+Ask = Callable[[], Awaitable[int]]
+"""Asks one agent once; returns how many values there were."""
+
+
+async def _cost(asks: list[Ask]) -> float:
     began, values = process_time(), 0
     for _ in range(POLLS):
-        for reading in await asyncio.gather(*(session.read(1.0) for session in sessions)):
-            assert reading.qualities is None, reading
-            values += len(reading.values)
+        values += sum(await asyncio.gather(*(ask() for ask in asks)))
     return 1e6 * (process_time() - began) / values
 
 
-async def measure(ports: list[int]) -> list[Costs]:
-    protocol, found = find("snmp"), []
-    for version, connection in CONNECTIONS.items():
-        sessions: list[Any] = []
-        for port in ports:
-            given = {"host": "127.0.0.1", "port": port, **connection}
-            sessions.append(protocol.session(protocol.check(given, POINTS), Nobody(), Lines()))
-        for session in sessions:
-            await session.connect()
-        found.append(Costs(version, statistics.median([await _cost(sessions) for _ in range(ROUNDS)])))
+@asynccontextmanager
+async def _ours(ports: list[int], connection: dict[str, Any]) -> AsyncIterator[list[Ask]]:
+    protocol = find("snmp")
+    sessions: list[Any] = []
+    for port in ports:
+        given = {"host": "127.0.0.1", "port": port, **connection}
+        sessions.append(protocol.session(protocol.check(given, POINTS), Nobody(), Lines()))
+        await sessions[-1].connect()
+
+    async def ask(session: Any) -> int:
+        reading = await session.read(1.0)
+        assert reading.qualities is None, reading
+        return len(reading.values)
+
+    try:
+        yield [partial(ask, session) for session in sessions]
+    finally:
         for session in sessions:
             await session.close()
+
+
+@asynccontextmanager
+async def _library(ports: list[int], connection: dict[str, Any]) -> AsyncIterator[list[Ask]]:
+    from gufo.snmp import Aes128Key, Sha256Key, User
+    from gufo.snmp.aio import SnmpSession
+
+    user = None
+    if connection["version"] == "v3":
+        auth, priv = Sha256Key(AUTH_KEY.encode()), Aes128Key(PRIV_KEY.encode())
+        user = User(USER["username"], auth_key=auth, priv_key=priv)
+    sessions = [SnmpSession("127.0.0.1", port, user=user) for port in ports]
+    for session in sessions:
+        await session.refresh()
+    names = [point["oid"] for point in POINTS]
+
+    async def ask(session: Any) -> int:
+        return len(await session.get_many(names))
+
+    yield [partial(ask, session) for session in sessions]
+
+
+async def measure(ports: list[int]) -> list[Costs]:
+    found = []
+    for version, connection in CONNECTIONS.items():
+        async with _ours(ports, connection) as ours, _library(ports, connection) as library:
+            costs = [(await _cost(ours), await _cost(library)) for _ in range(ROUNDS)]
+        found.append(Costs(version, *map(statistics.median, zip(*costs, strict=True))))
     return found
 
 

@@ -104,3 +104,43 @@ async def test_a_part_of_it_says_so(client, fake: FakeAgent):
     fake.answers[BrowseDevice] = Browsed([], complete=False)
     response = await client.post(BROWSE, json={"endpointUrl": URL})
     assert await response.json() == {"endpointUrl": URL, "complete": False, "nodes": []}
+
+
+async def test_objects_of_a_bacnet_device_are_listed_page_by_page(monkeypatch):
+    agent = FakeAgent()
+    asked = []
+
+    def browsed(message):
+        asked.append(message)
+        point = {"name": "Supply air", "object": "analog-input:1", "unit": "°C"}
+        nodes = [
+            BrowsedNode("device:7", "AHU", "device", None, True),
+            BrowsedNode(
+                "analog-input:1", "Supply air", "analog-input", "device:7", unit="°C", data_point=point
+            ),
+        ]
+        return Browsed(nodes, False)
+
+    agent.answers[BrowseDevice] = browsed
+    async with serving(agent) as client:
+        reply = await client.get("/v1/discover/bacnet/7/objects?host=10.0.0.5&limit=1&offset=3")
+        assert await reply.json() == {
+            "deviceInstance": 7,
+            "name": "AHU",
+            "objects": [
+                {
+                    "object": "analog-input:1",
+                    "name": "Supply air",
+                    "type": "analog-input",
+                    "unit": "°C",
+                    "writable": False,
+                    "dataPoint": {"name": "Supply air", "object": "analog-input:1", "unit": "°C"},
+                }
+            ],
+            "offset": 3,
+            "complete": False,
+        }
+        [message] = asked
+        assert (message.protocol, message.connection) == ("bacnet", {"deviceInstance": 7, "host": "10.0.0.5"})
+        assert (message.request.limit, message.request.skip) == (2, 3)
+        assert (await client.get("/v1/discover/bacnet/x/objects")).status == 400

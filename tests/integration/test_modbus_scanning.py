@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing import Tried, search
+from probing import SETTINGS, Tried, search, until
 from servers.black_hole import black_hole
 from servers.modbus import UNIT, libmodbus_rtu, libmodbus_tcp, pymodbus_tcp
 from servers.mosquitto import free_port
@@ -24,7 +24,7 @@ from servers.rude_device import (
     when,
 )
 
-from actors.endpoints.discovering import Configured
+from actors.endpoints.discovering import Configured, Known
 from actors.endpoints.lines import lines_of
 from actors.endpoints.protocols.modbus import PROTOCOL
 
@@ -406,3 +406,44 @@ async def test_a_line_in_use_is_asked_with_the_settings_that_it_has():
         assert units(tried) == [1, 3]
         assert {one.connection["baudRate"] for one in tried.devices.values()} == {115200}
         assert tried.troubles == []
+
+
+# The end of it
+
+
+async def test_a_search_that_is_cancelled_leaves_nothing():
+    assert PROTOCOL.discovery is not None
+    async with rude_device(only_unit(9)) as device:
+        options = {"host": "127.0.0.1", "port": device.port, "timeout": 5000, "units": {"start": 1, "end": 9}}
+        probing = Tried()
+        plan = PROTOCOL.discovery.plan(options, Known(SETTINGS), "overrides")
+        task = asyncio.ensure_future(PROTOCOL.discovery.scanner()(plan, probing))
+        await until(lambda: bool(device.log))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert len(probing.lines) == 0
+        await until(lambda: not device.lines)
+
+
+async def test_hosts_are_asked_side_by_side():
+    began = asyncio.get_running_loop().time()
+    port = free_port()
+    with black_hole("127.0.0.1", port), black_hole("127.0.0.2", port), black_hole("127.0.0.3", port):
+        async with rude_device() as device:
+            tried = await found(
+                device, port=[port, device.port], host=None, network="127.0.0.0/29", timeout=400
+            )
+            assert units(tried) == [1]
+    assert asyncio.get_running_loop().time() - began < 2.5
+
+
+async def test_settings_of_a_serial_line_are_tried_until_somebody_answers():
+    async with rude_serial(only_unit(2)) as device:
+        options = {
+            "serialPort": device.path,
+            "baudRate": [1200, 9600, 19200],
+            "units": {"start": 1, "end": 2},
+        }
+        tried = await found(device, host=None, port=None, **options)
+        assert tried.only.connection["baudRate"] == 1200
+        assert tried.asked[device.path] == 2

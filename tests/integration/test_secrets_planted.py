@@ -301,6 +301,15 @@ def look(ask: Callable[..., Any], options: dict[str, Any], secret: str) -> None:
     ask("GET", "/v1/discovery-runs/stream", None, 200)
 
 
+def snmp_connections(planted: Planted) -> dict[str, dict[str, Any]]:
+    """Of agents that nobody is."""
+    text, away = planted.text, {"host": "127.0.0.1", "port": 9, "timeout": 100}
+    return {
+        "snmp-2c": {**away, "community": text("community"), "writeCommunity": text("write community", "/")},
+        "snmp-3": {**away, "username": "u", "authKey": text("authKey", "ß"), "privKey": text("privKey", " ")},
+    }
+
+
 def plant(asking: Asking, planted: Planted, echo: int, broker: int, plc: int) -> None:
     """Endpoints, destinations, users: stored, refused, tried out, and used."""
     ask, text = asking.ask, planted.text
@@ -339,6 +348,12 @@ def plant(asking: Asking, planted: Planted, echo: int, broker: int, plc: int) ->
         ask("POST", "/v1/endpoints", {**body, "poll_interval": 50}, 201)
         ask("POST", "/v1/endpoints/test", body, 200)
         bad = {**connection, "pasword": text(f"{name} slip"), "topic": "a/#/b"}
+        ask("POST", "/v1/endpoints", {**body, "name": f"{name}-bad", "connection": bad}, 400)
+    for name, connection in snmp_connections(planted).items():
+        body = {"name": name, "protocol": "snmp", "connection": connection}
+        body["data_points"] = [{"name": "up", "oid": "1.3.6.1.2.1.1.3.0"}]
+        ask("POST", "/v1/endpoints", {**body, "poll_interval": 50}, 201)
+        bad = {**connection, "comunity": text(f"{name} slip")}
         ask("POST", "/v1/endpoints", {**body, "name": f"{name}-bad", "connection": bad}, 400)
     for name, (kind, config) in configurations(planted, echo, broker).items():
         ask("POST", "/v1/publish/destinations/test", {"type": kind, "config_json": config})

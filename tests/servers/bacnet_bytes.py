@@ -69,7 +69,7 @@ class ByteDevice(asyncio.DatagramProtocol):
 
     transport: asyncio.DatagramTransport
 
-    def __init__(self, objects: Objects | None = None, instance: int = 1001, mac: bytes = b"") -> None:
+    def __init__(self, objects: Objects | None = None, instance: int = 1001) -> None:
         self.objects = {(8, instance): {77: text("a device")}} | (
             analog_inputs(1) if objects is None else objects
         )
@@ -279,8 +279,8 @@ def _several(body: bytes) -> Iterable[Wanted]:
 
 
 class _Many:
-    """`devices` with so many objects each from `port` on; each object changes `rate` times a second once
-    somebody has subscribed to it."""
+    """So many devices with so many objects each; each object changes `rate` times a second once somebody has
+    subscribed to it."""
 
     def __init__(self, devices: int, objects: int, rate: float) -> None:
         self.devices = [ByteDevice(analog_inputs(objects), 1000 + number) for number in range(devices)]

@@ -19,9 +19,6 @@ FIRST = IPv4Address("10.77.0.11")
 HOSTS = 300
 RANGE = f"{FIRST}-{FIRST + HOSTS - 1}"
 """What a scan is told to look at."""
-_OUTSIDE = FIRST + HOSTS
-"""The first of those that it is not: there are devices, too."""
-
 GONE, SILENT = "gone", "silent"
 """Hosts that are not there at all, and such that are and drop what comes."""
 
@@ -111,44 +108,39 @@ _EACH_HOSTILE = 3
 _SILENT, _REFUSING = 40, 50
 
 
-class Plant:
-    """`hosts` are those in the range, `bait` Modbus devices beside it, which nobody is to touch. `client` is
-    where the agent runs. `reserved` says for how many hosts of a kind of the caller's own there is to be
-    nothing yet: their addresses are in `own`, by kind."""
+def three_hundred(own: dict[str, int] | None = None) -> list[Host]:
+    """Kinds in turn, so that neighbours differ and each part of the range has some of all. `own` says how
+    many hosts there are to be of kinds of the caller's own, at whose addresses there is nothing yet."""
+    kinds: list[tuple[str, dict[str, Any] | None]] = list(_modbus_hosts())
+    kinds += [(kind, {"kind": kind}) for kind in _HOSTILE for _ in range(_EACH_HOSTILE)]
+    kinds += [(kind, None) for kind, count in (own or {}).items() for _ in range(count)]
+    kinds += [(SILENT, None)] * _SILENT + [("refusing", None)] * _REFUSING
+    kinds += [(GONE, None)] * (HOSTS - len(kinds))
+    assert len(kinds) == HOSTS
+    step = 7  # has no divisor in common with the number of hosts
+    return [host_at(FIRST + place, *kinds[place * step % HOSTS]) for place in range(HOSTS)]
 
-    def __init__(self, directory: Path, reserved: dict[str, int] | None = None) -> None:
-        self.hosts: list[Host] = []
-        self.bait: list[Host] = []
-        self.own: dict[str, list[str]] = {}
+
+def host_at(address: IPv4Address, kind: str, options: dict[str, Any] | None) -> Host:
+    return Host(str(address), kind, options and {**options, "address": str(address)})
+
+
+class Plant:
+    """Those `hosts`, and beside them `bait`, Modbus devices that nobody is to touch. `client` is where the
+    agent runs."""
+
+    def __init__(self, directory: Path, hosts: Sequence[Host]) -> None:
+        self.hosts = list(hosts)
+        last = max(IPv4Address(host.address) for host in hosts)
+        self.bait = [host_at(last + place, "bait", modbus("bait", units=None)) for place in range(1, 11)]
         self.client: Namespace
         self.plant: Namespace
         self.devices = ToldProcess("the plant", directory / "plant.log")
-        self._reserved = reserved or {}
         self._stack = ExitStack()
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """Kinds in turn, so that neighbours differ and each part of the range has some of all."""
-        kinds: list[tuple[str, dict[str, Any] | None]] = list(_modbus_hosts())
-        kinds += [(kind, {"kind": kind}) for kind in _HOSTILE for _ in range(_EACH_HOSTILE)]
-        kinds += [(kind, None) for kind, count in self._reserved.items() for _ in range(count)]
-        kinds += [(SILENT, None)] * _SILENT + [("refusing", None)] * _REFUSING
-        kinds += [(GONE, None)] * (HOSTS - len(kinds))
-        assert len(kinds) == HOSTS
-        step = 7  # has no divisor in common with the number of hosts
-        for place in range(HOSTS):
-            kind, options = kinds[place * step % HOSTS]
-            host = Host(str(FIRST + place), kind, options and {**options, "address": str(FIRST + place)})
-            self.hosts.append(host)
-            if kind in self._reserved:
-                self.own.setdefault(kind, []).append(host.address)
-        for place in range(10):
-            address = str(_OUTSIDE + place)
-            self.bait.append(Host(address, "bait", modbus("bait", units=None, address=address)))
 
     @property
     def addresses(self) -> list[str]:
-        """Of the range, whether anybody is there or not."""
+        """Of the hosts, whether anybody is there or not."""
         return [host.address for host in self.hosts]
 
     @property
@@ -161,11 +153,12 @@ class Plant:
 
     def units(self) -> set[tuple[str, int]]:
         """The Modbus devices that are there to be found: by address and unit."""
-        found: set[tuple[str, int]] = set()
-        for host in self.hosts:
-            if host.kind.startswith("modbus") and host.options is not None and "off" not in host.options:
-                found |= {(host.address, unit) for unit in host.options["units"] or [1]}
-        return found
+        return {
+            (host.address, unit)
+            for host in self.hosts
+            if host.options is not None and host.options["kind"] == "modbus"
+            for unit in host.options["units"] or [1]
+        }
 
     def counts(self) -> dict[str, dict[str, Any]]:
         """What the light hosts have seen, by address: `accepted` connections, those `open` now, at most at a
@@ -192,8 +185,3 @@ class Plant:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-
-def outside(sent: Counter[str], allowed: Sequence[str]) -> dict[str, int]:
-    """How many packets went to each address that is none of these."""
-    return {to: count for to, count in sent.items() if to not in set(allowed)}

@@ -41,6 +41,8 @@ class Asked:
 
         self.silent = False
         self.exception: int | None = None
+        self.values: list[int] | None = None
+        """What is read in the place of what the device holds."""
         self.delay = 0.0
         self.close: str | None = None
         """"instead" of a reply, or "after" it"""
@@ -157,6 +159,23 @@ def echoes(*, apart: float = 0.0) -> Behaviour:
     return behave
 
 
+def holds(registers: Callable[[], dict[int, int]], *functions: int) -> Behaviour:
+    """Has these registers, by address, and no others, in the tables that the functions read (3, unless they
+    are named); the other tables it does not know."""
+
+    def behave(asked: Asked) -> None:
+        if asked.function not in (1, 2, 3, 4):
+            return
+        there = registers() if asked.function in (functions or (3,)) else None
+        words = [] if there is None else [there.get(asked.address + index) for index in range(asked.count)]
+        if there is None or None in words:
+            asked.exception = ILLEGAL_FUNCTION if there is None else 2
+        else:
+            asked.values = [word or 0 for word in words]
+
+    return behave
+
+
 # The device
 
 
@@ -192,7 +211,7 @@ class RudeDevice:
         function, address, count = asked.function, asked.address, asked.count
         if asked.exception is not None:
             return bytes((function | 0x80, asked.exception))
-        values = [self.registers[(address + index) % 2000] for index in range(count)]
+        values = asked.values or [self.registers[(address + index) % 2000] for index in range(count)]
         if function in (1, 2):
             bits = sum((value & 1) << index for index, value in enumerate(values))
             data = bits.to_bytes((count + 7) // 8, "little")

@@ -4,7 +4,7 @@ import struct
 from collections import Counter
 
 import pytest
-from modbus_maps import MAPS, SAMPLES, Map, Score, random_map, samples, score
+from servers.modbus_maps import MAPS, SAMPLES, Map, Score, random_map, samples, score
 
 from actors.endpoints.protocols.modbus.guessing import Guess, guess
 

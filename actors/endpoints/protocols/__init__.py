@@ -11,8 +11,7 @@ from actors.endpoints.protocol import Protocol
 from actors.endpoints.third_party import Broken, Packages, load, package_of
 from actors.system.failure import Refusal
 
-_NAMES = ("modbus", "mqtt", "opcua", "snmp")
-_NAMES = ("bacnet", "modbus", "mqtt", "opcua")
+_NAMES = ("bacnet", "modbus", "mqtt", "opcua", "snmp")
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from actors.endpoints.discovering import Discovery, Scan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import (
@@ -15,7 +16,7 @@ from actors.endpoints.protocol import (
     PushedSession,
 )
 
-from . import connection, points, writable
+from . import connection, discovery, points, writable
 
 __all__ = ["PROTOCOL"]
 
@@ -46,6 +47,12 @@ async def _browse(session: Any, request: BrowseRequest) -> Browsed:
     return found
 
 
+def _scanner() -> Scan:
+    from .scanning import scan
+
+    return scan
+
+
 PROTOCOL = Protocol(
     name="bacnet",
     check=_check,
@@ -55,6 +62,7 @@ PROTOCOL = Protocol(
     releases=True,
     backfills=True,
     browse=_browse,
+    discovery=Discovery(discovery.Options, discovery.plan, _scanner),
     completed=connection.completed,
     library="bacpypes3",
     connection=connection.Given,

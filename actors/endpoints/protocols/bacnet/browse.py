@@ -59,9 +59,9 @@ async def browse(asking: Asking, instance: int, request: BrowseRequest) -> Brows
     if request.node not in (None, device):
         places = _wanted(request.node or "", places)
     limit = max(1, request.limit)
-    shown = [place for place in places if place[0] != kinds.DEVICE]
+    shown = [place for place in places if place[0] != kinds.DEVICE][request.skip :]
     root = BrowsedNode(
-        device, await _name(asking, kinds.DEVICE, instance) or device, "device", None, bool(shown)
+        device, await name_of(asking, kinds.DEVICE, instance) or device, "device", None, bool(shown)
     )
     nodes = [] if request.node not in (None, device) else [root]
     for start in range(0, len(shown), asking.connection.concurrent):
@@ -88,7 +88,7 @@ def _wanted(node: str, places: list[Place]) -> list[Place]:
 async def _described(asking: Asking, place: Place, device: str) -> BrowsedNode:
     kind, instance = place
     address = f"{kinds.type_name(kind)}:{instance}"
-    name = await _name(asking, kind, instance) or address
+    name = await name_of(asking, kind, instance) or address
     if kind not in kinds.READABLE:
         return BrowsedNode(address, name, kinds.type_name(kind), device)
     point = await data_point(asking, place, name)
@@ -118,7 +118,7 @@ async def data_point(asking: Asking, place: Place, name: str) -> dict[str, Any]:
     return point
 
 
-async def _name(asking: Asking, kind: int, instance: int) -> str | None:
+async def name_of(asking: Asking, kind: int, instance: int) -> str | None:
     found = await _or_none(asking, kind, instance, kinds.OBJECT_NAME)
     return found.strip()[:200] or None if isinstance(found, str) else None
 

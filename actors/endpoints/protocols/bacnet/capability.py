@@ -11,6 +11,9 @@ from .points import Ref
 _FORGET_AFTER: Final = 86_400.0
 """Seconds: a device may get other firmware."""
 
+_DOUBT_AFTER: Final = 600.0
+"""Seconds: answers are lost without being too long, and a device that begins anew says odd things."""
+
 OURS: Final = 1476
 """Octets of the longest APDU on BACnet/IP."""
 _UNKNOWN: Final = 1024
@@ -28,41 +31,57 @@ _NUMBERS: Final = kinds.ANALOG | kinds.BINARY | kinds.MULTISTATE
 
 
 class Capability:
-    """Of one device, whoever asks it."""
+    """Of one device, whoever asks it. `version` grows with what is to be asked for at a time."""
 
     def __init__(self, longest: int | None = None, *, behind_router: bool = False) -> None:
         """`longest` APDU that the device takes, in octets, if it has said so."""
         self._longest = longest or (_UNKNOWN_BEHIND_ROUTER if behind_router else _UNKNOWN)
-        self._since = monotonic()
-        self.forget()
+        self.version = 0
+        self._forget()
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
+        self._since = self._doubted_since = monotonic()
         self.multiple = True
         """whether it knows ReadPropertyMultiple"""
-        self.room = max(_LEAST, min(self._longest, OURS))
+        self.room = _room(self._longest)
         """octets of an answer"""
-        self.most: int | None = None
-        """properties in one request"""
+        self._most: int | None = None
+        self._most_doubted: int | None = None
+        self.mixes = False
+        """whether it has answered one request with what another one asked for: then there is one at a time"""
         self.alone: set[Key] = set()
         """what the device answers with an error for all that was asked for together with it"""
         self.absent: set[Key] = set()
         """optional properties that objects do not have"""
-        self.version = 0
 
     def look(self) -> None:
         """Before anything is asked: what was learned long ago may not be so any more."""
         now = monotonic()
         if now - self._since > _FORGET_AFTER:
-            version = self.version
-            self._since = now
-            self.forget()
-            self.version = version + 1
+            self._forget()
+            self.version += 1
+        elif now - self._doubted_since > _DOUBT_AFTER:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """What may have had other reasons is found out anew."""
+        self._doubted_since = monotonic()
+        if self.absent or self._most_doubted is not None:
+            self.absent = set()
+            self._most_doubted = None
+            self.version += 1
+
+    @property
+    def most(self) -> int | None:
+        """Properties in one request; None: as many as fit."""
+        known = [most for most in (self._most, self._most_doubted) if most is not None]
+        return min(known, default=None)
 
     def accepts(self, longest: int) -> None:
         """The device says what it takes."""
         if longest != self._longest:
             self._longest = longest
-            self.room = max(_LEAST, min(longest, OURS))
+            self.room = _room(longest)
             self.version += 1
 
     def knows_no_multiple(self) -> None:
@@ -80,12 +99,16 @@ class Capability:
             self.absent.add(key)
             self.version += 1
 
-    def too_much(self, properties: int) -> None:
-        """So many properties were more than it could say at once."""
+    def too_much(self, properties: int, *, said: bool) -> None:
+        """So many properties were more than it could say at once; it has `said` so, or nothing at all."""
         most = max(1, properties // 2)
-        if self.most is None or most < self.most:
-            self.most = most
-            self.version += 1
+        if self.most is not None and self.most <= most:
+            return
+        if said:
+            self._most = most
+        else:
+            self._most_doubted = most
+        self.version += 1
 
     # Requests
 
@@ -110,6 +133,10 @@ class Capability:
             asked, answered = (asked or 5) + question, (answered or _ACK) + answer
         if batch:
             yield tuple(batch)
+
+
+def _room(longest: int) -> int:
+    return max(_LEAST, min(longest, OURS))
 
 
 def _sizes(refs: list[Ref]) -> tuple[int, int]:

@@ -7,9 +7,11 @@ nothing is raised but `Malformed`.
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from .kinds import ANY_INSTANCE, DEVICE
 from .points import Ref
 from .tags import (
     BITS,
+    Elsewhere,
     Malformed,
     closing,
     context_object,
@@ -142,14 +144,23 @@ def answer_to_one(apdu: bytes, ref: Ref) -> Content:
     try:
         number, at = _object_at(apdu, 3)
         found, index, at = _property_at(apdu, at, 1)
-        if (number, found, index) != key_of(ref):
-            raise Malformed("the answer is about something else")
+        if not _is_meant((number, found, index), key_of(ref)):
+            raise Elsewhere("the answer is about something else")
         content, at = _between(apdu, at, 3)
     except IndexError:
         raise Malformed("cut off") from None
     if at != len(apdu):
         raise Malformed("more than was asked for")
     return content
+
+
+def _is_meant(spoken: Key, asked: Key) -> bool:
+    """Whoever is asked as any device says which it is."""
+    return spoken == asked or (asked[0] == _ANY_DEVICE and _of_any_device(spoken) == asked)
+
+
+def _of_any_device(spoken: Key) -> Key:
+    return (_ANY_DEVICE, *spoken[1:]) if spoken[0] >> 22 == DEVICE else spoken
 
 
 def answer_to_several(apdu: bytes) -> Found:
@@ -268,6 +279,7 @@ def notification(body: bytes) -> Notification:
     return Notification(process, device & _INSTANCE, number >> 22, number & _INSTANCE, remaining, values)
 
 
+_ANY_DEVICE: Final = DEVICE << 22 | ANY_INSTANCE
 _CLOSES_4: Final = 0x4F
 _INSTANCE: Final = 0x3F_FFFF
 _PRIORITY: Final = 3 << 1 | 1
@@ -287,6 +299,7 @@ class Batch:
         self.refs = tuple(refs)
         self.request = read_several(self.refs)
         self.keys = [key_of(ref) for ref in self.refs]
+        self._any_device = any(key[0] == _ANY_DEVICE for key in self.keys)
         self._heads = list(_heads(self.refs))
 
     def answer(self, apdu: bytes) -> list[Content | None]:
@@ -296,6 +309,10 @@ class Batch:
         if found is not None:
             return found
         spoken = answer_to_several(apdu)
+        if self._any_device:
+            spoken |= {_of_any_device(key): content for key, content in spoken.items()}
+        if spoken and spoken.keys().isdisjoint(self.keys):
+            raise Elsewhere("the answer is about something else")
         return [spoken.get(key) for key in self.keys]
 
     def _plain(self, apdu: bytes) -> list[Content | None] | None:

@@ -19,6 +19,8 @@ _WITHIN: Final = 2.0
 """Seconds that it has for an answer."""
 _AGAIN: Final = (5.0, 60.0)
 """Seconds until it is asked again that did not answer, and that has refused."""
+_LEAST: Final = 1.0
+"""Seconds between two registrations."""
 
 
 class Foreign(BIPForeign):  # type: ignore[misc]
@@ -68,8 +70,9 @@ class Foreign(BIPForeign):  # type: ignore[misc]
                 self._take(code)
             elif self.bbmdRegistrationStatus != _REGISTERED or self._is_over:
                 self._become(_UNREGISTERED)
-            pause = _AGAIN[0] if code is None else _AGAIN[1] if code else max(1.0, self.bbmdTimeToLive / 2)
-            await asyncio.sleep(min(pause, max(1.0, self.bbmdTimeToLive / 2)))
+            half = max(_LEAST, self.bbmdTimeToLive / 2)
+            pause = _AGAIN[0] if code is None else _AGAIN[1] if code else half
+            await asyncio.sleep(min(pause, half))
 
     @property
     def _is_over(self) -> bool:

@@ -45,6 +45,7 @@ RELIABILITY: Final = 103
 PRIORITY_ARRAY: Final = 87
 UNITS: Final = 117
 STATE_TEXT: Final = 110
+MAX_APDU: Final = 62
 OBJECT_NAME: Final = 77
 OBJECT_LIST: Final = 76
 

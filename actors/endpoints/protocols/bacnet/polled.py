@@ -49,6 +49,8 @@ class BacnetPolled(BacnetSession, PolledSession):
 
     async def connect(self) -> None:
         await self._open()
+        assert self._reader is not None
+        self._reader.capability.doubt()
         self._plans.clear()
         self._told.clear()
         self._due = [0.0] * len(self._points)
@@ -132,6 +134,8 @@ class BacnetPolled(BacnetSession, PolledSession):
                 self._told = [(None, quality.TIMEOUT, now)] * len(self._points)
             for place, (value, code) in zip(due, told, strict=True):
                 self._told[place] = value, code, now
+                if code == quality.TIMEOUT:
+                    self._due[place] = 0.0  # an answer that was lost is no reason to wait for the next turn
             told = [one[:2] for one in self._told]
             times = [one[2] for one in self._told]
         codes = [code for _, code in told]

@@ -33,10 +33,15 @@ _SO_RCVBUFFORCE: Final = 33
 _AT_ONCE: Final = 128
 """Requests under way on the port to devices that answer: so many replies fit a receive buffer of the
 size that systems grant to everybody."""
+_SOON: Final = 0.5
+"""Seconds after which a request that is not answered takes no room any more: many that are silent at the same
+time keep nobody waiting."""
 _HANDED_OVER: Final = 1000
 """Packets that the library is at."""
 _MOST_PEERS: Final = 4096
 _CONFIRMED, _UNCONFIRMED, _SIMPLE_ACK = 0, 1, 2
+_IN_PARTS: Final = 0x0C
+"""Of a request in segments; whether a reply may have some is another bit."""
 _REPLIES: Final = frozenset({2, 3, 5, 6, 7})
 _CONFIRMED_COV, _UNCONFIRMED_COV = 1, 2
 
@@ -110,7 +115,7 @@ class Port(asyncio.DatagramProtocol):
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             _widen(sock)
-            sock.bind((address, self.local.port))
+            await _bound(sock, address, self.local.port)
             transport, _ = await self.loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         except OSError as error:
             sock.close()
@@ -147,8 +152,14 @@ class Port(asyncio.DatagramProtocol):
         try:
             if peer.silent:
                 return await self._ask(peer, body, seconds)
-            async with self._room:
+            await self._room.acquire()
+            room = _Held(self._room)
+            timer = self.loop.call_later(_SOON, room.give_back)
+            try:
                 return await self._ask(peer, body, seconds)
+            finally:
+                timer.cancel()
+                room.give_back()
         finally:
             peer.done()
 
@@ -226,7 +237,7 @@ class Port(asyncio.DatagramProtocol):
         """Whether somebody waited for that notification; a confirmed one is acknowledged then."""
         confirmed = data[at] >> 4 == _CONFIRMED
         start = at + (4 if confirmed else 2)
-        if data[at] & 0x0F or len(data) <= start + 1:
+        if data[at] & _IN_PARTS or len(data) <= start + 1:
             return False
         size = data[start]  # the process identifier is context tag 0, of 1 to 4 octets
         if not 0x09 <= size <= 0x0C:
@@ -296,6 +307,18 @@ class Port(asyncio.DatagramProtocol):
             self._transports[0].sendto(data, broadcast_of(self.local) if place is None else place)
 
 
+class _Held:
+    """Room for a request that is under way, given back once."""
+
+    def __init__(self, room: asyncio.Semaphore) -> None:
+        self._room: asyncio.Semaphore | None = room
+
+    def give_back(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.release()
+
+
 class Broadcasts(asyncio.DatagramProtocol):
     """A socket that is bound to one address of several does not hear what goes to all: this one does."""
 
@@ -359,6 +382,25 @@ async def resolve(host: str) -> str:
         text = f"{host} is no name of a host that is known here"
         raise Transient(text, code=quality.HOST_UNREACHABLE) from error
     return str(found[0][4][0])
+
+
+async def _bound(sock: socket.socket, address: str, port: int) -> None:
+    """A port that was closed just now is free in the loop's next turn."""
+    for _ in range(_TURNS):
+        try:
+            sock.bind((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            await asyncio.sleep(_TURN)
+        else:
+            return
+    sock.bind((address, port))
+
+
+_TURNS: Final = 5
+_TURN: Final = 0.01
+"""Seconds."""
 
 
 def _widen(sock: socket.socket) -> None:

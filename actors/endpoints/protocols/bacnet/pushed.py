@@ -93,7 +93,6 @@ class BacnetPushed(BacnetSession, PushedSession):
 
     async def _subscribe(self, asking: Asking) -> None:
         port, station = asking.port, asking.station
-        self._reader = Reader(port, station, port.capability(station), self._connection)
         self._told, self._content, self._drifts, self._spoke = {}, {}, {}, {}
         self._doubted.clear()
         self._polled_at = [0.0] * len(self._points)

@@ -33,12 +33,14 @@ from .connection import Connection
 from .points import Ref
 from .port import Port
 from .station import Station
-from .tags import Malformed
+from .tags import Elsewhere, Malformed
 
 LONGEST: Final = 60.0
 """Seconds that one reading takes at most, unless one answer alone may take longer."""
 _NO_SUCH_SERVICE: Final = frozenset({29, 45})
 """Error codes: service request denied, optional functionality not supported."""
+_OF_ADDRESS: Final = frozenset({27, 31, 32, 42, 50})
+"""Error codes that say something of what was asked for, and not of the moment."""
 _TOO_LATE: Final = 10
 """An abort reason: application exceeded reply time."""
 
@@ -85,10 +87,10 @@ class Reader:
         until = monotonic() + self.one_answer
         if self.capability.multiple and await self._insist(Batch(refs).request, until) is not None:
             return
-        apdu = await self._ask(read_one(refs[0]))
-        if apdu is None:
+        if await self._ask(read_one(refs[0])) is None:
             raise self.silent()
-        self.capability.knows_no_multiple()
+        if self.capability.multiple and await self._ask(Batch(refs).request) is None:
+            self.capability.knows_no_multiple()
 
     def silent(self) -> Transient:
         text = f"{self.station} did not answer within {self._connection.timeout:g} s"
@@ -96,7 +98,8 @@ class Reader:
 
     async def _ask(self, body: bytes) -> bytes | None:
         given = self._connection
-        return await self.port.ask(self.station, body, given.timeout, given.concurrent)
+        at_once = 1 if self.capability.mixes else given.concurrent
+        return await self.port.ask(self.station, body, given.timeout, at_once)
 
     async def _insist(self, body: bytes, until: float) -> bytes | None:
         """Ask, and as often again as is configured while there is time."""
@@ -179,6 +182,12 @@ class _Reading:
                 else:
                     self.found.update(zip(batch.keys, answers, strict=True))  # type: ignore[arg-type]
                 return
+        except Elsewhere:
+            if not reader.capability.mixes:
+                reader.capability.mixes = True
+                self.jobs.append(batch)
+                return
+            failure = None
         except Malformed:
             failure = None
         self._not_like_this(batch.refs, failure)
@@ -198,7 +207,7 @@ class _Reading:
             self.jobs.extend(refs)
             return
         if _too_much(failure):
-            capability.too_much(len(refs))
+            capability.too_much(len(refs), said=True)
         elif failure is None:
             self._spoiled.update(refs)
         else:
@@ -214,7 +223,8 @@ class _Reading:
         """There may be devices that say nothing to what is too much for them."""
         if self._answered or await self._reader._ask(read_one(refs[0])) is not None:
             self._answered = True
-            self._reader.capability.too_much(len(refs))
+            self._reader.capability.too_much(len(refs), said=False)
+            self._halve(refs)
         else:
             raise self._reader.silent()
 
@@ -230,6 +240,8 @@ class _Reading:
         try:
             failure = refusal(apdu, READ_PROPERTY)
             content = answer_to_one(apdu, ref) if failure is None else failure
+        except Elsewhere:
+            content = await self._once_more(ref)
         except Malformed:
             content = Garbled()
         if isinstance(content, Segmented) or (isinstance(content, Rejected | Aborted) and _too_much(content)):
@@ -237,14 +249,30 @@ class _Reading:
         if content is None:
             return
         self.found[key_of(ref)] = content
-        if ref in self._spoiled or (ref in self._suspect and isinstance(content, Refused)):
+        if ref in self._spoiled or (ref in self._suspect and _is_of_address(content)):
             reader.capability.spoils(key_of(ref))
+
+    async def _once_more(self, ref: Ref) -> Content | None:
+        """Some have room for one request, and answer two with what the later one asks for."""
+        reader = self._reader
+        reader.capability.mixes = True
+        apdu = await reader._ask(read_one(ref))
+        try:
+            if apdu is None:
+                return None
+            return refusal(apdu, READ_PROPERTY) or answer_to_one(apdu, ref)
+        except Malformed:
+            return Garbled()
 
 
 def patience_of(given: Connection) -> float:
     """Seconds after which there is no answer, however often it was asked for."""
     pauses = given.retry_delay * float(2**given.retries - 1)
     return (1 + given.retries) * given.timeout + pauses
+
+
+def _is_of_address(content: Content) -> bool:
+    return isinstance(content, Refused) and content.code in _OF_ADDRESS
 
 
 def _unknown_service(failure: Failure | None) -> bool:

@@ -71,6 +71,7 @@ class BacnetSession(Session):
         return asking
 
     async def _describe(self, asking: Asking, reader: Reader) -> None:
+        await _learn_size(reader, self._found)
         if self.identification is None:
             self.identification = await _identification(reader, self._found)
         if await self._descriptions.learn(asking, reader):
@@ -135,6 +136,15 @@ class BacnetSession(Session):
         port, self._port = self._port, None
         if port is not None:
             release_port(self._lines, port)
+
+
+async def _learn_size(reader: Reader, found: Found | None) -> None:
+    """How much fits what the device is asked and answers."""
+    if found is not None and found.instance is not None:
+        size = Ref(kinds.DEVICE, found.instance, kinds.MAX_APDU)
+        said = (await reader.read([(size,)], reader.one_answer)).get(key_of(size))
+        if isinstance(said, Value) and isinstance(said.value, int):
+            reader.capability.accepts(said.value)
 
 
 async def _identification(reader: Reader, found: Found | None) -> dict[str, str]:

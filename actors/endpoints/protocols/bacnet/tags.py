@@ -40,6 +40,10 @@ class Malformed(ValueError):
     """What came is not what the standard says."""
 
 
+class Elsewhere(Malformed):
+    """It is about something else than was asked for."""
+
+
 def opening(number: int) -> bytes:
     return bytes((number << 4 | _CONTEXT | _OPENING,))
 

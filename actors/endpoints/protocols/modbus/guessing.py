@@ -26,8 +26,8 @@ _ALIKE = 0.7
 _USUAL = (1e-3, 1e7)
 """Magnitudes of measured values."""
 _POSSIBLE = (1e-6, 1e12)
-_MOST_TEXT = 32
-"""Registers of a text."""
+_LEAST_TEXT, _MOST_TEXT = 6, 32
+"""Characters, and registers, of a text."""
 _FEW_DIGITS = 5
 _PLAUSIBLE = 0.8
 """What it is worth that a float is one that is measured: of registers by themselves few look so."""
@@ -244,7 +244,7 @@ def _strings(columns: list[tuple[int, ...]], at: int, order: str) -> Iterator[_C
             break
         padded = len(data) - len(text) > 1
         word = sum(chr(sign).isalnum() for sign in text)
-        if len(text) >= 4 and word >= 0.7 * len(text) and any(chr(sign).isalpha() for sign in text):
+        if len(text) >= _LEAST_TEXT and word >= 0.7 * len(text) and any(chr(sign).isalpha() for sign in text):
             # Padding belongs to the text, but speaks for it no further.
             score = 0.9 * len(text) / 2 - 1.5 - _jumbled(text.decode("ascii"))
             yield _Cell("string", count, score + (0.05 * (count - len(text) / 2) if padded else 0.0))

@@ -214,3 +214,8 @@ def line_at(place: str) -> Line:
         for other in [other for other, line in lines.items() if not line.matters(loop.time())]:
             del lines[other]
     return lines.setdefault(place, Line())
+
+
+def forget_line(place: str) -> None:
+    """What is known of the line at that place: nobody is there who would need it."""
+    _lines.get(asyncio.get_running_loop(), {}).pop(place, None)

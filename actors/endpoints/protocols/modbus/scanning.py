@@ -3,7 +3,7 @@ connection, which is that of the endpoint that polls there, if any."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
@@ -15,6 +15,7 @@ from conf.hosts import is_address
 
 from .connection import Connection
 from .discovery import Place, Polled, Search, units_of
+from .line import forget_line
 from .link import Link
 from .naming import bus_of, spelled, title_of
 from .presence import GaveUp, Present, RollCall
@@ -98,7 +99,8 @@ class _Scan:
     async def _ask(self, place: Place, address: str, turn: Any) -> bool:
         place, polled = self._shared(place, address)
         connection = place.connection
-        async with self._link(connection) as link:
+        present: list[Present] = []
+        async with self._link(connection, keep=lambda: bool(present or polled)) as link:
             call = RollCall(link, connection.timeout, turn)
             present = await call.run(place.units)
             if not present and call.reason:
@@ -134,7 +136,9 @@ class _Scan:
         return replace(place, connection=shared, units=tuple(order)), polled
 
     @asynccontextmanager
-    async def _link(self, connection: Connection) -> AsyncIterator[Link]:
+    async def _link(self, connection: Connection, keep: Callable[[], bool]) -> AsyncIterator[Link]:
+        """Unless there is something to `keep`, the next search is to find the line as this one did: what is
+        no device makes a line learn pauses that nobody needs."""
         link = acquire(self._probing.lines, connection)
         try:
             await link.open(connection.timeout)
@@ -143,6 +147,8 @@ class _Scan:
             if connection.close_after_poll:
                 link.rest()
             release(self._probing.lines, link, connection)
+            if not connection.is_serial and not keep():
+                forget_line(connection.line)
 
     async def _validated(self, link: Link, present: Present, found: Found, polled: list[Polled]) -> Found:
         """The same device once more, with what was read of it."""

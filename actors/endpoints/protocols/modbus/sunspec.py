@@ -83,10 +83,10 @@ async def _follow(read: Read, base: int) -> Chain:
         head = await _head(read, at)
         if head is None or head[0] in _END:
             return Chain(base, tuple(places))
-        if not _is_likely(head) and places:
-            # A length that counts the id and itself.
+        if places and head[0] not in NAMES:
+            # The length before may have counted the id and itself.
             nearer = await _head(read, at - 2)
-            if nearer is not None and nearer[0] in NAMES and _is_likely(nearer):
+            if nearer is not None and _is_known(nearer):
                 at, head = at - 2, nearer
         number, length = head
         if not _is_likely(head) or at + 2 + length > 0x10000:
@@ -110,6 +110,15 @@ async def _head(read: Read, at: int) -> tuple[int, int] | None:
 def _is_likely(head: tuple[int, int]) -> bool:
     number, length = head
     return 0 < number < 0xFFFF and length not in _NO_LENGTHS and length <= _LONGEST
+
+
+def _is_known(head: tuple[int, int]) -> bool:
+    """Whether a model of that id has that length."""
+    known = model(head[0])
+    if known is None:
+        return False
+    repeated = head[1] - known.size
+    return repeated % known.each == 0 if known.each and repeated > 0 else repeated == 0
 
 
 class Described(NamedTuple):
@@ -175,7 +184,7 @@ def _points(
 def _block(
     items: Any, at: int, powers: dict[str, int], registers: Mapping[int, int], names: tuple[int, str]
 ) -> Iterator[dict[str, Any]]:
-    there = {item.name for item in items if _is_there(item, at + item.at, registers)}
+    there = {item.name for item in items if item.kind != "s" and _is_there(item, at + item.at, registers)}
     groups = {item.power for item in items if item.name in there and item.power}
     for item in items:
         power = None if item.power is None else powers.get(item.power)

@@ -21,13 +21,15 @@ _FEW = 5
 """Data points that are read of those that are configured."""
 _MATCH, _MISMATCH = 0.7, 0.2
 """Shares of data points that can be read."""
-_REQUESTS, _SECONDS = 220, 25.0
+_REQUESTS, _SECONDS = 300, 25.0
 _SAMPLES, _BETWEEN = 6, 0.5
 """How often registers are read to see how they change, seconds apart."""
 _MOST_REGISTERS = 250
 """Of a table."""
 _MOST_POINTS = 100
-_STEP, _LONGEST_STEP, _LEAST_STEP = 10, 50, 5
+_STEP, _LONGEST_STEP = 10, 50
+_HOPS = (1, 2, 3, 5, 8, 12, 16, 20)
+"""Where registers may go on behind a gap."""
 _BARREN = 60
 """So many registers in a row that hold nothing are the end of what is looked for."""
 _NOTHING = (0, 0xFFFF, 0x8000, 0x7FFF)
@@ -250,32 +252,55 @@ async def _explore(survey: Survey, table: Table, found: dict[int, int]) -> None:
     for start in (*_STARTS, *_FAR_STARTS, *_FURTHEST_STARTS):
         if start in found or len(found) >= _MOST_REGISTERS:
             continue
-        words = await survey.registers(table, start, _STEP)
+        words = await survey.registers(table, start, 1)
         if words is None:
             if survey.exception == quality.ILLEGAL_FUNCTION:
                 return
-            words = await survey.registers(table, start, 2)
-        if words is not None:
-            found.update(enumerate(words, start))
-            await _extend(survey, table, found, start + len(words))
+            continue
+        found[start] = words[0]
+        end: int | None = start + 1
+        while end is not None:
+            end = await _extend(survey, table, found, end)
+            end = None if end is None else await _hop(survey, table, found, end)
 
 
-async def _extend(survey: Survey, table: Table, found: dict[int, int], at: int) -> None:
-    step = _STEP
-    barren = 0
+async def _extend(survey: Survey, table: Table, found: dict[int, int], at: int) -> int | None:
+    """The first register behind a range; None where it is enough."""
+    step, barren = _STEP, 0
     while len(found) < _MOST_REGISTERS and at + step <= 0x10000 and at not in found:
         words = await survey.registers(table, at, step)
         if words is None:
-            if step <= _LEAST_STEP:
-                return
-            step = max(step // 2, _LEAST_STEP)
+            if step == 1:
+                return at
+            step //= 2
             continue
         found.update(enumerate(words, at))
         at += step
         barren = barren + step if all(word in _NOTHING for word in words) else 0
         if barren >= _BARREN:
-            return
+            return None
         step = min(2 * step, _LONGEST_STEP)
+    return None
+
+
+async def _hop(survey: Survey, table: Table, found: dict[int, int], end: int) -> int | None:
+    """Where registers go on behind a gap, with those before that are there too; None where they do not."""
+    before = end
+    for hop in _HOPS:
+        at = end + hop
+        if at > 0xFFFF or at in found:
+            return None
+        words = await survey.registers(table, at, 1)
+        if words is not None:
+            found[at] = words[0]
+            for back in range(at - 1, before, -1):
+                words = await survey.registers(table, back, 1)
+                if words is None:
+                    break
+                found[back] = words[0]
+            return at + 1
+        before = at
+    return None
 
 
 async def _explore_bits(survey: Survey, found: dict[Table, list[bool]]) -> None:

@@ -26,6 +26,9 @@ _WRITABLE: Final = 2
 """A bit of an access level (part 3, 8.57)."""
 _HOLDING: Final = frozenset({ua.NodeClass.Object, ua.NodeClass.ObjectType})
 """Of what is below these, too, an answer tells."""
+_PROPERTY: Final = ua.NodeId(ua.ObjectIds.HasProperty)
+_EVERYWHERE: Final = frozenset({"Server", "ServerInfo", "Types", "Views", "Aliases", "Locations"})
+"""Of OPC UA's own nodes."""
 _FULL: Final = "BadNoContinuationPoints"
 
 
@@ -44,10 +47,11 @@ def text_of(node: Any) -> str:
     return str(NodeRef(node.NamespaceIndex, node.Identifier))
 
 
-async def browse(channel: Channel, request: BrowseRequest) -> Browsed:
-    """Level by level; what is there twice is where it was first found. Raises `Refusal` for a node that is
-    none, `NoConnection`."""
-    return await _Browsing(channel, request.limit).browse(_root(request.node), request.depth)
+async def browse(channel: Channel, request: BrowseRequest, lean: bool = False) -> Browsed:
+    """Level by level; what is there twice is where it was first found. With `lean` what every server has is
+    left out, and what only describes other nodes. Raises `Refusal` for a node that is none,
+    `NoConnection`."""
+    return await _Browsing(channel, request.limit, lean).browse(_root(request.node), request.depth)
 
 
 def _root(text: str | None) -> ua.NodeId:
@@ -63,9 +67,10 @@ def _root(text: str | None) -> ua.NodeId:
 
 
 class _Browsing:
-    def __init__(self, channel: Channel, limit: int) -> None:
+    def __init__(self, channel: Channel, limit: int, lean: bool = False) -> None:
         self._channel = channel
         self._limit = limit
+        self._lean = lean
         self._at_once = Limit(AT_ONCE)
         self._until = monotonic() + SECONDS
         self._found: list[_Found] = []
@@ -121,7 +126,11 @@ class _Browsing:
             wanted.BrowseDirection = ua.BrowseDirection.Forward
             wanted.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
             wanted.IncludeSubtypes = True
-            wanted.ResultMask = ua.BrowseResultMask.BrowseName | ua.BrowseResultMask.NodeClass
+            wanted.ResultMask = (
+                ua.BrowseResultMask.BrowseName
+                | ua.BrowseResultMask.NodeClass
+                | ua.BrowseResultMask.ReferenceTypeId
+            )
             request.Parameters.NodesToBrowse.append(wanted)
         return list((await self._channel.ask(request, ua.BrowseResponse)).Results)
 
@@ -154,6 +163,8 @@ class _Browsing:
             node = ua.NodeId(there.Identifier, there.NamespaceIndex, there.NodeIdType)
             text = text_of(node)
             if getattr(there, "ServerIndex", 0) or text in self._seen:
+                continue
+            if self._lean and _is_left_out(reference, parent):
                 continue
             if len(self._found) >= self._limit:
                 self._complete = False
@@ -192,6 +203,14 @@ class _Browsing:
             return [None if one.Value is None else one.Value.Value for one in response.Results]
 
         return await in_parts(Limit(), nodes, ask)
+
+
+def _is_left_out(reference: Any, parent: str | None) -> bool:
+    if reference.ReferenceTypeId == _PROPERTY:
+        return True
+    if reference.BrowseName.Name == "ServerInfo" and parent is None:
+        return True
+    return not reference.NodeId.NamespaceIndex and reference.BrowseName.Name in _EVERYWHERE
 
 
 def _shown(one: _Found, names: dict[ua.NodeId, str], deeper: set[str | None]) -> BrowsedNode:

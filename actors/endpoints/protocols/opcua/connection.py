@@ -118,7 +118,7 @@ def _thumbprint(value: Any) -> Any:
     return digits
 
 
-def _url(value: Any) -> Any:
+def url_of(value: Any) -> Any:
     """Refuses what the library would take for something else."""
     text = trimmed(value)
     if not isinstance(text, str):
@@ -144,10 +144,18 @@ def _url(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return [_url(one) for one in value] if isinstance(value, list | tuple) else value
+    return [url_of(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-Url = Annotated[str, reads(_url), Meta(max_length=4096)]
+Url = Annotated[str, reads(url_of), Meta(max_length=4096)]
+Mode = Annotated[SecurityMode, reads(_spelled(_MODES))]
+Policy = Annotated[SecurityPolicy, reads(_spelled(_POLICIES))]
+Trust = Annotated[TrustMode, reads(_spelled(_TRUST))]
+Thumbprint = Annotated[
+    str,
+    reads(_thumbprint),
+    allowed("a certificate's SHA-1 or SHA-256 thumbprint: 40 or 64 hexadecimal digits"),
+]
 
 
 class Given(msgspec.Struct, frozen=True, rename="camel"):
@@ -160,17 +168,10 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
     allow_insecure_password: bool = False
     user_certificate: Pem | None = None
     user_key: Pem | None = None
-    security_mode: Annotated[SecurityMode, reads(_spelled(_MODES))] = "None"
-    security_policy: Annotated[SecurityPolicy, reads(_spelled(_POLICIES))] = "None"
-    certificate_trust_mode: Annotated[TrustMode, reads(_spelled(_TRUST))] | None = None
-    expected_server_thumbprint: (
-        Annotated[
-            str,
-            reads(_thumbprint),
-            allowed("a certificate's SHA-1 or SHA-256 thumbprint: 40 or 64 hexadecimal digits"),
-        ]
-        | None
-    ) = None
+    security_mode: Mode = "None"
+    security_policy: Policy = "None"
+    certificate_trust_mode: Trust | None = None
+    expected_server_thumbprint: Thumbprint | None = None
     trusted_certificates: Annotated[Pem, Meta(max_length=1_000_000)] | None = None
     connection_timeout: Annotated[int, Meta(ge=100, le=120_000)] = 10_000
     session_timeout: Annotated[int, Meta(ge=1000, le=3_600_000)] = 60_000

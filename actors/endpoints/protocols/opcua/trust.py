@@ -203,9 +203,14 @@ def _tell_faults(certificate: x509.Certificate, shown: Shown) -> None:
 # Who was there first
 
 
+def remembers(host: str, port: int, folder: Path) -> bool:
+    """Whether a certificate of that server has been trusted on first use. Blocks."""
+    return (folder / "trusted" / _file_name(host, port)).exists()
+
+
 def _remember(certificate: x509.Certificate, shown: Shown, folder: Path, pinned: bool) -> None:
     """Raises `Permanent` when that server had another certificate before."""
-    path = folder / "trusted" / _file_name(shown)
+    path = folder / "trusted" / _file_name(shown.host, shown.port)
     der = certificate.public_bytes(Encoding.DER)
     try:
         known = path.read_bytes()
@@ -228,8 +233,8 @@ def _remember(certificate: x509.Certificate, shown: Shown, folder: Path, pinned:
     )
 
 
-def _file_name(shown: Shown) -> str:
-    place = f"{shown.host.lower().rstrip('.')}:{shown.port}"
+def _file_name(host: str, port: int) -> str:
+    place = f"{host.lower().rstrip('.')}:{port}"
     plain = "".join(
         letter if (letter.isascii() and letter.isalnum()) or letter in ".-" else "_" for letter in place
     )

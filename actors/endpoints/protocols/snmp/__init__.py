@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from actors.endpoints.discovering import Discovery, Scan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import (
@@ -14,7 +15,7 @@ from actors.endpoints.protocol import (
     Protocol,
 )
 
-from . import connection, points, writable
+from . import connection, discovery, points, writable
 
 __all__ = ["PROTOCOL"]
 
@@ -41,6 +42,12 @@ async def _browse(session: Any, request: BrowseRequest) -> Browsed:
     return found
 
 
+def _scanner() -> Scan:
+    from .scanning import scan
+
+    return scan
+
+
 PROTOCOL = Protocol(
     name="snmp",
     check=_check,
@@ -50,6 +57,7 @@ PROTOCOL = Protocol(
     library="cryptography",
     verifies=True,
     browse=_browse,
+    discovery=Discovery(discovery.Options, discovery.plan, _scanner),
     connection=connection.Given,
     data_point=points.Given,
     title="SNMP",

@@ -63,6 +63,10 @@ def header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 def field(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """Where the content of a field of that tag begins and ends."""
+    if at + 2 <= end and data[at] == tag and (size := data[at + 1]) < 0x80:  # as most of them are
+        stop = at + 2 + size
+        if stop <= end:
+            return at + 2, stop
     found, start, stop = header(data, at, end)
     if found != tag:
         raise Malformed(f"a field of type 0x{found:02x} where 0x{tag:02x} is to be")

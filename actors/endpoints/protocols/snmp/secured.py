@@ -80,11 +80,26 @@ class SecuredClient(Client):
                 if self._security is None:
                     await self._discover(until, attempts or self.attempts)
                 assert self._security is not None
-                heard = await self._asked(self._security, request, until, attempts or self.attempts)
+                heard = await self._heard(self._security, request, until, attempts or self.attempts)
                 if heard.pdu.kind == pdus.RESPONSE:
                     return heard.pdu
                 self._correct(heard)
             raise Transient("the device goes on to say that the time of requests is wrong", code=NOT_IN_TIME)
+
+    async def _heard(self, security: Security, request: Request, until: float | None, attempts: int) -> Heard:
+        """`_asked`, with what may be the reason where there is no answer: some do not answer what they cannot
+        decrypt, or a context that they do not have."""
+        try:
+            return await self._asked(security, request, until, attempts)
+        except Transient as error:
+            if error.code != quality.TIMEOUT or security.answered:
+                raise
+            doubts = ["privKey", "privProtocol"] if security.user.priv else []
+            doubts += ["contextName"] if self._context else []
+            if not doubts:
+                raise
+            reason = f"{error}, but to the question who it is: {', '.join(doubts)} may be wrong"
+            raise Transient(reason, code=error.code) from error
 
     async def _discover(self, until: float | None, attempts: int) -> None:
         """Ask nobody's question: the report about it says which engine answers."""
@@ -116,6 +131,7 @@ class SecuredClient(Client):
 
         await self._exchange(security.encode(request, message, identifier), accepts, until, attempts)
         heard = taken[0]
+        security.answered = security.answered or heard.pdu.kind == pdus.RESPONSE
         if heard.proven or not security.user.auth:
             self._follow(security.engine, heard)
         return heard

@@ -11,7 +11,7 @@ from actors.endpoints.listener import Description, Listener
 from actors.endpoints.protocol import Browsed, BrowseRequest, CheckedEndpoint, PolledSession, PollResult
 from actors.system.failure import Refusal
 
-from . import browse, keys, port, quality, traps, values, writing
+from . import browse, keys, port, quality, sharing, traps, values, writing
 from .client import Client, CommunityClient
 from .connection import Connection, Secret
 from .oids import Arcs
@@ -47,6 +47,7 @@ class SnmpSession(PolledSession):
         self._uptime = Uptime()
         self._client: Client | None = None
         self._turn = 0
+        self._addresses: tuple[str, ...] = ()
         self._end_listening: Callable[[], None] | None = None
         self._plan()
 
@@ -85,7 +86,8 @@ class SnmpSession(PolledSession):
     async def connect(self) -> None:
         self._leave()
         found = await port.resolve(self._connection.host, self._connection.port)
-        self._listen(found)
+        self._share(tuple(dict.fromkeys(traps.plain_address(each[4][0]) for each in found)))
+        self._listen()
         failure: NoConnection | None = None
         for number in range(len(found)):
             turn = (self._turn + number) % len(found)
@@ -147,17 +149,32 @@ class SnmpSession(PolledSession):
     async def close(self) -> None:
         self._leave()
         self._deafen()
+        self._share(())
+
+    def _share(self, addresses: tuple[str, ...]) -> None:
+        if addresses != self._addresses:
+            sharing.leave(self._lines, self._addresses, self._connection.port, self)
+            self._addresses = addresses
+            sharing.enter(self._lines, addresses, self._connection.port, self)
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    @property
+    def client(self) -> Client | None:
+        """For a scan, which asks over it."""
+        return self._client
 
     # Traps
 
-    def _listen(self, found: list[Found]) -> None:
+    def _listen(self) -> None:
         """To what comes from an address of the device, whether it answers or not."""
         self._deafen()
         connection = self._connection
         if connection.trap_port:
             communities = (connection.community, connection.write_community or connection.community)
-            addresses = tuple(dict.fromkeys(traps.plain_address(each[4][0]) for each in found))
-            receiver = traps.Receiver(addresses, communities, self._user, self._listener.raised)
+            receiver = traps.Receiver(self._addresses, communities, self._user, self._listener.raised)
             self._end_listening = traps.listen(self._lines, connection.trap_port, receiver)
 
     def _deafen(self) -> None:

@@ -33,7 +33,7 @@ Tell = Callable[[str, dict[str, Any]], None]
 
 
 class Receiver:
-    """An endpoint: what its device's addresses are, whom it believes, and how to tell it. Traps of v1 and v2c
+    """An endpoint: what addresses its device has, whom it believes, and how to tell it. Traps of v1 and v2c
     say a community, those of v3 are signed by `user`."""
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from . import pdus
-from .ber import OCTETS, SEQUENCE, Malformed, field, integer, number, octets, sequence, tlv
+from .ber import OCTETS, SEQUENCE, Malformed, field, integer, number, octets, tlv
 from .keys import DIGESTS, Keys, keys, signature
 from .pdus import Pdu, Request
 
@@ -20,6 +20,9 @@ _AUTH, _PRIV, _REPORTABLE = 1, 2, 4
 WINDOW: Final = 150
 """Seconds by which two clocks may differ (RFC 3414 section 2.2.3)."""
 _MOST: Final = 2**31 - 1
+_VERSION: Final = integer(VERSION)
+_HEADS: Final = [integer(_LARGEST) + tlv(OCTETS, bytes((flags,))) + integer(_MODEL) for flags in range(8)]
+"""What follows the number of a message, by its flags."""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -76,7 +79,11 @@ class Security:
     def __init__(self, user: User, engine: Engine, context: bytes) -> None:
         self.user = user
         self.engine = engine
-        self._context = sequence_head(engine.identifier, context)
+        self.answered = False
+        """Whether a request has ever been answered."""
+        self._engine = tlv(OCTETS, engine.identifier)
+        self._name = tlv(OCTETS, user.name.encode())
+        self._context = self._engine + tlv(OCTETS, context)
         self._keys = Keys(b"", b"")
         if user.auth:
             self._keys = keys(user.auth, user.auth_key, user.priv_key, user.priv, engine.identifier)
@@ -88,7 +95,7 @@ class Security:
 
     def wrap(self, pdu: bytes, message: int, flags: int) -> bytes:
         user, boots, time = self.user, self.engine.boots, self.engine.time
-        scoped = sequence(self._context, pdu)
+        scoped = tlv(SEQUENCE, self._context + pdu)
         salt = b""
         if user.priv:
             from .privacy import encrypt
@@ -96,13 +103,11 @@ class Security:
             salt = self._next_salt(boots)
             scoped = tlv(OCTETS, encrypt(user.priv, self._keys.priv, boots, time, salt, scoped))
         blank = bytes(DIGESTS[user.auth].kept) if user.auth else b""
-        head = sequence(integer(message), integer(_LARGEST), tlv(OCTETS, bytes((flags,))), integer(_MODEL))
-        before = tlv(OCTETS, self.engine.identifier) + integer(boots) + integer(time)
-        before += tlv(OCTETS, user.name.encode())
+        head = integer(message) + _HEADS[flags]
+        before = self._engine + integer(boots) + integer(time) + self._name
         after = tlv(OCTETS, salt)
-        signed = tlv(OCTETS, blank)
-        parameters = tlv(OCTETS, tlv(SEQUENCE, before + signed + after))
-        whole = sequence(integer(VERSION), head, parameters, scoped)
+        parameters = tlv(OCTETS, tlv(SEQUENCE, before + tlv(OCTETS, blank) + after))
+        whole = tlv(SEQUENCE, _VERSION + tlv(SEQUENCE, head) + parameters + scoped)
         if not user.auth:
             return whole
         place = len(whole) - len(scoped) - len(after) - len(blank)
@@ -117,11 +122,6 @@ class Security:
     def decode(self, data: bytes) -> Heard:
         """Raises `Malformed` for what cannot be read, is signed wrongly, or is not for this user."""
         return decode(data, self.user, self._keys)
-
-
-def sequence_head(engine: bytes, context: bytes) -> bytes:
-    """What a scoped PDU begins with."""
-    return tlv(OCTETS, engine) + tlv(OCTETS, context)
 
 
 def engine_of(data: bytes) -> bytes:

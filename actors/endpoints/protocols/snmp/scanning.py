@@ -1,0 +1,217 @@
+"""Searching agents: each host is asked for its group `system`, one way after the other until it answers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+
+from actors.connections.connection import NoConnection, Permanent
+from actors.endpoints.discovering import Found, Probing
+
+from . import port, quality, sharing, values
+from .client import Client
+from .connection import Connection, spelled_out
+from .discovery import ABREAST, Place, Search, connection_of
+from .oids import Arcs
+from .reading import read_one
+from .secured import SecuredClient
+from .session import client_of, user_of
+from .values import Unfit
+from .walking import Walker
+
+_SYSTEM: Final[Arcs] = (1, 3, 6, 1, 2, 1, 1)
+_SAID: Final = {"sysDescr": 1, "sysObjectID": 2, "sysName": 5, "sysLocation": 6}
+_ENGINE: Final[Arcs] = (1, 3, 6, 1, 6, 3, 10, 2, 1, 1, 0)
+"""snmpEngineID: agents that speak v3 tell it in v2c as well."""
+_INTERFACES: Final[Arcs] = (1, 3, 6, 1, 2, 1, 2, 2, 1)
+_HIGH: Final[Arcs] = (1, 3, 6, 1, 2, 1, 31, 1, 1, 1)
+_MOST_INTERFACES: Final = 500
+_STATUS: Final = {
+    "1": "up",
+    "2": "down",
+    "3": "testing",
+    "4": "unknown",
+    "5": "dormant",
+    "6": "notPresent",
+    "7": "lowerLayerDown",
+}
+_UPTIME: Final = {
+    "name": "sysUpTime",
+    "oid": "1.3.6.1.2.1.1.3.0",
+    "dataType": "timeticks",
+    "scalingFactor": 0.01,
+    "unit": "s",
+}
+
+
+class Agent(msgspec.Struct, frozen=True):
+    """One that has answered."""
+
+    order: int
+    host: str
+    engine: str
+    said: dict[str, str]
+    found: Found
+
+
+class Scanner:
+    def __init__(self, plan: Search, probing: Probing) -> None:
+        self._plan = plan
+        self._probing = probing
+        self._abreast = asyncio.Semaphore(ABREAST)
+        self._by_engine: dict[str, Agent] = {}
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for order, place in enumerate(self._plan.places):
+                tasks.create_task(self._place(order, place))
+
+    async def _place(self, order: int, place: Place) -> None:
+        async with self._abreast, self._probing.probe(place.host):
+            try:
+                await self._ask(order, place)
+            except (OSError, NoConnection, ValueError) as error:
+                if getattr(error, "code", None) not in _NOBODY:
+                    self._probing.trouble(place.host, str(error) or type(error).__name__)
+
+    async def _ask(self, order: int, place: Place) -> None:
+        address = await self._probing.address(place.host)
+        told: NoConnection | None = None
+        for session in sharing.sessions_at(self._probing.lines, address, place.port):
+            if session.client is not None:
+                way = spelled_out(session.connection)
+                await self._found(order, place, way, session.client, await self._system(session.client))
+                return
+        for way in place.ways:
+            connection = connection_of(place, way, place.host)
+            try:
+                async with self._client(connection, address) as client:
+                    said = await self._system(client)
+                    await self._found(order, place, way, client, said)
+                    return
+            except Permanent as error:  # somebody is there
+                told = error
+            except NoConnection as error:
+                told = told or error
+                if error.code in (quality.REFUSED, quality.UNREACHABLE):
+                    break
+        if told is not None:
+            raise told
+
+    @asynccontextmanager
+    async def _client(self, connection: Connection, address: str) -> AsyncIterator[Client]:
+        [found, *_] = await port.resolve(address, connection.port)
+        user = None
+        if connection.user is not None:
+            user = await asyncio.to_thread(user_of, connection.user)
+        client = client_of(connection, user, found)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    async def _system(self, client: Client) -> dict[str, str]:
+        """What the device says of itself. Raises `NoConnection` when it says nothing at all."""
+        said = {}
+        for name, number in _SAID.items():
+            text = await _text(client, (*_SYSTEM, number, 0))
+            if text:
+                said[name] = text
+        return said
+
+    async def _found(
+        self, order: int, place: Place, way: dict[str, Any], client: Client, said: dict[str, str]
+    ) -> None:
+        engine = ""
+        if isinstance(client, SecuredClient) and client.engine is not None:
+            engine = client.engine.hex()
+        elif (answer := await _raw(client, _ENGINE)) is not None and 5 <= len(answer) <= 32:
+            engine = answer.hex()
+        points: tuple[dict[str, Any], ...] = (_UPTIME,)
+        validation = None
+        if self._probing.validate:
+            points, validation = await self._validated(client, way)
+        metadata = {**said, "version": way.get("version", "v2c"), "discoveryMethod": "system_group"}
+        if engine:
+            metadata["engineId"] = engine
+        found = Found(
+            identity=f"snmp:{engine}" if engine else f"snmp:{said.get('sysObjectID', '')}:{place.host}",
+            name=said.get("sysName") or f"snmp_{place.host}",
+            connection={"host": place.host, "port": place.port, **way},
+            data_points=points,
+            confidence="high" if validation is not None else "medium",
+            metadata=metadata,
+            validated=validation is not None,
+            validation_data=validation,
+        )
+        self._tell(Agent(order, place.host, engine, said, found))
+
+    def _tell(self, agent: Agent) -> None:
+        """Copies of a device have its engine id, too: of several that say something else of themselves, the
+        one that was named first is known by it, and the others by their hosts as well."""
+        known = self._by_engine.get(agent.engine) if agent.engine else None
+        if known is None:
+            self._by_engine[agent.engine] = agent
+            self._probing.found(agent.found)
+            return
+        first, other = sorted((known, agent), key=lambda one: one.order)
+        self._by_engine[agent.engine] = first
+        if first is agent:
+            self._probing.found(agent.found)
+        if first.said != other.said:
+            identity = f"{other.found.identity}:{other.host}"
+            self._probing.found(msgspec.structs.replace(other.found, identity=identity))
+
+    async def _validated(
+        self, client: Client, way: dict[str, Any]
+    ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+        """What can be read: how long it is up, and what its interfaces count."""
+        walker = Walker(client, 0 if way.get("version") == "v1" else 20)
+
+        async def rows(column: Arcs) -> int:
+            return len((await walker.walk(column, _MOST_INTERFACES)).found)
+
+        points = [_UPTIME] if await _raw(client, (*_SYSTEM, 3, 0)) is not None else []
+        interfaces = await rows((*_INTERFACES, 8))
+        if interfaces:
+            points.append(_column("ifOperStatus", (*_INTERFACES, 8), dataType="integer", enum=_STATUS))
+            wide = way.get("version") != "v1" and await rows((*_HIGH, 6)) > 0
+            for name, narrow, high in (("ifInOctets", 10, 6), ("ifOutOctets", 16, 10)):
+                oid = (*_HIGH, high) if wide else (*_INTERFACES, narrow)
+                kind = "counter64" if wide else "counter32"
+                points.append(_column(name, oid, dataType=kind, rate=True, unit="B/s"))
+            for name, number in (("ifInErrors", 14), ("ifOutErrors", 20)):
+                points.append(
+                    _column(name, (*_INTERFACES, number), dataType="counter32", rate=True, unit="1/s")
+                )
+        return tuple(points), {"interfaces": interfaces, "readable": len(points)}
+
+
+_NOBODY: Final = frozenset({quality.TIMEOUT, quality.REFUSED, quality.UNREACHABLE})
+"""Nobody is there who speaks SNMP, or nobody who knows us: the same silence."""
+
+
+def _column(name: str, oid: Arcs, **more: Any) -> dict[str, Any]:
+    return {"name": name, "oid": ".".join(map(str, oid)), "table": True, **more}
+
+
+async def _raw(client: Client, name: Arcs) -> bytes | None:
+    answer = await read_one(client, name)
+    return None if isinstance(answer, str) else answer.raw
+
+
+async def _text(client: Client, name: Arcs) -> str | None:
+    answer = await read_one(client, name)
+    if isinstance(answer, str):
+        return None
+    try:
+        return str(values.plain(*answer))
+    except Unfit:
+        return None
+
+
+async def scan(plan: Any, probing: Probing) -> None:
+    """See `Scan`."""
+    await Scanner(plan, probing).run()

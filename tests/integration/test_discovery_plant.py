@@ -1,0 +1,185 @@
+"""An agent in a network of 300 hosts finds those that are devices: all of them, nothing else, in time, and
+without a packet to anybody that it was not told to look at."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+from servers.captures import Capture
+from servers.inner_agent import InnerAgent
+from servers.plant_hosts import GONE, HOSTS, RANGE, SILENT, Plant, three_hundred
+
+TIMEOUT = 250
+AT_ONCE, PER_SECOND = 64, 128
+UNITS = 12
+"""Those that are asked for where nobody says which."""
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    with Plant(tmp_path_factory.mktemp("plant"), three_hundred()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def agent(plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InnerAgent]:
+    with InnerAgent(plant.client, tmp_path_factory.mktemp("agent") / "data") as found:
+        yield found
+        assert found.stop() == 0
+    assert "Traceback" not in found.log.read_text()
+
+
+def scan(agent: InnerAgent, network: str = RANGE, unit: int | None = None, **further: Any) -> dict[str, Any]:
+    options = {"network": network, "timeout": TIMEOUT} | ({} if unit is None else {"unitId": unit})
+    overrides = {"modbus": options}
+    found: dict[str, Any] = agent.post(
+        "/v1/discover", {"protocols": ["modbus"], "overrides": overrides, **further}
+    )
+    return found
+
+
+def found_units(reply: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(device["connection"]["host"], device["connection"]["unitId"]) for device in reply["devices"]]
+
+
+def until_clear(plant: Plant, seconds: float = 5.0) -> None:
+    """No host has a connection any more."""
+    deadline = time.monotonic() + seconds
+    while still := {address: seen for address, seen in plant.counts().items() if seen["open"]}:
+        assert time.monotonic() < deadline, still
+        time.sleep(0.01)
+
+
+class Watch:
+    """What a process has, looked at again and again: at most so many `descriptors` and `threads`."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.descriptors = self.threads = 0
+
+    def _look(self) -> None:
+        while not self._ends.wait(0.02):
+            self.descriptors = max(self.descriptors, self._process.num_fds())
+            self.threads = max(self.threads, self._process.num_threads())
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+
+
+def test_everything_that_is_there_is_found_and_nothing_else(plant: Plant, agent: InnerAgent) -> None:
+    plant.devices.ask("forget")
+    descriptors = psutil.Process(agent.pid).num_fds()
+    begun = time.monotonic()
+    with Capture(plant.client) as seen, Watch(agent.pid) as watch:
+        reply = scan(agent)
+    took = time.monotonic() - begun
+    found = found_units(reply)
+    assert sorted(set(found)) == sorted(plant.units())
+    assert len(found) == len(set(found))
+    run = reply["run"]
+    assert (run["status"], run["planned"], run["probed"]) == ("success", HOSTS, HOSTS)
+    assert run["devices_found"] == len(found)
+    # Nobody else was touched, and who was named at least once.
+    assert not seen.outside(plant.addresses)
+    assert set(seen.sent("arp", "tcp")) == set(plant.addresses)
+    # A host that has nobody costs its time-out, so many at once and so many a second; one that takes what is
+    # said and does not answer a time-out for each unit that may be there.
+    longest = HOSTS / PER_SECOND + (UNITS + 4) * TIMEOUT / 1000
+    assert took < longest + 3.0, took
+    assert watch.descriptors <= descriptors + AT_ONCE + 20
+    assert watch.threads < 40
+    # And of all that nothing is left.
+    until_clear(plant)
+    assert psutil.Process(agent.pid).num_fds() <= descriptors + 4
+    assert {seen_["peak"] for seen_ in plant.counts().values()} == {1}
+    # What was there and is no device is told; where nobody is, there is nothing to tell.
+    told = {error["where"].split(":")[2] for error in reply["errors"]}
+    assert told >= set(plant.at("tarpit", "banner", "garbage", "echo", "reset-when-asked", "ssh"))
+    assert told.isdisjoint(plant.at(GONE, SILENT, "refusing"))
+
+
+def test_a_scan_that_is_cancelled_ends_at_once_and_keeps_what_it_has(plant: Plant, agent: InnerAgent) -> None:
+    descriptors = psutil.Process(agent.pid).num_fds()
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(scan, agent)
+        run = None
+        while run is None or not run["probed"] or not run["found"]:
+            time.sleep(0.05)
+            run = next(
+                (row for row in agent.get("/v1/discovery-runs")["runs"] if row["status"] == "running"), None
+            )
+        assert run["planned"] == HOSTS
+        begun = time.monotonic()
+        agent.delete(f"/v1/discovery-runs/{run['uuid']}")
+        reply = asking.result(10)
+        assert time.monotonic() - begun < 2.0
+    assert len(reply["devices"]) > 0
+    assert set(found_units(reply)) <= plant.units()
+    assert reply["run"]["probed"] < HOSTS
+    assert reply["run"]["status"] == "error"
+    until_clear(plant, 2.0)
+    with Capture(plant.client) as seen:
+        time.sleep(0.5)
+    assert not seen.sent("tcp")
+    assert psutil.Process(agent.pid).num_fds() <= descriptors + 4
+
+
+def test_a_client_that_hangs_up_ends_its_scan(plant: Plant, agent: InnerAgent) -> None:
+    body = b'{"protocols":["modbus"],"overrides":{"modbus":{"network":"%s","timeout":5000}}}' % RANGE.encode()
+    with plant.client.socket() as client:
+        client.connect(("127.0.0.1", agent.port))
+        client.sendall(
+            b"POST /v1/discover HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        while not [row for row in agent.get("/v1/discovery-runs")["runs"] if row["status"] == "running"]:
+            time.sleep(0.02)
+    deadline = time.monotonic() + 5
+    while [row for row in agent.get("/v1/discovery-runs")["runs"] if row["status"] == "running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    until_clear(plant)
+
+
+def test_what_is_found_is_saved_once_and_known_from_then_on(plant: Plant, agent: InnerAgent) -> None:
+    some = f"{plant.addresses[0]}-{plant.addresses[59]}"
+    there = {
+        (address, unit) for address, unit in plant.units() if address in plant.addresses[:60] and unit == 1
+    }
+    for again in (False, True):
+        reply = scan(agent, some, unit=1, save=True)
+        assert set(found_units(reply)) == there
+        assert len(reply["saved"]["added"]) == (0 if again else len(there))
+        assert all(device["known"] for device in reply["devices"]) == again
+    endpoints = agent.get("/v1/endpoints")["endpoints"]
+    assert len(endpoints) == len(there)
+    assert not any(endpoint["enabled"] for endpoint in endpoints)
+    agent.delete("/v1/endpoints")
+
+
+def test_an_agent_that_scanned_ten_times_is_as_it_was(plant: Plant, agent: InnerAgent) -> None:
+    small = f"{plant.addresses[0]}-{plant.addresses[19]}"
+
+    def has() -> tuple[int, int]:
+        process = psutil.Process(agent.pid)
+        return process.num_fds(), process.num_threads()
+
+    scan(agent, small, unit=1)
+    before = has()
+    with ThreadPoolExecutor(5) as threads:
+        list(threads.map(lambda _: scan(agent, small, unit=1), range(10)))
+    until_clear(plant)
+    descriptors, running = has()
+    assert descriptors <= before[0] + 4
+    assert running <= before[1] + 2
