@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from . import paths, units
+from . import paths, patterns, units
 from .grouping import COMMANDS, Group
 from .proposing import Field, Look, fields
 
@@ -219,8 +219,8 @@ def _device_of(one: dict[str, Any], topic: str) -> str:
 
 def _entity(one: dict[str, Any], topic: str, looks: Looks) -> Field | None:
     """None for what has no state, or one that a template computes."""
-    state, template = one.get("state_topic"), one.get("value_template")
-    if not isinstance(state, str) or not state or any(sign in state for sign in "+#"):
+    state, template = _state_topic(one.get("state_topic"), looks), one.get("value_template")
+    if state is None:
         return None
     if state in looks.heard and state not in looks:
         return None  # it is of a device that is known already
@@ -244,6 +244,20 @@ def _entity(one: dict[str, Any], topic: str, looks: Looks) -> Field | None:
         if field.path == path:
             kind = field.type
     return Field(state, path, name, kind, unit)
+
+
+def _state_topic(said: Any, looks: Looks) -> str | None:
+    """It may be a filter: then the only topic of it that there is."""
+    if not isinstance(said, str) or not said.strip():
+        return None
+    try:
+        pattern = patterns.parse(said)
+    except ValueError:
+        return None
+    if pattern.is_exact:
+        return pattern.text
+    there = [topic for topic in looks if pattern.match(topic) is not None]
+    return there[0] if len(there) == 1 else None
 
 
 # Tasmota
