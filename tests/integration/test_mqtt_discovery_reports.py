@@ -1,5 +1,5 @@
-"""What has gone wrong for people who looked for devices at brokers with other products: each rebuilt, with the
-link of the report."""
+"""What has gone wrong for people who looked for devices at brokers with other products: each rebuilt, with
+the link of the report."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
