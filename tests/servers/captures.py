@@ -77,11 +77,9 @@ class Capture:
         return Counter({to: count for to, count in self.sent().items() if to not in known})
 
     def __enter__(self) -> Self:
+        # It hears nothing before it is bound: else it would hear the other interfaces until then.
         self._socket = self._namespace.socket(
-            socket.AF_PACKET,
-            socket.SOCK_RAW,
-            socket.htons(_EVERYTHING),
-            (self._interface, _EVERYTHING),
+            socket.AF_PACKET, socket.SOCK_RAW, 0, (self._interface, _EVERYTHING)
         )
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._socket.setblocking(False)

@@ -179,6 +179,39 @@ class MqttRefuses(Client):
         self.transport.close()
 
 
+class Forward(Client):
+    """Passes everything on to the host's `target`, at the port that the client came to."""
+
+    def begin(self) -> None:
+        self._waiting: list[bytes] = []
+        self._there: asyncio.StreamWriter | None = None
+        self._passing = asyncio.get_running_loop().create_task(self._pass())
+
+    async def _pass(self) -> None:
+        port = self.transport.get_extra_info("sockname")[1]
+        try:
+            reader, self._there = await asyncio.open_connection(self.host["target"], port)
+            self._there.writelines(self._waiting)
+            while octets := await reader.read(65_536):
+                self.say(octets)
+        except OSError:
+            pass
+        finally:
+            self.transport.close()
+            if self._there is not None:
+                self._there.close()
+
+    def take(self, data: bytes) -> None:
+        if self._there is None:
+            self._waiting.append(data)
+        else:
+            self._there.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._passing.cancel()
+
+
 class Modbus(Client):
     """Of the host: `units` (None: it answers whoever is asked for), `registers` (from address 0 on) or
     `blocks` (by address), `identity` (objects of device identification, by number), `missing`: what it says
@@ -284,6 +317,7 @@ _KINDS: dict[str, type[Client]] = {
     "opcua-refuses": OpcUaRefuses,
     "opcua-greets": OpcUaGreets,
     "mqtt-refuses": MqttRefuses,
+    "forward": Forward,
     "modbus": Modbus,
 }
 _DATAGRAMS: dict[str, Callable[[bytes], bytes | None]] = {

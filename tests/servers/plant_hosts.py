@@ -121,6 +121,15 @@ def three_hundred(own: dict[str, int] | None = None) -> list[Host]:
     return [host_at(FIRST + place, *kinds[place * step % HOSTS]) for place in range(HOSTS)]
 
 
+def with_forward(hosts: Sequence[Host], kind: str, target: str) -> list[Host]:
+    """The same hosts; the one of that kind is another way to the host of the kind `target`."""
+    [address] = [host.address for host in hosts if host.kind == target]
+    options = {"kind": "forward", "target": address, "ports": [4840]}
+    return [
+        host if host.kind != kind else host_at(IPv4Address(host.address), kind, options) for host in hosts
+    ]
+
+
 def host_at(address: IPv4Address, kind: str, options: dict[str, Any] | None) -> Host:
     return Host(str(address), kind, options and {**options, "address": str(address)})
 
