@@ -115,6 +115,19 @@ class Banner(Client):
             asyncio.get_running_loop().call_later(0.001, self._go_on)
 
 
+class Trickle(Client):
+    """Sends a little, again and again: it is never silent for long."""
+
+    def begin(self) -> None:
+        self.say(b"\0")
+        if self.there:
+            asyncio.get_running_loop().call_later(0.05, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.there:
+            self.begin()
+
+
 class Garbage(Client):
     def begin(self) -> None:
         self.say(bytes(range(256)))
@@ -216,16 +229,25 @@ class Modbus(Client):
     """Of the host: `units` (None: it answers whoever is asked for), `registers` (from address 0 on) or
     `blocks` (by address), `identity` (objects of device identification, by number), `missing`: what it says
     of units that it does not have, an exception or None for nothing; `delay` before it answers, `drip`
-    seconds between the octets, `connections` that it allows, and `fragile`: what makes it stop for good."""
+    seconds between the octets, `connections` that it allows: with `jealous` one more is the end of all and of
+    the device, until it is `dead` no more; `slots`: connections of which each is lost until it is ended in
+    order; `ends`: functions that end the connection; `off`: how much the numbers of replies differ from
+    those of requests."""
 
     def begin(self) -> None:
         self._rest = b""
-        most = self.host.get("connections")
+        most, slots = self.host.get("connections"), self.host.get("slots")
+        if self.host.get("dead") or (slots is not None and self.host.get("taken", 0) >= slots):
+            self.reset()
+            return
+        self.host["taken"] = self.host.get("taken", 0) + 1
         if most is not None and self.seen.open > most:
             self.seen.odd += 1
+            self.host["dead"] = self.host.get("jealous", False)
             self.reset()
-        if self.host.get("dead"):
-            self.reset()
+
+    def eof_received(self) -> None:
+        self.host["taken"] -= 1
 
     def take(self, data: bytes) -> None:
         self._rest += data
@@ -238,10 +260,7 @@ class Modbus(Client):
 
     def _serve(self, frame: bytes) -> None:
         unit, function = frame[6], frame[7]
-        fragile = self.host.get("fragile") or ()
-        if f"function {function}" in fragile or (self.host.get("dead")):
-            self.host["dead"] = True
-            self.seen.odd += 1
+        if self.host.get("dead") or function in self.host.get("ends", ()):
             self.reset()
             return
         units = self.host.get("units")
@@ -307,6 +326,7 @@ class Datagrams(asyncio.DatagramProtocol):
 _KINDS: dict[str, type[Client]] = {
     "tarpit": Client,
     "banner": Banner,
+    "trickle": Trickle,
     "garbage": Garbage,
     "echo": Echo,
     "reset": ResetAtOnce,
@@ -374,7 +394,7 @@ class Devices:
             seen.open = seen.peak = still
 
     async def dead(self) -> list[str]:
-        """Fragile hosts that were asked what they cannot bear."""
+        """Jealous hosts that had one connection too many."""
         return [address for address, host in self.hosts.items() if host.get("dead")]
 
 
