@@ -1,6 +1,8 @@
 """What a scan runs with: its turns among all others, what it has found, and how far it is."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -30,6 +32,7 @@ TOLD: Final = 100
 PAUSE: Final = 0.25
 """Seconds before a scan that is over is told so."""
 NAME_LENGTH: Final = 120
+_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EACCES})
 
 
 class Hosts:
@@ -97,6 +100,9 @@ class Probing(ProbingProtocol):
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
         hosts.users += 1
+        self._addresses: dict[str, asyncio.Task[str]] = {}
+        self._out_of_reach: set[str] = set()
+        """Reasons that were told of one host, and stand for all others."""
 
     # What the scan calls
 
@@ -110,11 +116,20 @@ class Probing(ProbingProtocol):
         self._hosts.admit(host)
         async with self._pace.host(self._known(host)), self._own, self._pace.slot():
             await self._go_on()
+            self._go_on()
+            self._look_for_route(host)
             try:
                 yield
             finally:
                 self.probed += 1
                 self.planned = max(self.planned, self.probed)
+
+    def _look_for_route(self, host: str) -> None:
+        """Else a network that this machine has no way to looks like one where nobody is."""
+        reason = no_route(host)
+        if reason is not None and reason not in self._out_of_reach:
+            self._out_of_reach.add(reason)
+            self.trouble(host, f"{reason}; others for which this is so are not told")
 
     def _known(self, host: str) -> str:
         """The address, where it is known: a host of two names is one."""
@@ -185,6 +200,21 @@ class Probing(ProbingProtocol):
             for task in self._hosts.lookups.values():
                 task.cancel()
             await asyncio.wait(self._hosts.lookups.values())
+
+
+def no_route(host: str) -> str | None:
+    """Why no packet can be sent to an address; None where it can, or `host` is none. Nothing is sent."""
+    if not is_address(host):
+        return None
+    try:
+        [(family, _, _, _, place), *_] = socket.getaddrinfo(
+            host, 9, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        with socket.socket(family, socket.SOCK_DGRAM) as unused:
+            unused.connect(place)
+    except OSError as error:
+        return error.strerror if error.errno in _NO_ROUTE else None
+    return None
 
 
 async def _first_address(host: str) -> str:
