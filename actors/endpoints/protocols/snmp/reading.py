@@ -136,10 +136,11 @@ class Reader:
                     raise error
             self._put_apart(places[0], code, answers)
             return
-        if code in (quality.status(quality.TOO_BIG), quality.TIMEOUT):
-            self._shrink((len(places) + 1) // 2)
-        for part in _parts(places, (len(places) + 1) // 2):
+        half, known = (len(places) + 1) // 2, len(self._apart)
+        for part in _parts(places, half):
             await self._fill(part, self._request(part), answers, until)
+        if code == quality.status(quality.TOO_BIG) or (error is not None and len(self._apart) == known):
+            self._shrink(half)  # each for itself was no trouble
 
     async def _others(self, places: list[int], reply: Pdu, answers: list[Answer], until: float) -> None:
         """The reply is not about what was asked, in the same order: what it says of it by name counts.
