@@ -64,9 +64,12 @@ class Scanner:
         self._by_engine: dict[str, Agent] = {}
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for order, place in enumerate(self._plan.places):
-                tasks.create_task(self._place(order, place))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for order, place in enumerate(self._plan.places):
+                    tasks.create_task(self._place(order, place))
+        except BaseExceptionGroup as group:  # of whoever runs the scan: trouble with hosts is told
+            raise group.exceptions[0] from group
 
     async def _place(self, order: int, place: Place) -> None:
         async with self._abreast, self._probing.probe(place.host):
