@@ -11,6 +11,7 @@ from typing import Final
 from actors.connections.connection import NoConnection, Transient
 
 from . import pdus, quality
+from .ber import Malformed
 from .client import Client
 from .oids import Arcs
 from .pdus import Pdu, Request, Value
@@ -93,9 +94,13 @@ class Reader:
         if reply.status:
             await self._failed(places, reply, answers, until)
             return
-        found = pdus.values(reply, request.asked)
-        if found is None:
-            await self._others(places, reply, answers, until)
+        try:
+            found = pdus.values(reply, request.asked)
+            if found is None:
+                await self._others(places, reply, answers, until)
+                return
+        except Malformed:  # one of them, which is to cost the others nothing
+            await self._narrow(places, quality.READ_ERROR, answers, until)
             return
         for place, value in zip(places, found, strict=True):
             answers[place] = value
