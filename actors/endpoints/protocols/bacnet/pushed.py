@@ -39,8 +39,9 @@ _DRIFTS: Final = 2
 """Polls in a row that find another value of an analog object, of which it has told nothing: it may be less
 than the increment by which it tells."""
 
-IN_A_ROW: Final = 1.0
-"""Seconds between two notifications of one object, of which one may have overtaken the other."""
+IN_A_ROW: Final = 0.25
+"""Seconds between two notifications of one object, of which one may have overtaken the other: fewer than
+`SETTLED`, so that what changes once a second is not polled as often."""
 SETTLED: Final = 0.5
 """Seconds after which none is under way any more."""
 
