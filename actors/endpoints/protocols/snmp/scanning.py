@@ -142,7 +142,7 @@ class Scanner:
         found = Found(
             identity=f"snmp:{engine}" if engine else f"snmp:{said.get('sysObjectID', '')}:{place.host}",
             name=said.get("sysName") or f"snmp_{place.host}",
-            connection={"host": place.host, "port": place.port, **way},
+            connection={"host": place.host, "port": place.port, **_lasting(way)},
             data_points=points,
             confidence="high" if validation is not None else "medium",
             metadata=metadata,
@@ -194,6 +194,11 @@ class Scanner:
 
 _NOBODY: Final = frozenset({quality.TIMEOUT, quality.REFUSED, quality.UNREACHABLE})
 """Nobody is there who speaks SNMP, or nobody who knows us: the same silence."""
+
+
+def _lasting(way: dict[str, Any]) -> dict[str, Any]:
+    """Without how patient the search was."""
+    return {key: value for key, value in way.items() if key not in ("timeout", "retries")}
 
 
 def _column(name: str, oid: Arcs, **more: Any) -> dict[str, Any]:
