@@ -166,7 +166,11 @@ async def instance_at(port: Port, station: Station, connection: Connection) -> i
     for instance in dict.fromkeys((asked, kinds.ANY_INSTANCE)):
         try:
             found = await asking.read(kinds.DEVICE, instance, 75)
-        except Refused:
+        except Refused as refused:
+            if refused.kind != "error":  # it has no time, and does not say that it is another
+                raise Transient(
+                    f"{station} refuses to say who it is: {refused}", code=quality.READ_ERROR
+                ) from None
             continue
         if isinstance(found, tuple) and found[0] == kinds.DEVICE:
             return int(found[1])
