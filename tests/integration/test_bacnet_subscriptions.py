@@ -23,6 +23,7 @@ def connection(device: Device, **more: Any) -> dict[str, Any]:
         "port": device.port,
         "deviceInstance": device.instance,
         "localPort": free_udp_port(),
+        "localAddress": "127.0.0.1",
         "timeout": 500,
         "retryAttempts": 0,
         "useCov": True,
