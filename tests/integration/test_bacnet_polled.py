@@ -516,9 +516,9 @@ async def test_hundreds_that_die_at_once_keep_nobody_waiting() -> None:
     lines = Lines()
     dead = [ByteDevice() for _ in range(200)]
     async with ByteDevice(analog_inputs(2)) as alive, contextlib.AsyncExitStack() as stack:
-        given = alive.connection(timeout=3000, retryAttempts=0)
         for device in dead:
             await stack.enter_async_context(device)
+        given = alive.connection(timeout=3000, retryAttempts=0)
         sessions = [made({**given, "port": one.place[1]}, some(2), lines) for one in (alive, *dead)]
         try:
             for session in sessions:
