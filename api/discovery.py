@@ -30,6 +30,8 @@ class DeviceView(msgspec.Struct, frozen=True, rename="camel"):
     known: bool
     validation_data: dict[str, Any] | UnsetType = UNSET
     endpoint: str | UnsetType = UNSET
+    others: list[dict[str, Any]] | UnsetType = UNSET
+    """Connections by which it was found, too"""
 
 
 class ScanError(msgspec.Struct, frozen=True):
@@ -104,6 +106,7 @@ def device_view(device: DiscoveredDevice) -> DeviceView:
         known=device.known,
         validation_data=UNSET if device.validation_data is None else device.validation_data,
         endpoint=UNSET if device.endpoint is None else device.endpoint,
+        others=[masked(one) for one in device.others] or UNSET,
     )
 
 

@@ -18,7 +18,7 @@ class Tried(Probing):
     """Keeps what a scan tells. `names` are what hosts are called, `asked` how often each was entered."""
 
     def __init__(self, lines: Lines | None = None, *, validate: bool = False) -> None:
-        self.lines = lines or Lines()
+        self.lines = Lines() if lines is None else lines
         self.validate = validate
         self.names: dict[str, str] = {}
         self.devices: dict[str, Found] = {}

@@ -1,7 +1,7 @@
 """What a scan is to do, made of what somebody asks for and what there is. Touches no network."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -55,17 +55,19 @@ def named(wanted: Wanted) -> tuple[str, ...]:
     """The protocols that may be looked for. Raises `Refusal` for a name that is not known, or that cannot
     look for devices."""
     known = protocols.names()
-    for name in wanted.options:
-        if name not in known:
-            raise Refusal(f"Unknown protocol: {name} (known: {', '.join(known)})", join(wanted.path, name))
     for index, name in enumerate(wanted.protocols or ()):
-        field = "protocol" if wanted.single else f"protocols[{index}]"
-        if name not in known:
-            raise Refusal(f"Unknown protocol: {name} (known: {', '.join(known)})", field)
-        found = protocols.look_up(name).protocol
-        if found is not None and found.discovery is None:
-            raise Refusal(f"Protocol {name} cannot look for devices", field, "unsupported")
+        _check(name, "protocol" if wanted.single else f"protocols[{index}]", known)
+    for name in wanted.options:
+        _check(name, join(wanted.path, name), known)
     return known if wanted.protocols is None else tuple(dict.fromkeys(wanted.protocols))
+
+
+def _check(name: str, field: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise Refusal(f"Unknown protocol: {name} (known: {', '.join(known)})", field)
+    found = protocols.look_up(name).protocol
+    if found is not None and found.discovery is None:
+        raise Refusal(f"Protocol {name} cannot look for devices", field, "unsupported")
 
 
 async def plans(wanted: Wanted, endpoints: Iterable[ConfiguredEndpoint], settings: Settings) -> Plans:

@@ -66,8 +66,8 @@ class Sighted(msgspec.Struct, frozen=True):
     others: tuple[dict[str, Any], ...] = ()
 
 
-class ScanOver(Exception):
-    """The run has ended: what still goes on of it is to end, too."""
+class ScanOver(asyncio.CancelledError):
+    """The run has ended: what still goes on of it is to end, too, and has no failure to tell."""
 
 
 class Probing(ProbingProtocol):

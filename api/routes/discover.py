@@ -6,7 +6,6 @@ import msgspec
 from msgspec import Meta
 
 from actors.discovery.messages import Discover, Discovered
-from actors.endpoints import protocols
 from actors.system.failure import Refusal
 from api.discovery import ScanReply, scan_parts
 from api.leaving import while_there
@@ -51,6 +50,7 @@ class DiscoverBody(msgspec.Struct, frozen=True, rename="camel"):
     "/v1/discover",
     reply=ScanReply,
     body=DiscoverBody,
+    errors=(501,),
     summary="Look for devices now, and wait for what is found; ends when the client hangs up",
 )
 async def discover(call: Call, body: DiscoverBody) -> ScanReply:
@@ -75,21 +75,9 @@ def truth(given: Truth) -> bool:
 
 
 def _check(body: DiscoverBody) -> None:
-    """Raises `Refusal` for what names no protocol that can be looked for."""
+    """Raises `Refusal` for what would come to nothing."""
     if body.protocols is not None and not body.protocols:
         raise Refusal("protocols names none; leave it out for all", "protocols")
-    for index, name in enumerate(body.protocols or ()):
-        _check_protocol(name, f"protocols[{index}]")
     for name in body.overrides or ():
-        _check_protocol(name, f"overrides.{name}")
         if body.protocols is not None and name not in body.protocols:
             raise Refusal(f"overrides are of {name}, which is not among protocols", f"overrides.{name}")
-
-
-def _check_protocol(name: str, field: str) -> None:
-    try:
-        known = protocols.look_up(name)
-    except Refusal as refusal:
-        raise Refusal(refusal.message, field) from refusal
-    if known.protocol is None or known.protocol.discovery is None:
-        raise Refusal(f"Protocol {name} cannot be discovered", field)

@@ -23,6 +23,7 @@ class ObjectsQuery(msgspec.Struct, frozen=True, rename="camel"):
     network: Annotated[int, Meta(ge=1, le=65_534)] | UnsetType = UNSET
     mac: str | UnsetType = UNSET
     bbmd: str | UnsetType = UNSET
+    local_port: Annotated[int, Meta(ge=1, le=65_535)] | UnsetType = UNSET
     offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     limit: Annotated[int, Meta(ge=1, le=MOST)] = 100
 

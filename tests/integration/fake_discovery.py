@@ -70,7 +70,12 @@ class FakeDiscovery:
         self.runs: list[RunRow] = []
 
     def on_Discover(self, message: Discover) -> Discovered:
+        for index, protocol in enumerate(message.protocols or ()):
+            if protocol not in ("modbus", "opcua"):
+                raise Refusal(f"Unknown protocol: {protocol}", f"protocols[{index}]")
         for protocol, options in message.overrides.items():
+            if protocol not in ("modbus", "opcua"):
+                raise Refusal(f"Unknown protocol: {protocol}", f"overrides.{protocol}")
             if unknown := set(options) - {"network", "host", "port", "timeout"}:
                 raise Refusal(f"{min(unknown)} is not known", f"overrides.{protocol}.{min(unknown)}")
         return self._ran(run_row())

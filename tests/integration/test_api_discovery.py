@@ -19,35 +19,15 @@ from actors.discovery.messages import (
     SavedDevices,
     ScanTrouble,
 )
-from actors.endpoints import protocols
-from actors.endpoints.discovering import Discovery
 from actors.system.failure import Failed
 from api import leaving
 from api.app import build_app
 from api.context import Context
 from api.http_server import HttpServer
 from api.runs_hub import RunsHub
-from conf.schema import Nothing
 
 DISCOVER, RULES, RUNS = "/v1/discover", "/v1/discovery-rules", "/v1/discovery-runs"
 RULE = {"name": "line 1", "protocol": "modbus", "params_json": {"network": "10.0.1.0/24"}}
-
-
-@pytest.fixture(autouse=True)
-def _discoverable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modbus and OPC UA can be looked for, MQTT cannot."""
-    known = protocols.look_up
-    discovery = Discovery(Nothing, lambda *_: None, lambda: None)  # type: ignore[arg-type, return-value]
-
-    def look_up(name: str) -> protocols.Known:
-        found = known(name)
-        assert found.protocol is not None
-        does = discovery if name in ("modbus", "opcua") else None
-        return msgspec.structs.replace(
-            found, protocol=msgspec.structs.replace(found.protocol, discovery=does)
-        )
-
-    monkeypatch.setattr(protocols, "look_up", look_up)
 
 
 @pytest.fixture
@@ -132,7 +112,15 @@ async def test_what_is_asked_is_what_was_meant(client: Client, fake: FakeAgent):
 async def test_errors_are_told_beside_what_was_found(client: Client, fake: FakeAgent):
     fake.answers[Discover] = Discovered(
         run=run_row(status="error", error="opcua: no network", troubles=250),
-        devices=(msgspec.structs.replace(DEVICE, known=True, endpoint="plc", validation_data={"a": 1}),),
+        devices=(
+            msgspec.structs.replace(
+                DEVICE,
+                known=True,
+                endpoint="plc",
+                validation_data={"a": 1},
+                others=({"host": "10.0.2.1", "password": "hunter2"},),
+            ),
+        ),
         errors={"opcua": "no network"},
         troubles=(ScanTrouble("modbus", "10.0.1.7", "it closed the connection"),),
         saved=SavedDevices(added=("a",), refused={"b": "no name"}, dry_run=True),
@@ -144,6 +132,7 @@ async def test_errors_are_told_beside_what_was_found(client: Client, fake: FakeA
     ]
     [device] = reply["devices"]
     assert (device["known"], device["endpoint"], device["validationData"]) == (True, "plc", {"a": 1})
+    assert device["others"] == [{"host": "10.0.2.1", "password": "********"}]
     run = reply["run"]
     assert (run["status"], run["outcome"], run["error"]) == ("error", "error", "opcua: no network")
     assert reply["saved"] == {
@@ -161,7 +150,6 @@ async def test_errors_are_told_beside_what_was_found(client: Client, fake: FakeA
     ("body", "field"),
     [
         ({"protocols": ["modbus", "profibus"]}, "protocols[1]"),
-        ({"protocols": ["mqtt"]}, "protocols[0]"),
         ({"protocols": []}, "protocols"),
         ({"protocols": "modbus"}, "protocols"),
         ({"protocols": [5]}, "protocols[0]"),
@@ -172,7 +160,6 @@ async def test_errors_are_told_beside_what_was_found(client: Client, fake: FakeA
         ({"overrides": []}, "overrides"),
         ({"overrides": {"modbus": "10.0.0.0/24"}}, "overrides"),
         ({"overrides": {"profibus": {}}}, "overrides.profibus"),
-        ({"overrides": {"mqtt": {}}}, "overrides.mqtt"),
         ({"protocols": ["opcua"], "overrides": {"modbus": {}}}, "overrides.modbus"),
         ({"overrides": {"modbus": {"netwerk": "10.0.0.0/24"}}}, "overrides.modbus.netwerk"),
         ({"timeLimit": 0}, "timeLimit"),

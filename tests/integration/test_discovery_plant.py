@@ -168,17 +168,29 @@ def test_what_is_found_is_saved_once_and_known_from_then_on(plant: Plant, agent:
     agent.delete("/v1/endpoints")
 
 
-def test_an_agent_that_scanned_ten_times_is_as_it_was(plant: Plant, agent: InnerAgent) -> None:
-    small = f"{plant.addresses[0]}-{plant.addresses[19]}"
+def test_an_agent_that_scanned_again_and_again_is_as_it_was(plant: Plant, agent: InnerAgent) -> None:
+    kinds = (
+        "modbus",
+        "modbus gateway",
+        "modbus single",
+        "tarpit",
+        "banner",
+        "full",
+        "reset",
+        SILENT,
+        GONE,
+        "refusing",
+    )
+    some = ",".join(plant.at(kind)[0] for kind in kinds)
 
     def has() -> tuple[int, int]:
         process = psutil.Process(agent.pid)
         return process.num_fds(), process.num_threads()
 
-    scan(agent, small, unit=1)
+    scan(agent, some, unit=1)
     before = has()
-    with ThreadPoolExecutor(5) as threads:
-        list(threads.map(lambda _: scan(agent, small, unit=1), range(10)))
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: scan(agent, some, unit=1), range(6)))
     until_clear(plant)
     descriptors, running = has()
     assert descriptors <= before[0] + 4

@@ -50,6 +50,7 @@ CONNECTIONS: dict[str, dict[str, Any]] = {
     "mqtt": {"host": "broker", "username": "u"},
     "modbus": {"host": "plc", "slaveRange": {"start": 1, "end": 2}},
     "opcua": {"endpointUrl": "opc.tcp://plc:4840", "username": "u"},
+    "snmp": {"host": "switch", "username": "u", "authKey": "a long key", "privKey": "another key"},
 }
 DATA_POINTS: dict[str, dict[str, Any]] = {
     "modbus": {"name": "a", "register": "holding:1:string", "count": 2},

@@ -200,7 +200,8 @@ def _draw_trial(output: Output, found: dict[str, Any]) -> None:
         ]
         output.table(("device", "point", "value", "unit", "quality", "at"), rows)
     said = found.get("message") if found.get("ok") else found.get("error")
-    code = f" ({found['quality_code']})" if found.get("quality_code") else ""
+    quality = found.get("quality_code")
+    code = f" ({quality})" if quality and str(quality) not in str(said) else ""
     took = f", {found.get('duration_ms')} ms"
     output.line(f"{said}{code}{took}", "ok" if found.get("ok") else "error")
 

@@ -47,6 +47,7 @@ class _Scan:
         self._told = 0
         self._looked_up: dict[str, str | None] = {}
         self._sightings: list[Sighting] = []
+        self._order = {place: number for number, place in enumerate(search.places)}
 
     async def run(self) -> None:
         try:
@@ -206,9 +207,19 @@ class _Scan:
 
     # What has been found
 
+    def _servers(self) -> list[list[Sighting]]:
+        """In the same order, whoever answers first."""
+        last = len(self._order)
+        return sighting.servers(
+            sorted(
+                self._sightings,
+                key=lambda one: (self._order.get(one.place, last), one.address, one.place.port),
+            )
+        )
+
     async def _compare(self) -> None:
         """Servers that may be one are asked since when they run, where anybody may ask that."""
-        groups = sighting.servers(self._sightings)
+        groups = self._servers()
         doubtful = [those[0] for those in sighting.alike(groups)]
         await self._abreast(self._ask_start, ((one,) for one in doubtful))
 
@@ -237,7 +248,7 @@ class _Scan:
                             one.polled = one.polled or polled
 
     def _tell(self) -> list[tuple[Sighting, Found]]:
-        groups = sighting.servers(self._sightings)
+        groups = self._servers()
         uris = [those[0].uri for those in groups]
         said = self._search.given
         found = [

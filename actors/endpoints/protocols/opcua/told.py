@@ -1,7 +1,6 @@
 """URLs as servers tell them: of hosts by names that only they know, and in spellings of all kinds."""
 
 import re
-from ipaddress import ip_address
 from typing import Final
 
 from conf.hosts import host_name, is_address
@@ -13,6 +12,7 @@ LONGEST: Final = 1024
 _URL = re.compile(r"opc\.tcp://(?P<host>\[[^\]]*\][^/:]*|[^/:]*)(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?")
 _OWN_SUFFIXES = (".local",)
 """What multicast DNS puts behind names; some servers put it behind addresses, too."""
+_OWN = frozenset({"127.0.0.1", "127.0.1.1", "0.0.0.0", "::1", "::"})
 
 
 def place(text: str | None) -> Place | None:
@@ -53,7 +53,4 @@ def is_itself(host: str) -> bool:
     """Whether it is what every machine calls itself."""
     if host == "localhost" or host.endswith((".localhost", "localhost.localdomain")):
         return True
-    if not is_address(host):
-        return False
-    address = ip_address(host.partition("%")[0])
-    return address.is_loopback or address.is_unspecified
+    return host in _OWN

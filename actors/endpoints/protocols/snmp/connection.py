@@ -26,21 +26,21 @@ _SHORTEST_KEY = 8
 """Characters (RFC 3414 section 11.2); agents refuse shorter ones."""
 
 
-def version_name(value: Any) -> Any:
+def read_version(value: Any) -> Any:
     word = lower(trimmed(str(value) if type(value) is int else value))
     return _VERSIONS.get(word, word) if isinstance(word, str) else word
 
 
-def security_level(value: Any) -> Any:
+def read_level(value: Any) -> Any:
     word = trimmed(value)
     return _LEVELS.get(word.lower(), word) if isinstance(word, str) else word
 
 
-def auth_protocol(value: Any) -> Any:
+def read_auth(value: Any) -> Any:
     return _spelled(value, _AUTH, "sha")
 
 
-def priv_protocol(value: Any) -> Any:
+def read_priv(value: Any) -> Any:
     return _spelled(value, _PRIV, "aes")
 
 
@@ -72,14 +72,14 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
 
     host: Annotated[Host, Meta(description="A host name or an address.")] | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] = 161
-    version: Annotated[Version, reads(version_name), allowed("v1, v2c or v3")] | None = None
+    version: Annotated[Version, reads(read_version), allowed("v1, v2c or v3")] | None = None
     community: Community = "public"
     write_community: Community | None = None
     username: Annotated[str, Meta(max_length=32), reads(trimmed, one_line)] | None = None
-    security_level: Annotated[Level, reads(security_level)] | None = None
-    auth_protocol: Annotated[AuthProtocol, reads(auth_protocol)] | None = None
+    security_level: Annotated[Level, reads(read_level)] | None = None
+    auth_protocol: Annotated[AuthProtocol, reads(read_auth)] | None = None
     auth_key: Key | None = None
-    priv_protocol: Annotated[PrivProtocol, reads(priv_protocol)] | None = None
+    priv_protocol: Annotated[PrivProtocol, reads(read_priv)] | None = None
     priv_key: Key | None = None
     context_name: Annotated[str, Meta(max_length=255), reads(filled, one_line)] | None = None
     engine_id: Annotated[str, reads(_engine)] | None = None

@@ -20,19 +20,19 @@ from .connection import (
     Level,
     PrivProtocol,
     Version,
-    auth_protocol,
-    priv_protocol,
+    read_auth,
     read_connection,
-    security_level,
-    version_name,
+    read_level,
+    read_priv,
+    read_version,
 )
 
 ABREAST = 10
 """Hosts that are asked at the same time."""
 _MOST_COMMUNITIES = 16
 _TIMEOUT = 2000
-_MORE = 12
-"""Requests to an agent that has been found."""
+_MORE = 5.0
+"""Seconds for names, and for the first agent that is found."""
 
 Texts = Annotated[tuple[str, ...], reads(listed), allowed("a text or an array of strings")]
 
@@ -45,13 +45,13 @@ class Options(msgspec.Struct, frozen=True, rename="camel"):
     host: Texts | None = None
     hosts: Texts | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] = 161
-    version: Annotated[Version, reads(version_name), allowed("v1, v2c or v3")] | None = None
+    version: Annotated[Version, reads(read_version), allowed("v1, v2c or v3")] | None = None
     community: Annotated[Texts, also("communities"), Meta(max_length=_MOST_COMMUNITIES)] | None = None
     username: Annotated[str, Meta(max_length=32), reads(trimmed, one_line)] | None = None
-    security_level: Annotated[Level, reads(security_level)] | None = None
-    auth_protocol: Annotated[AuthProtocol, reads(auth_protocol)] | None = None
+    security_level: Annotated[Level, reads(read_level)] | None = None
+    auth_protocol: Annotated[AuthProtocol, reads(read_auth)] | None = None
     auth_key: Key | None = None
-    priv_protocol: Annotated[PrivProtocol, reads(priv_protocol)] | None = None
+    priv_protocol: Annotated[PrivProtocol, reads(read_priv)] | None = None
     priv_key: Key | None = None
     context_name: Annotated[str, Meta(max_length=255), reads(trimmed, one_line)] | None = None
     timeout: Annotated[int, Meta(ge=100, le=30_000)] = _TIMEOUT
@@ -88,7 +88,7 @@ def plan(given: dict[str, Any], known: Known, path: str) -> Search | None:
         return None
     wait = (1 + options.retries) * options.timeout / 1000
     longest = max(len(place.ways) for place in places)
-    within = ceil(len(places) / ABREAST) * (longest + _MORE) * wait
+    within = ceil(len(places) / ABREAST) * longest * wait + _MORE
     return Search(probes=len(places), within=within, places=tuple(places))
 
 
@@ -113,6 +113,8 @@ def _ways(given: dict[str, Any], options: Options, path: str) -> list[dict[str, 
     if options.version != "v3" and (not ways or options.community):
         version = options.version or "v2c"
         for community in options.community or ("public",):
+            if not community:
+                raise Refusal("a community must not be empty", f"{path}.community")
             ways.append({"version": version, "community": community, **shared})
             _check(ways[-1], path)
     return ways
