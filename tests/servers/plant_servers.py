@@ -32,7 +32,7 @@ def hosts() -> list[Host]:
 
 def opcua_uris(plant: Plant) -> set[str]:
     """Of the servers that are there."""
-    return {f"urn:plant:{host}" for host in plant.at("opcua of two names", "opcua elsewhere")}
+    return {f"urn:plant:{host}" for host in plant.at("opcua")}
 
 
 def bacnet_instances(plant: Plant) -> dict[str, int]:
