@@ -70,6 +70,7 @@ async def test_the_command_line_shows_them(capsys):
     reply = await listed()
     reply["not_used"].append({"name": "Toy", "package": "toys 1.0", "reason": "a name is lower-case"})
     modbus = next(one for one in reply["protocols"] if one["name"] == "modbus")
+    [modbus] = [one for one in reply["protocols"] if one["name"] == "modbus"]
     async with scripted({"GET /v1/protocols": reply, "GET /v1/protocols/modbus": modbus}) as api:
         assert await api.callboard("protocols", "list") == 0
         lines = capsys.readouterr().out.splitlines()

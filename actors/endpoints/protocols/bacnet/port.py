@@ -6,8 +6,6 @@ them a reply is for is seen from its first octets, and what is not ours goes to 
 """
 
 import asyncio
-import errno
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -21,15 +19,13 @@ from actors.endpoints.lines import Lines
 
 from . import quality
 from .application import Application, Link, build
+from .binding import bound, broadcast_of, resolve, unbound, widen
 from .capability import Capability
 from .connection import Local
 from .foreign import Foreign
 from .peer import OURS, Peer
 from .station import Station, packet, station_of, unpack
 
-_RECEIVE_BUFFER: Final = 4 << 20
-"""Bytes: a burst of notifications of a hundred devices waits here."""
-_SO_RCVBUFFORCE: Final = 33
 _AT_ONCE: Final = 128
 """Requests under way on the port to devices that answer: so many replies fit a receive buffer of the
 size that systems grant to everybody."""
@@ -114,12 +110,12 @@ class Port(asyncio.DatagramProtocol):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            _widen(sock)
-            await _bound(sock, address, self.local.port)
+            widen(sock)
+            await bound(sock, address, self.local.port)
             transport, _ = await self.loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         except OSError as error:
             sock.close()
-            raise _unbound(error, address, self.local.port) from error
+            raise unbound(error, address, self.local.port) from error
         except BaseException:
             sock.close()
             raise
@@ -361,6 +357,8 @@ def broadcast_of(local: Local) -> tuple[str, int]:
         return local.broadcast, _STANDARD
     if "/" in local.address:
         return str(ipaddress.IPv4Interface(local.address).network.broadcast_address), _STANDARD
+    if local.address.startswith("127."):
+        return "127.255.255.255", _STANDARD
     return "255.255.255.255", _STANDARD
 
 
