@@ -99,10 +99,9 @@ class Probing(ProbingProtocol):
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
-        hosts.users += 1
-        self._addresses: dict[str, asyncio.Task[str]] = {}
         self._out_of_reach: set[str] = set()
         """Reasons that were told of one host, and stand for all others."""
+        hosts.users += 1
 
     # What the scan calls
 
@@ -116,7 +115,6 @@ class Probing(ProbingProtocol):
         self._hosts.admit(host)
         async with self._pace.host(self._known(host)), self._own, self._pace.slot():
             await self._go_on()
-            self._go_on()
             self._look_for_route(host)
             try:
                 yield

@@ -262,9 +262,8 @@ def _polled(endpoints: Sequence[Configured]) -> Iterator[PolledUnit]:
             connection = read_connection(endpoint.connection)
         except Refusal:
             continue  # it is not read either, and says so itself
-        yield PolledUnit(endpoint.name, connection, endpoint.data_points, endpoint.enabled)
         says_timeout = endpoint.connection.get("timeout") is not None
-        yield Polled(endpoint.name, connection, endpoint.data_points, endpoint.enabled, says_timeout)
+        yield PolledUnit(endpoint.name, connection, endpoint.data_points, endpoint.enabled, says_timeout)
 
 
 def _configured(polled: Sequence[PolledUnit], options: Options, path: str) -> Iterator[Place]:
