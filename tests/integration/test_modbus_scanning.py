@@ -137,6 +137,16 @@ async def test_a_device_that_ends_the_connection_for_other_units_is_found():
         assert device.connections < 40
 
 
+async def test_a_device_that_ends_the_connection_after_each_reply_is_found_with_its_name():
+    async with rude_device(
+        only_unit(1, 4), when(lambda asked: asked.unit in (1, 4), close="after")
+    ) as device:
+        device.identification = IDENTITY
+        tried = await found(device, units={"start": 1, "end": 5})
+        assert units(tried) == [1, 4]
+        assert {one.metadata["vendor"] for one in tried.devices.values()} == {"Acme"}
+
+
 async def test_a_device_that_answers_as_itself_too_is_one_device():
     async with rude_device(only_unit(4, 0, 255)) as device:
         assert units(await found(device)) == [4]
@@ -260,8 +270,13 @@ async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     return
 
 
-@pytest.mark.parametrize("serve", [http, ssh, endless, tarpit, silence, mirror, hangs_up])
-@pytest.mark.parametrize("kind", ["tcp", "rtu-over-tcp"])
+@pytest.mark.parametrize(
+    ("kind", "serve"),
+    [
+        *(("tcp", serve) for serve in (http, ssh, endless, tarpit, silence, mirror, hangs_up)),
+        *(("rtu-over-tcp", serve) for serve in (endless, tarpit, silence, mirror)),
+    ],
+)
 async def test_what_is_not_modbus_is_no_device(serve: Any, kind: str):
     connections = 0
 

@@ -157,7 +157,7 @@ class RollCall:
         try:
             found = await self._ask(request)
         except Unreachable as failure:
-            raise GaveUp(f"it is not there any more: {failure}", code=failure.code) from failure
+            raise GaveUp(str(failure), code=failure.code) from failure
         except Closed as failure:
             self._closed += 1
             self._reason = str(failure)
