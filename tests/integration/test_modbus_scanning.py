@@ -430,6 +430,30 @@ async def test_a_device_that_is_polled_is_asked_over_the_same_connection():
         assert device.connections == 1
 
 
+async def test_units_that_are_known_and_not_polled_are_asked_for_where_others_are_polled():
+    """Else they would count as gone."""
+    assert PROTOCOL.discovery is not None
+    async with rude_device(only_unit(1, 2, 30)) as device, polling(device, 0) as plc:
+        await plc.poll()
+        place = {"host": "127.0.0.1", "port": device.port}
+        tried = await search(
+            PROTOCOL.discovery,
+            {"network": "127.0.0.1/32", "port": device.port, "timeout": 200},
+            configured(device),
+            Configured("two", False, {**place, "unitId": 2}),
+            Configured("thirty", False, {**place, "unitId": 30}),
+            lines=lines_of("modbus"),
+        )
+        assert units(tried) == [1, 2, 30]
+        assert {unit for unit, *_ in device.log} == {1, 2, 30, 249}
+
+
+async def test_a_device_that_ignores_the_unit_is_found_as_the_one_that_it_is_known_by():
+    async with rude_device() as device:
+        known = Configured("plc", False, {"host": "127.0.0.1", "port": device.port, "unitId": 7})
+        assert units(await found(device, known)) == [7]
+
+
 async def test_an_endpoint_that_spells_the_host_otherwise_is_the_same():
     assert PROTOCOL.discovery is not None
     async with rude_device(only_unit(1)) as device, polling(device, 0, host="localhost") as plc:
