@@ -1,6 +1,8 @@
 """What a scan runs with: its turns among all others, what it has found, and how far it is."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -27,7 +29,10 @@ LARGEST: Final = 4_194_304
 """Bytes that what is told of one device may take as JSON."""
 TOLD: Final = 100
 """Troubles that are told; more are counted."""
+PAUSE: Final = 0.25
+"""Seconds before a scan that is over is told so."""
 NAME_LENGTH: Final = 120
+_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EACCES})
 
 
 class Hosts:
@@ -94,6 +99,8 @@ class Probing(ProbingProtocol):
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
+        self._out_of_reach: set[str] = set()
+        """Reasons that were told of one host, and stand for all others."""
         hosts.users += 1
 
     # What the scan calls
@@ -104,15 +111,23 @@ class Probing(ProbingProtocol):
     @asynccontextmanager
     async def _probe(self, host: str) -> AsyncGenerator[None, None]:
         """No more of one run wait than may go on at once: a small scan is not behind all of a large one."""
-        self._go_on()
+        await self._go_on()
         self._hosts.admit(host)
         async with self._pace.host(self._known(host)), self._own, self._pace.slot():
-            self._go_on()
+            await self._go_on()
+            self._look_for_route(host)
             try:
                 yield
             finally:
                 self.probed += 1
                 self.planned = max(self.planned, self.probed)
+
+    def _look_for_route(self, host: str) -> None:
+        """Else a network that this machine has no way to looks like one where nobody is."""
+        reason = no_route(host)
+        if reason is not None and reason not in self._out_of_reach:
+            self._out_of_reach.add(reason)
+            self.trouble(host, f"{reason}; others for which this is so are not told")
 
     def _known(self, host: str) -> str:
         """The address, where it is known: a host of two names is one."""
@@ -121,7 +136,7 @@ class Probing(ProbingProtocol):
         return task.result() if task is not None and resolved else host
 
     async def address(self, host: str) -> str:
-        self._go_on()
+        await self._go_on()
         if is_address(host):
             return host
         task = self._hosts.lookups.get(host)
@@ -132,7 +147,7 @@ class Probing(ProbingProtocol):
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._go_on()
+            await self._go_on()
             raise
 
     def more(self, probes: int) -> None:
@@ -167,8 +182,10 @@ class Probing(ProbingProtocol):
         if len(self.troubles) < TOLD:
             self.troubles[told] = None
 
-    def _go_on(self) -> None:
+    async def _go_on(self) -> None:
+        """One that asks again and again, whatever it is told, is not to keep the loop from all others."""
         if self.over:
+            await asyncio.sleep(PAUSE)
             raise ScanOver
 
     # What the run calls
@@ -181,6 +198,21 @@ class Probing(ProbingProtocol):
             for task in self._hosts.lookups.values():
                 task.cancel()
             await asyncio.wait(self._hosts.lookups.values())
+
+
+def no_route(host: str) -> str | None:
+    """Why no packet can be sent to an address; None where it can, or `host` is none. Nothing is sent."""
+    if not is_address(host):
+        return None
+    try:
+        [(family, _, _, _, place), *_] = socket.getaddrinfo(
+            host, 9, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        with socket.socket(family, socket.SOCK_DGRAM) as unused:
+            unused.connect(place)
+    except OSError as error:
+        return error.strerror if error.errno in _NO_ROUTE else None
+    return None
 
 
 async def _first_address(host: str) -> str:

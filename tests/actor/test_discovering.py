@@ -277,3 +277,7 @@ async def test_who_follows_is_told_now_and_then_what_has_changed(rig: DiscoveryR
     await until(lambda: "ok" in statuses())
     assert statuses()[0] == "running"
     assert len(statuses()) < 10
+    await rig.crash("/agent/discovery")
+    told.clear()
+    await rig.discover()
+    await until(lambda: "ok" in statuses())

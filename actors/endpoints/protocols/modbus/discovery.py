@@ -93,7 +93,7 @@ class Place(msgspec.Struct, frozen=True):
         return self.connection.serial_port or self.connection.line
 
 
-class Polled(msgspec.Struct, frozen=True):
+class PolledUnit(msgspec.Struct, frozen=True):
     """An endpoint that is configured. While it is enabled, its device is asked over its own connection."""
 
     name: str
@@ -105,7 +105,7 @@ class Polled(msgspec.Struct, frozen=True):
 
 class Search(Plan, frozen=True):
     places: tuple[Place, ...]
-    polled: tuple[Polled, ...] = ()
+    polled: tuple[PolledUnit, ...] = ()
 
 
 def plan(given: dict[str, Any], known: Known, path: str) -> Search | None:
@@ -256,17 +256,17 @@ def units_of(units: Iterable[int], connection: Connection, *, usual: bool = Fals
 # What is configured
 
 
-def _polled(endpoints: Sequence[Configured]) -> Iterator[Polled]:
+def _polled(endpoints: Sequence[Configured]) -> Iterator[PolledUnit]:
     for endpoint in endpoints:
         try:
             connection = read_connection(endpoint.connection)
         except Refusal:
             continue  # it is not read either, and says so itself
         says_timeout = endpoint.connection.get("timeout") is not None
-        yield Polled(endpoint.name, connection, endpoint.data_points, endpoint.enabled, says_timeout)
+        yield PolledUnit(endpoint.name, connection, endpoint.data_points, endpoint.enabled, says_timeout)
 
 
-def _configured(polled: Sequence[Polled], options: Options, path: str) -> Iterator[Place]:
+def _configured(polled: Sequence[PolledUnit], options: Options, path: str) -> Iterator[Place]:
     for endpoint in polled:
         connection = endpoint.connection
         if options.timeout is not None:

@@ -14,7 +14,7 @@ from actors.endpoints.discovering import Found, Probing
 from conf.hosts import is_address
 
 from .connection import Connection
-from .discovery import Place, Polled, Search, units_of
+from .discovery import Place, PolledUnit, Search, units_of
 from .line import forget_line
 from .link import Link
 from .naming import bus_of, spelled, title_of
@@ -37,7 +37,7 @@ class _Scan:
     def __init__(self, search: Search, probing: Probing) -> None:
         self._search = search
         self._probing = probing
-        self._polled: dict[str, list[Polled]] = {}
+        self._polled: dict[str, list[PolledUnit]] = {}
         """The endpoints that are enabled, by the line that they are on, names resolved."""
         self._known: dict[str, list[int]] = {}
         """The units of all endpoints, enabled or not."""
@@ -126,7 +126,7 @@ class _Scan:
                     self._probing.found(found)
         return bool(present)
 
-    def _shared(self, place: Place, address: str) -> tuple[Place, list[Polled]]:
+    def _shared(self, place: Place, address: str) -> tuple[Place, list[PolledUnit]]:
         """The place as it is to be asked: as the endpoints do that poll there. Unless somebody wants others
         too, only units that are configured are. These come first anyway: a device that answers as any unit is
         to be found as the one that it is known by."""
@@ -158,7 +158,7 @@ class _Scan:
             if not connection.is_serial and not keep():
                 forget_line(connection.line)
 
-    async def _validated(self, link: Link, present: Present, found: Found, polled: list[Polled]) -> Found:
+    async def _validated(self, link: Link, present: Present, found: Found, polled: list[PolledUnit]) -> Found:
         """The same device once more, with what was read of it."""
         known = [*polled, *(one for one in self._search.polled if one not in polled)]
         there = next((one for one in known if self._is_of(one, found)), None)
@@ -183,7 +183,7 @@ class _Scan:
             validation_data={"dataPointValidation": read.validation},
         )
 
-    def _is_of(self, polled: Polled, found: Found) -> bool:
+    def _is_of(self, polled: PolledUnit, found: Found) -> bool:
         """Whether an endpoint, enabled or not, is of that device."""
         given, connection = found.connection, polled.connection
         if connection.slave_range is not None or connection.unit != given["unitId"]:
@@ -195,7 +195,7 @@ class _Scan:
     def _host_of(self, bus: str) -> str:
         return bus.rpartition(":")[0].strip("[]") if not bus.startswith("/") else bus
 
-    def _found(self, present: Present, place: Place, address: str, polled: list[Polled]) -> Found:
+    def _found(self, present: Present, place: Place, address: str, polled: list[PolledUnit]) -> Found:
         there = next((one for one in polled if one.connection.unit == present.unit), None)
         connection = place.connection if there is None else there.connection
         bus = bus_of(connection, address)

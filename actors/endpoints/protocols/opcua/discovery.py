@@ -98,7 +98,7 @@ class Place(msgspec.Struct, frozen=True):
         return self.url.removeprefix("opc.tcp://")
 
 
-class Polled(msgspec.Struct, frozen=True):
+class PolledServer(msgspec.Struct, frozen=True):
     """An endpoint that is configured and enabled."""
 
     name: str
@@ -116,7 +116,7 @@ class Search(Plan, frozen=True):
     mdns: bool = False
     depth: int = 10
     nodes: int = 1000
-    polled: tuple[Polled, ...] = ()
+    polled: tuple[PolledServer, ...] = ()
 
 
 def plan(given: dict[str, Any], known: Known, path: str) -> Search:
@@ -235,14 +235,14 @@ def _key_of_hosts(options: Options) -> str:
     return next((key for key in ("network", "hosts", "host") if getattr(options, key)), "discoveryUrls")
 
 
-def _polled(endpoints: Iterable[Configured]) -> Iterator[Polled]:
+def _polled(endpoints: Iterable[Configured]) -> Iterator[PolledServer]:
     for endpoint in endpoints:
         try:
             connection = read_connection(endpoint.connection)
         except Refusal:
             continue
         if endpoint.enabled:
-            yield Polled(endpoint.name, connection, endpoint.connection, endpoint.data_points)
+            yield PolledServer(endpoint.name, connection, endpoint.connection, endpoint.data_points)
 
 
 def _within(places: list[Place], options: Options) -> float:
