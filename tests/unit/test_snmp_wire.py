@@ -210,3 +210,9 @@ def test_whatever_comes_is_malformed_at_worst(octets: bytes) -> None:
     for read in (security.decode, usm.engine_of, notifications.version_of):
         with contextlib.suppress(Malformed):
             read(octets)
+
+
+def test_a_context_is_said() -> None:
+    security = usm.Security(usm.User("ann"), usm.Engine(b"\x80engine"), b"vlan-7")
+    octets = security.encode(pdus.request(pdus.GET, NAMES), 0x01020304, 0x05060708)
+    assert tlv(OCTETS, b"\x80engine") + tlv(OCTETS, b"vlan-7") in octets
