@@ -166,8 +166,9 @@ def test_keys_are_those_of_the_standard() -> None:
 def test_what_is_encrypted_can_be_decrypted(plain: bytes, salt: bytes) -> None:
     for cipher, size in keys.KEY_BYTES.items():
         key = bytes(range(size))
-        hidden = privacy.encrypt(cipher, key, 3, 77, salt, plain)
-        back = privacy.decrypt(cipher, key, 3, 77, salt, hidden)
+        found = privacy.privacy_of(cipher, key)
+        hidden = found.encrypt(3, 77, salt, plain)
+        back = found.decrypt(3, 77, salt, hidden)
         assert back[: len(plain)] == plain
         if plain and len(plain) > 8:
             assert hidden[: len(plain)] != plain
@@ -175,7 +176,7 @@ def test_what_is_encrypted_can_be_decrypted(plain: bytes, salt: bytes) -> None:
 
 def test_aes_is_that_of_pysnmp() -> None:
     key, salt, plain = bytes(range(16)), bytes(range(8)), b"a scoped pdu of any length"
-    hidden = privacy.encrypt("aes", key, 3, 77, salt, plain)
+    hidden = privacy.privacy_of("aes", key).encrypt(3, 77, salt, plain)
     back = Aes().decrypt_data(v2c.OctetString(key), (3, 77, v2c.OctetString(salt)), v2c.OctetString(hidden))
     assert bytes(back) == plain
 
