@@ -15,10 +15,11 @@ from actors.connections.connection import NoConnection, Permanent, Transient
 
 from . import kinds, quality
 from .asking import Asking, Refused
+from .binding import resolve
 from .codec import Content, Key, Value, key_of
 from .connection import Connection
 from .points import Ref
-from .port import Port, resolve
+from .port import Port
 from .station import Station, station_of
 
 log = logging.getLogger(__name__)
