@@ -23,6 +23,8 @@ def broadcast_of(local: Local) -> tuple[str, int]:
         return local.broadcast, _STANDARD
     if "/" in local.address:
         return str(ipaddress.IPv4Interface(local.address).network.broadcast_address), _STANDARD
+    if local.address.startswith("127."):
+        return "127.255.255.255", _STANDARD
     return "255.255.255.255", _STANDARD
 
 
