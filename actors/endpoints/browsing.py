@@ -39,7 +39,8 @@ class Browser:
         self, message: BrowseDevice, settings: Settings, agent_uuid: str, folder: str | None
     ) -> Browsed:
         """Raises `Refusal`, of the kind `unreachable` when the device cannot be asked. What the connection
-        leaves out, the settings of the agent of that uuid may say; in `folder` the protocol keeps files."""
+        leaves out, the settings of the agent of that uuid may say; in `folder` the protocol keeps files of
+        its own."""
         protocol = protocols.find(message.protocol)
         if protocol.browse is None:
             raise Refusal(f"Protocol {protocol.name} cannot be browsed", "protocol", "unsupported")

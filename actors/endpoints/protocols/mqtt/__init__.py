@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from actors.endpoints.discovering import Discovery, Scan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, Example, Protocol, PushedSession, WriteRequest
 from actors.system.failure import Refusal
 
-from . import accounts, connection, points, writing
+from . import accounts, connection, discovery, points, writing
 
 __all__ = ["PROTOCOL"]
 
@@ -49,6 +50,12 @@ def _prepare(endpoint: CheckedEndpoint, request: WriteRequest) -> writing.Prepar
     return writing.prepare(endpoint.rules, request)
 
 
+def _scanner() -> Scan:
+    from .scanning import scan
+
+    return scan
+
+
 PROTOCOL = Protocol(
     name="mqtt",
     check=_check,
@@ -58,6 +65,7 @@ PROTOCOL = Protocol(
     account=accounts.account,
     completed=connection.completed,
     library="gmqtt",
+    discovery=Discovery(discovery.Options, discovery.plan, _scanner, addressed=False),
     connection=connection.Given,
     data_point=points.Given,
     title="MQTT",

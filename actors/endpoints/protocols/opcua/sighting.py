@@ -12,7 +12,7 @@ from actors.endpoints.discovering import Found
 from conf.texts import without_controls
 
 from . import told
-from .discovery import Place, Polled
+from .discovery import Place, PolledServer
 from .offers import Answer
 from .trust import chain
 
@@ -38,7 +38,7 @@ class Sighting(msgspec.Struct):
     address: str
     answer: Answer
     start: int | None = None
-    polled: Polled | None = None
+    polled: PolledServer | None = None
     """The endpoint that reads it."""
 
     @property
