@@ -66,6 +66,7 @@ MANUAL: Final = 8
 REMEMBERED: Final = 20
 """Of those, that are known when they have ended."""
 TELL_EVERY = 0.5  # seconds between two reports to who follows
+MOST_RUNS_EVER: Final = 2**63
 MOST_RUNS: Final = 1000
 """That are listed."""
 LONGEST: Final = 3600.0
@@ -82,7 +83,9 @@ class RunDiscovery(msgspec.Struct, frozen=True):
 
 
 class DiscoveryOpened(msgspec.Struct, frozen=True):
-    """To each life to come: what was cut short by the end of another process is closed."""
+    """To each life to come: what was cut short by the end of another process is closed; who follows runs."""
+
+    follower: ActorAddress | None = None
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -114,6 +117,7 @@ class Discoveries(Keeper):
 
     def receiveMsg_DiscoveryOpened(self, message: DiscoveryOpened, sender: ActorAddress) -> None:
         self.opened = True
+        self.follower = message.follower
 
     def receiveMsg_RunDiscovery(self, message: RunDiscovery, sender: ActorAddress) -> None:
         self.config = message
@@ -133,7 +137,7 @@ class Discoveries(Keeper):
 
     def take(self, stored: Stored) -> None:
         self.opened = True
-        self.remember(DiscoveryOpened())
+        self.remember(DiscoveryOpened(self.follower))
         self.rules = {row.uuid: understand(row, RuleBody) for row in stored.rules}
         self.stands = {
             uuid: self.stands.get(uuid) or RuleStands(state, None) for uuid, state in stored.states.items()
@@ -303,13 +307,17 @@ class Discoveries(Keeper):
             self.send(self.follower, RunsProgressed(list(news.values())))
 
     def receiveMsg_FollowRuns(self, message: FollowRuns, sender: ActorAddress) -> None:
-        self.follower = sender
-        self.news = {}
+        self._follow(sender)
         self.send(sender, RunsProgressed([row for row, _ in self.under_way.values()]))
 
     def receiveMsg_UnfollowRuns(self, message: UnfollowRuns, sender: ActorAddress) -> None:
-        self.follower = None
+        self._follow(None)
+
+    def _follow(self, follower: ActorAddress | None) -> None:
+        self.follower = follower
         self.news = {}
+        if self.opened:
+            self.remember(DiscoveryOpened(follower))
 
     def receiveMsg_ListRuns(self, message: ListRuns, sender: ActorAddress) -> None:
         limit = min(max(1, message.limit), MOST_RUNS)
@@ -323,8 +331,13 @@ class Discoveries(Keeper):
                 if wanted in (None, live.rule_uuid):
                     known = rows.get(live.uuid)
                     rows[live.uuid] = msgspec.structs.replace(live, id=None if known is None else known.id)
-            newest = sorted(rows.values(), key=lambda row: row.started_at, reverse=True)
-            return RunsListed(newest[:limit])
+            # By number where all have one, for the clock may have been set.
+            numbered = wanted is not None
+
+            def age(row: RunRow) -> int:
+                return row.started_at if not numbered else row.id or MOST_RUNS_EVER
+
+            return RunsListed(sorted(rows.values(), key=age, reverse=True)[:limit])
 
         self.look_up(sender, listed, stored.runs, wanted, limit)
 

@@ -45,10 +45,18 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Plans(msgspec.Struct, frozen=True):
-    """`errors` is why there is nothing to do of a protocol that was asked for."""
+    """`errors` is why there is nothing to do of a protocol that was asked for, or of which what the settings
+    say is not right."""
 
     planned: tuple[Planned, ...]
     errors: dict[str, str] = {}
+
+
+class Unplanned(msgspec.Struct, frozen=True):
+    """Why there is no plan; `told` even where nobody has asked for the protocol."""
+
+    reason: str
+    told: bool = False
 
 
 def named(wanted: Wanted) -> tuple[str, ...]:
@@ -87,23 +95,25 @@ async def plans(wanted: Wanted, endpoints: Iterable[ConfiguredEndpoint], setting
     for name, part in zip(names, await asyncio.gather(*parts), strict=True):
         if isinstance(part, Planned):
             planned.append(part)
-        elif wanted.protocols is not None:
-            errors[name] = part
+        elif part.told or wanted.protocols is not None:
+            errors[name] = part.reason
     return Plans(tuple(planned), errors)
 
 
-async def _part(wanted: Wanted, name: str, known: Known) -> Planned | str:
-    """Or why there is none."""
+async def _part(wanted: Wanted, name: str, known: Known) -> Planned | Unplanned:
+    """Raises `Refusal` of what the client has said; what settings say is no matter of the others."""
     planning = partial(plan, name, wanted.options.get(name, {}), known, wanted.path_of(name))
     try:
         found = await bounded(build(f"plans of {name}", planning), WITHIN)
     except Overdue:
-        return f"its plan is not made within {WITHIN:g} s"
+        return Unplanned(f"its plan is not made within {WITHIN:g} s", told=True)
     except Refusal as refusal:
-        if refusal.kind not in ("unavailable", "unsupported"):
+        if refusal.kind in ("unavailable", "unsupported"):
+            return Unplanned(refusal.message)
+        if wanted.options.get(name):
             raise
-        return refusal.message
-    return found or "nobody has said where to look, and nothing is configured"
+        return Unplanned(refusal.message, told=True)
+    return found or Unplanned("nobody has said where to look, and nothing is configured")
 
 
 def plan(name: str, options: Mapping[str, Any], known: Known, path: str) -> Planned | None:

@@ -1,6 +1,8 @@
 """What a scan runs with: its turns among all others, what it has found, and how far it is."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
@@ -27,16 +29,22 @@ LARGEST: Final = 4_194_304
 """Bytes that what is told of one device may take as JSON."""
 TOLD: Final = 100
 """Troubles that are told; more are counted."""
+PAUSE: Final = 0.25
+"""Seconds before a scan that is over is told so."""
 NAME_LENGTH: Final = 120
+_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EACCES})
 
 
 class Hosts:
-    """Those that one run may ask, of all its protocols together."""
+    """Those that one run may ask, of all its protocols together. `lookups` are those of names, for all of
+    them, too; they are let go of with the last of its `users`."""
 
     def __init__(self, most: int = MOST) -> None:
         self._asked: set[str] = set()
         self._names: set[str] = set()
         self._most = most
+        self.lookups: dict[str, asyncio.Task[str]] = {}
+        self.users = 0
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -91,7 +99,9 @@ class Probing(ProbingProtocol):
         self._pace = pace
         self._hosts = hosts
         self._own = asyncio.Semaphore(AT_ONCE)
-        self._addresses: dict[str, asyncio.Task[str]] = {}
+        self._out_of_reach: set[str] = set()
+        """Reasons that were told of one host, and stand for all others."""
+        hosts.users += 1
 
     # What the scan calls
 
@@ -101,35 +111,43 @@ class Probing(ProbingProtocol):
     @asynccontextmanager
     async def _probe(self, host: str) -> AsyncGenerator[None, None]:
         """No more of one run wait than may go on at once: a small scan is not behind all of a large one."""
-        self._go_on()
+        await self._go_on()
         self._hosts.admit(host)
         async with self._pace.host(self._known(host)), self._own, self._pace.slot():
-            self._go_on()
+            await self._go_on()
+            self._look_for_route(host)
             try:
                 yield
             finally:
                 self.probed += 1
                 self.planned = max(self.planned, self.probed)
 
+    def _look_for_route(self, host: str) -> None:
+        """Else a network that this machine has no way to looks like one where nobody is."""
+        reason = no_route(host)
+        if reason is not None and reason not in self._out_of_reach:
+            self._out_of_reach.add(reason)
+            self.trouble(host, f"{reason}; others for which this is so are not told")
+
     def _known(self, host: str) -> str:
         """The address, where it is known: a host of two names is one."""
-        task = self._addresses.get(host)
+        task = self._hosts.lookups.get(host)
         resolved = task is not None and task.done() and not task.cancelled() and task.exception() is None
         return task.result() if task is not None and resolved else host
 
     async def address(self, host: str) -> str:
-        self._go_on()
+        await self._go_on()
         if is_address(host):
             return host
-        task = self._addresses.get(host)
+        task = self._hosts.lookups.get(host)
         if task is None:
             self._hosts.admit_name(host)
-            task = self._addresses[host] = asyncio.create_task(_first_address(host))
+            task = self._hosts.lookups[host] = asyncio.create_task(_first_address(host))
             task.add_done_callback(_retrieve)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._go_on()
+            await self._go_on()
             raise
 
     def more(self, probes: int) -> None:
@@ -164,19 +182,37 @@ class Probing(ProbingProtocol):
         if len(self.troubles) < TOLD:
             self.troubles[told] = None
 
-    def _go_on(self) -> None:
+    async def _go_on(self) -> None:
+        """One that asks again and again, whatever it is told, is not to keep the loop from all others."""
         if self.over:
+            await asyncio.sleep(PAUSE)
             raise ScanOver
 
     # What the run calls
 
     async def close(self) -> None:
-        """What goes on of it finds that it is over; names that are being resolved are let go of."""
+        """What goes on of it finds that it is over. To be called once."""
         self.over = True
-        for task in self._addresses.values():
-            task.cancel()
-        if self._addresses:
-            await asyncio.wait(self._addresses.values())
+        self._hosts.users -= 1
+        if self._hosts.users == 0 and self._hosts.lookups:
+            for task in self._hosts.lookups.values():
+                task.cancel()
+            await asyncio.wait(self._hosts.lookups.values())
+
+
+def no_route(host: str) -> str | None:
+    """Why no packet can be sent to an address; None where it can, or `host` is none. Nothing is sent."""
+    if not is_address(host):
+        return None
+    try:
+        [(family, _, _, _, place), *_] = socket.getaddrinfo(
+            host, 9, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        with socket.socket(family, socket.SOCK_DGRAM) as unused:
+            unused.connect(place)
+    except OSError as error:
+        return error.strerror if error.errno in _NO_ROUTE else None
+    return None
 
 
 async def _first_address(host: str) -> str:

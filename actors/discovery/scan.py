@@ -360,7 +360,7 @@ class Scan(StoreClient):
             reasons.append(saving_failed.message)
         error = self.cut_short or "; ".join(reasons) or None
         counts: dict[str, int] = {}
-        if saved is not None:
+        if saved is not None and not saved.dry_run:
             counts = {
                 "saved": len(saved.added) + len(saved.changed),
                 "skipped": len(saved.kept) + len(saved.refused),

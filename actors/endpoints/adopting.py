@@ -237,10 +237,12 @@ def _change(row: EndpointRow, new: NewEndpoint, others: Collection[str]) -> Chan
     metadata = msgspec.json.decode(row.metadata) or {}
     mark = mark_of(metadata)
     fresh = mark_of(new.body["metadata"])
-    if mark is None or fresh is None:
-        return None  # it was added by somebody who knew its fingerprint
     connection, points = msgspec.json.decode(row.connection), msgspec.json.decode(row.data_points) or []
     changes: dict[str, Any] = {}
+    if mark is None or fresh is None:  # it was added by somebody who knew its fingerprint
+        if points or not new.body["data_points"]:
+            return None
+        return ChangedEndpoint(row.id, {"data_points": new.body["data_points"]}, None, new.devices)
     moved = fresh.connection != mark.connection and mark.connection not in others
     if moved and mark.connection == hashed(connection):
         changes["connection"] = new.body["connection"]

@@ -17,7 +17,7 @@ from actors.endpoints.lines import lines_of
 from actors.endpoints.listener import Nobody
 from actors.endpoints.messages import BrowseDevice
 from actors.endpoints.protocol import Browsed, BrowseRequest, CheckedEndpoint, Protocol
-from actors.system.failure import Refusal, described
+from actors.system.failure import Kind, Refusal, described
 from conf.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,9 @@ class Browser:
     async def browse(
         self, message: BrowseDevice, settings: Settings, agent_uuid: str, folder: str | None
     ) -> Browsed:
-        """Raises `Refusal`: "internal" when the device cannot be asked. What the connection leaves out, the
-        settings of the agent of that uuid may say; in `folder` the protocol keeps files of its own."""
+        """Raises `Refusal`, of the kind `unreachable` when the device cannot be asked. What the connection
+        leaves out, the settings of the agent of that uuid may say; in `folder` the protocol keeps files of
+        its own."""
         protocol = protocols.find(message.protocol)
         if protocol.browse is None:
             raise Refusal(f"Protocol {protocol.name} cannot be browsed", "protocol", "unsupported")
@@ -50,17 +51,20 @@ class Browser:
             raise Refusal(f"{AT_ONCE} devices are being browsed; try again", kind="unavailable")
         self._under_way += 1
         try:
-            return await _answered(_browse(protocol, endpoint, message.request, folder))
+            browsing = _browse(protocol, endpoint, message.request, folder)
+            return await _answered(browsing, message.unreachable)
         finally:
             self._under_way -= 1
 
 
-async def _answered(browsing: Awaitable[T]) -> T:
+async def _answered(browsing: Awaitable[T], unreachable: Kind) -> T:
     try:
         return await bounded(browsing, WITHIN)
     except Overdue as error:
-        raise Refusal(f"the device has not answered within {WITHIN:g} s", kind="internal") from error
-    except (NoConnection, Unfit) as error:
+        raise Refusal(f"the device has not answered within {WITHIN:g} s", kind=unreachable) from error
+    except NoConnection as error:
+        raise Refusal(str(error), kind=unreachable) from error
+    except Unfit as error:
         raise Refusal(str(error), kind="internal") from error
     except Refusal:
         raise

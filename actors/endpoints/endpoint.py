@@ -27,7 +27,7 @@ from actors.endpoints.messages import (
     WriteRegister,
 )
 from actors.endpoints.outlet import Outlet, SendOn
-from actors.endpoints.polling import Polled, PollFailed, Polling, PollLate
+from actors.endpoints.polling import PollDone, PollFailed, Polling, PollLate
 from actors.endpoints.protocol import CheckedEndpoint, Session
 from actors.endpoints.pushing import Pushing
 from actors.endpoints.roster import OWN, Roster
@@ -195,7 +195,7 @@ class Endpoint(Answering):
         self.connect()
         return True
 
-    def receiveMsg_Polled(self, message: Polled, sender: ActorAddress) -> None:
+    def receiveMsg_PollDone(self, message: PollDone, sender: ActorAddress) -> None:
         if message.number == self.number:
             cast(Polling, self.strategy).polled(message)
             if self.finishing is not None:

@@ -8,7 +8,7 @@ from thespian.actors import ActorAddress
 
 from actors.endpoints.discovering import Configured
 from actors.endpoints.protocol import BackfillRequest, BrowseRequest
-from actors.system.failure import Failed
+from actors.system.failure import Failed, Kind
 
 
 class EndpointRow(msgspec.Struct, frozen=True):
@@ -342,11 +342,13 @@ class MetricsSummarised(msgspec.Struct, frozen=True):
 
 
 class BrowseDevice(msgspec.Struct, frozen=True):
-    """To `endpoints`; replies `Browsed`. `connection` is as a client sends it for an endpoint."""
+    """To `endpoints`; replies `Browsed`. `connection` is as a client sends it for an endpoint; `unreachable`
+    is the kind of failure when the device does not answer."""
 
     protocol: str
     connection: dict[str, Any]
     request: BrowseRequest
+    unreachable: Kind = "internal"
 
 
 class TryEndpoint(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ SOON = 1.0  # seconds: a device that is back is read at once, unless its next po
 SELDOM = 10.0  # seconds of an interval from which on a tick is too late to notice a poll that hangs
 
 
-class Polled(msgspec.Struct, frozen=True, gc=False):
+class PollDone(msgspec.Struct, frozen=True, gc=False):
     """To the endpoint itself: the device answered; `timestamp` Unix ms, `duration` ms.
 
     `number`, here and below, is that of the connection.
@@ -102,7 +102,7 @@ class Polling:
         if interval > SELDOM and interval > patience:
             endpoint.wakeupAfter(patience, PollLate(now))
 
-    def polled(self, message: Polled) -> None:
+    def polled(self, message: PollDone) -> None:
         endpoint = self.endpoint
         self.busy = False
         if not endpoint.proven:
@@ -177,7 +177,7 @@ class Polling:
         self.busy = False
 
 
-async def _poll(number: int, session: PolledSession, points: int, within: float) -> Polled | PollFailed:
+async def _poll(number: int, session: PolledSession, points: int, within: float) -> PollDone | PollFailed:
     began = perf_counter()
     try:
         reading = await session.read(within)
@@ -192,8 +192,8 @@ async def _poll(number: int, session: PolledSession, points: int, within: float)
     ):
         # Further on it would be taken for another point's, or crash whoever follows the readings.
         raise ValueError(f"the session returned {len(reading.values)} values of {points} points")
-    return Polled(number, reading, unix_ms(), 1000 * (perf_counter() - began))
+    return PollDone(number, reading, unix_ms(), 1000 * (perf_counter() - began))
 
 
-def _as_is(message: Polled | PollFailed) -> Polled | PollFailed:
+def _as_is(message: PollDone | PollFailed) -> PollDone | PollFailed:
     return message

@@ -63,7 +63,7 @@ async def list_objects(call: Call, query: ObjectsQuery) -> DeviceObjects:
     place = {key: value for key, value in given.items() if key not in ("offset", "limit")}
     # The device itself stands before its objects.
     request = BrowseRequest(None, 1, query.limit + 1, query.offset)
-    message = BrowseDevice("bacnet", {"deviceInstance": instance, **place}, request)
+    message = BrowseDevice("bacnet", {"deviceInstance": instance, **place}, request, "unavailable")
     found = await call.context.request("endpoints", message, Browsed)
     root = found.nodes[0] if found.nodes else None
     return DeviceObjects(

@@ -69,6 +69,20 @@ async def test_what_was_asked_for_and_has_nothing_to_look_for_is_an_error(rig: D
     assert "nothing is configured" in found.errors["fake"]
 
 
+async def test_settings_that_are_not_right_are_no_matter_of_other_protocols(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    async with discovering(monkeypatch, tmp_path, ("fake", "other")) as rig:
+        rig.plant.configured = ("10.0.0.0/8",)
+        rig.plants["other"].configured = ("10.0.0.2",)
+        rig.plants["other"].put("10.0.0.2")
+
+        found = await rig.ask(Discover(), Discovered)
+
+        assert len(found.devices) == 1
+        assert list(found.errors) == ["fake"]
+
+
 async def test_who_leaves_ends_the_scan(rig: DiscoveryRig):
     rig.plant.gate.clear()
     asking = asyncio.create_task(rig.discover())
@@ -263,3 +277,7 @@ async def test_who_follows_is_told_now_and_then_what_has_changed(rig: DiscoveryR
     await until(lambda: "ok" in statuses())
     assert statuses()[0] == "running"
     assert len(statuses()) < 10
+    await rig.crash("/agent/discovery")
+    told.clear()
+    await rig.discover()
+    await until(lambda: "ok" in statuses())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from discovery_rig import DiscoveryRig, discovering
 from puppets import until
+from wall_clock import YEAR, WallClock
 
 from actors.discovery.messages import (
     AddRule,
@@ -17,6 +18,7 @@ from actors.discovery.messages import (
     RunRuleNow,
 )
 from actors.discovery.unasked import Unasked
+from actors.system.clock import running_ms
 from conf.redaction import MASK
 from storage import discovery as stored
 from storage.timestamps import unix_ms
@@ -314,6 +316,8 @@ async def test_many_rules_that_are_due_at_once_run_a_few_at_a_time(rig: Discover
         await due_now(rig, rule.uuid)
 
     await until(lambda: len([run for run in rig.keeper().under_way.values() if run[0].planned]) == 12)
+    await until(lambda: rig.plant.scans == 4)
+    await asyncio.sleep(0.1)
     assert rig.plant.scans == 4
     rig.plant.gate.set()
     await until(lambda: rig.plant.ended == 12)
@@ -332,3 +336,44 @@ async def test_a_store_that_fails_is_told_and_tried_again(rig: DiscoveryRig):
     assert listed.status == "error"
     await rig.transact(lambda database: database.db.execute("ALTER TABLE away RENAME TO discovery_runs"))
     assert (await rig.run_rule(rule.uuid)).rule.status == "ok"
+
+
+@pytest.mark.parametrize("jump", [10 * YEAR, -10 * YEAR, 3600.0, -3600.0])
+async def test_a_clock_that_is_set_neither_runs_nor_puts_off_anything(
+    rig: DiscoveryRig, wall_clock: WallClock, jump: float
+):
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    await until(lambda: not rig.rule(rule.uuid).unsaved)
+    due = rig.rule(rule.uuid).schedule.due_at
+
+    wall_clock.jump(jump)
+    rig.rule(rule.uuid)._look_later()
+    await asyncio.sleep(0.1)
+
+    [listed] = await rig.rules()
+    assert rig.rule(rule.uuid).schedule.due_at == due
+    assert listed.next_run_at is not None
+    assert 3_590_000 < listed.next_run_at - unix_ms() < 3_700_000
+    assert rig.plant.scans == 1
+    await rig.stop()
+    await rig.start()
+    await until(lambda: rig.rule(rule.uuid) is not None and rig.rule(rule.uuid).state is not None)
+    assert 0 < rig.rule(rule.uuid).schedule.due_at - running_ms() < 3_700_000
+    assert rig.plant.scans == 1
+
+
+async def test_a_device_is_missed_by_runs_and_not_by_the_clock(rig: DiscoveryRig, wall_clock: WallClock):
+    rig.plant.put("10.0.0.2")
+    rig.plant.put("10.0.0.3")
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    wall_clock.jump(YEAR)
+    await rig.run_rule(rule.uuid)
+    wall_clock.jump(-2 * YEAR)
+    ran = await rig.run_rule(rule.uuid)
+
+    assert ran.result.pruned == 0
+    await until(lambda: not rig.rule(rule.uuid).unsaved)
+    assert rig.rule(rule.uuid).stale == ()
+    assert len(await rig.rows()) == 2

@@ -168,8 +168,18 @@ async def test_an_endpoint_that_knew_the_fingerprint_is_left_alone(rig: Discover
     await rig.add("mine", "10.0.0.77", fingerprint=fingerprint)
     rule = await rig.add_rule()
 
+    assert saved(await rig.run_rule(rule.uuid)).changed == ("mine",)  # it had no points
     assert saved(await rig.run_rule(rule.uuid)).kept == ("mine",)
-    assert connection((await rig.rows())["mine"]) == {"host": "10.0.0.77"}
+
+    mine = (await rig.rows())["mine"]
+    assert connection(mine) == {"host": "10.0.0.77"}
+    assert msgspec.json.decode(mine.data_points) == [{"name": "speed"}]
+    assert msgspec.json.decode(mine.metadata) is None
+    del rig.plant.devices["10.0.0.2"]
+    rig.plant.put("10.0.0.3")
+    for _ in range(3):
+        await rig.run_rule(rule.uuid)
+    assert "mine" in await rig.rows()
 
 
 async def test_what_no_endpoint_can_be_made_of_is_told_and_costs_no_other(rig: DiscoveryRig):
@@ -200,7 +210,7 @@ async def test_a_device_missing_in_two_whole_runs_is_removed(rig: DiscoveryRig):
     assert (first.result.pruned, rehearsed.result.pruned, second.result.pruned) == (0, 1, 1)
     assert saved(second).removed == ("Device at 10.0.0.3",)
     assert list(await rig.rows()) == ["Device at 10.0.0.2"]
-    assert [run.pruned for run in await rig.runs()] == [1, 1, 0, 0]
+    assert [run.pruned for run in await rig.runs()] == [1, 0, 0, 0]
     third = await rig.run_rule(rule.uuid)
     assert third.result.pruned == 0
 

@@ -23,7 +23,7 @@ from actors.endpoints.messages import (
     SummariseMetrics,
     WriteRegister,
 )
-from actors.endpoints.polling import Polled, PollFailed
+from actors.endpoints.polling import PollDone, PollFailed
 from actors.endpoints.protocol import PollResult, Protocol
 from actors.system import tree
 from actors.system.actor import Actor
@@ -731,7 +731,7 @@ async def test_what_an_outdated_reader_still_delivers_is_ignored(stage, field):
     )
     await until(lambda: field["other"].in_flight == 1)
     seen = len(stage.batches)
-    stage.base.deliver(address, Polled(outdated, PollResult([1]), 1, 1.0), address)
+    stage.base.deliver(address, PollDone(outdated, PollResult([1]), 1, 1.0), address)
     stage.base.deliver(address, PollFailed(outdated, Trouble("late", False, 0.0, "TIMEOUT"), 1, 1.0), address)
     report = await health(stage, address)
     assert (report.connected, report.last_error, report.last_poll) == (False, None, None)

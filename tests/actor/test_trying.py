@@ -103,8 +103,8 @@ async def test_values_that_cannot_be_are_none(agent: Agent, field: Field) -> Non
         (None, "READ_ERROR"),
         ("text", None),
     ]
-    field["plc"].values = [1]
-    tried = await agent.ask(trial(2))
+    field["plc"].values, field["plc"].qualities = [1], [None, None]
+    tried = await agent.ask(trial(1))
     assert tried.error is not None
     assert tried.good == 0
 

@@ -113,6 +113,8 @@ TARGETS = {
     ("bacnet changes", "changes lost"): Target(0),
     ("bacnet 500 devices", "CPU % of a core"): Target(15),
     ("bacnet 500 devices", "RSS growth MB"): Target(60),
+    ("bacnet agent", "CPU % of a core"): Target(15),
+    ("bacnet agent", "RSS over idle MB"): Target(60),
     ("bacnet beside dead ones", "slowest reading ms"): Target(200),
     ("idle", "RSS MB"): Target(65),
     ("idle", "running after s"): Target(0.5),

@@ -16,6 +16,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))  # where `servers` is
 
 from agent import Agent, default_command
 from asking import measure_asking
+from bacnet import measure_bacnet_agent
 from diagnosing import measure_diagnosing
 from figures import Figure, show, write_json
 from loads import measure_floor, measure_load
@@ -86,6 +87,7 @@ def benchmarks(
         "opcua-library": measure_opcua_library,
         "snmp": measure_snmp,
         "bacnet": measure_bacnet,
+        "bacnet-agent": partial(measure_bacnet_agent, command),
         "backup": measure_backups,
         "idle": partial(measure_idle, command),
         "start": partial(measure_start, command, outbox_mb),
@@ -122,7 +124,7 @@ def main() -> int:
         type=lambda names: names.split(","),
         help="some of w1,w2,w3,w4,w5,w2x5,second,outage,outage-w3,waiting,asking,metrics,actors,formats,"
         "sharing,changes,mqtt-ingest,polls,reconnects,field-reconnects,restarts,opcua,opcua-again,opcua-latency,"
-        "opcua-library,bacnet,snmp,backup,idle,start,floor",
+        "opcua-library,bacnet,bacnet-agent,snmp,backup,idle,start,floor",
     )
     parser.add_argument("--seconds", type=float, default=20, help="measured time of a load (default 20)")
     parser.add_argument(

@@ -38,6 +38,7 @@ def add(agent: AgentProcess, device: BacnetDevice, **connection: Any) -> None:
         "port": device.port,
         "deviceInstance": device.instance,
         "localPort": free_udp_port(),
+        "localAddress": "127.0.0.1",
         **connection,
     }
     agent.post(

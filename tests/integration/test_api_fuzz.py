@@ -26,7 +26,11 @@ RESTARTING = ("/v1/reboot", "/v1/factory-reset", "/v1/backups/{file}/restore")
 SLOW = ("/v1/memory/trace", "/v1/discover", "/v1/discovery-rules", "/v1/discovery-rules/{uuid}/run")
 """These are answered after as many seconds as they are asked to take, or send packets to whoever is there."""
 
+ASKING = ("/v1/discover/bacnet/{instance}/objects",)
+"""These ask whoever is on the network."""
+
 DISCOVERY = (
+    *ASKING,
     *("/v1/discover", "/v1/discovery-runs", "/v1/discovery-runs/{uuid}", "/v1/discovery-rules"),
     *("/v1/discovery-rules/{uuid}", "/v1/discovery-rules/{uuid}/run", "/v1/discovery-rules/{uuid}/runs"),
 )
@@ -123,7 +127,7 @@ def _token(agent: AgentProcess, path: str, body: Any, headers: dict[str, str]) -
 def test_without_credentials_where_none_are_asked_for(tmp_path):
     with agent_in(tmp_path) as agent:
         described = document(agent.url)
-        fuzz(agent.url, described, without=(*RESTARTING, *SLOW), guarded=False, workdir=tmp_path)
+        fuzz(agent.url, described, without=(*RESTARTING, *SLOW, *ASKING), guarded=False, workdir=tmp_path)
         fuzz(agent.url, described, only=SLOW, phases="examples", workdir=tmp_path)
         is_well(agent)
 
@@ -135,7 +139,7 @@ def test_with_the_key(tmp_path):
             agent.url,
             document(agent.url, **{"X-Api-Key": KEY}),
             {"header": KEY},
-            without=(*RESTARTING, *SLOW),
+            without=(*RESTARTING, *SLOW, *ASKING),
             phases="examples,coverage",
             workdir=tmp_path,
         )
@@ -147,7 +151,7 @@ def test_with_a_session_where_one_is_asked_for(tmp_path):
     with agent_in(tmp_path, API_REQUIRE_SESSION="true") as agent:
         token = signed_in(agent)
         described = document(agent.url, Cookie=f"admin_session={token}")
-        without = (*RESTARTING, *SLOW, *SIGNING_OUT)
+        without = (*RESTARTING, *SLOW, *ASKING, *SIGNING_OUT)
         fuzz(
             agent.url,
             described,

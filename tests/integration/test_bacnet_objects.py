@@ -62,7 +62,8 @@ async def connected(device: BacnetDevice, points: Any = POINTS) -> AsyncIterator
 
 
 def connection(device: BacnetDevice) -> dict[str, Any]:
-    return {"host": "127.0.0.1", "port": device.port, "deviceInstance": 1001, "localPort": free_udp_port()}
+    local = {"localAddress": "127.0.0.1", "localPort": free_udp_port()}
+    return {"host": "127.0.0.1", "port": device.port, "deviceInstance": 1001, **local}
 
 
 async def write(session: Any, device: BacnetDevice, register: str, value: Any, **more: Any) -> Any:

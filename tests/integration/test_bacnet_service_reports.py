@@ -36,6 +36,7 @@ def connection(device: Device, **more: Any) -> dict[str, Any]:
         "port": device.port,
         "deviceInstance": device.instance,
         "localPort": free_udp_port(),
+        "localAddress": "127.0.0.1",
         "timeout": 500,
         "retryAttempts": 0,
         **more,
@@ -302,6 +303,8 @@ async def test_a_log_that_may_not_be_read_is_told_by_its_name(logger: Device) ->
 
 async def test_an_address_that_nobody_has_is_no_crash() -> None:
     given = {"host": "127.0.0.1", "port": free_udp_port(), "timeout": 200, "retryAttempts": 0}
-    async with session_with({**given, "localPort": free_udp_port()}, POINTS[:1]) as (session, _):
+    async with session_with(
+        {**given, "localPort": free_udp_port(), "localAddress": "127.0.0.1"}, POINTS[:1]
+    ) as (session, _):
         with pytest.raises(Transient):
             await session.connect()

@@ -23,6 +23,7 @@ def connection(device: Device, **more: Any) -> dict[str, Any]:
         "port": device.port,
         "deviceInstance": device.instance,
         "localPort": free_udp_port(),
+        "localAddress": "127.0.0.1",
         "timeout": 500,
         "retryAttempts": 0,
         "useCov": True,
@@ -216,3 +217,13 @@ async def test_notifications_of_others_are_not_taken(device: Device) -> None:
         assert told.latest["temperature"] == (100.0, None)
         assert port.is_notified(station, one.process)
     assert not port.is_notified(station, one.process)
+
+
+async def test_a_device_that_says_nothing_to_what_it_does_not_know_is_polled(device: Device) -> None:
+    device.app.on_request = lambda apdu: None if isinstance(apdu, SubscribeCOVRequest) else NotImplemented
+    points = [{**point, "pollIntervalMs": 1000} for point in POINTS]
+    async with subscribed(device, points) as (_, told):
+        assert len(device.services(SUBSCRIBE)) == 1
+        device.temperature.presentValue = 30.0
+        await until(lambda: told.latest["temperature"] == (30.0, None))
+        assert not told.losses

@@ -9,9 +9,10 @@ from typing import Any
 
 import psutil
 import pytest
+from servers import plant_servers
 from servers.captures import Capture
 from servers.inner_agent import InnerAgent
-from servers.plant_hosts import GONE, HOSTS, RANGE, SILENT, Plant, three_hundred
+from servers.plant_hosts import CLIENT, GONE, HOSTS, PREFIX, RANGE, SILENT, Plant
 
 TIMEOUT = 250
 AT_ONCE, PER_SECOND = 64, 128
@@ -21,7 +22,8 @@ UNITS = 12
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    with Plant(tmp_path_factory.mktemp("plant"), three_hundred()) as found:
+    directory = tmp_path_factory.mktemp("plant")
+    with Plant(directory, plant_servers.hosts()) as found, plant_servers.running(found, directory):
         yield found
 
 
@@ -109,6 +111,64 @@ def test_everything_that_is_there_is_found_and_nothing_else(plant: Plant, agent:
     assert told.isdisjoint(plant.at(GONE, SILENT, "refusing"))
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "opcua": {"network": RANGE, "timeout": 500},
+    "snmp": {"network": RANGE, "timeout": TIMEOUT, "retries": 0},
+    "bacnet": {"discoveryTargets": RANGE, "timeout": 500, "localAddress": f"{CLIENT}/{PREFIX}"},
+}
+
+
+def there(plant: Plant, protocol: str) -> set[Any]:
+    """What is to be found, as `told` has it."""
+    match protocol:
+        case "opcua":
+            return plant_servers.opcua_uris(plant)
+        case "snmp":
+            return set(plant.at("snmp"))
+    return set(plant_servers.bacnet_instances(plant).items())
+
+
+def told(device: dict[str, Any]) -> Any:
+    """What tells a device apart."""
+    connection = device["connection"]
+    match device["protocol"]:
+        case "opcua":
+            return device["metadata"]["applicationUri"]
+        case "snmp":
+            return connection["host"]
+    return connection["host"], connection["deviceInstance"]
+
+
+@pytest.mark.parametrize("protocol", OPTIONS)
+def test_so_are_the_devices_of_other_protocols(plant: Plant, agent: InnerAgent, protocol: str) -> None:
+    descriptors = psutil.Process(agent.pid).num_fds()
+    with Capture(plant.client) as seen:
+        body = {"protocols": [protocol], "overrides": {protocol: OPTIONS[protocol]}}
+        reply = agent.post("/v1/discover", body)
+    found = [told(device) for device in reply["devices"]]
+    assert sorted(found) == sorted(there(plant, protocol))
+    assert reply["run"]["status"] == "success"
+    assert not seen.outside(plant.addresses)
+    assert set(seen.sent("arp", "tcp", "udp")) == set(plant.addresses)
+    assert all(device["connection"].get("host") not in plant.at("bait") for device in reply["devices"])
+    until_clear(plant)
+    assert psutil.Process(agent.pid).num_fds() <= descriptors + 4
+
+
+def test_everybody_is_asked_at_once_by_broadcast(plant: Plant, agent: InnerAgent) -> None:
+    """BACnet's way: one packet to everybody, and none to whoever does not answer."""
+    broadcast = "10.77.3.255"
+    options = {"timeout": 1000, "localAddress": f"{CLIENT}/{PREFIX}", "broadcastAddress": broadcast}
+    with Capture(plant.client) as seen:
+        reply = agent.post("/v1/discover", {"protocols": ["bacnet"], "overrides": {"bacnet": options}})
+    devices = plant.at("bacnet")  # the other one only hears what is meant for itself
+    found = [told(device) for device in reply["devices"]]
+    assert sorted(found) == sorted(one for one in there(plant, "bacnet") if one[0] in devices)
+    sent = seen.sent("udp")
+    assert 1 <= sent.pop(broadcast) <= 3
+    assert set(sent) == set(devices)
+
+
 def test_a_scan_that_is_cancelled_ends_at_once_and_keeps_what_it_has(plant: Plant, agent: InnerAgent) -> None:
     descriptors = psutil.Process(agent.pid).num_fds()
     with ThreadPoolExecutor(1) as thread:
@@ -154,16 +214,16 @@ def test_a_client_that_hangs_up_ends_its_scan(plant: Plant, agent: InnerAgent) -
 
 def test_what_is_found_is_saved_once_and_known_from_then_on(plant: Plant, agent: InnerAgent) -> None:
     some = f"{plant.addresses[0]}-{plant.addresses[59]}"
-    there = {
+    mine = {
         (address, unit) for address, unit in plant.units() if address in plant.addresses[:60] and unit == 1
     }
     for again in (False, True):
         reply = scan(agent, some, unit=1, save=True)
-        assert set(found_units(reply)) == there
-        assert len(reply["saved"]["added"]) == (0 if again else len(there))
+        assert set(found_units(reply)) == mine
+        assert len(reply["saved"]["added"]) == (0 if again else len(mine))
         assert all(device["known"] for device in reply["devices"]) == again
     endpoints = agent.get("/v1/endpoints")["endpoints"]
-    assert len(endpoints) == len(there)
+    assert len(endpoints) == len(mine)
     assert not any(endpoint["enabled"] for endpoint in endpoints)
     agent.delete("/v1/endpoints")
 

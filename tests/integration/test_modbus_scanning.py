@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import ssl
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 import pytest
 from probing import SETTINGS, Tried, search, until
 from servers.black_hole import black_hole
+from servers.certificates import Authority
 from servers.modbus import UNIT, libmodbus_rtu, libmodbus_tcp, pymodbus_tcp
 from servers.mosquitto import free_port
 from servers.polling import polling
 from servers.rude_device import (
     Asked,
+    Line,
     RudeDevice,
     always,
     echoes,
@@ -112,6 +116,25 @@ async def test_a_counter_at_register_0_makes_no_further_devices():
         assert units(await found(device)) == [1]
     async with rude_device(count, only_unit(1, 255, 0)) as device:
         assert units(await found(device)) == [1]
+
+
+@pytest.mark.parametrize("often", [2, 3, 5, 7])
+async def test_a_register_that_changes_now_and_then_makes_no_further_devices(often: int):
+    def change(asked: Asked) -> None:
+        asked.device.registers[0] += not asked.number % often
+
+    async with rude_device(change) as device:
+        assert units(await found(device)) == [1]
+    async with rude_device(change, only_unit(3, 255, 0)) as device:
+        assert units(await found(device)) == [3]
+
+
+async def test_a_device_that_ends_the_connection_for_other_units_is_found():
+    async with rude_device(only_unit(1, 4, close="instead")) as device:
+        tried = await found(device, units={"start": 1, "end": 30})
+        assert units(tried) == [1, 4]
+        assert len(tried.troubles) == 1
+        assert device.connections < 40
 
 
 async def test_a_device_that_answers_as_itself_too_is_one_device():
@@ -318,6 +341,25 @@ async def test_ascii_and_udp_and_rtu_over_tcp():
         assert units(await found(device, type="udp", units={"start": 1, "end": 3})) == [2]
     async with rude_device(only_unit(2), framing="rtu") as device:
         assert units(await found(device, type="rtu-over-tcp", units={"start": 1, "end": 3})) == [2]
+
+
+async def test_tls_and_addresses_of_version_6():
+    authority = Authority()
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write("".join(authority.issue()))
+        file.flush()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file.name)
+    async with rude_device(tls=context) as device:
+        tried = await found(device, type="tls", ca=authority.pem, unitId=1, timeout=1000)
+        assert tried.only.connection["ca"] == authority.pem.strip()
+        PROTOCOL.accept(tried.only.connection, [])
+        assert not (await found(device, type="tls", unitId=1)).devices
+    server = await asyncio.get_running_loop().create_server(lambda: Line(RudeDevice(()), "mbap"), "::1", 0)
+    async with server:
+        tried = await found(server.sockets[0].getsockname()[1], host="::1", unitId=1)
+        assert tried.only.identity == f"modbus:[::1]:{server.sockets[0].getsockname()[1]}:1"
+        PROTOCOL.accept(tried.only.connection, [])
 
 
 async def test_a_line_without_a_port_is_told():

@@ -159,6 +159,16 @@ async def test_a_variable_that_is_never_answered_does_not_take_the_others_along(
         assert len(agent.requests) <= 3
 
 
+async def test_a_variable_that_cannot_be_read_does_not_take_the_others_along(agent: ScriptedAgent) -> None:
+    """Agents that write the length of one value wrong, inside of an answer that is whole otherwise."""
+    given = numbered(agent, 5)
+    agent.set("3.0", bytes.fromhex("020305"))
+    agent.set("4.0", bytes.fromhex("04010203"))
+    async with asking(agent.port, given) as asked:
+        for _ in range(2):
+            assert await asked.read() == {"p1": 1, "p2": 2, "p3": "READ_ERROR", "p4": "READ_ERROR", "p5": 5}
+
+
 async def test_an_error_of_one_variable_does_not_fail_the_others(agent: ScriptedAgent) -> None:
     """monitoring-plugins 1702: genErr, with or without saying of what."""
     given = numbered(agent, 5)
@@ -354,6 +364,20 @@ async def test_a_counter_that_is_cleared_while_the_device_runs_is_no_spike(agent
         agent.set("2.0", integer(10, 0x46))
         await asyncio.sleep(0.02)
         assert await asked.read() == {"narrow": "COUNTER_RESET", "wide": "COUNTER_RESET"}
+
+
+async def test_a_counter_begins_anew_when_its_discontinuity_changes(agent: ScriptedAgent) -> None:
+    """ifCounterDiscontinuityTime: the card was changed, and the device runs on."""
+    agent.set("1.0", counter(1000))
+    agent.set("2.0", ticks(5))
+    async with asking(agent.port, points("in", rate=True, discontinuityOid=f"{BASE}.2.0")) as asked:
+        await asked.read()
+        await asyncio.sleep(0.02)
+        agent.set("1.0", counter(5000))
+        agent.set("2.0", ticks(70))
+        assert await asked.read() == {"in": "COUNTER_RESET"}
+        await asyncio.sleep(0.02)
+        assert await asked.read() == {"in": 0.0}
 
 
 # v3

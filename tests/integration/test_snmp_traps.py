@@ -11,6 +11,7 @@ from servers.snmp_agent import BASE, ScriptedAgent
 from servers.udp_relay import free_udp_port
 from snmp_sessions import Asking, asking
 
+from actors.connections.connection import Transient
 from actors.endpoints.lines import Lines
 from actors.endpoints.protocols.snmp import keys, oids, pdus, traps, usm
 from actors.endpoints.protocols.snmp.ber import OCTETS, OID, integer, sequence, tlv
@@ -231,3 +232,25 @@ async def test_a_port_that_is_taken_costs_no_reading(
         async with asking(agent.port, POINTS, trapPort=port) as asked:
             assert await asked.read() == {"a": 1}
     assert f"UDP port {port}" in caplog.text
+
+
+async def test_endpoints_of_one_device_are_all_told(agent: ScriptedAgent) -> None:
+    port = free_udp_port()
+    lines = Lines()
+    async with asking(agent.port, POINTS, trapPort=port, lines=lines) as one:
+        async with asking(agent.port, POINTS, trapPort=port, lines=lines) as other:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(message(), ("127.0.0.1", port))
+            await until(lambda: one.told.events and other.told.events)
+        assert listening(port)
+
+
+async def test_traps_are_heard_while_the_device_does_not_answer(agent: ScriptedAgent) -> None:
+    port = free_udp_port()
+    async with asking(agent.port, POINTS, trapPort=port, connect=False) as asked:
+        agent.sent = lambda message: []
+        with pytest.raises(Transient):
+            await asked.session.connect()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(message(), ("127.0.0.1", port))
+        await until(lambda: asked.told.events)

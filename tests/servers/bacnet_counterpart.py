@@ -43,6 +43,7 @@ class PolledBacnet(FieldCounterpart):
             "port": relay.port,
             "deviceInstance": self._device.instance,
             "localPort": self._port,
+            "localAddress": "127.0.0.1",
             "timeout": TIMEOUT_MS,
             "retryAttempts": 0,
             "useCov": self._COV,

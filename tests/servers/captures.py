@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import ip_address
+from time import monotonic
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
@@ -24,9 +25,10 @@ Kind = Literal["arp", "icmp", "igmp", "tcp", "udp", "other"]
 
 
 class Packet(NamedTuple):
-    """`sent`: by the namespace itself. Of ARP, `destination` is whom it asks for. Ports and flags (of TCP)
-    are 0 where there are none."""
+    """`at` is when it was seen, monotonic seconds; `sent`: by the namespace itself. Of ARP, `destination` is
+    whom it asks for. Ports and flags (of TCP) are 0 where there are none."""
 
+    at: float
     sent: bool
     kind: Kind
     source: str
@@ -77,11 +79,9 @@ class Capture:
         return Counter({to: count for to, count in self.sent().items() if to not in known})
 
     def __enter__(self) -> Self:
+        # It hears nothing before it is bound: else it would hear the other interfaces until then.
         self._socket = self._namespace.socket(
-            socket.AF_PACKET,
-            socket.SOCK_RAW,
-            socket.htons(_EVERYTHING),
-            (self._interface, _EVERYTHING),
+            socket.AF_PACKET, socket.SOCK_RAW, 0, (self._interface, _EVERYTHING)
         )
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         self._socket.setblocking(False)
@@ -117,7 +117,7 @@ def _packet(octets: bytes, ethertype: int, sent: bool) -> Packet | None:
     length = len(octets)
     if ethertype == _ARP:
         source, destination = octets[14:18], octets[24:28]
-        return Packet(sent, "arp", _text(source), _text(destination), 0, 0, 0, length)
+        return Packet(monotonic(), sent, "arp", _text(source), _text(destination), 0, 0, 0, length)
     if ethertype == _IPV4:
         start = 4 * (octets[0] & 0x0F)
         fragment = (octets[6] & 0x1F) << 8 | octets[7]
@@ -130,7 +130,7 @@ def _packet(octets: bytes, ethertype: int, sent: bool) -> Packet | None:
     kind: Kind = _KINDS.get(protocol, "other")
     ports = struct.unpack_from(">HH", upper) if kind in ("tcp", "udp") and len(upper) >= 4 else (0, 0)
     flags = upper[13] if kind == "tcp" and len(upper) > 13 else 0
-    return Packet(sent, kind, _text(source), _text(destination), *ports, flags, length)
+    return Packet(monotonic(), sent, kind, _text(source), _text(destination), *ports, flags, length)
 
 
 def _text(address: bytes) -> str:

@@ -182,7 +182,7 @@ class Network:
         for one, addresses in members.items():
             device = f"eth{len(one.interfaces)}"
             one.interfaces.append(list(addresses))
-            one.ip(*(f"addr add {each} dev {device}" for each in addresses), f"link set {device} up")
+            one.ip(*(f"addr add {_placed(each, device)}" for each in addresses), f"link set {device} up")
 
     def _plug(self, one: Namespace, two: Namespace, name: str) -> None:
         here, there = f"eth{len(one.interfaces)}", f"{name}{len(two.interfaces)}"
@@ -213,6 +213,12 @@ class Network:
         if "error" in answer:
             raise RuntimeError(f"{do}: {answer['error']}")
         return answer["ok"], descriptors
+
+
+def _placed(address: str, device: str) -> str:
+    """What `ip` reads; flags of the address come last (`fd77::1/64 nodad`)."""
+    place, _, flags = address.partition(" ")
+    return f"{place} dev {device} {flags}"
 
 
 def _tool(name: str) -> str:

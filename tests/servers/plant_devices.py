@@ -115,6 +115,19 @@ class Banner(Client):
             asyncio.get_running_loop().call_later(0.001, self._go_on)
 
 
+class Trickle(Client):
+    """Sends a little, again and again: it is never silent for long."""
+
+    def begin(self) -> None:
+        self.say(b"\0")
+        if self.there:
+            asyncio.get_running_loop().call_later(0.05, self._go_on)
+
+    def _go_on(self) -> None:
+        if self.there:
+            self.begin()
+
+
 class Garbage(Client):
     def begin(self) -> None:
         self.say(bytes(range(256)))
@@ -179,20 +192,62 @@ class MqttRefuses(Client):
         self.transport.close()
 
 
+class Forward(Client):
+    """Passes everything on to the host's `target`, at the port that the client came to."""
+
+    def begin(self) -> None:
+        self._waiting: list[bytes] = []
+        self._there: asyncio.StreamWriter | None = None
+        self._passing = asyncio.get_running_loop().create_task(self._pass())
+
+    async def _pass(self) -> None:
+        port = self.transport.get_extra_info("sockname")[1]
+        try:
+            reader, self._there = await asyncio.open_connection(self.host["target"], port)
+            self._there.writelines(self._waiting)
+            while octets := await reader.read(65_536):
+                self.say(octets)
+        except OSError:
+            pass
+        finally:
+            self.transport.close()
+            if self._there is not None:
+                self._there.close()
+
+    def take(self, data: bytes) -> None:
+        if self._there is None:
+            self._waiting.append(data)
+        else:
+            self._there.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._passing.cancel()
+
+
 class Modbus(Client):
     """Of the host: `units` (None: it answers whoever is asked for), `registers` (from address 0 on) or
     `blocks` (by address), `identity` (objects of device identification, by number), `missing`: what it says
     of units that it does not have, an exception or None for nothing; `delay` before it answers, `drip`
-    seconds between the octets, `connections` that it allows, and `fragile`: what makes it stop for good."""
+    seconds between the octets, `connections` that it allows: with `jealous` one more is the end of all and of
+    the device, until it is `dead` no more; `slots`: connections of which each is lost until it is ended in
+    order; `ends`: functions that end the connection; `off`: how much the numbers of replies differ from
+    those of requests."""
 
     def begin(self) -> None:
         self._rest = b""
-        most = self.host.get("connections")
+        most, slots = self.host.get("connections"), self.host.get("slots")
+        if self.host.get("dead") or (slots is not None and self.host.get("taken", 0) >= slots):
+            self.reset()
+            return
+        self.host["taken"] = self.host.get("taken", 0) + 1
         if most is not None and self.seen.open > most:
             self.seen.odd += 1
+            self.host["dead"] = self.host.get("jealous", False)
             self.reset()
-        if self.host.get("dead"):
-            self.reset()
+
+    def eof_received(self) -> None:
+        self.host["taken"] -= 1
 
     def take(self, data: bytes) -> None:
         self._rest += data
@@ -205,10 +260,7 @@ class Modbus(Client):
 
     def _serve(self, frame: bytes) -> None:
         unit, function = frame[6], frame[7]
-        fragile = self.host.get("fragile") or ()
-        if f"function {function}" in fragile or (self.host.get("dead")):
-            self.host["dead"] = True
-            self.seen.odd += 1
+        if self.host.get("dead") or function in self.host.get("ends", ()):
             self.reset()
             return
         units = self.host.get("units")
@@ -274,6 +326,7 @@ class Datagrams(asyncio.DatagramProtocol):
 _KINDS: dict[str, type[Client]] = {
     "tarpit": Client,
     "banner": Banner,
+    "trickle": Trickle,
     "garbage": Garbage,
     "echo": Echo,
     "reset": ResetAtOnce,
@@ -284,6 +337,7 @@ _KINDS: dict[str, type[Client]] = {
     "opcua-refuses": OpcUaRefuses,
     "opcua-greets": OpcUaGreets,
     "mqtt-refuses": MqttRefuses,
+    "forward": Forward,
     "modbus": Modbus,
 }
 _DATAGRAMS: dict[str, Callable[[bytes], bytes | None]] = {
@@ -340,7 +394,7 @@ class Devices:
             seen.open = seen.peak = still
 
     async def dead(self) -> list[str]:
-        """Fragile hosts that were asked what they cannot bear."""
+        """Jealous hosts that had one connection too many."""
         return [address for address, host in self.hosts.items() if host.get("dead")]
 
 

@@ -19,6 +19,8 @@ FIRST = IPv4Address("10.77.0.11")
 HOSTS = 300
 RANGE = f"{FIRST}-{FIRST + HOSTS - 1}"
 """What a scan is told to look at."""
+CLIENT_IPV6 = "fd77::ffff"
+
 GONE, SILENT = "gone", "silent"
 """Hosts that are not there at all, and such that are and drop what comes."""
 
@@ -121,17 +123,26 @@ def three_hundred(own: dict[str, int] | None = None) -> list[Host]:
     return [host_at(FIRST + place, *kinds[place * step % HOSTS]) for place in range(HOSTS)]
 
 
-def host_at(address: IPv4Address, kind: str, options: dict[str, Any] | None) -> Host:
+def with_forward(hosts: Sequence[Host], kind: str, target: str) -> list[Host]:
+    """The same hosts; the one of that kind is another way to the host of the kind `target`."""
+    [address] = [host.address for host in hosts if host.kind == target]
+    options = {"kind": "forward", "target": address, "ports": [4840]}
+    return [
+        host if host.kind != kind else host_at(IPv4Address(host.address), kind, options) for host in hosts
+    ]
+
+
+def host_at(address: IPv4Address | str, kind: str, options: dict[str, Any] | None) -> Host:
     return Host(str(address), kind, options and {**options, "address": str(address)})
 
 
 class Plant:
     """Those `hosts`, and beside them `bait`, Modbus devices that nobody is to touch. `client` is where the
-    agent runs."""
+    agent runs. Hosts may have addresses of IPv6, too, of the network that `CLIENT_IPV6` is in."""
 
     def __init__(self, directory: Path, hosts: Sequence[Host]) -> None:
         self.hosts = list(hosts)
-        last = max(IPv4Address(host.address) for host in hosts)
+        last = max(IPv4Address(host.address) for host in hosts if ":" not in host.address)
         self.bait = [host_at(last + place, "bait", modbus("bait", units=None)) for place in range(1, 11)]
         self.client: Namespace
         self.plant: Namespace
@@ -168,11 +179,15 @@ class Plant:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            network = stack.enter_context(Network())
+            ipv6 = any(":" in host.address for host in self.hosts)
+            network = stack.enter_context(Network(ipv6))
             self.client, self.plant = network.add("client"), network.add("plant")
             there = [host.address for host in [*self.hosts, *self.bait] if host.kind != GONE]
-            addresses = [f"{address}/{PREFIX}" for address in there]
-            network.join({self.client: [f"{CLIENT}/{PREFIX}"], self.plant: addresses})
+            own = [f"{CLIENT}/{PREFIX}", *([f"{CLIENT_IPV6}/64 nodad"] if ipv6 else [])]
+            addresses = [
+                f"{address}/64 nodad" if ":" in address else f"{address}/{PREFIX}" for address in there
+            ]
+            network.join({self.client: own, self.plant: addresses})
             self.plant.ip(*(f"rule add from {address} blackhole" for address in self.at(SILENT)))
             command, environment = module_command("plant_devices")
             light = [host.options for host in [*self.hosts, *self.bait] if host.options is not None]

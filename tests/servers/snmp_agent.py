@@ -81,6 +81,7 @@ class ScriptedAgent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.transport.close()
+        await asyncio.sleep(0.001)  # the socket is closed in the next turn of the loop
 
     def _take(self, data: bytes, address: Any) -> None:
         start, end = field(data, 0, len(data), SEQUENCE)

@@ -16,6 +16,7 @@ from typing import Any, Self
 from actors.endpoints.protocols.snmp import oids, pdus
 from actors.endpoints.protocols.snmp.ber import OCTETS, integer, sequence, tlv
 from actors.endpoints.protocols.snmp.client import CommunityClient, decode
+from servers.namespaces import Namespace
 from servers.udp_relay import free_udp_port
 
 BASE = "1.3.6.1.4.1.8072.9999"
@@ -60,15 +61,22 @@ _UP_WITHIN = 10.0
 
 
 class Snmpd:
-    """On a free port of 127.0.0.1, or that of `address`. The community `public` reads, `private` writes too;
-    users read and write. Below `BASE` are `values`: by what follows it (`1.0`), a type of snmpd's
-    (`integer`, `counter`, `counter64`, `gauge`, `timeticks`, `string`, `octet`, `ipaddress`, `objectid`) and
-    a text."""
+    """On a free port of 127.0.0.1, or that of `address` in `namespace` if any. The community `public` reads,
+    `private` writes too; users read and write. Below `BASE` are `values`: by what follows it (`1.0`), a type
+    of snmpd's (`integer`, `counter`, `counter64`, `gauge`, `timeticks`, `string`, `octet`, `ipaddress`,
+    `objectid`) and a text."""
 
-    def __init__(self, directory: Path, address: str = "127.0.0.1", port: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        namespace: Namespace | None = None,
+    ) -> None:
         self.port = port or free_udp_port()
         self._address = address
-        self._directory = directory / f"snmpd-{self.port}"
+        self._namespace = namespace
+        self._directory = directory / f"snmpd-{address}-{self.port}"
         self._state = self._directory / "values.json"
         self._process: subprocess.Popen[bytes] | None = None
         self.values: dict[str, tuple[str, str]] = {}
@@ -150,8 +158,9 @@ class Snmpd:
         program = shutil.which("snmpd", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
         assert program is not None, "run tests/install-servers.sh"
         environment = os.environ | {"SNMP_PERSISTENT_DIR": str(self._directory / "kept"), "MIBS": ""}
+        command = [program, "-C", "-c", str(configuration), "-f", "-Lf", str(self._directory / "log"), "-r"]
         self._process = subprocess.Popen(
-            [program, "-C", "-c", str(configuration), "-f", "-Lf", str(self._directory / "log"), "-r"],
+            command if self._namespace is None else self._namespace.command(*command),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -167,7 +176,7 @@ class Snmpd:
             assert self._process is not None
             if self._process.poll() is not None:
                 break
-            sockets = Path("/proc/net/udp").read_text().splitlines()[1:]
+            sockets = Path(f"/proc/{self._process.pid}/net/udp").read_text().splitlines()[1:]
             if any(line.split()[1].endswith(wanted) for line in sockets):
                 return
             time.sleep(0.01)

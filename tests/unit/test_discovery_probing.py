@@ -141,6 +141,28 @@ async def test_a_name_is_looked_up_once_in_a_run(monkeypatch: pytest.MonkeyPatch
     assert counting.peak == 1
 
 
+async def test_the_protocols_of_a_run_look_a_name_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answer = asyncio.Event()
+
+    async def addresses(host: str, port: int) -> list[Any]:
+        asked.append(host)
+        await answer.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", 0))]
+
+    monkeypatch.setattr(probing_module, "addresses", addresses)
+    hosts = Hosts()
+    one, other = probing_of(Pace(), hosts), probing_of(Pace(), hosts)
+    waiting = [asyncio.create_task(probing.address("plc")) for probing in (one, other)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await one.close()
+    answer.set()
+    assert await waiting[1] == "10.0.0.7"
+    assert asked == ["plc"]
+    await other.close()
+
+
 async def test_a_name_that_hangs_is_let_go_of_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     async def addresses(host: str, port: int) -> list[Any]:
         await asyncio.Event().wait()
@@ -205,12 +227,16 @@ async def test_what_a_scan_raises_is_its_outcome(scan: Exception, reason: str) -
         assert outcome.error == reason
 
 
-async def test_a_scan_that_withstands_its_end_is_left_to_itself() -> None:
+async def test_a_scan_that_withstands_its_end_is_left_to_itself_and_holds_nobody_up() -> None:
     stubborn: list[Any] = []
+    turns = 0
+    enough = asyncio.Event()
 
     async def scan(plan: Any, probing: Probing) -> None:
+        nonlocal turns
         stubborn.append(asyncio.current_task())
-        while True:
+        while not enough.is_set():
+            turns += 1
             with contextlib.suppress(asyncio.CancelledError):
                 async with probing.probe("10.0.0.1"):
                     await asyncio.sleep(0.01)
@@ -218,8 +244,12 @@ async def test_a_scan_that_withstands_its_end_is_left_to_itself() -> None:
     outcome = await run_scan(planned_of(scan), probing_of(Pace(per_second=1e6)), 0.05)
 
     assert "has not ended" in (outcome.error or "")
+    before = turns
+    await asyncio.sleep(0.6)
+    assert turns - before < 5
+    enough.set()
     await asyncio.wait(stubborn, timeout=2)
-    assert isinstance(stubborn[0].exception(), ScanOver)
+    assert stubborn[0].done()
 
 
 async def test_a_scan_that_cancels_itself_is_told() -> None:

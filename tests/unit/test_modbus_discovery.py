@@ -147,6 +147,7 @@ def test_without_anything_the_configured_endpoints_are_looked_for():
         ("modbus:rtu:/dev/ttyS0", (2, 3, 4, 7)),
         ("modbus:tcp:10.0.0.5:1502", (3,)),
     ]
+    assert [(place.asked, place.connection.timeout) for place in search.places] == [(True, 5.0), (False, 2.0)]
     assert search.probes == 5
     assert [polled.name for polled in search.polled] == ["line", "meter", "plc"]
 

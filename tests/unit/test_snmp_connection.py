@@ -103,6 +103,7 @@ def test_what_is_wrong_is_refused_with_its_field(given: dict[str, Any], field: s
         ({"rate": True, "dataType": "string"}, "rate"),
         ({"rate": True, "writable": True}, "rate"),
         ({"discontinuityOid": "1.3.6.1"}, "discontinuityOid"),
+        ({"discontinuityOid": "1.3.6.1", "rate": True, "table": True}, "discontinuityOid"),
         ({"maxRows": 5}, "maxRows"),
         ({"table": True, "maxRows": 0}, "maxRows"),
         ({"encoding": "klingon"}, "encoding"),

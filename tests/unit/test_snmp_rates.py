@@ -80,6 +80,7 @@ def lives_of(*samples: tuple[int | None, float]) -> int:
 def test_a_restart_is_seen_by_the_uptime() -> None:
     assert lives_of((100_000, 0.0), (101_000, 10.0)) == 0
     assert lives_of((100_000, 0.0), (300, 10.0)) == 1
+    assert lives_of((500, 0.0), (10_000, 200.0)) == 1, "it had not been up for long before"
     assert lives_of((2**32 - 500, 0.0), (500, 10.0)) == 0, "it is full after 497 days"
     assert lives_of((2**32 - 500, 0.0), (500, 0.1), (600, 1.0)) == 0
     assert lives_of((100_000, 0.0), (None, 10.0), (102_000, 20.0)) == 0

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from bacpypes3.apdu import WhoIsRequest
@@ -13,10 +15,11 @@ from actors.connections.connection import NoConnection, Permanent, Transient
 
 from . import kinds, quality
 from .asking import Asking, Refused
+from .binding import resolve
 from .codec import Content, Key, Value, key_of
 from .connection import Connection
 from .points import Ref
-from .port import Port, resolve
+from .port import Port
 from .station import Station, station_of
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,8 @@ _REMEMBERED: Final = 10_000
 """Instances whose stations are known."""
 _OTHERS: Final = 0.5
 """Seconds for which a second device may answer to the same instance."""
+_SEARCH_APART: Final = 60.0
+"""Seconds between two searches for a device that has a host."""
 _ATTEMPTS: Final = 3
 """How often Who-Is is sent: datagrams are lost."""
 
@@ -53,6 +58,8 @@ class Finder:
         self._sending: set[asyncio.Future[None]] = set()
         self.known: dict[int, Station] = {}
         """Where an instance was last found."""
+        self._searched: dict[int, float] = {}
+        """When it was last looked for elsewhere; monotonic seconds."""
 
     def heard(self, apdu: Any) -> None:
         """For the library's application."""
@@ -75,6 +82,18 @@ class Finder:
         """Until what is returned is called."""
         self._listeners.add(heard)
         return lambda: self._listeners.discard(heard)
+
+    def is_due(self, instance: int) -> bool:
+        """Whether to look for it elsewhere: hundreds that are switched off do not have everybody asked for
+        each of them all the time."""
+        now = monotonic()
+        if now - self._searched.get(instance, -inf) < _SEARCH_APART:
+            return False
+        self._searched.pop(instance, None)
+        self._searched[instance] = now
+        if len(self._searched) > _REMEMBERED:
+            del self._searched[next(iter(self._searched))]
+        return True
 
     def remember(self, instance: int, station: Station) -> None:
         self.known.pop(instance, None)
@@ -166,7 +185,11 @@ async def instance_at(port: Port, station: Station, connection: Connection) -> i
     for instance in dict.fromkeys((asked, kinds.ANY_INSTANCE)):
         try:
             found = await asking.read(kinds.DEVICE, instance, 75)
-        except Refused:
+        except Refused as refused:
+            if refused.kind != "error":  # it has no time, and does not say that it is another
+                raise Transient(
+                    f"{station} refuses to say who it is: {refused}", code=quality.READ_ERROR
+                ) from None
             continue
         if isinstance(found, tuple) and found[0] == kinds.DEVICE:
             return int(found[1])
@@ -195,6 +218,8 @@ async def _by_instance(port: Port, finder: Finder, connection: Connection) -> Fo
 
 async def _elsewhere(port: Port, finder: Finder, connection: Connection, station: Station) -> Found | None:
     """Its address may have changed."""
+    if connection.instance is None or not finder.is_due(connection.instance):
+        return None
     found = await _search(port, finder, connection)
     if found is None or found.station == station:
         return None

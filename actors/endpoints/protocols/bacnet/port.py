@@ -6,8 +6,6 @@ them a reply is for is seen from its first octets, and what is not ours goes to 
 """
 
 import asyncio
-import errno
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -21,15 +19,13 @@ from actors.endpoints.lines import Lines
 
 from . import quality
 from .application import Application, Link, build
+from .binding import bound, broadcast_of, resolve, unbound, widen
 from .capability import Capability
 from .connection import Local
 from .foreign import Foreign
 from .peer import OURS, Peer
 from .station import Station, packet, station_of, unpack
 
-_RECEIVE_BUFFER: Final = 4 << 20
-"""Bytes: a burst of notifications of a hundred devices waits here."""
-_SO_RCVBUFFORCE: Final = 33
 _AT_ONCE: Final = 128
 """Requests under way on the port to devices that answer: so many replies fit a receive buffer of the
 size that systems grant to everybody."""
@@ -114,12 +110,12 @@ class Port(asyncio.DatagramProtocol):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            _widen(sock)
-            await _bound(sock, address, self.local.port)
+            widen(sock)
+            await bound(sock, address, self.local.port)
             transport, _ = await self.loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         except OSError as error:
             sock.close()
-            raise _unbound(error, address, self.local.port) from error
+            raise unbound(error, address, self.local.port) from error
         except BaseException:
             sock.close()
             raise
@@ -353,72 +349,3 @@ def release_port(lines: Lines, port: Port) -> None:
 
 def _key(local: Local) -> tuple[str, str, int]:
     return "port", local.address.partition("/")[0], local.port
-
-
-def broadcast_of(local: Local) -> tuple[str, int]:
-    """Where what is meant for everybody goes: to the port that all devices of BACnet/IP listen on."""
-    if local.broadcast:
-        return local.broadcast, _STANDARD
-    if "/" in local.address:
-        return str(ipaddress.IPv4Interface(local.address).network.broadcast_address), _STANDARD
-    return "255.255.255.255", _STANDARD
-
-
-_STANDARD: Final = 47808
-
-
-async def resolve(host: str) -> str:
-    """The IPv4 address of a host. Raises `Transient`."""
-    try:
-        socket.inet_pton(socket.AF_INET, host)
-    except OSError:
-        pass
-    else:
-        return host
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        text = f"{host} is no name of a host that is known here"
-        raise Transient(text, code=quality.HOST_UNREACHABLE) from error
-    return str(found[0][4][0])
-
-
-async def _bound(sock: socket.socket, address: str, port: int) -> None:
-    """A port that was closed just now is free in the loop's next turn."""
-    for _ in range(_TURNS):
-        try:
-            sock.bind((address, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            await asyncio.sleep(_TURN)
-        else:
-            return
-    sock.bind((address, port))
-
-
-_TURNS: Final = 5
-_TURN: Final = 0.01
-"""Seconds."""
-
-
-def _widen(sock: socket.socket) -> None:
-    """Who may goes beyond what the system grants to everybody."""
-    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BUFFER)
-        except OSError:
-            continue
-        return
-
-
-def _unbound(error: OSError, address: str, port: int) -> Transient | Permanent:
-    code = quality.PORT_NOT_OPEN
-    if error.errno == errno.EADDRINUSE:
-        return Transient(f"UDP port {port} is in use by another program", code=code)
-    if error.errno == errno.EADDRNOTAVAIL:
-        return Transient(f"{address} is no address of this machine", code=code)
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return Permanent(f"UDP port {port} of {address} may not be used: {error.strerror}", code=code)
-    return Transient(f"UDP port {port} of {address} cannot be used: {error.strerror}", code=code)

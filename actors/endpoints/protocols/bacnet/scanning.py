@@ -13,11 +13,12 @@ from actors.system.failure import Refusal
 
 from . import kinds, quality
 from .asking import Asking, Refused
+from .binding import resolve
 from .browse import data_point, name_of, object_list
 from .connection import PORT, Connection, Local
 from .discovery import Search
 from .finding import Finder, IAm, finder_of
-from .port import Port, open_port, release_port, resolve
+from .port import Port, open_port, release_port
 from .station import Station
 
 PROPOSED: Final = 50

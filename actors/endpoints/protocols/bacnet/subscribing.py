@@ -10,8 +10,6 @@ from zlib import crc32
 
 import msgspec
 
-from actors.connections.connection import Transient
-
 from . import kinds, quality
 from .asking import Asking
 from .connection import Connection
@@ -88,19 +86,18 @@ class Subscriptions:
 
     # Making and renewing
 
-    async def see_to(self, asking: Asking) -> bool:
-        """Make and renew what is due; whether any is another now than before. Raises `NoConnection` when
-        nobody answers to any."""
+    async def see_to(self, asking: Asking) -> None:
+        """Make and renew what is due. There are devices that say nothing to what they do not know: where the
+        first is not answered the others are not asked, and whether anybody is there a poll finds out."""
         now = monotonic()
         due = [one for one in self.every if one.due <= now]
         if not due:
-            return False
-        before = [one.holds(now) for one in due]
-        answers = await asyncio.gather(*(self._make(asking, one) for one in due))
-        if not any(answers):
-            raise Transient(f"{asking.station} does not answer", code=quality.TIMEOUT)
-        now = monotonic()
-        return before != [one.holds(now) for one in due]
+            return
+        if await self._make(asking, due[0]):
+            await asyncio.gather(*(self._make(asking, one) for one in due[1:]))
+            return
+        for one in due:
+            self._is_not_answered(one)
 
     async def _make(self, asking: Asking, one: Subscription) -> bool:
         """Whether the device has answered."""
@@ -111,7 +108,7 @@ class Subscriptions:
         reply = await self._ask(asking, one)
         now = monotonic()
         if reply is None:
-            one.due = now + max(1.0, _SOON * lifetime)
+            self._is_not_answered(one)
             return False
         kind = reply[0] >> 4
         if kind == _SIMPLE_ACK:
@@ -124,6 +121,12 @@ class Subscriptions:
             self._unknown_service = True
         self._is_refused(one, _reason(reply))
         return True
+
+    def _is_not_answered(self, one: Subscription) -> None:
+        now = monotonic()
+        one.due = now + max(1.0, _SOON * self._connection.lifetime)
+        if not one.holds(now):
+            one.refused = "NO_ANSWER"
 
     def _is_refused(self, one: Subscription, reason: str) -> None:
         one.until, one.due, one.refused = 0.0, monotonic() + _AGAIN_AFTER, reason
@@ -142,7 +145,7 @@ class Subscriptions:
     def renew_all(self) -> None:
         """The device may have forgotten all of them: they are made again at once."""
         for one in self.every:
-            if one.refused is None:
+            if one.refused in (None, "NO_ANSWER"):
                 one.due = 0.0
 
     def tell_refused(self, where: str, names: Sequence[str]) -> None:

@@ -138,6 +138,8 @@ class _Log:
         self._states = states
         self._notes: dict[str, None] = dict.fromkeys(time.notes)
         self._undated = 0
+        self._partial = False
+        """Whether there are more records than can be asked for."""
 
     async def read(self, request: BackfillRequest, until: float) -> Recorded:
         kept: deque[tuple[int, Any, str | None]] = deque(maxlen=request.limit)
@@ -180,7 +182,7 @@ class _Log:
             [value for _, value, _ in ordered],
             [code for _, _, code in ordered],
             [time for time, _, _ in ordered],
-            complete and not dropped,
+            complete and not dropped and not self._partial,
             tuple(self._notes)[:_MOST_NOTES],
         )
 
@@ -203,6 +205,7 @@ class _Log:
         if not count:
             return None
         if total is None:
+            self._partial = count > _AT_A_TIME
             return await self._ask(Range(byPosition=RangeByPosition(referenceIndex=1, count=_AT_A_TIME)))
         wanted = (
             count if request.since is not None or request.until is not None else min(count, request.limit)

@@ -100,6 +100,7 @@ class PolledUnit(msgspec.Struct, frozen=True):
     connection: Connection
     data_points: tuple[dict[str, Any], ...]
     enabled: bool
+    says_timeout: bool = False
 
 
 class Search(Plan, frozen=True):
@@ -261,7 +262,8 @@ def _polled(endpoints: Sequence[Configured]) -> Iterator[PolledUnit]:
             connection = read_connection(endpoint.connection)
         except Refusal:
             continue  # it is not read either, and says so itself
-        yield PolledUnit(endpoint.name, connection, endpoint.data_points, endpoint.enabled)
+        says_timeout = endpoint.connection.get("timeout") is not None
+        yield PolledUnit(endpoint.name, connection, endpoint.data_points, endpoint.enabled, says_timeout)
 
 
 def _configured(polled: Sequence[PolledUnit], options: Options, path: str) -> Iterator[Place]:
@@ -269,6 +271,8 @@ def _configured(polled: Sequence[PolledUnit], options: Options, path: str) -> It
         connection = endpoint.connection
         if options.timeout is not None:
             connection = replace(connection, timeout=options.timeout / 1000)
+        elif not endpoint.says_timeout and not connection.is_serial:
+            connection = replace(connection, timeout=_NETWORK_TIMEOUT / 1000)
         span = connection.slave_range
         found: Iterable[int] = (connection.unit,) if span is None else range(span[0], span[1] + 1)
         asked = _are_asked(options)
@@ -311,7 +315,7 @@ def _merged(places: Iterable[Place]) -> list[Place]:
         there = merged.get(place.connection.line)
         if there is not None:
             units = units_of([*there.units, *place.units], place.connection)
-            place = replace(there, units=units)
+            place = replace(there, units=units, asked=there.asked or place.asked)
         merged[place.connection.line] = place
     return list(merged.values())
 

@@ -59,6 +59,8 @@ class RollCall:
         self._garbled = 0
         self._reason = ""
         self._late = link.late
+        self.gave_up = ""
+        """Why not all units were asked for, where somebody was found."""
         self.doubtful: list[int] = []
         """Units that answered nothing but that they cannot answer now, as others did."""
 
@@ -84,9 +86,10 @@ class RollCall:
                                 return found
             if not found and network:
                 found = await self._once_more(units[0])
-        except GaveUp:
+        except GaveUp as failure:
             if not found:
                 raise
+            self.gave_up = str(failure)
         if controls:
             found = await self._real(found, controls)
         return await self._distinct(found) if network else found
@@ -186,8 +189,10 @@ class RollCall:
 
     async def _real(self, found: list[Present], controls: list[Present]) -> list[Present]:
         """Those that are not just whoever answers for units that nobody has; of all alike the first."""
-        changing = len({one.first for one in controls}) > 1
-        same = [one for one in found if _alike(one, controls[0], changing=changing)]
+        if len({one.first for one in controls}) > 1:
+            same = [one for one in found if _alike(one, controls[0], changing=True)]
+        else:
+            same = [one for one in found if await self._are_one(one, controls[0])]
         others = [one for one in found if one not in same]
         if not others:
             return found[:1]

@@ -107,6 +107,8 @@ class _Scan:
                 raise GaveUp(f"what answers there is not Modbus: {call.reason}")
             if not present and not connection.is_serial:
                 self._probing.trouble(connection.place, "it takes the connection, and no unit answers")
+            if call.gave_up:
+                self._probing.trouble(connection.place, call.gave_up)
             if call.doubtful:
                 units = ", ".join(map(str, call.doubtful))
                 self._probing.trouble(connection.place, f"units {units} cannot answer now, or are not there")

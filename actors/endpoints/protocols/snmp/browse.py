@@ -70,10 +70,10 @@ async def browse(client: Client, connection: Connection, request: BrowseRequest)
             raise Refusal(f"node {error}", "node") from error
     walker = Walker(client, 0 if connection.version == "v1" else connection.max_repetitions)
     walk = await walker.walk(root, request.limit)
-    return Browsed([_node(one, root) for one in walk.found], walk.whole)
+    return Browsed([_node(one) for one in walk.found], walk.whole)
 
 
-def _node(found: Binding, root: Arcs) -> BrowsedNode:
+def _node(found: Binding) -> BrowsedNode:
     text = oids.shown(found.oid)
     kind = _TYPES.get(found.tag)
     name = _name(found.oid)
@@ -81,7 +81,6 @@ def _node(found: Binding, root: Arcs) -> BrowsedNode:
         node=text,
         name=name if kind is None else f"{name} = {_shown(found)}",
         kind="variable",
-        parent=oids.shown(root),
         data_type=kind,
         data_point=None if kind is None else point_of(found, name),
     )

@@ -5,7 +5,6 @@ AES-192 and -256 may need a longer key than there is: it is made as in Blumentha
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -86,6 +85,3 @@ def _reeder(digest: str, key: bytes, engine: bytes, size: int) -> bytes:
         last = localized(digest, _stretched(name, last), engine)
         key += last
     return key
-
-
-Lengthen = Callable[[str, bytes, bytes, int], bytes]

@@ -88,7 +88,6 @@ class DataPoint(msgspec.Struct, frozen=True, gc=False):
             self,
             name=f"{self.name}.{oids.shown(index)}",
             oid=self.oid + index,
-            discontinuity=None if self.discontinuity is None else self.discontinuity + index,
             table=False,
             row_of=self.name,
         )
@@ -172,5 +171,7 @@ def _check(given: Given, where: str) -> None:
         raise Refusal(f"rate does not go with {what}", f"{where}.rate")
     if given.discontinuity_oid is not None and not given.rate:
         raise Refusal("discontinuityOid needs rate", f"{where}.discontinuityOid")
+    if given.discontinuity_oid is not None and given.table:
+        raise Refusal("discontinuityOid does not go with table", f"{where}.discontinuityOid")
     if given.max_rows is not None and not given.table:
         raise Refusal("maxRows needs table", f"{where}.maxRows")

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from actors.connections.connection import NoConnection, Transient
 from actors.connections.dialing import Found, addresses
@@ -88,6 +88,3 @@ def trouble(error: OSError) -> NoConnection:
         return Transient("nothing listens there (port unreachable)", code=quality.REFUSED)
     code = _BY_NUMBER.get(error.errno or 0, quality.RESET)
     return Transient(error.strerror or str(error), code=code)
-
-
-Address = tuple[Any, ...]

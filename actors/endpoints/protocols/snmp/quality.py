@@ -26,8 +26,7 @@ COUNTER_RESET: Final = "COUNTER_RESET"
 TOO_MANY_ROWS: Final = "TOO_MANY_ROWS"
 
 TOO_BIG: Final = 1
-STATUS_NO_SUCH_NAME: Final = 2
-GEN_ERROR: Final = 5
+"""An error-status."""
 
 _STATUSES: Final = (
     *("NO_ERROR", "TOO_BIG", NO_SUCH_NAME, "BAD_VALUE", "READ_ONLY", "GEN_ERROR", "NO_ACCESS"),

@@ -15,8 +15,8 @@ OLDEST: Final = 900.0
 _TICKS: Final = 2**32
 _SLACK: Final = 3000
 """Hundredths of a second by which clocks of devices may be wrong."""
-_FASTER: Final = 1.2
-"""By which they may run too fast."""
+_WRONG: Final = 1.25
+"""By which they may run too fast or too slow."""
 
 
 class Uptime:
@@ -32,7 +32,8 @@ class Uptime:
         days. None: the device does not say."""
         if ticks is not None and self._ticks is not None:
             passed = (ticks - self._ticks) % _TICKS
-            if passed > 100 * _FASTER * (now - self._at) + _SLACK:
+            expected = 100 * (now - self._at)
+            if not expected / _WRONG - _SLACK <= passed <= expected * _WRONG + _SLACK:
                 self.lives += 1
         if ticks is not None:
             self._ticks, self._at = ticks, now

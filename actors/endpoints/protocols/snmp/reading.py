@@ -11,6 +11,7 @@ from typing import Final
 from actors.connections.connection import NoConnection, Transient
 
 from . import pdus, quality
+from .ber import Malformed
 from .client import Client
 from .oids import Arcs
 from .pdus import Pdu, Request, Value
@@ -93,9 +94,13 @@ class Reader:
         if reply.status:
             await self._failed(places, reply, answers, until)
             return
-        found = pdus.values(reply, request.asked)
-        if found is None:
-            await self._others(places, reply, answers, until)
+        try:
+            found = pdus.values(reply, request.asked)
+            if found is None:
+                await self._others(places, reply, answers, until)
+                return
+        except Malformed:  # one of them, which is to cost the others nothing
+            await self._narrow(places, quality.READ_ERROR, answers, until)
             return
         for place, value in zip(places, found, strict=True):
             answers[place] = value
@@ -136,10 +141,11 @@ class Reader:
                     raise error
             self._put_apart(places[0], code, answers)
             return
-        if code in (quality.status(quality.TOO_BIG), quality.TIMEOUT):
-            self._shrink((len(places) + 1) // 2)
-        for part in _parts(places, (len(places) + 1) // 2):
+        half, known = (len(places) + 1) // 2, len(self._apart)
+        for part in _parts(places, half):
             await self._fill(part, self._request(part), answers, until)
+        if code == quality.status(quality.TOO_BIG) or (error is not None and len(self._apart) == known):
+            self._shrink(half)  # each for itself was no trouble
 
     async def _others(self, places: list[int], reply: Pdu, answers: list[Answer], until: float) -> None:
         """The reply is not about what was asked, in the same order: what it says of it by name counts.

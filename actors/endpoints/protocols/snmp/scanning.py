@@ -64,9 +64,12 @@ class Scanner:
         self._by_engine: dict[str, Agent] = {}
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for order, place in enumerate(self._plan.places):
-                tasks.create_task(self._place(order, place))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for order, place in enumerate(self._plan.places):
+                    tasks.create_task(self._place(order, place))
+        except BaseExceptionGroup as group:  # of whoever runs the scan: trouble with hosts is told
+            raise group.exceptions[0] from group
 
     async def _place(self, order: int, place: Place) -> None:
         async with self._abreast, self._probing.probe(place.host):
@@ -139,7 +142,7 @@ class Scanner:
         found = Found(
             identity=f"snmp:{engine}" if engine else f"snmp:{said.get('sysObjectID', '')}:{place.host}",
             name=said.get("sysName") or f"snmp_{place.host}",
-            connection={"host": place.host, "port": place.port, **way},
+            connection={"host": place.host, "port": place.port, **_lasting(way)},
             data_points=points,
             confidence="high" if validation is not None else "medium",
             metadata=metadata,
@@ -191,6 +194,11 @@ class Scanner:
 
 _NOBODY: Final = frozenset({quality.TIMEOUT, quality.REFUSED, quality.UNREACHABLE})
 """Nobody is there who speaks SNMP, or nobody who knows us: the same silence."""
+
+
+def _lasting(way: dict[str, Any]) -> dict[str, Any]:
+    """Without how patient the search was."""
+    return {key: value for key, value in way.items() if key not in ("timeout", "retries")}
 
 
 def _column(name: str, oid: Arcs, **more: Any) -> dict[str, Any]:

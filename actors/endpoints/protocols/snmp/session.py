@@ -198,7 +198,7 @@ class SnmpSession(PolledSession):
                 walker = Walker(
                     client, 0 if self._connection.version == "v1" else self._connection.max_repetitions
                 )
-                await self._tables.read(walker, until, self._uptime.lives, found, codes)
+                await self._tables.read(walker, self._uptime.lives, found, codes)
         except ValueError as error:
             raise understood(error) from error
         self._tell_rows(count)

@@ -72,12 +72,10 @@ class Tables:
         news, self._news = self._news, {}
         return [news[at] for at in sorted(news)]
 
-    async def read(
-        self, walker: Walker, until: float, lives: int, found: list[Any], codes: list[str | None]
-    ) -> None:
+    async def read(self, walker: Walker, lives: int, found: list[Any], codes: list[str | None]) -> None:
         """All rows into the places of their points. Raises `NoConnection`."""
         for column in self._columns.values():
-            walk = await walker.walk(column.point.oid, column.point.max_rows, until)
+            walk = await walker.walk(column.point.oid, column.point.max_rows)
             self._take(column, walk, lives, found, codes)
 
     def _take(

@@ -89,8 +89,8 @@ class Receiver:
 
 
 class TrapPort:
-    """Listens while it has receivers. `unknown` counts what came from nobody's address, `refused` what was
-    not believed or could not be read."""
+    """Listens while it has receivers. `unknown` counts what came from nobody's address, `refused` what one of
+    them did not believe or could not read."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -147,17 +147,19 @@ class TrapPort:
         if receivers is None:
             self.unknown += 1
             return
+        believed: Notification | None = None
         for receiver in receivers:
             if not receiver.has_room():
-                return
+                continue
             try:
                 found = receiver.read(data)
-            except (Malformed, ValueError):
+            except ValueError:  # what cannot be read, or is not for it
+                self.refused += 1
                 continue
             receiver.tell(found, address)
-            self._answer(found, sender)
-            return
-        self.refused += 1
+            believed = found
+        if believed is not None:
+            self._answer(believed, sender)
 
     def _answer(self, found: Notification, sender: Any) -> None:
         if found.answer is not None and self._socket is not None:

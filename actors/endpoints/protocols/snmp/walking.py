@@ -4,10 +4,9 @@ An agent that does not go on (it answers with the same names again, or earlier o
 ever: that ends the walk.
 """
 
-from time import monotonic
 from typing import Final, NamedTuple
 
-from actors.connections.connection import NoConnection, Transient
+from actors.connections.connection import NoConnection
 
 from . import oids, pdus, quality
 from .client import Client
@@ -34,8 +33,8 @@ class Walker:
         self._client = client
         self._repetitions = repetitions
 
-    async def walk(self, root: Arcs, most: int, until: float | None = None) -> Walk:
-        """At most so many. Raises `NoConnection` when the agent does not answer, or it is past `until`."""
+    async def walk(self, root: Arcs, most: int) -> Walk:
+        """At most so many. Raises `NoConnection` when the agent does not answer."""
         found: list[Binding] = []
         last = root
         while True:
@@ -59,8 +58,6 @@ class Walker:
                 last = binding.oid
             if not bindings:
                 return Walk(found, True)
-            if until is not None and monotonic() > until:
-                raise Transient("the time is up before the end of a table", code=quality.TIMEOUT)
 
     async def _next(self, after: Arcs, most: int) -> tuple[list[Binding], str | None]:
         """What follows, or an error's name."""
