@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from servers import opcua_announced
 from servers.captures import Capture
 from servers.inner_agent import InnerAgent
@@ -27,19 +28,26 @@ def announced(host: Namespace, address: str, port: int = 4850) -> Iterator[None]
             process.stdin.close()
 
 
-def test_a_server_that_answers_to_multicast_dns_is_found_and_read(tmp_path: Path):
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[tuple[Namespace, InnerAgent]]:
+    """In one network with the server."""
     with Network() as network:
         agent, server = network.add("agent"), network.add("server")
         network.join({agent: [f"{AGENT}/24"], server: [f"{SERVER}/24"]})
         for one in (agent, server):
             one.ip("route add 224.0.0.0/4 dev eth0")
         with announced(server, SERVER), InnerAgent(agent, tmp_path / "data") as running:
-            with Capture(agent) as capture:
-                reply = running.post(
-                    "/v1/discover",
-                    {"protocols": ["opcua"], "validate": True, "overrides": {"opcua": {"mdns": True}}},
-                )
+            yield agent, running
             assert running.stop() == 0
+
+
+def test_a_server_that_answers_to_multicast_dns_is_found_and_read(agent: tuple[Namespace, InnerAgent]):
+    here, running = agent
+    with Capture(here) as capture:
+        reply = running.post(
+            "/v1/discover",
+            {"protocols": ["opcua"], "validate": True, "overrides": {"opcua": {"mdns": True}}},
+        )
     [device] = reply["devices"]
     assert device["connection"] == {"endpointUrl": f"opc.tcp://{SERVER}:4850/plant"}
     assert device["metadata"]["applicationUri"] == "urn:callboard:test:announced"

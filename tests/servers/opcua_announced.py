@@ -1,5 +1,5 @@
-"""An OPC UA server that answers to multicast DNS, as a process of its own: `<address> <port>`. It says `ready`,
-and ends when its standard input does."""
+"""An OPC UA server that answers to multicast DNS, as a process of its own: `<address> <port>`. It says
+`ready`, and ends when its standard input does."""
 
 import asyncio
 import logging
