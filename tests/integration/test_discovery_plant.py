@@ -150,7 +150,7 @@ def test_so_are_the_devices_of_other_protocols(plant: Plant, agent: InnerAgent, 
     assert reply["run"]["status"] == "success"
     assert not seen.outside(plant.addresses)
     assert set(seen.sent("arp", "tcp", "udp")) == set(plant.addresses)
-    assert all(device["connection"].get("host") not in plant.at("bait") for device in reply["devices"])
+    assert not [host for host in plant.bait if host.address in str(reply["devices"])]
     until_clear(plant)
     assert psutil.Process(agent.pid).num_fds() <= descriptors + 4
 

@@ -354,6 +354,18 @@ async def test_nothing_is_left_at_the_broker():
         assert len(set(scripted.client_ids)) == 2
 
 
+async def test_what_was_heard_counts_when_the_search_is_cut_short(broker: Mosquitto, device: gmqtt.Client):
+    assert PROTOCOL.discovery is not None
+    given = {"brokerUrl": f"mqtt://127.0.0.1:{broker.port}", "duration": 60_000}
+    plan = PROTOCOL.discovery.plan(given, Known(SETTINGS), "")
+    tried = Tried()
+    async with Plant(device, {"cut/short/t": 1}, {}):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await PROTOCOL.discovery.scanner()(plan, tried)
+    assert topics(tried) == ["cut/short"]
+
+
 # Brokers
 
 

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from asyncua import Server, ua
 from probing import SETTINGS, Tried, search
 from servers.black_hole import black_hole
 from servers.mosquitto import free_port
@@ -140,6 +141,38 @@ async def test_a_server_that_is_pinned_is_read_over_its_security(server: OpcUaSe
     assert tried.troubles == []
     assert tried.only.validated
     assert tried.only.connection["username"] == "operator"
+
+
+async def test_units_are_proposed_and_circles_are_gone_round_once():
+    """https://github.com/united-manufacturing-hub/benthos-umh/pull/117,
+    https://github.com/open62541/open62541/issues/521 (a child that has its parent among its children)"""
+    server = Server()
+    await server.init()
+    url = f"opc.tcp://127.0.0.1:{free_port()}"
+    server.set_endpoint(url)
+    index = await server.register_namespace("urn:plant")
+    line = await server.nodes.objects.add_folder(index, "Line")
+    press = await line.add_object(index, "Server")
+    server.iserver.aspace[press.nodeid].references.append(
+        ua.ReferenceDescription(
+            ReferenceTypeId=ua.NodeId(ua.ObjectIds.Organizes),
+            IsForward=True,
+            NodeId=line.nodeid,
+            BrowseName=ua.QualifiedName("Line", index),
+            NodeClass=ua.NodeClass.Object,
+        )
+    )
+    level = await press.add_variable(ua.NodeId("level", index), "Level", 5.5)
+    await level.add_property(0, "EngineeringUnits", ua.EUInformation(DisplayName=ua.LocalizedText("mm")))
+    await press.add_property(index, "Maker", "Acme")
+    async with server:
+        tried = await found(discoveryUrls=url, timeout=5000, validate=True)
+    assert tried.troubles == []
+    assert tried.only.data_points == (
+        {"name": "Level", "nodeId": "nsu=urn:plant;s=level", "dataType": "number", "unit": "mm"},
+    )
+    assert tried.only.validation_data is not None
+    assert tried.only.validation_data["values"] == {"Level": 5.5}
 
 
 # One server, or several

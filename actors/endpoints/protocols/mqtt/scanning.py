@@ -3,6 +3,7 @@ there is a broker."""
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any, Final
 
@@ -23,8 +24,8 @@ from .sampling import Sampler
 
 log = logging.getLogger(__name__)
 
-_SLICE: Final = 50
-"""Topics that are looked at before others have their turn."""
+_SLICE: Final = 20
+"""Topics and devices that are looked at before others have their turn."""
 
 
 async def scan(search: Search, probing: Probing) -> None:
@@ -45,14 +46,22 @@ async def _listen(search: Search, sample: Sample, probing: Probing) -> None:
     try:
         async with probing.probe(sample.connection.broker.host):
             await _sample(sample, sampler, probing)
+    except asyncio.CancelledError:
+        for found in _devices(sampler, search, sample, probing.validate):
+            if found is not None:
+                probing.found(found)
+        raise
     except NoConnection as error:
         probing.trouble(where, str(error))
     except Exception as error:
         log.exception("listening to %s ended", where)
         probing.trouble(where, f"{type(error).__name__}: {error}")
-    finally:
-        _tell_bounds(sampler, sample, probing)
-    await _tell(sampler, search, sample, probing)
+    _tell_bounds(sampler, sample, probing)
+    for number, found in enumerate(_devices(sampler, search, sample, probing.validate)):
+        if found is not None:
+            probing.found(found)
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
 
 
 async def _sample(sample: Sample, sampler: Sampler, probing: Probing) -> None:
@@ -90,17 +99,14 @@ def _tell_bounds(sampler: Sampler, sample: Sample, probing: Probing) -> None:
         probing.trouble(where, f"more came than is listened to: {sampler.messages} messages")
 
 
-async def _tell(sampler: Sampler, search: Search, sample: Sample, probing: Probing) -> None:
+def _devices(sampler: Sampler, search: Search, sample: Sample, validate: bool) -> Iterator[Found | None]:
+    """Those that there are; None where others may have their turn."""
     looks = conventions.Looks()
-    for number, topic in enumerate(sampler.topics.values()):
+    for topic in sampler.topics.values():
         looks[topic.name] = proposing.look(topic)
-        if number % _SLICE == _SLICE - 1:
-            await asyncio.sleep(0)
+        yield None
     for group in [*conventions.groups(looks), *grouping.groups(looks.values())]:
-        found = devices_found.found(group, search, sample, probing.validate)
-        if found is not None:
-            probing.found(found)
-        await asyncio.sleep(0)
+        yield devices_found.found(group, search, sample, validate)
 
 
 # Where brokers are
