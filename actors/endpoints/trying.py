@@ -100,8 +100,7 @@ async def _read(protocol: Protocol, endpoint: CheckedEndpoint, heard: "_Heard", 
         await session.connect()
         if isinstance(session, PolledSession):
             known = heard.points
-            heard.read(await session.read(WITHIN), known)
-            heard.read(await session.read(AGAIN_WITHIN))
+            heard.read(await session.read(AGAIN_WITHIN), known)
         else:
             await heard.everything(FIRST_VALUES)
     finally:
