@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 4
 WITHIN = 20.0
 """Seconds for all of it; whoever asks over the API waits for longer."""
+AGAIN_WITHIN = 5.0
+"""Seconds in which what a device does not answer is asked again."""
 FIRST_VALUES = 5.0
 """Seconds in which who tells by himself is to have told every value, once he is connected."""
 MOST = 5000
@@ -98,7 +100,7 @@ async def _read(protocol: Protocol, endpoint: CheckedEndpoint, heard: "_Heard", 
         await session.connect()
         if isinstance(session, PolledSession):
             known = heard.points
-            heard.read(await session.read(WITHIN), known)
+            heard.read(await session.read(AGAIN_WITHIN), known)
         else:
             await heard.everything(FIRST_VALUES)
     finally:
