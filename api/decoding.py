@@ -57,6 +57,12 @@ def decode_body(raw: bytes, media_type: str, charset: str | None, schema: type[T
     raise ApiError(415, Error("Unsupported media type", f"Send {JSON} or {FORM}, not {media_type}"))
 
 
+def meant(raw: bytes, media_type: str) -> str:
+    """The media type of a body: what says of itself that it is a form, as all that `curl -d` sends does, and
+    is an object in braces, is JSON."""
+    return JSON if media_type == FORM and raw.lstrip().startswith(b"{") else media_type
+
+
 def decode_query(query: MultiMapping[str], schema: type[T]) -> T:
     """The query string; of a repeated parameter the first counts, but for lists, which may also be
     separated by commas."""

@@ -13,7 +13,7 @@ from aiohttp import HttpVersion11, web
 import api.routes
 from api.connections import TAKEN
 from api.context import Context
-from api.decoding import as_utf8, decode_body, decode_number, decode_query, refuse_unstorable
+from api.decoding import as_utf8, decode_body, decode_number, decode_query, meant, refuse_unstorable
 from api.entrusted import Entrusted
 from api.errors import ApiError, Error
 from api.middleware import json_response
@@ -228,7 +228,7 @@ async def _read_body(request: web.Request, schema: type[Any], entrusted: Entrust
     raw = await _read(request)
     if most is not None and len(raw) > most:
         raise too_large(most)
-    media_type, charset = request.content_type, request.charset
+    media_type, charset = meant(raw, request.content_type), request.charset
 
     def decode() -> Any:
         entrusted.look(raw, media_type)

@@ -11,8 +11,10 @@ from thespian.actors import ActorAddress, ChildActorExited
 from actors.discovery.messages import Discovered, RunRow
 from actors.discovery.planning import Wanted
 from actors.discovery.rules import RuleBody
+from actors.discovery.run_rows import run_row, stored_run
 from actors.discovery.saving import Keep
-from actors.discovery.scan import RunScan, Scan, ScanEnded, ScanProgressed
+from actors.discovery.scan import Scan
+from actors.discovery.scan_messages import RunScan, ScanEnded, ScanProgressed
 from actors.discovery.schedule import Schedule
 from actors.state.client import StoreClient
 from actors.state.messages import Transacted
@@ -369,42 +371,3 @@ class Rule(StoreClient):
         for requester in (self.requester, waiting):
             if requester is not None:
                 self.send(requester, Failed("unavailable", "Interrupted: the rule was stopped meanwhile"))
-
-
-def stored_run(row: RunRow) -> Run:
-    return Run(
-        uuid=row.uuid,
-        rule_uuid=row.rule_uuid or "",
-        rule_name=row.rule_name or "",
-        protocol=row.protocol,
-        trigger=row.trigger,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        duration_ms=row.duration_ms,
-        status=row.status,
-        found=row.found,
-        saved=row.saved,
-        skipped=row.skipped,
-        pruned=row.pruned,
-        error=row.error,
-    )
-
-
-def run_row(run: Run) -> RunRow:
-    return RunRow(
-        uuid=run.uuid,
-        rule_uuid=run.rule_uuid,
-        rule_name=run.rule_name,
-        protocol=run.protocol,
-        trigger=run.trigger,
-        started_at=run.started_at,
-        finished_at=run.finished_at,
-        duration_ms=run.duration_ms,
-        status=run.status,
-        found=run.found,
-        saved=run.saved,
-        skipped=run.skipped,
-        pruned=run.pruned,
-        error=run.error,
-        id=run.id or None,
-    )

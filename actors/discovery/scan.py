@@ -14,7 +14,8 @@ from actors.discovery.pace import pace
 from actors.discovery.planning import Planned, Plans, Wanted, plans
 from actors.discovery.probing import TOLD, Hosts, Probing
 from actors.discovery.running import ProtocolScanned, run_scan, time_for
-from actors.discovery.saving import Keep, Missing, adoption, missing_of, seen_of
+from actors.discovery.saving import Missing, adoption, missing_of, seen_of
+from actors.discovery.scan_messages import EndScan, RunScan, ScanEnded, ScanProgressed
 from actors.endpoints.lines import lines_of
 from actors.endpoints.messages import (
     ConfiguredEndpoint,
@@ -36,47 +37,6 @@ from storage.timestamps import unix_ms
 TICK = 0.5  # seconds between two looks at how far it is
 PATIENCE = 60.0  # seconds until what the endpoints do not answer is taken for failed
 ALIVE_WITHIN = 3.0  # seconds in which endpoints that may go say whether they are connected
-
-
-class RunScan(msgspec.Struct, frozen=True, kw_only=True):
-    """Start. With a `requester` the scan ends when that leaves. One that `waits` begins when it is its turn
-    among those that do. `keep` None: nothing is saved. `within` is in seconds."""
-
-    run: RunRow
-    wanted: Wanted
-    endpoints: ActorAddress
-    store: ActorAddress
-    watcher: ActorAddress
-    settings: Settings
-    requester: ActorAddress | None = None
-    within: float | None = None
-    waits: bool = False
-    keep: Keep | None = None
-
-    def __repr__(self) -> str:
-        """Options hold secrets."""
-        return f"RunScan({self.run.uuid!r})"
-
-
-class EndScan(msgspec.Struct, frozen=True):
-    """To a scan: what was found until now is all."""
-
-    reason: str
-
-
-class ScanProgressed(msgspec.Struct, frozen=True):
-    """To the watcher."""
-
-    run: RunRow
-
-
-class ScanEnded(msgspec.Struct, frozen=True):
-    """To the parent, which ends the scan. `failed` is why it has not even begun; `seen` is to be stored."""
-
-    run: RunRow
-    result: Discovered | None
-    failed: Failed | None = None
-    seen: tuple[Seen, ...] = ()
 
 
 class ScanTick(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Discovery as a subsystem."""
 
-from actors.discovery.discoveries import Discoveries, RunDiscovery
+from actors.discovery.discoveries import Discoveries
+from actors.discovery.run_keeper import RunDiscovery
 from actors.discovery.unasked import Unasked
 from actors.subsystems.descriptor import Phase, Subsystem, Surroundings
 from storage.discovery import RULE

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 4
 WITHIN = 20.0
 """Seconds for all of it; whoever asks over the API waits for longer."""
+AGAIN_WITHIN = 5.0
+"""Seconds in which what a device does not answer is asked again."""
 FIRST_VALUES = 5.0
 """Seconds in which who tells by himself is to have told every value, once he is connected."""
 MOST = 5000
@@ -97,7 +99,8 @@ async def _read(protocol: Protocol, endpoint: CheckedEndpoint, heard: "_Heard", 
     try:
         await session.connect()
         if isinstance(session, PolledSession):
-            heard.read(await session.read(WITHIN))
+            known = heard.points
+            heard.read(await session.read(AGAIN_WITHIN), known)
         else:
             await heard.everything(FIRST_VALUES)
     finally:
@@ -150,9 +153,14 @@ class _Heard(Nobody):
         self._lost: NoConnection | None = None
         self._news = asyncio.Event()
 
-    def read(self, found: PollResult) -> None:
-        points = range(len(found.values))  # what it has found meanwhile it has told
-        self._own.take(points, found.values, found.qualities, found.times)
+    @property
+    def points(self) -> int:
+        """Of the endpoint's own device."""
+        return len(self._own.description.points)
+
+    def read(self, found: PollResult, points: int) -> None:
+        """Of so many points; the values of those that it has found meanwhile are told by themselves."""
+        self._own.take(range(points), found.values, found.qualities, found.times)
 
     async def everything(self, within: float) -> None:
         """Returns once every point that the configuration names has been told, or that time is over; raises

@@ -64,6 +64,11 @@ _NEW = {
 _PASSING = {3, 0x80, 0x83, 0x88, 0x89, 0x97, 0x9F}
 
 
+def is_known(code: int) -> bool:
+    """Whether a broker may answer a CONNECT with it: what is no broker may say anything."""
+    return code == 0 or code in _OLD or code in _NEW
+
+
 def words(answer: Answer) -> str:
     """With what the broker itself says, if it does."""
     known = _NEW.get(answer.code, f"reason code {answer.code:#04x}")

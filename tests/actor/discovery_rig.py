@@ -12,7 +12,7 @@ from puppets import SECONDS, until
 from thespian.actors import ActorAddress
 
 from actors.connections.connection import Transient
-from actors.discovery.discoveries import Discoveries, RunDiscovery
+from actors.discovery.discoveries import Discoveries
 from actors.discovery.messages import (
     AddRule,
     ChangeRule,
@@ -28,6 +28,7 @@ from actors.discovery.messages import (
     RunRuleNow,
     RunsListed,
 )
+from actors.discovery.run_keeper import RunDiscovery
 from actors.discovery.unasked import Unasked
 from actors.endpoints import protocols, third_party
 from actors.endpoints.discovering import Discovery, Found, Known, Plan

@@ -23,6 +23,10 @@ from waiting_bench import PER_S, Waiting
 ACTORS = (10, 1_000, 10_000)
 ANSWER_S = 120
 FIELD_S = 600
+FIELD = (
+    *("modbus", "mqtt", "opcua polled", "opcua pushed", "bacnet polled", "bacnet pushed"),
+    *("toy polled", "toy pushed"),
+)
 DAY_S = 86_400
 
 T = TypeVar("T")
@@ -119,7 +123,7 @@ def measure_reconnects() -> list[Figure]:
 
 def measure_field_reconnects() -> list[Figure]:
     figures = []
-    for name in ("modbus", "mqtt", "opcua polled", "opcua pushed", "toy polled", "toy pushed"):
+    for name in FIELD:
         left = ask(Left, "field_reconnects_bench.py", "--counterpart", name, within=FIELD_S)
         run = f"reconnects {name}"
         figures += [

@@ -110,3 +110,26 @@ def test_its_objects_are_listed_by_its_instance(agent: AgentProcess, device: Bac
     )
     assert found["complete"]
     assert {"Supply air", "Setpoint", "Log"} <= {one["name"] for one in found["objects"]}
+
+
+def test_it_is_discovered_with_data_points_that_an_endpoint_takes(
+    agent: AgentProcess, device: BacnetDevice
+) -> None:
+    options = {
+        "host": "127.0.0.1",
+        "port": device.port,
+        "localAddress": "127.0.0.1",
+        "localPort": free_udp_port(),
+    }
+    found = agent.post(
+        "/v1/discover", {"protocols": ["bacnet"], "validate": True, "overrides": {"bacnet": options}}
+    )
+    [one] = found["devices"]
+    assert (one["protocol"], one["confidence"], one["validated"]) == ("bacnet", "high", True)
+    assert one["metadata"]["vendor"] == "Callboard"
+    names = {point["name"]: point for point in one["dataPoints"]}
+    assert names["Supply air"] == {"name": "Supply air", "object": "analog-input:1", "unit": "°C"}
+    local = {"localAddress": "127.0.0.1", "localPort": free_udp_port()}
+    body = {"name": "found", "protocol": "bacnet", "connection": one["connection"] | local}
+    agent.post("/v1/endpoints", {**body, "data_points": one["dataPoints"], "poll_interval": 200})
+    until(lambda: agent.get("/v1/adapters/bacnet/devices/found")["connected"])

@@ -96,6 +96,20 @@ async def test_what_no_endpoint_can_be_is_refused_by_the_field(client: Client, b
     assert (await response.json())["field"] == field
 
 
+async def test_json_need_not_say_that_it_is(client: Client, fake: FakeAgent):
+    """As `curl -d` sends it."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    for body in (
+        '{"protocol": "modbus", "connection": {"host": "h"}}',
+        ' {"protocol":"modbus","connection":{"host":"h"}}',
+    ):
+        response = await client.post(TEST, data=body, headers=headers)
+        assert response.status == 200, await response.text()
+    response = await client.post(TEST, data="{", headers=headers)
+    assert response.status == 400
+    assert fake.asked == [TryEndpoint("modbus", {"host": "h"}, [])] * 2
+
+
 async def test_too_many_at_once(client: Client, fake: FakeAgent):
     fake.answers[TryEndpoint] = Failed("unavailable", "4 endpoints are being tried; try again")
     response = await client.post(TEST, json=GIVEN)

@@ -124,6 +124,17 @@ async def test_two_devices_of_one_instance_are_refused_by_that(plant: Plant) -> 
         assert await value({"deviceInstance": 5005, "host": MOVED}) == 21.5
 
 
+async def test_one_that_comes_later_with_the_same_instance_is_a_conflict_too(plant: Plant) -> None:
+    connection = {"deviceInstance": 5005, "useCov": True, "pollInterval": 1000}
+    with plant.device(PLAIN_ONE, 5005):
+        async with connected(connection) as (session, told):
+            with plant.device(MOVED, 5005) as other:
+                other.ask("i_am", address="198.51.100.1:47809")
+                await until(lambda: told.losses)
+                with pytest.raises(Permanent, match="several devices have the instance 5005"):
+                    await session.connect()
+
+
 async def test_who_is_registered_at_a_bbmd_finds_devices_by_it(plant: Plant) -> None:
     connection = {"deviceInstance": 4004, "bbmd": f"{BBMD}:47809", "localPort": 47999}
     async with connected(connection) as (session, _):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bacnet_sessions import session_with
+from bacnet_sessions import session_with, until
 from servers.bacnet_device import BacnetDevice, entry
 from servers.udp_relay import free_udp_port
 
@@ -237,3 +237,39 @@ async def test_a_page_of_objects_begins_where_it_is_told_to(device: BacnetDevice
         assert not found.complete
         rest = await session.browse(BrowseRequest(skip=len(every) - 2))
         assert (rest.nodes, rest.complete) == ([every[0], every[-1]], True)
+
+
+# Of another author
+
+
+@pytest.mark.parametrize("cov", [False, True])
+async def test_a_device_of_another_author_is_read_told_and_written(tmp_path: Path, cov: bool) -> None:
+    with BacnetDevice(tmp_path, "node") as node:
+        given = connection(node) | {"useCov": cov, "pollInterval": 1000}
+        points = [
+            {"name": "supply", "object": "analog-input:1"},
+            {"name": "setpoint", "object": "analog-value:1", "writable": True},
+            {"name": "fan", "object": "binary-input:1"},
+            {"name": "mode", "object": "multi-state-value:1", "stateText": True},
+        ]
+        async with session_with(given, points) as (session, told):
+            await session.connect()
+            assert told.points[0].unit == "°C"
+            prepared = PROTOCOL.prepare(PROTOCOL.check(given, points), WriteRequest("", "setpoint", 25))  # type: ignore[misc]
+            if not cov:
+                assert (await session.read(5)).values == [21.5, 22.0, 1, "cool"]
+                assert await session.write(prepared) == 25.0
+                assert await session.read_back(prepared) == (25.0, True)
+                return
+            assert told.latest == {
+                "supply": (21.5, None),
+                "setpoint": (22.0, None),
+                "fan": (1, None),
+                "mode": ("cool", None),
+            }
+            await node.tell("set", object="analog-input,1", value=30.0)
+            await until(lambda: told.latest["supply"] == (30.0, None))
+            assert await session.write(prepared) == 25.0
+            await until(lambda: told.latest["setpoint"] == (25.0, None))
+            assert len(node.ask("subscriptions")) == 4
+        assert node.ask("subscriptions") == []

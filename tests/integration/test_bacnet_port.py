@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from bacnet_polling import ONE, made, polling, port_of, quality, some
-from servers.bacnet_bytes import PRESENT_VALUE, ByteDevice, analog_inputs, text
+from servers.bacnet_bytes import PRESENT_VALUE, ByteDevice, analog_inputs, text, wrapped
 from servers.udp_relay import free_udp_port
 
 from actors.connections.connection import NoConnection, Transient
@@ -52,6 +52,16 @@ async def test_an_agent_that_is_asked_tells_and_changes_nothing() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await heard.get()
+
+
+async def test_what_networks_are_full_of_costs_the_library_nothing() -> None:
+    async with ByteDevice() as device, polling(device) as session:
+        port = port_of(session)
+        for apdu in (b"\x10\x08", b"\x10\x07\x09\x01", b"\x10\x02\x09\x63"):
+            for _ in range(1000):
+                port.datagram_received(wrapped(apdu), device.place)
+        assert not port._tasks
+        assert quality(await session.read(1.0)) == (1.0, None)
 
 
 # Notifications

@@ -114,6 +114,7 @@ def test_everything_that_is_there_is_found_and_nothing_else(plant: Plant, agent:
 OPTIONS: dict[str, dict[str, Any]] = {
     "opcua": {"network": RANGE, "timeout": 500},
     "snmp": {"network": RANGE, "timeout": TIMEOUT, "retries": 0},
+    "mqtt": {"network": RANGE, "timeout": 500},
     "bacnet": {"discoveryTargets": RANGE, "timeout": 500, "localAddress": f"{CLIENT}/{PREFIX}"},
 }
 
@@ -123,8 +124,8 @@ def there(plant: Plant, protocol: str) -> set[Any]:
     match protocol:
         case "opcua":
             return plant_servers.opcua_uris(plant)
-        case "snmp":
-            return set(plant.at("snmp"))
+        case "snmp" | "mqtt":
+            return set(plant.at(protocol))
     return set(plant_servers.bacnet_instances(plant).items())
 
 
@@ -134,7 +135,7 @@ def told(device: dict[str, Any]) -> Any:
     match device["protocol"]:
         case "opcua":
             return device["metadata"]["applicationUri"]
-        case "snmp":
+        case "snmp" | "mqtt":
             return connection["host"]
     return connection["host"], connection["deviceInstance"]
 
@@ -150,7 +151,8 @@ def test_so_are_the_devices_of_other_protocols(plant: Plant, agent: InnerAgent, 
     assert reply["run"]["status"] == "success"
     assert not seen.outside(plant.addresses)
     assert set(seen.sent("arp", "tcp", "udp")) == set(plant.addresses)
-    assert all(device["connection"].get("host") not in plant.at("bait") for device in reply["devices"])
+    connections = str([device["connection"] for device in reply["devices"]])
+    assert not [host for host in plant.bait if host.address in connections]
     until_clear(plant)
     assert psutil.Process(agent.pid).num_fds() <= descriptors + 4
 

@@ -137,6 +137,16 @@ async def test_a_device_that_ends_the_connection_for_other_units_is_found():
         assert device.connections < 40
 
 
+async def test_a_device_that_ends_the_connection_after_each_reply_is_found_with_its_name():
+    async with rude_device(
+        only_unit(1, 4), when(lambda asked: asked.unit in (1, 4), close="after")
+    ) as device:
+        device.identification = IDENTITY
+        tried = await found(device, units={"start": 1, "end": 5})
+        assert units(tried) == [1, 4]
+        assert {one.metadata["vendor"] for one in tried.devices.values()} == {"Acme"}
+
+
 async def test_a_device_that_answers_as_itself_too_is_one_device():
     async with rude_device(only_unit(4, 0, 255)) as device:
         assert units(await found(device)) == [4]
@@ -260,8 +270,13 @@ async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     return
 
 
-@pytest.mark.parametrize("serve", [http, ssh, endless, tarpit, silence, mirror, hangs_up])
-@pytest.mark.parametrize("kind", ["tcp", "rtu-over-tcp"])
+@pytest.mark.parametrize(
+    ("kind", "serve"),
+    [
+        *(("tcp", serve) for serve in (http, ssh, endless, tarpit, silence, mirror, hangs_up)),
+        *(("rtu-over-tcp", serve) for serve in (endless, tarpit, silence, mirror)),
+    ],
+)
 async def test_what_is_not_modbus_is_no_device(serve: Any, kind: str):
     connections = 0
 
@@ -413,6 +428,30 @@ async def test_a_device_that_is_polled_is_asked_over_the_same_connection():
         assert {unit for unit, *_ in device.log} == {1}
         await plc.poll()
         assert device.connections == 1
+
+
+async def test_units_that_are_known_and_not_polled_are_asked_for_where_others_are_polled():
+    """Else they would count as gone."""
+    assert PROTOCOL.discovery is not None
+    async with rude_device(only_unit(1, 2, 30)) as device, polling(device, 0) as plc:
+        await plc.poll()
+        place = {"host": "127.0.0.1", "port": device.port}
+        tried = await search(
+            PROTOCOL.discovery,
+            {"network": "127.0.0.1/32", "port": device.port, "timeout": 200},
+            configured(device),
+            Configured("two", False, {**place, "unitId": 2}),
+            Configured("thirty", False, {**place, "unitId": 30}),
+            lines=lines_of("modbus"),
+        )
+        assert units(tried) == [1, 2, 30]
+        assert {unit for unit, *_ in device.log} == {1, 2, 30, 249}
+
+
+async def test_a_device_that_ignores_the_unit_is_found_as_the_one_that_it_is_known_by():
+    async with rude_device() as device:
+        known = Configured("plc", False, {"host": "127.0.0.1", "port": device.port, "unitId": 7})
+        assert units(await found(device, known)) == [7]
 
 
 async def test_an_endpoint_that_spells_the_host_otherwise_is_the_same():

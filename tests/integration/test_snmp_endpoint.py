@@ -13,10 +13,13 @@ from servers.snmp_agent import BASE, ScriptedAgent
 from servers.udp_relay import free_udp_port
 
 from actors.endpoints.endpoint import RunEndpoint
+from actors.endpoints.lines import Lines
 from actors.endpoints.protocol import PollResult
+from actors.endpoints.protocols import find
 from actors.endpoints.protocols.snmp import oids, pdus
 from actors.endpoints.protocols.snmp.ber import OCTETS, integer, sequence, tlv
 from actors.endpoints.protocols.snmp.session import SnmpSession
+from actors.endpoints.trying import attempt
 from actors.readings.batch import Batch
 from actors.readings.messages import EventRaised, ForgetSource
 from actors.system.actor import Actor
@@ -164,3 +167,11 @@ async def test_a_trap_is_an_event_of_the_endpoint_whose_device_sent_it(agent: Sc
         [event] = endpoint.events
         assert event.topic == "events/traps/snmp/switch"
         assert (event.body["name"], event.body["endpoint"]) == ("coldStart", "switch")
+
+
+async def test_an_endpoint_that_is_only_tried_shows_its_rows(agent: ScriptedAgent) -> None:
+    connection = {"host": "127.0.0.1", "port": agent.port, "timeout": 500}
+    protocol = find("snmp")
+    tried = await attempt(protocol, protocol.accept(connection, POINTS), Lines())
+    assert tried.error is None
+    assert {one.name: one.value for one in tried.values} == {"one": 1, "t": 1, "t.4": 4}

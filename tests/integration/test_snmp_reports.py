@@ -331,6 +331,32 @@ async def test_rows_that_come_and_go(agent: ScriptedAgent) -> None:
         assert "t.9" not in read
 
 
+async def test_a_table_that_is_never_answered_costs_itself_only(agent: ScriptedAgent) -> None:
+    """LibreNMS and others: some tables of some devices take for ever, or hang the request."""
+    agent.set("1.0", integer(1))
+    agent.set("8.1", integer(81))
+    agent.set("9.1", integer(91))
+    mute = oids.parse(f"{BASE}.8")
+
+    def answer(version: int, pdu: pdus.Pdu, names: list[oids.Arcs]) -> Any:
+        if pdu.kind == pdus.GET:
+            return agent.found(version, names)
+        return None if names[0][: len(mute)] == mute else agent._following(version, pdu, names[0])
+
+    agent.answer = answer
+    given = [
+        *points("one"),
+        {"name": "mute", "oid": f"{BASE}.8", "table": True},
+        {"name": "t", "oid": f"{BASE}.9", "table": True},
+    ]
+    async with asking(agent.port, given, timeout=100) as asked:
+        for _ in range(2):
+            assert await asked.read() == {"one": 1, "mute": "TIMEOUT", "t": 1, "t.1": 91}
+            agent.requests.clear()
+        assert await asked.read() == {"one": 1, "mute": "TIMEOUT", "t": 1, "t.1": 91}
+        assert len(agent.requests) <= 3
+
+
 # Counters
 
 

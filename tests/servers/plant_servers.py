@@ -14,26 +14,25 @@ from servers.plant_hosts import PREFIX, Host, Plant, three_hundred, with_forward
 from servers.snmpd import Snmpd
 
 OWN = {
-    "opcua of two names": 1,
+    "opcua": 1,
     "opcua's other name": 1,
-    "opcua elsewhere": 1,
     "bacnet": 12,
     "bacnet node": 1,
     "snmp": 3,
     "mqtt": 2,
 }
-"""Of what the hosts are, and how many. There is one way more to the OPC UA server of two names; the one that
-is elsewhere tells clients that it is where one of the bait is."""
+"""Of what the hosts are, and how many. There is one way more to the OPC UA server, which tells clients that
+it is where one of the bait is."""
 BACNET_FROM = 7000
 
 
 def hosts() -> list[Host]:
-    return with_forward(three_hundred(OWN), "opcua's other name", "opcua of two names")
+    return with_forward(three_hundred(OWN), "opcua's other name", "opcua")
 
 
 def opcua_uris(plant: Plant) -> set[str]:
     """Of the servers that are there."""
-    return {f"urn:plant:{host}" for host in plant.at("opcua of two names", "opcua elsewhere")}
+    return {f"urn:plant:{host}" for host in plant.at("opcua")}
 
 
 def bacnet_instances(plant: Plant) -> dict[str, int]:
@@ -57,8 +56,7 @@ def running(plant: Plant, directory: Path) -> Iterator[dict[str, Any]]:
 def _servers(plant: Plant, directory: Path) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
     for host in plant.hosts:
         (directory / host.address).mkdir()
-    [elsewhere] = plant.at("opcua elsewhere")
-    for address in plant.at("opcua of two names", "opcua elsewhere"):
+    for address in plant.at("opcua"):
         yield (
             address,
             OpcUaServer(
@@ -70,7 +68,7 @@ def _servers(plant: Plant, directory: Path) -> Iterator[tuple[str, AbstractConte
                 interval_ms=0,
                 address=address,
                 port=4840,
-                advertised_host=plant.bait[0].address if address == elsewhere else None,
+                advertised_host=plant.bait[0].address,
                 namespace=plant.plant,
             ),
         )

@@ -29,6 +29,7 @@ def test_host_and_instance_have_the_names_that_clients_use() -> None:
         ({"deviceInstance": 4_194_303}, "connection.deviceInstance"),
         ({"deviceInstance": 4_194_304}, "connection.deviceInstance"),
         ({"host": "fe80::1"}, "connection.host"),
+        ({"network": 5, "mac": 5}, "connection.host"),
         ({"host": "10.0.0.5", "mac": 5}, "connection.network"),
         ({"host": "10.0.0.5", "network": 5}, "connection.mac"),
         ({"host": "10.0.0.5", "network": 5, "mac": 255}, "connection.mac"),

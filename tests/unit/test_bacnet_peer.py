@@ -6,7 +6,7 @@ from actors.endpoints.protocols.bacnet.capability import Capability
 from actors.endpoints.protocols.bacnet.codec import Batch, key_of
 from actors.endpoints.protocols.bacnet.peer import OURS, Peer
 from actors.endpoints.protocols.bacnet.points import Ref
-from actors.endpoints.protocols.bacnet.station import Station, packet, unpack
+from actors.endpoints.protocols.bacnet.station import Station, packet, unconfirmed, unpack
 
 STATION = Station("10.0.0.5", 47808)
 
@@ -117,6 +117,21 @@ def test_what_is_no_unicast_to_a_station_is_the_librarys() -> None:
         b"",
     ):
         assert unpack(data, "10.0.0.5", 47808) is None
+
+
+def test_what_networks_are_full_of_is_known_by_its_service() -> None:
+    who_is, i_am = b"\x10\x08", b"\x10\x00\xc4\x02\x00\x03\xe9"
+    for apdu, service in ((who_is, 8), (i_am, 0), (b"\x30\x01\x0c", None)):
+        for head in (
+            b"\x81\x0a\x00\x00\x01\x00",  # unicast
+            b"\x81\x0b\x00\x00\x01\x20\xff\xff\x00\xff",  # to everybody
+            b"\x81\x0b\x00\x00\x01\x08\x00\x07\x01\x05",  # from behind a router
+            b"\x81\x0b\x00\x00\x01\x28\xff\xff\x00\x00\x07\x01\x05\xff",  # both
+            b"\x81\x04\x00\x00\x0a\x00\x00\x05\xba\xc0\x01\x00",  # by a BBMD
+        ):
+            assert unconfirmed(head + apdu) == service
+    for other in (b"", b"\x81", b"\x81\x0a\x00\x00\x01\x80\x10", b"\x81\x00\x00\x06\x00\x00", bytes(9)):
+        assert unconfirmed(other) is None
 
 
 # What fits

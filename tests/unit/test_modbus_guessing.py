@@ -1,12 +1,17 @@
 """How often the types of registers are guessed right, and that what is not known is not said."""
 
+import random
 import struct
 from collections import Counter
 
+import msgspec
 import pytest
 from servers.modbus_maps import MAPS, SAMPLES, Map, Score, random_map, samples, score
 
+from actors.endpoints.protocols.modbus import PROTOCOL
 from actors.endpoints.protocols.modbus.guessing import Guess, guess
+from actors.endpoints.protocols.modbus.points import Table
+from actors.endpoints.protocols.modbus.validating import _proposed
 
 
 def guesses(*words: list[int] | int, start: int = 0) -> dict[int, Guess]:
@@ -110,3 +115,23 @@ def test_a_text_that_changes_is_none():
     assert all(
         one.kind != "string" for one in guesses([0x4142, 0x4143], [0x4445, 0x4446], [0x4748, 0x474A]).values()
     )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_registers_hold_what_is_proposed_is_accepted(seed: int):
+    chance = random.Random(seed)
+    odd = (0, 0xFFFF, 0x8000, 0x7FFF, 0x7F80, 0xFF80, 0x7FC0, 0x4142, 0x2020, 0x4366, 1)
+    addresses = [at for at in range(chance.choice((0, 65_400)), 65_536) if chance.random() < 0.9][:120]
+    constant = {at: chance.choice((*odd, chance.randrange(0x10000))) for at in addresses}
+    made = [
+        {at: word if chance.random() < 0.7 else chance.randrange(0x10000) for at, word in constant.items()}
+        for _ in range(SAMPLES)
+    ]
+    found = guess(made)
+    held = {Table.holding: made}
+    points, about = _proposed({Table.holding: found}, {Table.coil: [True, False]}, held)
+    PROTOCOL.accept({"host": "plc"}, points)
+    assert about["dataPoints"].keys() == {point["name"] for point in points}
+    msgspec.json.encode(about)
+    ends = [one.address + one.size for one in found]
+    assert all(end <= one.address for end, one in zip(ends, found[1:], strict=False))

@@ -1,10 +1,12 @@
 """Devices that describe themselves, rightly and less so."""
 
+import random
 from typing import Any
 
 import pytest
 from servers.sunspec_device import Reading, common, device, inverter, meter_of_floats, mppt
 
+from actors.endpoints.protocols.modbus import PROTOCOL
 from actors.endpoints.protocols.modbus.points import Table
 from actors.endpoints.protocols.modbus.sunspec import Chain, Described, describe, walk
 from actors.endpoints.protocols.modbus.sunspec_models import NAMES, model
@@ -100,6 +102,42 @@ async def test_what_repeats_is_counted():
     assert (values["mppt_1_DCA"], values["mppt_2_DCA"]) == (5.0, 5.01)
     assert (values["mppt_1_DCV"], values["mppt_2_IDStr"]) == (650.0, "String 2")
     assert values["mppt_2_DCWH"] == 1_000_001.0
+
+
+async def test_where_one_request_does_not_reach_the_power_of_ten_it_is_that_of_the_moment():
+    found, values = await described(device(common(), mppt(9)))
+    assert (values["mppt_1_DCA"], values["mppt_9_DCA"]) == (5.0, 5.08)
+    points = {point["name"]: point for point in found.data_points}
+    assert "scaleRegister" in points["mppt_1_DCA"]
+    assert points["mppt_9_DCA"]["scale"] == 0.01
+    assert "-2 when it was found" in points["mppt_9_DCA"]["description"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_whatever_a_device_says_what_is_proposed_is_accepted(seed: int):
+    """Chains of models of any id and length, filled with anything."""
+    chance = random.Random(seed)
+    words = [0, 1, 0xFFFF, 0x8000, 0x7FC0, 0xFFFE, 3, 2010]
+    models = []
+    for _ in range(chance.randrange(1, 12)):
+        number = chance.choice(
+            [1, 101, 103, 111, 120, 122, 124, 160, 160, 203, 213, 701, 713, 714, 802, 64001]
+        )
+        length = chance.choice([7, 24, 50, 66, 124, 153, 208, 655])
+        models.append([number, length, *(chance.choice(words) for _ in range(length))])
+    base = chance.choice([40000, 0, 50000])
+    registers = device(*models, base=base)
+    for address in chance.sample(sorted(registers), 20):
+        if address > base + 80:
+            del registers[address]
+    chain = await walk(Reading(registers))
+    if chain is None:
+        return
+    found = describe(chain, registers)
+    PROTOCOL.accept({"host": "plc"}, found.data_points)
+    assert set(_values(found.data_points, {Table.holding: registers})) <= {
+        p["name"] for p in found.data_points
+    }
 
 
 async def test_floats_and_a_second_model_of_a_kind():

@@ -166,8 +166,9 @@ def test_keys_are_those_of_the_standard() -> None:
 def test_what_is_encrypted_can_be_decrypted(plain: bytes, salt: bytes) -> None:
     for cipher, size in keys.KEY_BYTES.items():
         key = bytes(range(size))
-        hidden = privacy.encrypt(cipher, key, 3, 77, salt, plain)
-        back = privacy.decrypt(cipher, key, 3, 77, salt, hidden)
+        found = privacy.privacy_of(cipher, key)
+        hidden = found.encrypt(3, 77, salt, plain)
+        back = found.decrypt(3, 77, salt, hidden)
         assert back[: len(plain)] == plain
         if plain and len(plain) > 8:
             assert hidden[: len(plain)] != plain
@@ -175,7 +176,7 @@ def test_what_is_encrypted_can_be_decrypted(plain: bytes, salt: bytes) -> None:
 
 def test_aes_is_that_of_pysnmp() -> None:
     key, salt, plain = bytes(range(16)), bytes(range(8)), b"a scoped pdu of any length"
-    hidden = privacy.encrypt("aes", key, 3, 77, salt, plain)
+    hidden = privacy.privacy_of("aes", key).encrypt(3, 77, salt, plain)
     back = Aes().decrypt_data(v2c.OctetString(key), (3, 77, v2c.OctetString(salt)), v2c.OctetString(hidden))
     assert bytes(back) == plain
 
@@ -210,3 +211,9 @@ def test_whatever_comes_is_malformed_at_worst(octets: bytes) -> None:
     for read in (security.decode, usm.engine_of, notifications.version_of):
         with contextlib.suppress(Malformed):
             read(octets)
+
+
+def test_a_context_is_said() -> None:
+    security = usm.Security(usm.User("ann"), usm.Engine(b"\x80engine"), b"vlan-7")
+    octets = security.encode(pdus.request(pdus.GET, NAMES), 0x01020304, 0x05060708)
+    assert tlv(OCTETS, b"\x80engine") + tlv(OCTETS, b"vlan-7") in octets

@@ -365,6 +365,23 @@ def test_history_may_end_with_a_device(line: Line) -> None:
 # History
 
 
+def test_what_is_told_of_the_past_is_history_and_nobodys_latest(line: Line) -> None:
+    line.poll(oil_temp=9.0)
+    source = line.sources["press", "oil_temp"]
+    batch = Batch(source, POLLED, [1.0], indices=(0,), times=[POLLED - 3_600_000], past=True)
+    line.seq += 1
+    payload = encode("sparkplug", "json", [(batch, None)], MessageIds("agent"))
+    assert payload is not None
+    line.tell(*line.node.data(line.seq, payload, 0, NOW).messages)
+    latest = line.host.seen[-1]
+    assert latest.historical
+    line.lose()
+    line.connect()
+    line.poll(oil_temp=9.5)
+    births = [seen.value for seen in line.host.seen if seen.birth and seen.metric == "oil_temp"]
+    assert 1.0 not in births
+
+
 def test_what_is_late_is_history_and_then_devices_are_born_as_they_are(line: Line) -> None:
     for number in range(3):
         line.poll("press", age=LATE_MS + 1, oil_temp=float(number))

@@ -34,8 +34,8 @@ _ENDING = b',"ended":true}'
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """A payload as it is read back. `units` and `values` belong to `names`, which are all different; so do
-    `codes`, None when every value is GOOD, and `times`, None when all are of `timestamp`. Of a device that
-    has `ended` there is nothing else."""
+    `codes`, None when every value is GOOD, and `times`, None when all are of `timestamp`; readings of the
+    `past` are nobody's latest. Of a device that has `ended` there is nothing else."""
 
     sparkplug: int
     device: str
@@ -46,6 +46,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     codes: list[str | None] | None = None
     times: list[int] | None = None
     ended: bool = False
+    past: bool = False
 
 
 def is_stored(payload: bytes) -> bool:
@@ -111,7 +112,8 @@ def _payload(pieces: Sequence[Piece], _: MessageIds) -> bytes:
     timestamp, times = max(0, batch.timestamp), b""
     if batch.times is not None:
         timestamp, times = _times(batch, batch.times, positions)
-    return b'%b"timestamp":%d,"values":%b%b%b}' % (head, timestamp, values, codes, times)
+    past = b',"past":true' if batch.past else b""
+    return b'%b"timestamp":%d,"values":%b%b%b%b}' % (head, timestamp, values, codes, times, past)
 
 
 def _times(batch: Batch, times: list[int], positions: Positions) -> tuple[int, bytes]:

@@ -77,7 +77,7 @@ class Device:
         """Make the readings the latest, unless they are sent again behind newer ones, and find out whether
         the metrics are still what hosts were told. New ones get aliases from `next_alias` on; returns the
         next."""
-        newest = seq >= self.seq
+        newest = seq >= self.seq and not stored.past
         self.seq = max(seq, self.seq)
         metrics = self.metrics
         for name, unit, value, code, timestamp in zip(
@@ -128,12 +128,13 @@ class Device:
             told.timestamp = timestamp
             told.datatype = metric.datatype
             put(told, value, metric.datatype)
-            if historical:
+            if historical or stored.past:
                 told.is_historical = True
             if code is not None or metric.marked:
                 quality = quality_of(value, code)
                 told.properties.CopyFrom(_properties(quality, code, None))
-                metric.marked = quality != GOOD
+                if not stored.past:
+                    metric.marked = quality != GOOD
 
 
 def _codes(stored: Stored) -> list[str | None]:

@@ -205,7 +205,7 @@ def read_connection(given: dict[str, Any]) -> Connection:
     """Check a connection as the client sent it. Raises `Refusal` naming `connection.<key>`."""
     found = checked(given, Given, "connection")
     instance = None if found.device_instance == ANY_INSTANCE else found.device_instance
-    if found.host is None and instance is None and found.mac is None:
+    if found.host is None and instance is None:
         if found.device_instance is not None:
             text = f"deviceInstance {ANY_INSTANCE} is any device: say which, or its host"
             raise Refusal(text, "connection.deviceInstance")

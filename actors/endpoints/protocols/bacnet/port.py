@@ -24,7 +24,7 @@ from .capability import Capability
 from .connection import Local
 from .foreign import Foreign
 from .peer import OURS, Peer
-from .station import Station, packet, station_of, unpack
+from .station import Station, packet, station_of, unconfirmed, unpack
 
 _AT_ONCE: Final = 128
 """Requests under way on the port to devices that answer: so many replies fit a receive buffer of the
@@ -38,6 +38,8 @@ _MOST_PEERS: Final = 4096
 _CONFIRMED, _UNCONFIRMED, _SIMPLE_ACK = 0, 1, 2
 _IN_PARTS: Final = 0x0C
 """Of a request in segments; whether a reply may have some is another bit."""
+_HEARD: Final = frozenset({None, 0})
+"""Of unconfirmed requests, which networks are full of, only I-Am is of use to anybody here."""
 _REPLIES: Final = frozenset({2, 3, 5, 6, 7})
 _CONFIRMED_COV, _UNCONFIRMED_COV = 1, 2
 
@@ -285,6 +287,8 @@ class Port(asyncio.DatagramProtocol):
     def hand_over(self, data: bytes, addr: tuple[str, int], to: tuple[str, int] | None) -> None:
         """To the library, which raises whatever it likes about what it does not understand."""
         if self._link is None or len(self._tasks) >= _HANDED_OVER:
+            return
+        if unconfirmed(data) not in _HEARD:
             return
         try:
             pdu = PDU(data, source=IPv4Address(addr), destination=None if to is None else IPv4Address(to))

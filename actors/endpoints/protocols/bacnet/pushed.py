@@ -179,6 +179,7 @@ class BacnetPushed(BacnetSession, PushedSession):
         elif not here and said.instance == found.instance:
             text = f"device {said.instance} answers at {said.station}, and was at {asking.station}"
             if self._connection.host is None:
+                finder_of(asking.port).known.pop(found.instance, None)
                 self._end(Transient(text, code=quality.DEVICE_OFFLINE))
             else:
                 log.warning("%s", text)

@@ -79,6 +79,7 @@ class BacnetSession(Session):
             self._listener.described(Description("", "", self._points))
         foreign = asking.port.foreign
         if foreign is not None:
+            await foreign.settled()
             trouble = foreign.trouble
             self.identification = {**self.identification, "bbmd": trouble or "registered"}
             if trouble is not None:

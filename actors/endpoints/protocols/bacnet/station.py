@@ -78,3 +78,27 @@ def unpack(data: bytes, host: str, port: int) -> tuple[Station, int] | None:
     if not length or not 0 < network < 0xFFFF or start + 2 > size:
         return None
     return Station(host, port, network, data[9:start]), start
+
+
+def unconfirmed(data: bytes) -> int | None:
+    """The service of an unconfirmed request, however it came; None: it is something else, or makes no
+    sense."""
+    try:
+        at = _NETWORK_PARTS[data[1]]
+        control = data[at + 1]
+        if data[0] != _BVLC or control & _NETWORK_MESSAGE:
+            return None
+        at += 2
+        if control & _HAS_DESTINATION:
+            at += 3 + data[at + 2]
+        if control & _HAS_SOURCE:
+            at += 3 + data[at + 2]
+        if control & _HAS_DESTINATION:
+            at += 1  # hops
+        return data[at + 1] if data[at] >> 4 == 1 else None
+    except (IndexError, KeyError):
+        return None
+
+
+_NETWORK_PARTS: Final = {0x04: 10, ORIGINAL_UNICAST: 4, 0x0B: 4}
+"""Where they begin: in what a BBMD forwards, in unicasts, in broadcasts."""

@@ -81,7 +81,9 @@ class Link:
         """Seconds from connecting to the first request."""
         self._replied_at = 0.0
         self._replied = False
-        """Whether anything has been answered on this connection."""
+        """Whether anything has been answered on this connection,"""
+        self._heard = False
+        """and whether on any."""
 
     # Users
 
@@ -181,8 +183,7 @@ class Link:
                         raise
                 except Closed:
                     closed += 1
-                    # One that answered something else before it ended has not ended for this request's sake.
-                    if closed > (_REOPENED if self._replied else 1):
+                    if closed > self._reopenings(exchange):
                         raise
                 except Transient as failure:
                     attempt += 1
@@ -197,6 +198,13 @@ class Link:
                     return found
         finally:
             self._asking -= 1
+
+    def _reopenings(self, exchange: Exchange) -> int:
+        """How often a connection that ends under a request is opened again. One that answered something else
+        before has not ended for this request's sake; where others answer, one that has not may well have."""
+        if exchange.tries and self._heard:
+            return 1 if self._replied else 0
+        return _REOPENED if self._replied else 1
 
     def _share(self, request: Request, patience: Patience, attempt: int) -> float:
         """Seconds to wait for the reply to an attempt, so that there is time for the others."""
@@ -308,13 +316,14 @@ class Link:
             self._line.connected.in_time(exchange.began - self._opened_at, now)
         elif self._line.between.is_found(exchange.began - self._replied_at):
             self._line.between.in_time(exchange.began - self._replied_at, now)
-        self._replied, self._replied_at = True, now
+        self._replied = self._heard = True
+        self._replied_at = now
         if isinstance(found, bytes):
             self._line.unit(request.unit).answers(request, now - exchange.began)
 
     def _failed(self, exchange: Exchange, failure: Transient) -> None:
         now = self.loop.time()
-        if isinstance(failure, Closed) and not self._replied:
+        if isinstance(failure, Closed) and not self._replied and not (exchange.tries and self._heard):
             self._line.connected.too_soon(exchange.began - self._opened_at, now)
         if failure.code == quality.TIMEOUT and not exchange.tries:
             self._count_timeout(exchange.request.unit)

@@ -6,7 +6,7 @@ whoever is asked for answers for nobody.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import NamedTuple
 
@@ -69,8 +69,9 @@ class RollCall:
         """What came in the place of an answer; empty when nothing did."""
         return self._reason
 
-    async def run(self, units: Sequence[int]) -> list[Present]:
-        """Who is there. What was found so far is in the exception's `found` when the place is given up."""
+    async def run(self, units: Sequence[int], known: Collection[int] = ()) -> list[Present]:
+        """Who is there; `known` are units that are polled. Raises `GaveUp` when nobody was found before the
+        place was given up, `Transient` when there is no connection any more."""
         found: list[Present] = []
         network = not is_line(self._link.connection)
         controls: list[Present] | None = None
@@ -78,7 +79,7 @@ class RollCall:
             async with aclosing(self._asked(units)) as asked:
                 async for present in asked:
                     found.append(present)
-                    if network and len(units) > 1 and len(found) == 2:
+                    if network and controls is None and len(found) > 1 and present.unit not in known:
                         controls = await self._controls()
                         if controls and all(isinstance(one.first, bytes) for one in [*found, *controls]):
                             found = await self._real(found, controls)
@@ -157,7 +158,7 @@ class RollCall:
         try:
             found = await self._ask(request)
         except Unreachable as failure:
-            raise GaveUp(f"it is not there any more: {failure}", code=failure.code) from failure
+            raise GaveUp(str(failure), code=failure.code) from failure
         except Closed as failure:
             self._closed += 1
             self._reason = str(failure)

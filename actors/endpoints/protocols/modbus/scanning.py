@@ -39,6 +39,8 @@ class _Scan:
         self._probing = probing
         self._polled: dict[str, list[PolledUnit]] = {}
         """The endpoints that are enabled, by the line that they are on, names resolved."""
+        self._known: dict[str, list[int]] = {}
+        """The units of all endpoints, enabled or not."""
 
     async def run(self) -> None:
         await self._look_at_polled()
@@ -53,10 +55,13 @@ class _Scan:
         ports = {place.connection.port for place in self._search.places if not place.connection.is_serial}
         for polled in self._search.polled:
             connection = polled.connection
-            if polled.enabled and connection.slave_range is None:
-                line = connection.line
-                if not connection.is_serial and connection.port in ports:
-                    line = await self._resolved(connection) or line
+            if connection.slave_range is not None:
+                continue
+            line = connection.line
+            if not connection.is_serial and connection.port in ports:
+                line = await self._resolved(connection) or line
+            self._known.setdefault(line, []).append(connection.unit)
+            if polled.enabled:
                 self._polled.setdefault(line, []).append(polled)
 
     async def _resolved(self, connection: Connection) -> str | None:
@@ -102,7 +107,7 @@ class _Scan:
         present: list[Present] = []
         async with self._link(connection, keep=lambda: bool(present or polled)) as link:
             call = RollCall(link, connection.timeout, turn)
-            present = await call.run(place.units)
+            present = await call.run(place.units, {one.connection.unit for one in polled})
             if not present and call.reason:
                 raise GaveUp(f"what answers there is not Modbus: {call.reason}")
             if not present and not connection.is_serial:
@@ -123,19 +128,20 @@ class _Scan:
 
     def _shared(self, place: Place, address: str) -> tuple[Place, list[PolledUnit]]:
         """The place as it is to be asked: as the endpoints do that poll there. Unless somebody wants others
-        too, only their own units are."""
+        too, only units that are configured are. These come first anyway: a device that answers as any unit is
+        to be found as the one that it is known by."""
         own = place.connection
         line = own.line if own.is_serial else replace(own, host=address).line
-        polled = self._polled.get(line, [])
+        polled, known = self._polled.get(line, []), self._known.get(line, [])
         if not polled:
-            return place, []
+            first = [unit for unit in known if unit in place.units]
+            return replace(place, units=tuple(dict.fromkeys([*first, *place.units]))), []
         used = polled[0].connection
-        units = {one.connection.unit for one in polled}
-        asked = place.units if place.asked else ()
-        timeout = min(own.timeout, _SHARED_TIMEOUT) if asked else own.timeout
-        shared = replace(used, timeout=timeout)
-        order = [*sorted(units), *(unit for unit in units_of(asked, used) if unit not in units)]
-        return replace(place, connection=shared, units=tuple(order)), polled
+        units = [*(one.connection.unit for one in polled), *known]
+        order = tuple(dict.fromkeys([*units, *(units_of(place.units, used) if place.asked else ())]))
+        others = len(order) > len({one.connection.unit for one in polled})
+        timeout = min(own.timeout, _SHARED_TIMEOUT) if others else own.timeout
+        return replace(place, connection=replace(used, timeout=timeout), units=order), polled
 
     @asynccontextmanager
     async def _link(self, connection: Connection, keep: Callable[[], bool]) -> AsyncIterator[Link]:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .identification import line_of
+from .points import MOST_REGISTERS
 from .sunspec_models import COMMON, NAMES, STATES, STORAGE_STATES, Item, Model, model
 
 Read = Callable[[int, int], Awaitable[tuple[int, ...] | None]]
@@ -193,7 +194,7 @@ def _block(
         # By night an inverter has no direct current: a point whose power of ten is there for it alone comes.
         comes = item.power is not None and item.power not in groups and at + item.at in registers
         if item.name in there or comes:
-            yield _data_point(item, at + item.at, power, names)
+            yield _scaled(_data_point(item, at + item.at, names), item, power, registers)
 
 
 def _is_there(item: Item, address: int, registers: Mapping[int, int]) -> bool:
@@ -219,7 +220,21 @@ def _is_power(address: int | None, registers: Mapping[int, int]) -> bool:
     return abs(word - 0x10000 if word > 0x7FFF else word) <= _MOST_POWER
 
 
-def _data_point(item: Item, address: int, power: int | None, names: tuple[int, str]) -> dict[str, Any]:
+def _scaled(
+    point: dict[str, Any], item: Item, power: int | None, registers: Mapping[int, int]
+) -> dict[str, Any]:
+    """With its power of ten: that of the moment where one request does not reach both."""
+    if power is None:
+        return point
+    address = int(point["register"].split(":")[1])
+    if max(address + item.size, power + 1) - min(address, power) <= MOST_REGISTERS:
+        return {**point, "scaleRegister": power}
+    exponent = registers[power] - (0x10000 if registers[power] > 0x7FFF else 0)
+    said = f"{point['description']}; its power of ten was {exponent} when it was found"
+    return {**point, "scale": 10**exponent if exponent >= 0 else float(f"1e{exponent}"), "description": said}
+
+
+def _data_point(item: Item, address: int, names: tuple[int, str]) -> dict[str, Any]:
     number, prefix = names
     kind = _KINDS[item.kind]
     point: dict[str, Any] = {
@@ -235,8 +250,6 @@ def _data_point(item: Item, address: int, power: int | None, names: tuple[int, s
         point["count"] = item.size
     if item.unit is not None:
         point["unit"] = item.unit
-    if power is not None:
-        point["scaleRegister"] = power
     if item.name == "St" and prefix.startswith(_GENERATORS):
         point["values"] = STATES
     if item.name == "ChaSt":

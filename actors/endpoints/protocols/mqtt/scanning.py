@@ -16,7 +16,7 @@ from actors.mqtt.client import Client
 from actors.mqtt.greeting import Hello
 from actors.mqtt.link import Link
 from actors.mqtt.packets import Answer, Received
-from actors.mqtt.reasons import words
+from actors.mqtt.reasons import is_known, words
 
 from . import conventions, devices_found, grouping, proposing
 from .discovery import Place, Sample, Search
@@ -136,10 +136,9 @@ async def _place(place: Place, search: Search, probing: Probing) -> None:
         log.exception("asking %s ended", place.text)
         probing.trouble(place.text, f"{type(error).__name__}: {error}")
         return
-    if answer is None:
-        probing.trouble(
-            place.text, "takes the connection, and is no MQTT broker: it does not answer a CONNECT"
-        )
+    if answer is None or not is_known(answer.code):
+        what = "does not answer a CONNECT" if answer is None else "answers something else to a CONNECT"
+        probing.trouble(place.text, f"takes the connection, and is no MQTT broker: it {what}")
         return
     probing.found(_broker(place, address, answer))
 

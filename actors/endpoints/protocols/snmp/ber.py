@@ -32,6 +32,8 @@ def length(size: int) -> bytes:
 
 def integer(value: int, tag: int = INTEGER) -> bytes:
     """Of either sign; the unsigned types of SMI are written as non-negative integers too."""
+    if 0 <= value < 0x80:
+        return bytes((tag, 1, value))
     return tlv(
         tag,
         value.to_bytes(
@@ -76,6 +78,9 @@ def field(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
 def number(data: bytes, at: int, end: int) -> tuple[int, int]:
     """An INTEGER, and where it ends."""
     start, stop = field(data, at, end, INTEGER)
+    if stop - start == 1:
+        octet = data[start]
+        return (octet if octet < 0x80 else octet - 0x100), stop
     if not 0 < stop - start <= 8:
         raise Malformed("an integer of no size that can be")
     return int.from_bytes(data[start:stop], "big", signed=True), stop

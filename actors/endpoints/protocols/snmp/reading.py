@@ -87,7 +87,7 @@ class Reader:
         try:
             reply = await self._client.ask(request, until)
         except NoConnection as error:
-            if error.code != quality.TIMEOUT or not await self._answers_at_all():
+            if error.code != quality.TIMEOUT or not await is_there(self._client):
                 raise
             await self._narrow(places, quality.TIMEOUT, answers, until, error)
             return
@@ -104,13 +104,6 @@ class Reader:
             return
         for place, value in zip(places, found, strict=True):
             answers[place] = value
-
-    async def _answers_at_all(self) -> bool:
-        try:
-            await self._client.ask(_PROBE, attempts=1)
-        except NoConnection:
-            return False
-        return True
 
     async def _failed(self, places: list[int], reply: Pdu, answers: list[Answer], until: float) -> None:
         """By an error-status, which says of which variable it is, or does not."""
@@ -181,6 +174,15 @@ _PROBE: Final = pdus.request(pdus.GET, [UPTIME])
 
 def _parts(places: list[int], most: int) -> Iterator[list[int]]:
     return (places[at : at + most] for at in range(0, len(places), most))
+
+
+async def is_there(client: Client) -> bool:
+    """Whether the agent answers what every agent does."""
+    try:
+        await client.ask(_PROBE, attempts=1)
+    except NoConnection:
+        return False
+    return True
 
 
 async def read_one(client: Client, name: Arcs) -> Answer:

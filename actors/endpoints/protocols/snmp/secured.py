@@ -164,7 +164,7 @@ def _is_answer(heard: Heard, security: Security, identifier: int) -> bool:
         heard.pdu.kind == pdus.RESPONSE
         and heard.pdu.number == identifier
         and heard.engine == security.engine.identifier
-        and heard.user == user.name.encode()
+        and heard.user == security.name
         and heard.proven == bool(user.auth)
         and heard.private == bool(user.priv)
     )

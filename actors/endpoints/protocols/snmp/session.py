@@ -22,7 +22,6 @@ from .secured import SecuredClient
 from .tables import Tables
 from .usm import User
 from .values import Unfit
-from .walking import Walker
 from .writable import Writing
 
 _SYSTEM: Final[Arcs] = (1, 3, 6, 1, 2, 1, 1)
@@ -195,10 +194,8 @@ class SnmpSession(PolledSession):
                 answers = await self._reader.read(until)
                 self._fill(answers, found, codes)
             if self._tables:
-                walker = Walker(
-                    client, 0 if self._connection.version == "v1" else self._connection.max_repetitions
-                )
-                await self._tables.read(walker, self._uptime.lives, found, codes)
+                repetitions = 0 if self._connection.version == "v1" else self._connection.max_repetitions
+                await self._tables.read(client, repetitions, self._uptime.lives, found, codes)
         except ValueError as error:
             raise understood(error) from error
         self._tell_rows(count)

@@ -5,12 +5,16 @@ Data points only grow in number: a row that is gone is BAD until it comes again.
 
 import logging
 from time import monotonic
-from typing import Any
+from typing import Any, Final
+
+from actors.connections.connection import NoConnection
 
 from . import quality, values
+from .client import Client
 from .oids import Arcs
 from .points import DataPoint
 from .rates import Rate
+from .reading import AGAIN_AFTER, is_there
 from .values import Unfit
 from .walking import Walk, Walker
 
@@ -18,6 +22,9 @@ log = logging.getLogger(__name__)
 
 News = tuple[DataPoint, Any, str | None]
 """A row that was not known, its value and its quality code."""
+
+
+_MUTE: Final = Walk([], False, quality.TIMEOUT)
 
 
 class _Row:
@@ -43,6 +50,17 @@ class _Column:
         self.point = point
         self.rows: dict[Arcs, _Row] = {}
         self.crowded = False
+        self._again = 0.0
+
+    async def walk(self, client: Client, repetitions: int) -> Walk:
+        if monotonic() < self._again:
+            return _MUTE
+        return await Walker(client, repetitions).walk(self.point.oid, self.point.max_rows)
+
+    def mute(self) -> Walk:
+        """It is not answered; that takes several time-outs to find out, and is tried again seldom."""
+        self._again = monotonic() + AGAIN_AFTER
+        return _MUTE
 
 
 class Tables:
@@ -72,10 +90,18 @@ class Tables:
         news, self._news = self._news, {}
         return [news[at] for at in sorted(news)]
 
-    async def read(self, walker: Walker, lives: int, found: list[Any], codes: list[str | None]) -> None:
-        """All rows into the places of their points. Raises `NoConnection`."""
+    async def read(
+        self, client: Client, repetitions: int, lives: int, found: list[Any], codes: list[str | None]
+    ) -> None:
+        """All rows into the places of their points, so many (`repetitions`) asked for at once. Raises
+        `NoConnection`; an agent that answers, but not about one table, costs that one only."""
         for column in self._columns.values():
-            walk = await walker.walk(column.point.oid, column.point.max_rows)
+            try:
+                walk = await column.walk(client, repetitions)
+            except NoConnection as error:
+                if error.code != quality.TIMEOUT or not await is_there(client):
+                    raise
+                walk = column.mute()
             self._take(column, walk, lives, found, codes)
 
     def _take(

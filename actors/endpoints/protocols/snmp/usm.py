@@ -11,6 +11,7 @@ from . import pdus
 from .ber import OCTETS, SEQUENCE, Malformed, field, integer, number, octets, tlv
 from .keys import DIGESTS, Keys, keys, signature
 from .pdus import Pdu, Request
+from .privacy import privacy_of
 
 VERSION: Final = 3
 _MODEL: Final = 3
@@ -82,26 +83,27 @@ class Security:
         self.answered = False
         """Whether a request has ever been answered."""
         self._engine = tlv(OCTETS, engine.identifier)
-        self._name = tlv(OCTETS, user.name.encode())
+        self.name = user.name.encode()
+        self._name = tlv(OCTETS, self.name)
         self._context = self._engine + tlv(OCTETS, context)
         self._keys = Keys(b"", b"")
         if user.auth:
             self._keys = keys(user.auth, user.auth_key, user.priv_key, user.priv, engine.identifier)
         self._salt = secrets.randbits(64)
+        self._flags = user.flags | _REPORTABLE
 
     def encode(self, request: Request, message: int, identifier: int) -> bytes:
         """`message` is the number of the message, `identifier` that of the request in it."""
-        return self.wrap(request.encode(identifier), message, self.user.flags | _REPORTABLE)
+        return self.wrap(request.encode(identifier), message, self._flags)
 
     def wrap(self, pdu: bytes, message: int, flags: int) -> bytes:
         user, boots, time = self.user, self.engine.boots, self.engine.time
         scoped = tlv(SEQUENCE, self._context + pdu)
         salt = b""
         if user.priv:
-            from .privacy import encrypt
-
             salt = self._next_salt(boots)
-            scoped = tlv(OCTETS, encrypt(user.priv, self._keys.priv, boots, time, salt, scoped))
+            privacy = privacy_of(user.priv, self._keys.priv)
+            scoped = tlv(OCTETS, privacy.encrypt(boots, time, salt, scoped))
         blank = bytes(DIGESTS[user.auth].kept) if user.auth else b""
         head = integer(message) + _HEADS[flags]
         before = self._engine + integer(boots) + integer(time) + self._name
@@ -164,9 +166,7 @@ def decode(data: bytes, user: User, known: Keys) -> Heard:
         if not (proven and user.priv):
             raise Malformed("an encrypted message that is not for this user")
         begins, ends = field(data, at, end, OCTETS)
-        from .privacy import decrypt
-
-        data = decrypt(user.priv, known.priv, boots, time, salt, data[begins:ends])
+        data = privacy_of(user.priv, known.priv).decrypt(boots, time, salt, data[begins:ends])
         at, end = 0, len(data)
     begins, ends = field(data, at, end, SEQUENCE)
     _, inner = octets(data, begins, ends)
