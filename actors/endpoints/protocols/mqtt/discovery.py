@@ -89,6 +89,8 @@ class Sample(msgspec.Struct, frozen=True):
     qos: int
     topics: int
     """As many of them are looked at."""
+    foreign: bool
+    """Whether it is another broker than that of files and environment."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -202,7 +204,17 @@ def _sample(options: Options, settings: Settings, path: str, alone: bool) -> Sam
         seconds=duration / 1000,
         qos=configured.mqtt_qos if options.qos is None else options.qos,
         topics=options.max_topics,
+        foreign=connection.address != _own_address(settings),
     )
+
+
+def _own_address(settings: Settings) -> str | None:
+    if settings.mqtt.broker_url is None:
+        return None
+    try:
+        return read_connection({"brokerUrl": settings.mqtt.broker_url}).address
+    except Refusal:
+        return None
 
 
 def _check(filters: tuple[str, ...], path: str) -> None:
