@@ -16,14 +16,20 @@ from servers.plant_hosts import CLIENT, GONE, HOSTS, PREFIX, RANGE, SILENT, Plan
 
 TIMEOUT = 250
 AT_ONCE, PER_SECOND = 64, 128
+BROADCAST = "10.77.3.255"
 UNITS = 12
 """Those that are asked for where nobody says which."""
 
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    directory = tmp_path_factory.mktemp("plant")
-    with Plant(directory, plant_servers.hosts()) as found, plant_servers.running(found, directory):
+    with Plant(tmp_path_factory.mktemp("plant"), plant_servers.hosts()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def servers(plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with plant_servers.running(plant, tmp_path_factory.mktemp("servers")) as found:
         yield found
 
 
@@ -159,16 +165,70 @@ def test_so_are_the_devices_of_other_protocols(plant: Plant, agent: InnerAgent, 
 
 def test_everybody_is_asked_at_once_by_broadcast(plant: Plant, agent: InnerAgent) -> None:
     """BACnet's way: one packet to everybody, and none to whoever does not answer."""
-    broadcast = "10.77.3.255"
-    options = {"timeout": 1000, "localAddress": f"{CLIENT}/{PREFIX}", "broadcastAddress": broadcast}
+    options = {"timeout": 1000, "localAddress": f"{CLIENT}/{PREFIX}", "broadcastAddress": BROADCAST}
     with Capture(plant.client) as seen:
         reply = agent.post("/v1/discover", {"protocols": ["bacnet"], "overrides": {"bacnet": options}})
     devices = plant.at("bacnet")  # the other one only hears what is meant for itself
     found = [told(device) for device in reply["devices"]]
     assert sorted(found) == sorted(one for one in there(plant, "bacnet") if one[0] in devices)
     sent = seen.sent("udp")
-    assert 1 <= sent.pop(broadcast) <= 3
+    assert 1 <= sent.pop(BROADCAST) <= 3
     assert set(sent) == set(devices)
+
+
+def test_devices_that_are_polled_go_on_being_read_over_their_only_connection(
+    plant: Plant, agent: InnerAgent
+) -> None:
+    single = plant.at("modbus single")
+    plant.devices.ask("forget")
+    for place, host in enumerate(single):
+        connection = {"type": "tcp", "host": host, "port": 502, "unitId": 1, "timeout": 1000}
+        points = [{"name": "a", "register": "holding:4:uint16"}]
+        given = {"name": f"single-{place}", "protocol": "modbus", "connection": connection}
+        agent.post("/v1/endpoints", given | {"data_points": points, "poll_interval": 100, "enabled": True})
+    names = [f"single-{place}" for place in range(len(single))]
+
+    def devices() -> list[dict[str, Any]]:
+        return [agent.get(f"/v1/adapters/modbus/devices/{name}") for name in names]
+
+    deadline = time.monotonic() + 10
+    while not all(device["connected"] for device in devices()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    reply = scan(agent, ",".join([*single, *plant.at("tarpit", "banner")]), unit=1)
+    assert sorted(found_units(reply)) == sorted((host, 1) for host in single)
+    assert all(device["known"] for device in reply["devices"])
+    assert all(device["connected"] and not device["errorCount"] for device in devices())
+    counts = plant.counts()
+    assert {(counts[host]["accepted"], counts[host]["odd"]) for host in single} == {(1, 0)}
+    agent.delete("/v1/endpoints")
+
+
+def test_who_speaks_without_being_asked_is_not_found(
+    plant: Plant, agent: InnerAgent, servers: dict[str, Any]
+) -> None:
+    """Devices say where they are to everybody when they start, and routers say it for others again and again:
+    https://github.com/JoelBender/bacpypes/issues/350."""
+    instances = plant_servers.bacnet_instances(plant)
+    first, *others = plant.at("bacnet")
+    ends = threading.Event()
+
+    def speak() -> None:
+        while not ends.wait(0.02):
+            for address in others:
+                servers[first].ask("i_am", device=instances[address], address="*")
+
+    speaking = threading.Thread(target=speak, daemon=True)
+    speaking.start()
+    options = OPTIONS["bacnet"] | {"discoveryTargets": ",".join([first, *plant.at(GONE)[:20]])}
+    try:
+        with Capture(plant.client) as seen:
+            reply = agent.post("/v1/discover", {"protocols": ["bacnet"], "overrides": {"bacnet": options}})
+    finally:
+        ends.set()
+        speaking.join()
+    assert {packet.source for packet in seen.packets if packet.destination == BROADCAST} == set(others)
+    assert [told(device) for device in reply["devices"]] == [(first, instances[first])]
 
 
 def test_a_scan_that_is_cancelled_ends_at_once_and_keeps_what_it_has(plant: Plant, agent: InnerAgent) -> None:

@@ -42,7 +42,7 @@ def bacnet_instances(plant: Plant) -> dict[str, int]:
 
 @contextmanager
 def running(plant: Plant, directory: Path) -> Iterator[dict[str, Any]]:
-    """All of them, in the plant. Yields brokers' ports and the like by address."""
+    """All of them, in the plant. Yields them by address; the first of BACnet is those at the others, too."""
     made = dict(_servers(plant, directory))
     with ExitStack() as stack:
         with ThreadPoolExecutor(4) as threads:
