@@ -12,9 +12,9 @@ from actors.endpoints.discovering import Configured, Known, Plan
 from actors.endpoints.targets import read_targets
 from actors.mqtt.broker import V311, version
 from actors.mqtt.fields import Limited, limited
-from actors.system.checking import checked
+from actors.system.checking import checked, respelled
 from actors.system.failure import Refusal
-from conf.annotations import allowed, also, reads, spelled
+from conf.annotations import allowed, also, reads
 from conf.fields import Flag, Pem, Text, kept, listed, trimmed
 from conf.settings import Settings
 
@@ -128,9 +128,7 @@ def plan(given: dict[str, Any], known: Known, path: str) -> Search | None:
     try:
         return _planned(options, known, path)
     except Refusal as refusal:
-        key, dot, rest = (refusal.field or "").removeprefix(f"{path}.").partition(".")
-        name = spelled(given, Options, key)
-        raise Refusal(refusal.message.replace(key, name), f"{path}.{name}{dot}{rest}") from refusal
+        raise respelled(refusal, given, Options, path) from refusal
 
 
 def _planned(options: Options, known: Known, path: str) -> Search | None:
