@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from actors.system.failure import Refusal
 from conf import schema, unknown
-from conf.annotations import join
+from conf.annotations import join, spelled
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,15 @@ def checked(given: Any, kind: type[T], path: str = "") -> T:
         return schema.convert(given, kind, path)
     except schema.Invalid as error:
         raise Refusal(error.message, error.field) from error
+
+
+def respelled(refusal: Refusal, given: Any, kind: Any, path: str) -> Refusal:
+    """The refusal of a field of `given`, a struct of that kind at `path`, named as the client spelled it."""
+    if refusal.field is None or not refusal.field.startswith(f"{path}."):
+        return refusal
+    key, dot, rest = refusal.field.removeprefix(f"{path}.").partition(".")
+    name = spelled(given, kind, key)
+    return Refusal(refusal.message.replace(key, name), f"{path}.{name}{dot}{rest}", refusal.kind)
 
 
 def refuse_unknown(given: Any, kind: Any, path: str = "") -> None:

@@ -21,8 +21,9 @@ from actors.endpoints.protocols.mqtt import PROTOCOL, sampling
 assert PROTOCOL.discovery is not None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """One for each test: what one has kept at it another would find."""
     with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
         yield running
 
@@ -35,7 +36,7 @@ async def device(broker: Mosquitto) -> AsyncIterator[gmqtt.Client]:
 
 
 class Plant:
-    """Publishes again and again while a search goes on; what it keeps at the broker is removed in the end."""
+    """Publishes again and again while a search goes on."""
 
     def __init__(self, device: gmqtt.Client, live: dict[str, Any], kept: dict[str, Any]) -> None:
         self._device = device
@@ -58,8 +59,6 @@ class Plant:
     async def __aexit__(self, *_: Any) -> None:
         assert self._task is not None
         self._task.cancel()
-        for topic in self._kept:
-            self._device.publish(topic, b"", qos=1, retain=True)
 
 
 def _octets(payload: Any) -> bytes:

@@ -43,6 +43,14 @@ def test_what_the_environment_holds_goes_to_no_other_broker():
     assert found.sample.connection.username is None
     assert found.sample.filters == ("#",)
     assert found.sample.given == {"brokerUrl": "mqtt://other.example"}
+    assert found.sample.foreign
+
+
+def test_the_broker_of_the_environment_is_the_same_by_its_url():
+    found = planned({"brokerUrl": "mqtt://broker.example:1883"}, **BROKER)
+    assert found is not None
+    assert found.sample is not None
+    assert not found.sample.foreign
 
 
 def test_brokers_are_looked_for_without_listening():

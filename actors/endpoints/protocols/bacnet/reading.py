@@ -47,6 +47,8 @@ def read(
 def _flagged(content: Content) -> str | None:
     """The code that status flags make of a reading that is good otherwise."""
     flags = flags_of(content)
+    if flags == 0:
+        return None
     if flags is None:
         return quality.NO_STATUS_FLAGS
     if flags & quality.FAULT:

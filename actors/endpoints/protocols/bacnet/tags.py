@@ -28,6 +28,7 @@ _LONGEST_NUMBER: Final = 8
 """Octets of the largest integer that a reading can have."""
 _DEEPEST: Final = 16
 
+_FOUR_BITS: Final = [tuple(number >> place & 1 for place in (3, 2, 1, 0)) for number in range(16)]
 _REAL: Final = struct.Struct(">f")
 _DOUBLE: Final = struct.Struct(">d")
 
@@ -109,6 +110,8 @@ def read_value(data: bytes, at: int) -> tuple[int, Any, int]:
         if end > len(data):
             raise Malformed("cut off")
         return REAL, _REAL.unpack_from(data, at + 1)[0], end
+    if first == 0x82 and data[at + 1] == 4:  # and status flags
+        return BITS, _FOUR_BITS[data[at + 2] >> 4], at + 3
     number, context, length, at = read_tag(data, at)
     if context or number > OBJECT:
         raise Malformed("not a value of a known type")

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from actors.endpoints.discovering import Configured, Known, Plan
 from actors.endpoints.targets import read_targets
-from actors.system.checking import checked
+from actors.system.checking import checked, respelled
 from actors.system.failure import Refusal
-from conf.annotations import allowed, also, reads, spelled
+from conf.annotations import allowed, also, reads
 from conf.fields import Pem, listed, lower, trimmed
 
 from .connection import Connection, SlaveRange, Transport, Unit, device_path, read_connection, transport_of
@@ -115,14 +115,7 @@ def plan(given: dict[str, Any], known: Known, path: str) -> Search | None:
     try:
         return _planned(options, known, path)
     except Refusal as refusal:
-        raise _respelled(refusal, given, path) from refusal
-
-
-def _respelled(refusal: Refusal, given: dict[str, Any], path: str) -> Refusal:
-    """The refusal with the field as the client spelled it."""
-    key, dot, rest = (refusal.field or "").removeprefix(f"{path}.").partition(".")
-    name = spelled(given, Options, key)
-    return Refusal(refusal.message.replace(key, name), f"{path}.{name}{dot}{rest}")
+        raise respelled(refusal, given, Options, path) from refusal
 
 
 def _planned(options: Options, known: Known, path: str) -> Search | None:

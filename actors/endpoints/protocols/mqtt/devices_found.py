@@ -50,7 +50,7 @@ def found(group: Group, search: Search, sample: Sample, validate: bool) -> Found
     if reader is not None:
         metadata["endpoint"] = reader
     confidence: Confidence = "high" if live else "low"
-    at = f"@{sample.connection.address}" if sample.given.get("brokerUrl") else ""
+    at = f"@{sample.connection.address}" if sample.foreign else ""
     return Found(
         identity=f"mqtt:{group.base}{at}",
         name=f"mqtt_{group.base.strip('/').replace('/', '_')}",

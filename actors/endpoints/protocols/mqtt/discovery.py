@@ -12,9 +12,9 @@ from actors.endpoints.discovering import Configured, Known, Plan
 from actors.endpoints.targets import read_targets
 from actors.mqtt.broker import V311, version
 from actors.mqtt.fields import Limited, limited
-from actors.system.checking import checked
+from actors.system.checking import checked, respelled
 from actors.system.failure import Refusal
-from conf.annotations import allowed, also, reads, spelled
+from conf.annotations import allowed, also, reads
 from conf.fields import Flag, Pem, Text, kept, listed, trimmed
 from conf.settings import Settings
 
@@ -89,6 +89,8 @@ class Sample(msgspec.Struct, frozen=True):
     qos: int
     topics: int
     """As many of them are looked at."""
+    foreign: bool
+    """Whether it is another broker than that of files and environment."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -126,9 +128,7 @@ def plan(given: dict[str, Any], known: Known, path: str) -> Search | None:
     try:
         return _planned(options, known, path)
     except Refusal as refusal:
-        key, dot, rest = (refusal.field or "").removeprefix(f"{path}.").partition(".")
-        name = spelled(given, Options, key)
-        raise Refusal(refusal.message.replace(key, name), f"{path}.{name}{dot}{rest}") from refusal
+        raise respelled(refusal, given, Options, path) from refusal
 
 
 def _planned(options: Options, known: Known, path: str) -> Search | None:
@@ -202,7 +202,17 @@ def _sample(options: Options, settings: Settings, path: str, alone: bool) -> Sam
         seconds=duration / 1000,
         qos=configured.mqtt_qos if options.qos is None else options.qos,
         topics=options.max_topics,
+        foreign=connection.address != _own_address(settings),
     )
+
+
+def _own_address(settings: Settings) -> str | None:
+    if settings.mqtt.broker_url is None:
+        return None
+    try:
+        return read_connection({"brokerUrl": settings.mqtt.broker_url}).address
+    except Refusal:
+        return None
 
 
 def _check(filters: tuple[str, ...], path: str) -> None:

@@ -36,6 +36,8 @@ _REACHING: Final = ("connecting", "saying hello")
 _SHOWING: Final = ("opening a secure channel", "creating a session")
 """Steps in which the server looks at this agent's certificate."""
 _ACTIVATING: Final = "activating the session"
+_IN_THREAD: Final = 262_144
+"""Bytes of an answer that take longer to decode than the loop may wait."""
 _FAREWELL: Final = 2.0
 """Seconds to say good-bye in."""
 
@@ -53,17 +55,29 @@ class Socket(PostingProtocol):
     receive_buffer: bytes | None
     heard = 0.0
     """monotonic seconds"""
+    most: int | None = None
+    """Bytes that are taken of the server at most; None: as many as it sends."""
+    taken = 0
     refusal: UaStatusCodeError | None = None
     """What the server has answered instead of opening a channel; the library says no more than that there is
     none."""
 
     def data_received(self, data: bytes) -> None:
         self.heard = monotonic()
+        self.taken += len(data)
+        if self.has_too_much:
+            if self.transport is not None:
+                self.transport.abort()
+            return
         super().data_received(data)
         # The library waits for as much as is announced, whatever it is.
         if self.receive_buffer is not None and not _begins_a_chunk(self.receive_buffer):
             self.receive_buffer = None
             self.disconnect_socket()
+
+    @property
+    def has_too_much(self) -> bool:
+        return self.most is not None and self.taken > self.most
 
     def _call_callback(self, request_id: int, body: Any) -> None:
         if self._open_secure_channel_exchange is not None:
@@ -75,15 +89,19 @@ class Socket(PostingProtocol):
 
 
 class _Transport(UaClient):  # type: ignore[misc]
+    most: int | None = None
+
     def _make_protocol(self) -> Socket:
         self.protocol = protocol = Socket(self._timeout, security_policy=self.security_policy)
+        protocol.most = self.most
         protocol.on_connection_lost = self._on_transport_lost
         protocol.is_session_closing = self._is_session_closing
         return protocol
 
 
 class Channel:
-    """`lost` is called once, with the reason, when the connection ends by itself after `open`."""
+    """`lost` is called once, with the reason, when the connection ends by itself after `open`. It ends when
+    the server has sent more than `most` bytes, if given."""
 
     def __init__(
         self,
@@ -91,6 +109,7 @@ class Channel:
         url: str,
         lost: Callable[[NoConnection], None],
         folder: Path | None = None,
+        most: int | None = None,
     ) -> None:
         self.url = url
         self.timeout = connection.connection_timeout
@@ -99,6 +118,7 @@ class Channel:
         self._lost: Callable[[NoConnection], None] | None = lost
         self._client = Client(url, timeout=self.timeout)
         self._client.uaclient = _Transport(self.timeout)
+        self._client.uaclient.most = most
         self._socket: Socket | None = None
         self._active = False
         """Whether the server has a session for it, for all that is known."""
@@ -204,7 +224,11 @@ class Channel:
         within = self.timeout if within is None else within
         try:
             body = await self.send(request, within)
-            response: Any = struct_from_binary(answer, body)
+            response: Any
+            if len(body) > _IN_THREAD:
+                response = await asyncio.to_thread(struct_from_binary, answer, body)
+            else:
+                response = struct_from_binary(answer, body)
             response.ResponseHeader.ServiceResult.check()
         except Exception as error:  # as above
             raise faults.trouble(error, doing, within) from error

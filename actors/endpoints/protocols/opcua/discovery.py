@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from actors.endpoints.discovering import Configured, Known, Plan
 from actors.endpoints.targets import MOST, read_targets
-from actors.system.checking import checked
+from actors.system.checking import checked, respelled
 from actors.system.failure import Refusal
-from conf.annotations import allowed, also, reads, spelled
+from conf.annotations import allowed, also, reads
 from conf.fields import Text, kept, listed
 
 from .connection import PORT, Connection, Mode, Policy, Thumbprint, Trust, read_connection, url_of
@@ -126,14 +126,7 @@ def plan(given: dict[str, Any], known: Known, path: str) -> Search:
     try:
         return _planned(options, known, path)
     except Refusal as refusal:
-        raise _respelled(refusal, given, path) from refusal
-
-
-def _respelled(refusal: Refusal, given: dict[str, Any], path: str) -> Refusal:
-    """The refusal with the field as the client spelled it."""
-    key, dot, rest = (refusal.field or "").removeprefix(f"{path}.").partition(".")
-    name = spelled(given, Options, key)
-    return Refusal(refusal.message.replace(key, name), f"{path}.{name}{dot}{rest}")
+        raise respelled(refusal, given, Options, path) from refusal
 
 
 def _planned(options: Options, known: Known, path: str) -> Search:

@@ -55,22 +55,6 @@ class NoServer(Transient):
     """Somebody is there, and does not speak OPC UA."""
 
 
-class _Bounded(Socket):
-    """Takes no more than `MOST_BYTES`."""
-
-    taken = 0
-    too_much = False
-
-    def data_received(self, data: bytes) -> None:
-        self.taken += len(data)
-        if self.taken > MOST_BYTES:
-            self.too_much = True
-            if self.transport is not None:
-                self.transport.abort()
-            return
-        super().data_received(data)
-
-
 async def ask(address: str, port: int, url: str, within: float) -> Answer:
     """What the server at an address says when it is asked for `url`. Raises `NoConnection`: `NoServer` when
     somebody else has answered; with a code of `faults.UNREACHED` when nobody has taken the connection.
@@ -99,7 +83,8 @@ class _Asking:
         self._url = url
         self._timeout = timeout
         limits = TransportLimits(LARGEST_CHUNK - 1, LARGEST_CHUNK - 1, _MOST_CHUNKS, MOST_BYTES)
-        self.socket: Any = _Bounded(timeout, limits=limits)
+        self.socket: Any = Socket(timeout, limits=limits)
+        self.socket.most = MOST_BYTES
 
     async def run(self) -> Answer:
         doing = "saying hello"
@@ -131,7 +116,7 @@ class _Asking:
             transport.abort()
 
     def _explained(self, error: Exception, doing: str) -> NoConnection:
-        if self.socket.too_much:
+        if self.socket.has_too_much:
             return NoServer(f"sent more than {MOST_BYTES} bytes while {doing}", code=faults.UNREADABLE)
         found = faults.trouble(self.socket.refusal or error, doing, self._timeout)
         if found.code is not None and found.code.startswith("Bad") and found.code != faults.UNREADABLE:

@@ -26,6 +26,8 @@ from .sighting import Sighting
 
 WITHIN: Final = 45.0
 """Seconds for all of it."""
+MOST_BYTES: Final = 16_777_216
+"""Of one server."""
 _START: Final = 2257
 """The node of a server's StartTime (part 5)."""
 _PLAUSIBLE: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -75,7 +77,7 @@ def anonymous(one: Sighting, base: Connection) -> Connection | None:
 
 async def start_of(connection: Connection) -> int | None:
     """When a server says that it was started, Unix us. Raises `NoConnection`."""
-    channel = Channel(connection, connection.address, _nobody)
+    channel = Channel(connection, connection.address, _nobody, most=MOST_BYTES)
     try:
         async with asyncio.timeout(WITHIN):
             await channel.open()
@@ -96,7 +98,7 @@ async def survey(one: Sighting, connection: Connection, folder: Path | None, dep
     reason = await _hindrance(one, connection, folder)
     if reason is not None:
         return Survey(reason=reason)
-    channel = Channel(connection, connection.address, _nobody, folder)
+    channel = Channel(connection, connection.address, _nobody, folder, MOST_BYTES)
     try:
         async with asyncio.timeout(WITHIN):
             await channel.open()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from actors.system.checking import checked
+from actors.endpoints import data_points
 from actors.system.failure import Refusal
 from conf.annotations import allowed, reads, says
 from conf.fields import Encoding, Number, Unused, filled, trimmed
@@ -119,16 +119,7 @@ class Given(msgspec.Struct, frozen=True, rename="camel"):
 
 def read_points(given: Sequence[dict[str, Any]]) -> tuple[DataPoint, ...]:
     """Check data points as the client sent them. Raises `Refusal` naming `data_points[i].<key>`."""
-    points: list[DataPoint] = []
-    names: set[str] = set()
-    for index, raw in enumerate(given):
-        where = f"data_points[{index}]"
-        point = _read_point(checked(raw, Given, where), where)
-        if point.name in names:
-            raise Refusal(f"the name {point.name!r} is used twice", f"{where}.name")
-        names.add(point.name)
-        points.append(point)
-    return tuple(points)
+    return data_points.read_points(given, Given, _read_point)
 
 
 DEFAULT_ROWS = 500
