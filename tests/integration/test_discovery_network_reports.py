@@ -35,6 +35,7 @@ def _hosts() -> Iterator[Host]:
         ("behind", modbus("behind", units=[1])),
         *[(GONE, None)] * _EMPTY,
         ("last", modbus("last", units=[1])),
+        *[("line", modbus("line", units=[1]))] * 3,
     ]
     for place, (kind, options) in enumerate(kinds):
         yield host_at(FIRST + place, kind, options)
@@ -285,3 +286,31 @@ def test_an_agent_that_nobody_has_asked_looks_for_nothing(agent: InnerAgent, pla
         time.sleep(1.0)
     assert not own(seen, plant)
     assert not seen.sent("tcp", "udp")
+
+
+@pytest.mark.usefixtures("endpoints")
+def test_a_rule_keeps_up_with_what_is_there(agent: InnerAgent, plant: Plant) -> None:
+    """What was missing once may be back, what was missing twice is removed, and found again when it is back."""
+    hosts = plant.at("line")
+    params = {"network": f"{hosts[0]}-{hosts[-1]}", "timeout": TIMEOUT, "unitId": 1}
+    given = {"name": "line 1", "protocol": "modbus", "params_json": params, "interval_seconds": 86_400}
+    uuid = agent.post("/v1/discovery-rules", given)["uuid"]
+
+    def run() -> tuple[int, int]:
+        """How many endpoints there are, and how many were removed."""
+        reply = agent.post(f"/v1/discovery-rules/{uuid}/run", None)
+        return len(agent.get("/v1/endpoints")["endpoints"]), reply["prunedCount"]
+
+    assert run() == (3, 0)
+    plant.devices.ask("stop_host", address=hosts[1])
+    assert [run(), run()] == [(3, 0), (2, 1)]
+    plant.devices.ask("start_host", address=hosts[1])
+    assert run() == (3, 0)
+    runs = agent.get(f"/v1/discovery-rules/{uuid}/runs")["runs"]
+    agent.delete(f"/v1/discovery-rules/{uuid}")
+    assert [(row["status"], row["devices_found"]) for row in runs] == [
+        ("success", 3),
+        ("success", 2),
+        ("success", 2),
+        ("success", 3),
+    ]
