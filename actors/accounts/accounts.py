@@ -46,7 +46,7 @@ from actors.subsystems.messages import CheckSubsystem, SubsystemChecked
 from actors.system.clock import running_ms
 from actors.system.failure import Failed, Refusal
 from conf.peers import peer_of
-from conf.settings import Confidential
+from conf.tables import Confidential
 from storage import sessions, users
 from storage.database import Database
 from storage.sessions import StoredSession

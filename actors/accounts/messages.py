@@ -5,7 +5,7 @@ from typing import ClassVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from conf.settings import Confidential
+from conf.tables import Confidential
 from storage.users import Role
 
 # Sessions

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from conf.settings import MosquittoSettings
+from conf.tables import MosquittoSettings
 
 WITHIN = 10.0  # seconds
 SAID = 200

@@ -13,7 +13,7 @@ from actors.endpoints.broker_files import Files, Hashes, bring_in_line
 from actors.endpoints.broker_reload import NotReloaded, reload
 from actors.system.actor import Actor
 from actors.system.failure import described
-from conf.settings import MosquittoSettings
+from conf.tables import MosquittoSettings
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from actors.endpoints.broker_files import BEGIN, END, Files, Hashes, bring_in_li
 from actors.endpoints.broker_reload import NotReloaded, reload
 from actors.endpoints.protocols.mqtt import accounts as mqtt
 from actors.system.failure import Refusal
-from conf.settings import MosquittoSettings
+from conf.tables import MosquittoSettings
 
 PRESS = Account("press", (("write", "plant/press/#"),), "pw-press")
 PUMP = Account("pump", (("readwrite", "plant/pump/#"),), hashed="$7$101$c2FsdA==$aGFzaA==")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from conf.settings import AwsIotSettings, AzureIotSettings, GcpIotSettings, Settings
+from conf.settings import Settings
+from conf.tables import AwsIotSettings, AzureIotSettings, GcpIotSettings
 
 # Giving one of a pair is deciding against the other: a device's own key does not go with the connection
 # string of another device.

@@ -10,7 +10,8 @@ from api.access import API_KEY, LOCAL_NETWORK, LOCALHOST_ONLY, MODES, OPEN
 from api.cli.agent_client import LOOPBACK
 from api.cli.doctor.findings import Finding, ok, problem, warning
 from conf.environment import ENVIRONMENT
-from conf.settings import ApiSettings, ConfigError, Settings, load
+from conf.settings import ConfigError, Settings, load
+from conf.tables import ApiSettings
 from storage.timestamps import iso, unix_ms
 
 CHECK = "configuration"

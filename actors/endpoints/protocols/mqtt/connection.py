@@ -18,7 +18,8 @@ from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, also, reads, spelled
 from conf.fields import NUMERAL, Flag, Host, Line, Pem, Text, filled, kept, one_line, trimmed
-from conf.settings import MqttSettings, Settings
+from conf.settings import Settings
+from conf.tables import MqttSettings
 
 from . import paths, patterns
 from .patterns import Pattern
