@@ -290,7 +290,7 @@ def test_an_agent_that_nobody_has_asked_looks_for_nothing(agent: InnerAgent, pla
 
 @pytest.mark.usefixtures("endpoints")
 def test_a_rule_keeps_up_with_what_is_there(agent: InnerAgent, plant: Plant) -> None:
-    """What was missing once may be back, what was missing twice is removed, and found again when it is back."""
+    """Who was missing once may be back; who was missing twice is removed, and found again when back."""
     hosts = plant.at("line")
     params = {"network": f"{hosts[0]}-{hosts[-1]}", "timeout": TIMEOUT, "unitId": 1}
     given = {"name": "line 1", "protocol": "modbus", "params_json": params, "interval_seconds": 86_400}
