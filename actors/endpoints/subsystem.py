@@ -1,6 +1,7 @@
 """Endpoints as a subsystem."""
 
-from actors.endpoints.supervisor import Endpoints, RunEndpoints
+from actors.endpoints.adapter_keeper import RunEndpoints
+from actors.endpoints.supervisor import Endpoints
 from actors.subsystems.descriptor import Phase, Subsystem, Surroundings
 from storage.endpoints import ENDPOINT
 

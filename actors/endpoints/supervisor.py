@@ -1,28 +1,17 @@
 """The endpoints supervisor: keeper of the endpoint configuration, parent of the adapters."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from thespian.actors import ActorAddress
 
-from actors.endpoints.account_keeper import AccountKeeper
 from actors.endpoints.accounts import Account, Accounts
-from actors.endpoints.adapter import (
-    Adapter,
-    EndEndpoints,
-    FinishPolls,
-    KeepEndpoints,
-    PollsFinished,
-    ReportWanted,
-    RunAdapter,
-)
+from actors.endpoints.adapter_keeper import AdapterKeeper, RunEndpoints
 from actors.endpoints.adopting import AdoptPrepared, Prepared, decide, prepare
 from actors.endpoints.browsing import Browser
 from actors.endpoints.candidates import (
@@ -36,7 +25,6 @@ from actors.endpoints.candidates import (
 )
 from actors.endpoints.configured import configured
 from actors.endpoints.device_keeper import DeviceKeeper
-from actors.endpoints.endpoint import RunEndpoint
 from actors.endpoints.messages import (
     AddEndpoint,
     AdoptDevices,
@@ -58,15 +46,12 @@ from actors.endpoints.messages import (
     TryEndpoint,
     TryStoredEndpoint,
 )
-from actors.endpoints.rows import EndpointRows, completed, row_of
-from actors.endpoints.schedule import phase
+from actors.endpoints.rows import EndpointRows, row_of
 from actors.endpoints.trying import Trier
 from actors.state.rows import summary
-from actors.subsystems.messages import Check, StopSubsystem, SubsystemChecked, SubsystemStopped
-from actors.system.addresses import child_address
+from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.failure import Refusal
 from actors.system.supervision import Restart
-from conf.settings import Settings
 from storage import endpoints as stored
 from storage import target_state
 from storage.devices import Device
@@ -74,21 +59,6 @@ from storage.endpoints import Adopted, NewEndpoint, Packed
 from storage.target_state import Row
 
 log = logging.getLogger(__name__)
-
-FINISH_WITHIN = 1.0  # seconds in which polls under way are to end when the agent stops
-
-
-class RunEndpoints(msgspec.Struct, frozen=True):
-    """Start: whom the tree needs below. What connections leave out, `settings` may say."""
-
-    store: ActorAddress
-    router: ActorAddress
-    reconnect_min_ms: int
-    reconnect_max_ms: int
-    settings: Settings
-    agent_uuid: str
-    data_dir: str | None = None
-    """In it each protocol has a folder of its name."""
 
 
 class AddCandidates(msgspec.Struct, frozen=True):
@@ -98,11 +68,7 @@ class AddCandidates(msgspec.Struct, frozen=True):
     requester: ActorAddress
 
 
-class FinishOver(msgspec.Struct, frozen=True):
-    """To itself: devices have had long enough to answer."""
-
-
-class Endpoints(AccountKeeper):
+class Endpoints(AdapterKeeper):
     """Answers for all endpoints; every change is stored before it takes effect, and costs what it changes."""
 
     RESTART = Restart(keep_children=True)
@@ -127,11 +93,8 @@ class Endpoints(AccountKeeper):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stop_to: ActorAddress | None = None
         self.browser = Browser()
         self.trier = Trier()
-        self.unfinished: set[str] = set()
-        """The adapters whose endpoints' polls are waited for."""
 
     def receiveMsg_RunEndpoints(self, message: RunEndpoints, sender: ActorAddress) -> None:
         self.config = message
@@ -151,11 +114,11 @@ class Endpoints(AccountKeeper):
             self._put(one)
         wanted = self.rows.protocols()
         own = [self.broker_users] if self.keeps_accounts else []
-        self.keep_only([*own, *(self._adapter(protocol) for protocol in wanted)])
+        self.keep_only([*own, *(self.adapter(protocol) for protocol in wanted)])
         if self.keeps_accounts:
             self.begin_accounts()
         for protocol in wanted:
-            self._tell(protocol, KeepEndpoints(self._starts(protocol), only=True))
+            self.tell_adapter(protocol)
 
     def checked(self) -> SubsystemChecked:
         broken = summary("endpoints", self.rows.errors)
@@ -218,7 +181,7 @@ class Endpoints(AccountKeeper):
     def _changed(self, stored_row: Row) -> EndpointChanged:
         before = self.rows.of(stored_row.id)
         row = self._put(stored.pack(stored_row))
-        self._bring_in_line([row], [before] if before is not None else [])
+        self.bring_in_line([row], [before] if before is not None else [])
         return EndpointChanged(row)
 
     def receiveMsg_RemoveEndpoint(self, message: RemoveEndpoint, sender: ActorAddress) -> None:
@@ -235,7 +198,7 @@ class Endpoints(AccountKeeper):
             gone = [row for id in ids if (row := self.rows.drop(id)) is not None]
             for row in gone:
                 self.account_gone(row.id)
-            self._bring_in_line([], gone)
+            self.bring_in_line([], gone)
             return EndpointsRemoved(count)
 
         self.transact(requester, removed, target_state.delete, ids)
@@ -292,7 +255,7 @@ class Endpoints(AccountKeeper):
             for device in devices:
                 self.rows.devices.put(device)
         rows = [self._put(packed, account) for (packed, _), account in zip(added, accounts, strict=True)]
-        self._bring_in_line(rows, [])
+        self.bring_in_line(rows, [])
         return EndpointsImported(len(added))
 
     # Adopting what was found
@@ -322,7 +285,7 @@ class Endpoints(AccountKeeper):
                 for device in devices:
                     self.rows.devices.put(device)
                 now.append(self._put(packed))
-            self._bring_in_line(now, [*before, *gone])
+            self.bring_in_line(now, [*before, *gone])
             return found.reply
 
         self.transact(requester, adopted, stored.adopt, found.new, found.changes, found.removals)
@@ -354,7 +317,7 @@ class Endpoints(AccountKeeper):
         chosen = [row for row in self.rows if message.protocols is None or row.protocol in message.protocols]
         self.run(configured(chosen, self.settings, self.agent_uuid), reply_to=sender, within=None)
 
-    # Bringing the tree in line
+    # Its rows
 
     def _put(self, packed: Packed, account: Account | UnsetType | None = UNSET) -> EndpointRow:
         row = row_of(packed, self.rows.devices.own(packed.id), self.myAddress)
@@ -365,45 +328,15 @@ class Endpoints(AccountKeeper):
             log.error("endpoint %s cannot run: %s", row.name, row.error)
         return row
 
-    def _bring_in_line(self, now: Iterable[EndpointRow], before: Iterable[EndpointRow]) -> None:
-        """These endpoints are `now` what they were `before`; nobody else has to do with it."""
-        keep: defaultdict[str, list[RunEndpoint]] = defaultdict(list)
-        end: defaultdict[str, list[str]] = defaultdict(list)
-        running = set()
-        for row in now:
-            if row.address is not None:
-                running.add(row.id)
-                keep[row.protocol].append(self._start(row))
-        for row in before:
-            if row.address is not None and row.id not in running:
-                end[row.protocol].append(row.name)
-        for protocol, names in end.items():
-            self._tell(protocol, EndEndpoints(tuple(names)))
-        for protocol, starts in keep.items():
-            self._tell(protocol, KeepEndpoints(tuple(starts)))
-
-    def _tell(self, protocol: str, message: KeepEndpoints | EndEndpoints) -> None:
-        """One that begins asks for all there is to know."""
-        address = self._adapter(protocol)
-        if protocol not in self.rows.protocols():
-            self.stop_child(address)
-        elif self.running(address):
-            self.send(address, message)
-        else:
-            self.spawn(Adapter, protocol, RunAdapter(protocol, self._folder(protocol)))
-
-    def _folder(self, protocol: str) -> str | None:
-        return None if self.config.data_dir is None else str(Path(self.config.data_dir) / protocol)
-
     def receiveMsg_BrowseDevice(self, message: BrowseDevice, sender: ActorAddress) -> None:
         """It needs no row, and waits for none."""
-        folder = self._folder(message.protocol)
+        folder = self.folder(message.protocol)
         browsing = self.browser.browse(message, self.settings, self.agent_uuid, folder)
         self.run(browsing, reply_to=sender)
 
     def receiveMsg_TryEndpoint(self, message: TryEndpoint, sender: ActorAddress) -> None:
         """As `BrowseDevice`."""
-        folder = self._folder(message.protocol)
+        folder = self.folder(message.protocol)
         self.run(self.trier.check(message, self.settings, self.agent_uuid, folder), reply_to=sender)
 
     def receiveMsg_TryStoredEndpoint(self, message: TryStoredEndpoint, sender: ActorAddress) -> None:
@@ -413,59 +346,3 @@ class Endpoints(AccountKeeper):
         connection = msgspec.json.decode(row.connection)
         points = msgspec.json.decode(row.data_points) or []
         self.receiveMsg_TryEndpoint(TryEndpoint(row.protocol, connection, points, stored=True), sender)
-
-    def receiveMsg_ReportWanted(self, message: ReportWanted, sender: ActorAddress) -> None:
-        """While the rows are not loaded it is told by `take`."""
-        if self.loaded:
-            self.send(sender, KeepEndpoints(self._starts(message.protocol), only=True))
-
-    # Stopping
-
-    def receiveMsg_StopSubsystem(self, message: StopSubsystem, sender: ActorAddress) -> None:
-        """What a device was asked, and has counted as read, is still to be delivered."""
-        self.stop_to = sender
-        adapters = [one for one in self.running_children() if one != self.broker_users]
-        self.unfinished = {one.addressDetails for one in adapters}
-        for one in adapters:
-            self.send(one, FinishPolls())
-        self.wakeupAfter(FINISH_WITHIN, FinishOver())
-        self._finish()
-
-    def receiveMsg_PollsFinished(self, message: PollsFinished, sender: ActorAddress) -> None:
-        self.unfinished.discard(sender.addressDetails)
-        self._finish()
-
-    def receiveMsg_FinishOver(self, message: FinishOver, sender: ActorAddress) -> None:
-        self.unfinished.clear()
-        self._finish()
-
-    def _finish(self) -> None:
-        if self.stop_to is not None and not self.unfinished:
-            self.send(self.stop_to, SubsystemStopped())
-            self.stop_to = None
-
-    def _adapter(self, protocol: str) -> ActorAddress:
-        return child_address(self.myAddress, protocol)
-
-    def _starts(self, protocol: str) -> tuple[RunEndpoint, ...]:
-        return tuple(self._start(row) for row in self.rows.running(protocol))
-
-    def _start(self, row: EndpointRow) -> RunEndpoint:
-        """The phase goes by the id, so that it is the same in every life."""
-        device = self.rows.devices.own(row.id)
-        assert device is not None
-        return RunEndpoint(
-            uuid=row.uuid,
-            name=row.name,
-            protocol=row.protocol,
-            device_uuid=device.uuid,
-            device=device.name,
-            connection=completed(row, self.config.settings, self.config.agent_uuid),
-            data_points=row.data_points,
-            poll_interval=row.poll_interval,
-            phase=phase(row.id),
-            reconnect_min_ms=self.config.reconnect_min_ms,
-            reconnect_max_ms=self.config.reconnect_max_ms,
-            router=self.config.router,
-            keeper=self.myAddress,
-        )

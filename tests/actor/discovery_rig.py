@@ -31,6 +31,7 @@ from actors.discovery.messages import (
 from actors.discovery.run_keeper import RunDiscovery
 from actors.discovery.unasked import Unasked
 from actors.endpoints import protocols, third_party
+from actors.endpoints.adapter_keeper import RunEndpoints
 from actors.endpoints.discovering import Discovery, Found, Known, Plan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
@@ -43,7 +44,7 @@ from actors.endpoints.messages import (
 )
 from actors.endpoints.protocol import CheckedEndpoint, Example, PolledSession, PollResult, Protocol
 from actors.endpoints.protocols import Known as KnownProtocol
-from actors.endpoints.supervisor import Endpoints, RunEndpoints
+from actors.endpoints.supervisor import Endpoints
 from actors.endpoints.targets import read_targets
 from actors.state.messages import Transact, Transacted
 from actors.state.store import RunStore, Store

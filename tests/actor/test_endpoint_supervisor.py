@@ -7,6 +7,7 @@ import pytest
 from fake_field import INTERVAL_MS, Field, Stage, as_json, staged, until
 from thespian.actors import ActorAddress
 
+from actors.endpoints.adapter_keeper import RunEndpoints
 from actors.endpoints.messages import (
     AddEndpoint,
     ChangeEndpoint,
@@ -22,7 +23,7 @@ from actors.endpoints.messages import (
     RemoveEndpoint,
     ReportHealth,
 )
-from actors.endpoints.supervisor import Endpoints, RunEndpoints
+from actors.endpoints.supervisor import Endpoints
 from actors.state.messages import Transact
 from actors.state.store import RunStore, Store
 from actors.system import tree
