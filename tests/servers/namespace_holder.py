@@ -22,6 +22,8 @@ _NEW_NETWORK = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LONGEST = 1 << 20
 _SYSCTL = Path("/proc/sys/net")
+_LOOKS = 4
+"""Times in a row that nobody is seen inside."""
 
 
 class Holder:
@@ -60,10 +62,13 @@ class Holder:
         return made.detach()
 
     def end(self) -> None:
-        """All processes that are inside."""
+        """All processes that are inside, or are just entering."""
         inside = {f"net:[{os.fstat(namespace).st_ino}]" for namespace in self._namespaces}
         deadline = time.monotonic() + 5
-        while (found := _processes(inside)) and time.monotonic() < deadline:
+        empty = 0
+        while empty < _LOOKS and time.monotonic() < deadline:
+            found = _processes(inside)
+            empty = 0 if found else empty + 1
             for process in found:
                 try:
                     os.kill(process, signal.SIGKILL)
