@@ -88,12 +88,18 @@ def _processes(inside: set[str]) -> list[int]:
             continue
         try:
             namespace = os.readlink(f"/proc/{entry}/ns/net")
+            command = Path(f"/proc/{entry}/cmdline").read_bytes()
             state = Path(f"/proc/{entry}/stat").read_text()
         except OSError:  # it has ended, or is somebody else's
             continue
-        if namespace in inside and not re.search(r"\) [ZX] ", state):
+        if (namespace in inside or _entering() in command) and not re.search(r"\) [ZX] ", state):
             found.append(int(entry))
     return found
+
+
+def _entering() -> bytes:
+    """Part of the command line of who is about to be inside (`servers.namespaces.Namespace.command`)."""
+    return f"--net=/proc/{os.getpid()}/fd/".encode()
 
 
 def _checked(result: int) -> None:
