@@ -41,6 +41,12 @@ def agent(plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Iterator[In
     assert "Traceback" not in found.log.read_text()
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_known(plant: Plant) -> None:
+    """No address is in the cache of ARP."""
+    plant.client.ip("neigh flush all nud all")
+
+
 def scan(agent: InnerAgent, network: str = RANGE, unit: int | None = None, **further: Any) -> dict[str, Any]:
     options = {"network": network, "timeout": TIMEOUT} | ({} if unit is None else {"unitId": unit})
     overrides = {"modbus": options}

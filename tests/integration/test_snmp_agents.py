@@ -80,7 +80,7 @@ async def test_whoever_asks_reads_the_same(snmpd: Snmpd, way: str) -> None:
             "wrong": "TYPE_MISMATCH",
             "state": "cold",
             "scaled": 1.9,
-            "rows": 2,
+            "rows.rows": 2,
             "rows.1": 1,
             "rows.10": 2,
         }

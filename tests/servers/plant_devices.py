@@ -352,6 +352,7 @@ class Devices:
         self.hosts: dict[str, dict[str, Any]] = {host["address"]: host for host in config["hosts"]}
         self.seen = {address: Seen() for address in self.hosts}
         self._kept: list[Any] = []
+        self._listening: dict[str, list[asyncio.Server]] = {}
         self._full: list[socket.socket] = []
 
     async def start(self) -> int:
@@ -376,6 +377,7 @@ class Devices:
                 backlog=64,
             )
             self._kept.append(server)
+            self._listening.setdefault(address, []).append(server)
         for port in host.get("udp", _UDP_PORTS if kind in _DATAGRAMS else ()):
             answer = _DATAGRAMS[kind]
             transport, _ = await loop.create_datagram_endpoint(
@@ -383,6 +385,17 @@ class Devices:
                 local_addr=(address, port),
             )
             self._kept.append(transport)
+
+    async def stop_host(self, address: str) -> None:
+        """Nobody listens there any more; who is connected stays so until a request."""
+        for server in self._listening.pop(address):
+            self._kept.remove(server)
+            server.close()
+        self.hosts[address]["dead"] = True
+
+    async def start_host(self, address: str) -> None:
+        self.hosts[address]["dead"] = False
+        await self._open(address, self.hosts[address], self.seen[address])
 
     async def counts(self) -> dict[str, Any]:
         return {address: seen.told() for address, seen in self.seen.items() if seen.accepted or seen.requests}
