@@ -168,8 +168,7 @@ class Probing(ProbingProtocol):
             self.trouble("", f"there are more than {MOST_FOUND} devices; the others are left out")
             return
         before = self.devices.get(fingerprint)
-        others = () if before is None else (*before.others[-MOST_PLACES:], before.device.connection)
-        self.devices[fingerprint] = Sighted(fitting, unix_ms(), others)
+        self.devices[fingerprint] = Sighted(fitting, unix_ms(), _others(before, fitting))
 
     def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
         if self.over:
@@ -201,6 +200,15 @@ class Probing(ProbingProtocol):
             for task in self._hosts.lookups.values():
                 task.cancel()
             await asyncio.wait(self._hosts.lookups.values())
+
+
+def _others(before: Sighted | None, device: Found) -> tuple[dict[str, Any], ...]:
+    """Each once, and not that by which it is told now: it may be told again, of more."""
+    if before is None:
+        return ()
+    latest = before.device.connection
+    kept = [one for one in before.others if one not in (latest, device.connection)][-MOST_PLACES:]
+    return (*kept, latest) if latest != device.connection else tuple(kept)
 
 
 def no_route(host: str) -> str | None:

@@ -298,3 +298,12 @@ async def test_cancelled_at_every_await_it_leaves_nothing(monkeypatch: pytest.Mo
         assert [one for one in asyncio.all_tasks() if one is not asyncio.current_task()] == []
     outcome = await run_scan(planned_of(scan), probing_of(pace), 5, turns)
     assert outcome.error is None
+
+
+def test_a_device_that_is_told_again_has_no_other_place_by_that():
+    probing = probing_of(Pace())
+    for host in ("a", "a", "b", "b", "a", "c", "c"):
+        probing.found(Found(identity="one", name="one", connection={"host": host}))
+    [one] = probing.devices.values()
+    assert one.device.connection == {"host": "c"}
+    assert sorted(other["host"] for other in one.others) == ["a", "b"]
