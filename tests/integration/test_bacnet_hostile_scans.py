@@ -1,6 +1,7 @@
 """Searching among BACnet devices of which one answers what nobody can make anything of."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -124,3 +125,28 @@ async def test_an_endpoint_takes_what_is_proposed_whatever_objects_are_called() 
     endpoint = find("bacnet").accept(dict(told.connection), [dict(point) for point in told.data_points])
     assert len(endpoint.points) == 2
     assert all(point["name"].isprintable() for point in told.data_points)
+
+
+@pytest.mark.parametrize("origin", ["224.0.0.1:47808", "255.255.255.255:47808", "127.255.255.255:47808"])
+async def test_an_address_of_many_is_not_asked_whoever_says_that_a_device_is_there(origin: str) -> None:
+    discovery = find("bacnet").discovery
+    assert discovery is not None
+    host, _, number = origin.partition(":")
+    said = b"\x10\0" + identifier(DEVICE, 7) + b"\x22\x05\xc4\x91\x03\x21\x0f"
+    forwarded = socket.inet_aton(host) + int(number).to_bytes(2, "big") + b"\x01\0" + said
+    packet = b"\x81\x04" + (len(forwarded) + 4).to_bytes(2, "big") + forwarded
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+    near = {"localPort": port, "localAddress": "127.0.0.1/8", "timeout": 400}
+
+    async def tell() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as liar:
+            for _ in range(20):
+                await asyncio.sleep(0.02)
+                liar.sendto(packet, ("127.0.0.1", port))
+
+    found, _ = await asyncio.gather(search(discovery, near), tell())
+
+    assert (found.devices, dict(found.asked)) == ({}, {})
+    assert any(where == origin and "of no host" in reason for where, reason in found.troubles)

@@ -10,12 +10,13 @@ import msgspec
 
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.discovering import Found, Probing
+from actors.endpoints.targets import read_targets
 from actors.system.failure import Refusal
 from conf.texts import without_controls
 
 from . import kinds, quality
 from .asking import Asking, Refused
-from .binding import resolve
+from .binding import broadcast_of, resolve
 from .browse import data_point, name_of, object_list, value_or_none
 from .connection import PORT, Connection, Local
 from .discovery import Search
@@ -178,6 +179,10 @@ class _Scan:
         search, key = self._search, (said.station, said.instance)
         if not search.first <= said.instance <= search.last or key in self._seen:
             return
+        if not self._is_host(said.station):
+            text = f"device {said.instance} is said to be there, which is the address of no host"
+            self._probing.trouble(str(said.station), text)
+            return
         if len(self._seen) >= search.most:
             self._probing.trouble("", f"there are more than {search.most} devices; the others are left out")
             return
@@ -205,6 +210,14 @@ class _Scan:
             except Exception as error:  # one device costs no other
                 log.exception("the search at %s ended", said.station)
                 self._probing.trouble(str(said.station), f"{type(error).__name__}: {error}")
+
+    def _is_host(self, station: Station) -> bool:
+        """Whoever forwards an I-Am says whose it is: that may be anything, and everybody."""
+        try:
+            read_targets(station.host, "")
+        except Refusal:
+            return False
+        return station.port != 0 and station.host != broadcast_of(self._port.local)[0]
 
     async def _described(self, asking: Asking, said: IAm, method: str) -> Found:
         name = await name_of(asking, kinds.DEVICE, said.instance)
