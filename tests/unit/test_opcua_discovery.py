@@ -25,7 +25,10 @@ def urls(search: Search) -> list[str]:
 
 
 def test_without_a_word_it_is_this_machine():
-    assert urls(planned({})) == ["opc.tcp://localhost:4840"]
+    search = planned({})
+    assert urls(search) == ["opc.tcp://localhost:4840"]
+    assert not search.places[0].expected, "nobody has said that there is a server: none is no trouble"
+    assert planned({"host": "localhost"}).places[0].expected
 
 
 def test_without_a_word_it_is_what_the_environment_names_and_what_is_configured():
