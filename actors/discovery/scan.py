@@ -204,10 +204,19 @@ class Scan(StoreClient):
             return
         for name, one in self.planned.items():
             probing = self.probings[name]
-            whole = name not in self.errors and not probing.trouble_count
-            here = set(probing.devices)
+            whole = name not in self.errors and probing.whole
+            here = set(probing.devices) | self._read_here(name)
             self.missing[name] = missing_of(answer.result.get(one.scope, []), here, whole)
         self._ask_who_is_connected()
+
+    def _read_here(self, protocol: str) -> set[str]:
+        """Fingerprints of the endpoints whose devices were found, under whatever fingerprint."""
+        names = {one.endpoint for one in self.devices if one.protocol == protocol}
+        return {
+            one.fingerprint
+            for one in self.known
+            if one.protocol == protocol and one.fingerprint is not None and one.configured.name in names
+        }
 
     def _ask_who_is_connected(self) -> None:
         gone = {fingerprint for one in self.missing.values() for fingerprint in one.gone}

@@ -161,8 +161,8 @@ def decide(
     rows: Collection[EndpointRow],
     refused: Mapping[str, str] = {},
 ) -> Adoption:
-    """By fingerprint alone; a device that an endpoint reads which nobody has found is left to that. `refused`
-    are devices that cannot be added for what others have, by fingerprint."""
+    """By fingerprint; a device that is told to be another endpoint's (`AdoptDevice.endpoint`) is left to
+    that. `refused` are devices that cannot be added for what others have, by fingerprint."""
     by_fingerprint = {(row.protocol, row.fingerprint): row for row in rows if row.fingerprint is not None}
     names = {row.name for row in rows}
     new: list[NewEndpoint] = []
@@ -172,7 +172,9 @@ def decide(
     for one in prepared:
         device = one.device
         row = by_fingerprint.get((device.protocol, device.fingerprint))
-        if row is not None:
+        if row is not None and device.endpoint not in (None, row.name) and device.endpoint in names:
+            kept.append(device.endpoint)
+        elif row is not None:
             change = None if one.new is None else _change(row, one.new, one.others)
             if change is None:
                 kept.append(row.name)

@@ -66,8 +66,6 @@ def _hosts(text: str, path: str) -> Iterator[str]:
     except ValueError as error:
         raise Refusal(f"{text} {error}", path) from None
     if is_address(host):
-        if "%" in host:
-            return iter((host,))
         return iter((_single(ip_address(host), path),))
     return iter((host,))
 
@@ -99,6 +97,9 @@ def _of_range(first: str, last: str, path: str) -> Iterator[str]:
 
 
 def _single(address: _Address, path: str) -> str:
+    """One of IPv4 in the clothes of IPv6 is the host that it is without."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     if address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255"):
         raise Refusal(f"{address} is not the address of a host", path)
     return str(address)

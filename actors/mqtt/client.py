@@ -16,7 +16,6 @@ gets one of them, unless the session is older than the connection.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, Protocol
@@ -28,6 +27,7 @@ from actors.mqtt.broker import V5, Broker, Login
 from actors.mqtt.client_id import ClientId
 from actors.mqtt.dispatch import Dispatch
 from actors.mqtt.greeting import Hello
+from actors.mqtt.holding import Holding
 from actors.mqtt.kept import Kept
 from actors.mqtt.link import Link
 from actors.mqtt.message import Message
@@ -44,9 +44,6 @@ ANSWER_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 WINDOW = 1000
 """Messages that are not acknowledged yet, after which no more are taken from the broker."""
-
-_SOMEBODY = object()
-"""Claims a message for who has yet to come."""
 
 
 class User(Protocol):
@@ -104,9 +101,7 @@ class Client:
         self._identifiers: dict[str, int] = {}
         """Of filters, over all connections."""
         self._connection = 0
-        self._unacknowledged: deque[Received] = deque()
-        self._early: list[tuple[Received, set[User]]] = []
-        """For whom nobody has subscribed yet, or who has has left; with those who had it all the same."""
+        self._holding: Holding[User] = Holding(self._users_of)
         self._grace: asyncio.TimerHandle | None = None
         self._paused = False
         self._asking = 0
@@ -178,7 +173,7 @@ class Client:
         self._acknowledge()
         if not link.session_present:
             self._kept.filters.clear()
-        if self._early or self._kept.filters:
+        if self._holding.waits_for_users or self._kept.filters:
             self._wait_for_users()
 
     async def close(self) -> None:
@@ -206,11 +201,7 @@ class Client:
         return link
 
     def _forget_messages(self) -> None:
-        """The broker has them still."""
-        for message in self._unacknowledged:
-            message.claims = ()
-        self._unacknowledged.clear()
-        self._early.clear()
+        self._holding.forget()
         self._paused = False
         if self._grace is not None:
             self._grace.cancel()
@@ -288,12 +279,7 @@ class Client:
         self._forget_user(user)
         self._users.pop(user, None)
         lasting = bool(self._options.session_expiry)
-        for message in self._unacknowledged:
-            if user in message.claims:
-                message.claims = _without(message.claims, user)
-                if lasting and _SOMEBODY not in message.claims:
-                    message.claims += (_SOMEBODY,)
-                    self._early.append((message, {one for one, _ in self._dispatch.users(message.topic)}))
+        self._holding.leave(user, lasting)
         self._acknowledge()
         if not lasting:
             self._unsubscribe(self._subscribed)
@@ -333,6 +319,9 @@ class Client:
         for user, those in told.items():
             user.received(those)
 
+    def _users_of(self, topic: str) -> list[User]:
+        return [user for user, _ in self._dispatch.users(topic)]
+
     def _is_first(self, message: Received, names: tuple[str, ...]) -> bool:
         """Whether it is the one, of those for several filters of a user, that it gets."""
         first = next((name for name in names if name in self._subscribed), None)
@@ -340,22 +329,18 @@ class Client:
 
     def _claim(self, link: Link, message: Received, holders: list[User], known: bool) -> None:
         """Acknowledgements go out in the order of the messages."""
-        claims: tuple[Any, ...] = tuple(holders)
         if not known and self._options.session_expiry:
-            self._early.append((message, set()))
-            claims = (_SOMEBODY,)
+            self._holding.hold_for_somebody(message)
             if self._link is not None:
                 self._wait_for_users()
-        if not claims and not self._unacknowledged:
+        elif not self._holding.hold(message, holders):
             link.acknowledge(message)
             return
-        message.claims = claims
-        self._unacknowledged.append(message)
         self._pause(link)
 
     def _pause(self, link: Link) -> None:
         """A broker of MQTT 3.1.1 sends as many as it likes."""
-        if len(self._unacknowledged) < WINDOW or self._paused or self._asking or self._broker.version == V5:
+        if len(self._holding) < WINDOW or self._paused or self._asking or self._broker.version == V5:
             return
         self._paused = True
         link.pause_reading()
@@ -380,16 +365,15 @@ class Client:
 
     def acknowledge(self, user: User, messages: Iterable[Received]) -> None:
         """By a user that holds them: they need not be sent again. Of an earlier connection they will be."""
-        for message in messages:
-            if message.connection == self._connection and user in message.claims:
-                message.claims = _without(message.claims, user)
+        self._holding.let_go(user, (one for one in messages if one.connection == self._connection))
         self._acknowledge()
 
     def _acknowledge(self) -> None:
-        link, waiting = self._link, self._unacknowledged
-        while link is not None and waiting and not waiting[0].claims:
-            link.acknowledge(waiting.popleft())
-        if len(waiting) <= WINDOW // 2:
+        link = self._link
+        if link is not None:
+            for message in self._holding.done():
+                link.acknowledge(message)
+        if len(self._holding) <= WINDOW // 2:
             self._resume()
 
     def _wait_for_users(self, anew: bool = False) -> None:
@@ -401,27 +385,16 @@ class Client:
 
     def _offer_early(self, user: User) -> None:
         """It has subscribed: perhaps to what came before."""
-        early, self._early = self._early, []
-        told: list[Received] = []
-        for message, had in early:
-            if user in had or all(user is not one for one, _ in self._dispatch.users(message.topic)):
-                self._early.append((message, had))
-                continue
-            message.claims = _without(message.claims, _SOMEBODY)
-            if user.holds:
-                message.claims += (user,)
-            told.append(message)
+        told = self._holding.offer(user, user.holds)
         if told:
             user.received(told)
         self._acknowledge()
 
     def _give_up_early(self) -> None:
         self._grace = None
-        early, self._early = self._early, []
+        early = self._holding.give_up_early()
         if early:
-            log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, len(early))
-        for message, _ in early:
-            message.claims = _without(message.claims, _SOMEBODY)
+            log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, early)
         self._acknowledge()
         self._unsubscribe(self._kept.filters | self._subscribed.keys())
 
@@ -499,7 +472,3 @@ class Client:
                 elif now - link.written_at >= self._keepalive / 2:
                     link.stay()  # the answer is behind a lot of messages, and the broker counts, too
         self._schedule_watch()
-
-
-def _without(claims: tuple[Any, ...], one: Any) -> tuple[Any, ...]:
-    return tuple(each for each in claims if each is not one)

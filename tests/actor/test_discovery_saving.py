@@ -99,6 +99,41 @@ async def test_a_device_that_has_moved_is_followed(rig: DiscoveryRig):
     assert saved(await rig.run_rule(rule.uuid)).changed == ("Device at 10.0.0.2",)
 
 
+async def test_a_copy_that_takes_a_fingerprint_is_known_by_where_it_is(rig: DiscoveryRig):
+    """As OPC UA servers with one application URI do while the other one is switched off."""
+    rig.plant.put("10.0.0.2", "fake:uri")
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    rig.plant.put("10.0.0.2", "fake:uri@2")
+    rig.plant.put("10.0.0.3", "fake:uri@3")
+    second = saved(await rig.run_rule(rule.uuid))
+    assert (second.kept, second.added) == (("Device at 10.0.0.2",), ("Device at 10.0.0.3",))
+
+    del rig.plant.devices["10.0.0.2"]
+    rig.plant.put("10.0.0.3", "fake:uri")
+    ran = [await rig.run_rule(rule.uuid) for _ in range(3)]
+
+    assert [device.endpoint for device in ran[0].result.devices] == ["Device at 10.0.0.3"]
+    assert [(saved(one).kept, saved(one).removed) for one in ran] == [(("Device at 10.0.0.3",), ())] * 3
+    rows = await rig.rows()
+    assert [connection(row)["host"] for row in rows.values()] == ["10.0.0.2", "10.0.0.3"]
+
+
+async def test_devices_that_have_swapped_their_addresses_are_followed(rig: DiscoveryRig):
+    rig.plant.put("10.0.0.2", "fake:a")
+    rig.plant.put("10.0.0.3", "fake:b")
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    rig.plant.put("10.0.0.2", "fake:b")
+    rig.plant.put("10.0.0.3", "fake:a")
+
+    await rig.run_rule(rule.uuid)
+
+    rows = await rig.rows()
+    assert connection(rows["Device at 10.0.0.2"])["host"] == "10.0.0.3"
+    assert connection(rows["Device at 10.0.0.3"])["host"] == "10.0.0.2"
+
+
 async def test_a_device_that_answers_in_several_places_is_one_and_stays_where_it_is(rig: DiscoveryRig):
     for host in ("10.0.0.2", "10.0.0.3", "10.0.0.4"):
         rig.plant.put(host, "fake:serial-7", name="router")
@@ -213,6 +248,21 @@ async def test_a_device_missing_in_two_whole_runs_is_removed(rig: DiscoveryRig):
     assert [run.pruned for run in await rig.runs()] == [1, 0, 0, 0]
     third = await rig.run_rule(rule.uuid)
     assert third.result.pruned == 0
+
+
+async def test_a_host_that_was_named_and_where_nobody_is_keeps_no_device_that_is_gone(rig: DiscoveryRig):
+    rig.plant.put("10.0.0.2")
+    rig.plant.put("10.0.0.3")
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    del rig.plant.devices["10.0.0.3"]
+    rig.plant.troubles = {"10.0.0.3": "connection refused"}
+    rig.plant.silent = {"10.0.0.3"}
+
+    runs = [await rig.run_rule(rule.uuid) for _ in range(2)]
+
+    assert [(run.result.run.troubles, run.result.pruned) for run in runs] == [(1, 0), (1, 1)]
+    assert list(await rig.rows()) == ["Device at 10.0.0.2"]
 
 
 async def test_runs_that_say_nothing_for_certain_remove_nobody(rig: DiscoveryRig):

@@ -110,6 +110,9 @@ def test_nothing_is_left_of_them(tmp_path: Path, away: str) -> None:
     assert maker.stdout is not None
     processes = [int(word) for word in maker.stdout.readline().split()]
     assert all(_runs(process) for process in processes)
+    holder, inside = processes
+    while os.readlink(f"/proc/{inside}/ns/net") != os.readlink(f"/proc/{holder}/ns/net"):
+        time.sleep(0.01)
     if away == "killed":
         maker.kill()
     maker.stdin.close()

@@ -115,17 +115,17 @@ async def agent() -> AsyncIterator[ScriptedAgent]:
 
 async def test_rows_become_data_points_and_stay_them(agent: ScriptedAgent) -> None:
     async with running(agent) as endpoint:
-        await endpoint.has(one=1, t=1, t_4=4)
+        await endpoint.has(one=1, t_rows=1, t_4=4)
         agent.set("9.5", integer(5))
         agent.set("9.4", integer(44))
-        await endpoint.has(t=2, t_4=44, t_5=5)
+        await endpoint.has(t_rows=2, t_4=44, t_5=5)
         del agent.values[oids.parse(f"{BASE}.9.4")]
-        await endpoint.has(t=1, t_4="NO_SUCH_INSTANCE", t_5=5)
+        await endpoint.has(t_rows=1, t_4="NO_SUCH_INSTANCE", t_5=5)
         agent.sent = lambda message: []
         await endpoint.until(lambda: all(isinstance(one, str) for one in endpoint.latest.values()))
         agent.sent = lambda message: [message]
         agent.set("9.4", integer(6))
-        await endpoint.has(one=1, t=2, t_4=6, t_5=5)
+        await endpoint.has(one=1, t_rows=2, t_4=6, t_5=5)
         assert endpoint.crashes == 0
 
 
@@ -146,7 +146,7 @@ async def test_a_session_that_is_built_anew_knows_the_rows(
         await endpoint.until(lambda: isinstance(endpoint.latest["one"], str))
         hangs.clear()
         agent.set("9.5", integer(5))
-        await endpoint.has(one=1, t=2, t_4=4, t_5=5)
+        await endpoint.has(one=1, t_rows=2, t_4=4, t_5=5)
         assert endpoint.crashes == 0
 
 
@@ -174,4 +174,4 @@ async def test_an_endpoint_that_is_only_tried_shows_its_rows(agent: ScriptedAgen
     protocol = find("snmp")
     tried = await attempt(protocol, protocol.accept(connection, POINTS), Lines())
     assert tried.error is None
-    assert {one.name: one.value for one in tried.values} == {"one": 1, "t": 1, "t.4": 4}
+    assert {one.name: one.value for one in tried.values} == {"one": 1, "t.rows": 1, "t.4": 4}

@@ -281,7 +281,7 @@ async def test_a_walk_ends_where_the_agent_goes_round_in_circles(
     given = [{"name": "t", "oid": f"{BASE}.9", "table": True}]
     async with asking(agent.port, given) as asked:
         read = await asked.read()
-        assert read["t"] == "OID_NOT_INCREASING"
+        assert read["t.rows"] == "OID_NOT_INCREASING"
         assert (read["t.1"], read["t.2"]) == (1, 2)
         assert "OID_NOT_INCREASING" in caplog.text
 
@@ -296,7 +296,7 @@ async def test_a_walk_stays_below_its_root_and_ends_with_the_mib(agent: Scripted
             for after in (None, "10.1"):
                 if after:
                     agent.set(after, integer(1))
-                assert await asked.read() == {"t": 3, "t.1": 1, "t.2": 2, "t.10": 10}
+                assert await asked.read() == {"t.rows": 3, "t.1": 1, "t.2": 2, "t.10": 10}
 
 
 async def test_a_table_without_room_in_one_answer_is_read_in_more(agent: ScriptedAgent) -> None:
@@ -306,7 +306,7 @@ async def test_a_table_without_room_in_one_answer_is_read_in_more(agent: Scripte
     agent.most = 10
     given = [{"name": "t", "oid": f"{BASE}.9", "table": True}]
     async with asking(agent.port, given, maxRepetitions=50) as asked:
-        assert await asked.read() == {"t": 60} | {f"t.{row}": row for row in range(60)}
+        assert await asked.read() == {"t.rows": 60} | {f"t.{row}": row for row in range(60)}
 
 
 async def test_rows_that_come_and_go(agent: ScriptedAgent) -> None:
@@ -315,10 +315,10 @@ async def test_rows_that_come_and_go(agent: ScriptedAgent) -> None:
         agent.set(f"9.{row}", integer(row))
     given = [{"name": "t", "oid": f"{BASE}.9", "table": True, "maxRows": 4}]
     async with asking(agent.port, given) as asked:
-        assert await asked.read() == {"t": 3, "t.1": 1, "t.2": 2, "t.3": 3}
+        assert await asked.read() == {"t.rows": 3, "t.1": 1, "t.2": 2, "t.3": 3}
         del agent.values[oids.parse(f"{BASE}.9.2")]
         agent.set("9.7", integer(7))
-        assert await asked.read() == {"t": 3, "t.1": 1, "t.2": "NO_SUCH_INSTANCE", "t.3": 3, "t.7": 7}
+        assert await asked.read() == {"t.rows": 3, "t.1": 1, "t.2": "NO_SUCH_INSTANCE", "t.3": 3, "t.7": 7}
         agent.set("9.2", integer(22))
         agent.set("9.9", integer(9))
         read = await asked.read()
@@ -351,9 +351,9 @@ async def test_a_table_that_is_never_answered_costs_itself_only(agent: ScriptedA
     ]
     async with asking(agent.port, given, timeout=100) as asked:
         for _ in range(2):
-            assert await asked.read() == {"one": 1, "mute": "TIMEOUT", "t": 1, "t.1": 91}
+            assert await asked.read() == {"one": 1, "mute.rows": "TIMEOUT", "t.rows": 1, "t.1": 91}
             agent.requests.clear()
-        assert await asked.read() == {"one": 1, "mute": "TIMEOUT", "t": 1, "t.1": 91}
+        assert await asked.read() == {"one": 1, "mute.rows": "TIMEOUT", "t.rows": 1, "t.1": 91}
         assert len(agent.requests) <= 3
 
 

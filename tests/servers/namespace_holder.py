@@ -22,6 +22,8 @@ _NEW_NETWORK = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LONGEST = 1 << 20
 _SYSCTL = Path("/proc/sys/net")
+_LOOKS = 4
+"""Times in a row that nobody is seen inside."""
 
 
 class Holder:
@@ -60,10 +62,13 @@ class Holder:
         return made.detach()
 
     def end(self) -> None:
-        """All processes that are inside."""
+        """All processes that are inside, or are just entering."""
         inside = {f"net:[{os.fstat(namespace).st_ino}]" for namespace in self._namespaces}
         deadline = time.monotonic() + 5
-        while (found := _processes(inside)) and time.monotonic() < deadline:
+        empty = 0
+        while empty < _LOOKS and time.monotonic() < deadline:
+            found = _processes(inside)
+            empty = 0 if found else empty + 1
             for process in found:
                 try:
                     os.kill(process, signal.SIGKILL)
@@ -83,12 +88,18 @@ def _processes(inside: set[str]) -> list[int]:
             continue
         try:
             namespace = os.readlink(f"/proc/{entry}/ns/net")
+            command = Path(f"/proc/{entry}/cmdline").read_bytes()
             state = Path(f"/proc/{entry}/stat").read_text()
         except OSError:  # it has ended, or is somebody else's
             continue
-        if namespace in inside and not re.search(r"\) [ZX] ", state):
+        if (namespace in inside or _entering() in command) and not re.search(r"\) [ZX] ", state):
             found.append(int(entry))
     return found
+
+
+def _entering() -> bytes:
+    """Part of the command line of who is about to be inside (`servers.namespaces.Namespace.command`)."""
+    return f"--net=/proc/{os.getpid()}/fd/".encode()
 
 
 def _checked(result: int) -> None:

@@ -135,3 +135,11 @@ def test_whatever_registers_hold_what_is_proposed_is_accepted(seed: int):
     msgspec.json.encode(about)
     ends = [one.address + one.size for one in found]
     assert all(end <= one.address for end, one in zip(ends, found[1:], strict=False))
+
+
+@pytest.mark.parametrize("words", [(455, 14), (84, 838), (32003, 48770), (16672, 1), (0x4120, 0)])
+def test_two_registers_by_themselves_that_stay_as_they_are_may_be_two_numbers(words: tuple[int, int]) -> None:
+    samples = [{10: 7, 11: words[0], 12: words[1], 13: 3}] * 6
+    for one in guess(samples):
+        assert one.confidence != "high"
+        assert one.kind != "float32" or "uint16, uint16" in one.alternatives

@@ -10,7 +10,6 @@ from api.cli.doctor.findings import Finding, ok, problem, warning
 DISTRIBUTION = "callboard"
 MODULES = {
     "backports.zstd": "backports.zstd",
-    "gufo-snmp": "gufo.snmp",
     "influxdb-client": "influxdb_client",
     "protobuf": "google.protobuf",
     "pyjwt": "jwt",

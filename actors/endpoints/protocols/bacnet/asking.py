@@ -36,7 +36,7 @@ from bacpypes3.primitivedata import (
 )
 
 from actors.connections.connection import NoConnection, Transient
-from actors.system.failure import Refusal
+from actors.system.failure import Refusal, described
 
 from . import kinds, quality
 from .connection import Connection
@@ -132,9 +132,14 @@ class Asking:
     async def read(
         self, kind: int, instance: int, prop: int, index: int | None = None, retries: int | None = None
     ) -> Any:
-        """One value; of a list or an array all of them, as a list."""
+        """One value; of a list or an array all of them, as a list. What cannot be understood raises
+        `Transient` (READ_ERROR)."""
         reply = await self._read(kind, instance, prop, index, retries)
-        values = values_of(reply.propertyValue)
+        try:
+            values = values_of(reply.propertyValue)
+        except Exception as error:  # of whatever kind the library's decoders raise
+            text = f"the answer of {self.station} cannot be understood: {described(error)}"
+            raise Transient(text, code=quality.READ_ERROR) from error
         if len(values) == 1 and (index is not None or not _is_list(prop)):
             return values[0]
         return values

@@ -9,6 +9,7 @@ import msgspec
 from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.protocol import Browsed, BrowsedNode, BrowseRequest
 from actors.system.failure import Refusal
+from conf.texts import without_controls
 
 from . import kinds, quality, tags, units
 from .asking import Asking, Refused
@@ -37,7 +38,12 @@ async def object_list(asking: Asking, instance: int) -> list[Place]:
             raise
         # There are devices that are silent about what is too much for them.
         return [place async for place in _by_index(asking, instance)]
-    return [place for place in _listed(found) if isinstance(place, tuple)]
+    return [place for place in _listed(found) if _is_object(place)]
+
+
+def _is_object(place: Any) -> bool:
+    """Some devices fill what they do not use of the list with the instance that nobody has."""
+    return isinstance(place, tuple) and place[1] != kinds.ANY_INSTANCE
 
 
 def _listed(found: Any) -> list[Any]:
@@ -63,7 +69,9 @@ async def _by_index(asking: Asking, instance: int) -> Any:
             if content is None:
                 raise Transient("the device did not list all of its objects in time", code=quality.TIMEOUT)
             if isinstance(content, Value) and content.tag == tags.OBJECT:
-                yield content.value >> 22, content.value & kinds.ANY_INSTANCE
+                place = content.value >> 22, content.value & kinds.ANY_INSTANCE
+                if _is_object(place):
+                    yield place
 
 
 async def browse(asking: Asking, instance: int, request: BrowseRequest) -> Browsed:
@@ -122,10 +130,13 @@ async def data_point(asking: Asking, place: Place, name: str) -> dict[str, Any]:
     """As clients may send it."""
     kind, instance = place
     point: dict[str, Any] = {"name": name, "object": f"{kinds.type_name(kind)}:{instance}"}
-    code = await _or_none(asking, kind, instance, kinds.UNITS) if kind in kinds.WITH_UNITS else None
+    code = await value_or_none(asking, kind, instance, kinds.UNITS) if kind in kinds.WITH_UNITS else None
     if isinstance(code, int) and (unit := units.symbol(code)) is not None:
         point["unit"] = unit
-    if kind in kinds.COMMANDABLE and await _or_none(asking, kind, instance, kinds.PRIORITY_ARRAY) is not None:
+    if (
+        kind in kinds.COMMANDABLE
+        and await value_or_none(asking, kind, instance, kinds.PRIORITY_ARRAY) is not None
+    ):
         point["writable"] = True
     if kind in kinds.MULTISTATE | kinds.BINARY and await state_texts(asking, kind, instance):
         point["stateText"] = True
@@ -133,11 +144,12 @@ async def data_point(asking: Asking, place: Place, name: str) -> dict[str, Any]:
 
 
 async def name_of(asking: Asking, kind: int, instance: int) -> str | None:
-    found = await _or_none(asking, kind, instance, kinds.OBJECT_NAME)
-    return found.strip()[:200] or None if isinstance(found, str) else None
+    found = await value_or_none(asking, kind, instance, kinds.OBJECT_NAME)
+    return without_controls(found.strip()[:200]) or None if isinstance(found, str) else None
 
 
-async def _or_none(asking: Asking, kind: int, instance: int, prop: int) -> Any:
+async def value_or_none(asking: Asking, kind: int, instance: int, prop: int) -> Any:
+    """None for what it refuses, or answers so that nobody understands it."""
     try:
         return await asking.read(kind, instance, prop)
     except Refused:

@@ -1,26 +1,35 @@
 """Looks for BACnet devices: asks everybody, or hosts one by one, who they are, and what they have."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 
-from actors.connections.connection import NoConnection
+from actors.connections.connection import NoConnection, Transient
 from actors.endpoints.discovering import Found, Probing
+from actors.endpoints.targets import read_targets
 from actors.system.failure import Refusal
+from conf.texts import without_controls
 
 from . import kinds, quality
 from .asking import Asking, Refused
-from .binding import resolve
-from .browse import data_point, name_of, object_list
+from .binding import broadcast_of, resolve
+from .browse import data_point, name_of, object_list, value_or_none
 from .connection import PORT, Connection, Local
 from .discovery import Search
 from .finding import Finder, IAm, finder_of
 from .port import Port, open_port, release_port
 from .station import Station
 
+log = logging.getLogger(__name__)
+
+_DESCRIBED_WITHIN: Final = 10.0
+_VALIDATED_WITHIN: Final = 20.0
+"""Seconds in which a device says who it is; lists its objects, and is read: however slowly it answers, it is
+over before the search is."""
 PROPOSED: Final = 50
 """Objects of a device that become data points."""
 _ROUNDS: Final = 2
@@ -170,6 +179,10 @@ class _Scan:
         search, key = self._search, (said.station, said.instance)
         if not search.first <= said.instance <= search.last or key in self._seen:
             return
+        if not self._is_host(said.station):
+            text = f"device {said.instance} is said to be there, which is the address of no host"
+            self._probing.trouble(str(said.station), text)
+            return
         if len(self._seen) >= search.most:
             self._probing.trouble("", f"there are more than {search.most} devices; the others are left out")
             return
@@ -180,32 +193,48 @@ class _Scan:
             self._probing.trouble(str(said.station), text)
         self._probing.more(1)
         async with self._turns, self._probing.probe(said.station.host):
+            connection = self._connection(said.station, said.instance, None)
+            asking = Asking(self._port, said.station, connection)
             try:
-                self._probing.found(await self._described(said, method))
+                async with asyncio.timeout(_DESCRIBED_WITHIN):
+                    found = await self._described(asking, said, method)
+                    self._probing.found(found)
+                if self._probing.validate:
+                    await self._validate(asking, said, found)
+            except TimeoutError:
+                self._probing.trouble(
+                    str(said.station), f"it does not say who it is within {_DESCRIBED_WITHIN:g} s"
+                )
             except (NoConnection, Refusal) as error:
                 self._probing.trouble(str(said.station), str(error))
+            except Exception as error:  # one device costs no other
+                log.exception("the search at %s ended", said.station)
+                self._probing.trouble(str(said.station), f"{type(error).__name__}: {error}")
 
-    async def _described(self, said: IAm, method: str) -> Found:
-        asking = Asking(self._port, said.station, self._connection(said.station, said.instance, None))
+    def _is_host(self, station: Station) -> bool:
+        """Whoever forwards an I-Am says whose it is: that may be anything, and everybody."""
+        try:
+            read_targets(station.host, "")
+        except Refusal:
+            return False
+        return station.port != 0 and station.host != broadcast_of(self._port.local)[0]
+
+    async def _described(self, asking: Asking, said: IAm, method: str) -> Found:
         name = await name_of(asking, kinds.DEVICE, said.instance)
         metadata: dict[str, Any] = {"deviceInstance": said.instance, "discoveryMethod": method}
         for key, prop in _SAID.items():
-            try:
-                value = await asking.read(kinds.DEVICE, said.instance, prop)
-            except Refused:
-                continue
+            value = await value_or_none(asking, kinds.DEVICE, said.instance, prop)
             if isinstance(value, str) and value.strip():
-                metadata[key] = value.strip()[:200]
+                metadata[key] = without_controls(value.strip()[:200])
         if said.vendor:
             metadata["vendorId"] = said.vendor
-        found = Found(
+        return Found(
             identity=f"bacnet:{said.station.host}:{said.instance}",
             name=name or f"bacnet_{said.instance}",
             connection=self._told(said),
             confidence="high" if name else "medium",
             metadata=metadata,
         )
-        return await self._validated(asking, said, found) if self._probing.validate else found
 
     def _told(self, said: IAm) -> dict[str, Any]:
         """A connection as an endpoint has it."""
@@ -225,36 +254,62 @@ class _Scan:
             connection["bbmd"] = f"{local.bbmd[0]}:{local.bbmd[1]}"
         return connection
 
-    async def _validated(self, asking: Asking, said: IAm, found: Found) -> Found:
-        """With data points, and how many of them can be read."""
-        places = [place for place in await object_list(asking, said.instance) if place[0] in kinds.READABLE]
+    async def _validate(self, asking: Asking, said: IAm, found: Found) -> None:
+        """Tell it once more, with data points, and how many of them can be read. One that falls silent
+        meanwhile, or takes long for each answer, is told with those that there are by then."""
+        places = await self._objects(asking, said)
         points: list[dict[str, Any]] = []
-        names: set[str] = set()
         readable = 0
-        for kind, instance in places[:PROPOSED]:
-            address = f"{kinds.type_name(kind)}:{instance}"
-            name = await name_of(asking, kind, instance) or address
-            name = name if name not in names else f"{name} ({address})"
-            names.add(name)
-            points.append(await data_point(asking, (kind, instance), name))
-            try:
-                await asking.read(kind, instance, kinds.PRESENT_VALUE)
-                readable += 1
-            except Refused:
-                continue
+        try:
+            async with asyncio.timeout(_VALIDATED_WITHIN):
+                async for point, is_readable in _proposed(asking, places[:PROPOSED]):
+                    points.append(point)
+                    readable += is_readable
+        except TimeoutError:
+            text = f"it has more to read than it tells within {_VALIDATED_WITHIN:g} s"
+            self._probing.trouble(str(said.station), text)
+        except NoConnection as error:
+            self._probing.trouble(str(said.station), str(error))
         validation = {
             "totalPoints": len(places),
             "proposedPoints": len(points),
             "readableCount": readable,
             "errorCount": len(points) - readable,
         }
-        return msgspec.structs.replace(
-            found, data_points=tuple(points), validated=True, validation_data=validation, confidence="high"
+        read = readable > 0 or not places
+        self._probing.found(
+            msgspec.structs.replace(
+                found, data_points=tuple(points), validated=read, validation_data=validation
+            )
         )
+
+    async def _objects(self, asking: Asking, said: IAm) -> list[tuple[int, int]]:
+        """Raises `NoConnection`, `Refusal`."""
+        try:
+            async with asyncio.timeout(_VALIDATED_WITHIN):
+                places = await object_list(asking, said.instance)
+        except TimeoutError:
+            text = f"{said.station} does not list its objects within {_VALIDATED_WITHIN:g} s"
+            raise Transient(text, code=quality.TIMEOUT) from None
+        return list(dict.fromkeys(place for place in places if place[0] in kinds.READABLE))
 
     def _connection(self, station: Station, instance: int | None, seconds: float | None) -> Connection:
         timeout = min(self._search.timeout, 3.0) if seconds is None else seconds
         return Connection(station.host, station.port, instance, timeout=timeout)
+
+
+async def _proposed(
+    asking: Asking, places: list[tuple[int, int]]
+) -> AsyncIterator[tuple[dict[str, Any], bool]]:
+    """Data points, and whether they can be read."""
+    names: set[str] = set()
+    for kind, instance in places:
+        address = f"{kinds.type_name(kind)}:{instance}"
+        name = await name_of(asking, kind, instance) or address
+        name = name if name not in names else f"{name} ({address})"
+        names.add(name)
+        point = await data_point(asking, (kind, instance), name)
+        yield point, await value_or_none(asking, kind, instance, kinds.PRESENT_VALUE) is not None
 
 
 _ALL: Final = (0, kinds.ANY_INSTANCE - 1)

@@ -334,7 +334,9 @@ def _guess(at: int, cell: _Cell, columns: list[tuple[int, ...]], order: str, row
     if not any(flat):
         return Guess(at, cell.kind, cell.size, order, "low", ("uint16, uint16",))
     confidence: Confidence = "low"
-    if cell.score >= 3.0 or row >= 9.0:
+    changes = any(len(set(column)) > 1 for column in columns)
+    # Of two registers that stay as they are by themselves, many make a plausible float.
+    if (cell.score >= 3.0 and changes) or row >= 9.0:
         confidence = "high"
     elif cell.score >= 1.0 or row >= 3.0:
         confidence = "medium"

@@ -68,7 +68,11 @@ class DataPoint(msgspec.Struct, frozen=True, gc=False):
     discontinuity: Arcs | None = None
     """Of what changes when the counter begins anew."""
     table: bool = False
-    """`oid` is a column: each of its rows is read, as a data point of its own."""
+    """`oid` is a column: each of its rows is read, as a data point of its own. Its own value is how many it
+    has: its name says so, and it has no unit."""
+    column: str = ""
+    row_unit: str | None = None
+    """What the rows of a column are called, before their index, and their unit."""
     max_rows: int = 0
     row_of: str | None = None
     """The name of the column that it is a row of; those are found, and not configured."""
@@ -86,8 +90,9 @@ class DataPoint(msgspec.Struct, frozen=True, gc=False):
     def row(self, index: Arcs) -> "DataPoint":
         return msgspec.structs.replace(
             self,
-            name=f"{self.name}.{oids.shown(index)}",
+            name=f"{self.column}.{oids.shown(index)}",
             oid=self.oid + index,
+            unit=self.row_unit,
             table=False,
             row_of=self.name,
         )
@@ -130,9 +135,9 @@ def _read_point(given: Given, where: str) -> DataPoint:
         raise Refusal("a data point needs an oid such as 1.3.6.1.2.1.1.3.0", f"{where}.oid")
     _check(given, where)
     return DataPoint(
-        name=given.name,
+        name=f"{given.name}.rows" if given.table else given.name,
         oid=oids.parse(given.oid),
-        unit=given.unit,
+        unit=None if given.table else given.unit,
         kind=given.data_type,
         scale=given.scaling_factor,
         offset=given.offset,
@@ -140,6 +145,8 @@ def _read_point(given: Given, where: str) -> DataPoint:
         rate=given.rate,
         discontinuity=None if given.discontinuity_oid is None else oids.parse(given.discontinuity_oid),
         table=given.table,
+        column=given.name if given.table else "",
+        row_unit=given.unit if given.table else None,
         max_rows=given.max_rows or DEFAULT_ROWS if given.table else 0,
         writable=given.writable,
         encoding=given.encoding,

@@ -1,7 +1,8 @@
 """Searching agents: each host is asked for its group `system`, one way after the other until it answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import msgspec
 
 from actors.connections.connection import NoConnection, Permanent
 from actors.endpoints.discovering import Found, Probing
+from conf.texts import without_controls
 
 from . import port, quality, sharing, values
 from .client import Client
@@ -21,6 +23,8 @@ from .session import client_of, user_of
 from .values import Unfit
 from .walking import Walker
 
+log = logging.getLogger(__name__)
+
 _SYSTEM: Final[Arcs] = (1, 3, 6, 1, 2, 1, 1)
 _SAID: Final = {"sysDescr": 1, "sysObjectID": 2, "sysName": 5, "sysLocation": 6}
 _ENGINE: Final[Arcs] = (1, 3, 6, 1, 6, 3, 10, 2, 1, 1, 0)
@@ -28,6 +32,10 @@ _ENGINE: Final[Arcs] = (1, 3, 6, 1, 6, 3, 10, 2, 1, 1, 0)
 _INTERFACES: Final[Arcs] = (1, 3, 6, 1, 2, 1, 2, 2, 1)
 _HIGH: Final[Arcs] = (1, 3, 6, 1, 2, 1, 31, 1, 1, 1)
 _MOST_INTERFACES: Final = 500
+_LONGEST: Final = 1000
+"""Characters of what a device says of itself."""
+_VALIDATED_WITHIN: Final = 20.0
+"""Seconds in which a device is read: however slowly it answers, it is over before the search is."""
 _STATUS: Final = {
     "1": "up",
     "2": "down",
@@ -78,6 +86,9 @@ class Scanner:
             except (OSError, NoConnection, ValueError) as error:
                 if getattr(error, "code", None) not in _NOBODY:
                     self._probing.trouble(place.host, str(error) or type(error).__name__)
+            except Exception as error:  # one host costs no other
+                log.exception("the search at %s ended", place.host)
+                self._probing.trouble(place.host, f"{type(error).__name__}: {error}")
 
     async def _ask(self, order: int, place: Place) -> None:
         address = await self._probing.address(place.host)
@@ -85,14 +96,15 @@ class Scanner:
         for session in sharing.sessions_at(self._probing.lines, address, place.port):
             if session.client is not None:
                 way = spelled_out(session.connection)
-                await self._found(order, place, way, session.client, await self._system(session.client))
+                said = await self._system(session.client)
+                await self._found(order, place, address, way, session.client, said)
                 return
         for way in place.ways:
             connection = connection_of(place, way, place.host)
             try:
                 async with self._client(connection, address) as client:
                     said = await self._system(client)
-                    await self._found(order, place, way, client, said)
+                    await self._found(order, place, address, way, client, said)
                     return
             except Permanent as error:  # somebody is there
                 told = error
@@ -125,37 +137,41 @@ class Scanner:
         return said
 
     async def _found(
-        self, order: int, place: Place, way: dict[str, Any], client: Client, said: dict[str, str]
+        self,
+        order: int,
+        place: Place,
+        address: str,
+        way: dict[str, Any],
+        client: Client,
+        said: dict[str, str],
     ) -> None:
         engine = ""
         if isinstance(client, SecuredClient) and client.engine is not None:
             engine = client.engine.hex()
         elif (answer := await _raw(client, _ENGINE)) is not None and 5 <= len(answer) <= 32:
             engine = answer.hex()
-        points: tuple[dict[str, Any], ...] = (_UPTIME,)
-        validation = None
-        if self._probing.validate:
-            points, validation = await self._validated(client, way)
         metadata = {**said, "version": way.get("version", "v2c"), "discoveryMethod": "system_group"}
         if engine:
             metadata["engineId"] = engine
+        at = address if place.port == _PORT else f"{address}:{place.port}"
         found = Found(
-            identity=f"snmp:{engine}" if engine else f"snmp:{said.get('sysObjectID', '')}:{place.host}",
+            identity=f"snmp:{engine}" if engine else f"snmp:{said.get('sysObjectID', '')}:{at}",
             name=said.get("sysName") or f"snmp_{place.host}",
             connection={"host": place.host, "port": place.port, **_lasting(way)},
-            data_points=points,
-            confidence="high" if validation is not None else "medium",
+            data_points=(_UPTIME,),
+            confidence="medium" if said else "low",
             metadata=metadata,
-            validated=validation is not None,
-            validation_data=validation,
         )
-        self._tell(Agent(order, place.host, engine, said, found))
+        self._tell(Agent(order, at, engine, said, found))
+        if self._probing.validate:
+            found = await self._validated(client, way, place, found)
+            self._tell(Agent(order, at, engine, said, found))
 
     def _tell(self, agent: Agent) -> None:
         """Copies of a device have its engine id, too: of several that say something else of themselves, the
         one that was named first is known by it, and the others by their hosts as well."""
         known = self._by_engine.get(agent.engine) if agent.engine else None
-        if known is None:
+        if known is None or known.order == agent.order:
             self._by_engine[agent.engine] = agent
             self._probing.found(agent.found)
             return
@@ -167,38 +183,60 @@ class Scanner:
             identity = f"{other.found.identity}:{other.host}"
             self._probing.found(msgspec.structs.replace(other.found, identity=identity))
 
-    async def _validated(
-        self, client: Client, way: dict[str, Any]
-    ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
-        """What can be read: how long it is up, and what its interfaces count."""
+    async def _validated(self, client: Client, way: dict[str, Any], place: Place, found: Found) -> Found:
+        """The same, with what can be read. One that falls silent meanwhile, or takes long for each answer, is
+        what it was by then."""
+        points: list[dict[str, Any]] = []
+        interfaces = 0
         walker = Walker(client, 0 if way.get("version") == "v1" else 20)
+        try:
+            async with asyncio.timeout(_VALIDATED_WITHIN):
+                if await _raw(client, (*_SYSTEM, 3, 0)) is not None:
+                    points.append(_UPTIME)
+                interfaces = await _rows(walker, (*_INTERFACES, 8))
+                if interfaces:
+                    points += _of_interfaces(
+                        way.get("version") != "v1" and await _rows(walker, (*_HIGH, 6)) > 0
+                    )
+        except TimeoutError:
+            text = f"it has more to read than it tells within {_VALIDATED_WITHIN:g} s"
+            self._probing.trouble(place.host, text)
+        except NoConnection as error:
+            self._probing.trouble(place.host, str(error))
+        return msgspec.structs.replace(
+            found,
+            data_points=tuple(points),
+            confidence="high" if points else found.confidence,
+            validated=bool(points),
+            validation_data={"interfaces": interfaces, "readable": len(points)},
+        )
 
-        async def rows(column: Arcs) -> int:
-            return len((await walker.walk(column, _MOST_INTERFACES)).found)
 
-        points = [_UPTIME] if await _raw(client, (*_SYSTEM, 3, 0)) is not None else []
-        interfaces = await rows((*_INTERFACES, 8))
-        if interfaces:
-            points.append(_column("ifOperStatus", (*_INTERFACES, 8), dataType="integer", enum=_STATUS))
-            wide = way.get("version") != "v1" and await rows((*_HIGH, 6)) > 0
-            for name, narrow, high in (("ifInOctets", 10, 6), ("ifOutOctets", 16, 10)):
-                oid = (*_HIGH, high) if wide else (*_INTERFACES, narrow)
-                kind = "counter64" if wide else "counter32"
-                points.append(_column(name, oid, dataType=kind, rate=True, unit="B/s"))
-            for name, number in (("ifInErrors", 14), ("ifOutErrors", 20)):
-                points.append(
-                    _column(name, (*_INTERFACES, number), dataType="counter32", rate=True, unit="1/s")
-                )
-        return tuple(points), {"interfaces": interfaces, "readable": len(points)}
+async def _rows(walker: Walker, column: Arcs) -> int:
+    return len((await walker.walk(column, _MOST_INTERFACES)).found)
 
 
+def _of_interfaces(wide: bool) -> Iterator[dict[str, Any]]:
+    """What they are and count, by the wide counters where there are such."""
+    yield _column("ifOperStatus", (*_INTERFACES, 8), dataType="integer", enum=_STATUS)
+    for name, narrow, high in (("ifInOctets", 10, 6), ("ifOutOctets", 16, 10)):
+        oid = (*_HIGH, high) if wide else (*_INTERFACES, narrow)
+        yield _column(name, oid, dataType="counter64" if wide else "counter32", rate=True, unit="B/s")
+    for name, number in (("ifInErrors", 14), ("ifOutErrors", 20)):
+        yield _column(name, (*_INTERFACES, number), dataType="counter32", rate=True, unit="1/s")
+
+
+_PORT: Final = 161
+"""Which goes without saying."""
 _NOBODY: Final = frozenset({quality.TIMEOUT, quality.REFUSED, quality.UNREACHABLE})
 """Nobody is there who speaks SNMP, or nobody who knows us: the same silence."""
 
 
 def _lasting(way: dict[str, Any]) -> dict[str, Any]:
-    """Without how patient the search was."""
-    return {key: value for key, value in way.items() if key not in ("timeout", "retries")}
+    """Without how patient the search was, and without the community that an endpoint asks with anyway: it is
+    no secret, and masked nobody could make an endpoint of what was found."""
+    kept = {key: value for key, value in way.items() if key not in ("timeout", "retries")}
+    return kept if kept.get("community") != "public" else {k: v for k, v in kept.items() if k != "community"}
 
 
 def _column(name: str, oid: Arcs, **more: Any) -> dict[str, Any]:
@@ -215,7 +253,7 @@ async def _text(client: Client, name: Arcs) -> str | None:
     if isinstance(answer, str):
         return None
     try:
-        return str(values.plain(*answer))
+        return without_controls(str(values.plain(*answer))[:_LONGEST])
     except Unfit:
         return None
 

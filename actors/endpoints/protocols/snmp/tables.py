@@ -148,4 +148,4 @@ class Tables:
     def _tell(self, column: _Column, what: str) -> None:
         if not column.crowded:
             column.crowded = True
-            log.warning("%s: the table %s: %s", self._address, column.point.name, what)
+            log.warning("%s: the table %s: %s", self._address, column.point.column, what)
