@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from actors.endpoints.messages import BrowseDevice
 from actors.endpoints.protocol import Browsed, BrowsedNode, BrowseRequest
 from actors.system.failure import Refusal
+from api.errors import ApiError, Error
 from api.routing import Call, route
 
 MOST = 1000
@@ -64,7 +65,10 @@ async def list_objects(call: Call, query: ObjectsQuery) -> DeviceObjects:
     # The device itself stands before its objects.
     request = BrowseRequest(None, 1, query.limit + 1, query.offset)
     message = BrowseDevice("bacnet", {"deviceInstance": instance, **place}, request, "unavailable")
-    found = await call.context.request("endpoints", message, Browsed)
+    try:
+        found = await call.context.request("endpoints", message, Browsed)
+    except ApiError as error:
+        raise _as_spelled(error) from error
     root = found.nodes[0] if found.nodes else None
     return DeviceObjects(
         instance,
@@ -79,6 +83,15 @@ def _instance(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text[:8]) <= _LAST):
         raise Refusal(f"the instance must be a number from 0 to {_LAST}", "instance")
     return int(text)
+
+
+def _as_spelled(error: ApiError) -> ApiError:
+    """With the names that the fields of the connection have in the query."""
+    body = error.body
+    if isinstance(body, Error) and isinstance(body.field, str):
+        field = body.field.removeprefix("connection.")
+        body = msgspec.structs.replace(body, field="instance" if field == "deviceInstance" else field)
+    return ApiError(error.status, body, error.headers)
 
 
 def _shown(node: BrowsedNode) -> DeviceObject:

@@ -144,3 +144,6 @@ async def test_objects_of_a_bacnet_device_are_listed_page_by_page(monkeypatch):
         assert (message.protocol, message.connection) == ("bacnet", {"deviceInstance": 7, "host": "10.0.0.5"})
         assert (message.request.limit, message.request.skip) == (2, 3)
         assert (await client.get("/v1/discover/bacnet/x/objects")).status == 400
+        agent.answers[BrowseDevice] = lambda _: Failed("invalid", "host ::1 is odd", "connection.host")
+        reply = await client.get("/v1/discover/bacnet/7/objects?host=::1")
+        assert (reply.status, (await reply.json())["field"]) == (400, "host")

@@ -169,6 +169,28 @@ async def test_a_registration_that_failed_is_asked_for_again_and_again(
         transport.close()
 
 
+async def test_a_bbmd_that_has_forgotten_who_was_registered_is_asked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that begins anew refuses to distribute broadcasts, until half of the time that it has forgotten."""
+    monkeypatch.setattr(foreign, "_LEAST", 0.05)
+    bbmd, loop = Bbmd(0), asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: bbmd, local_addr=("127.0.0.1", 0))
+    place = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    given = {"host": "127.0.0.1", "bbmd": place, "localAddress": "127.0.0.1", "localPort": free_udp_port()}
+    lines, local = Lines(), read_connection(given).local
+    port = await open_port(lines, local)
+    try:
+        await until(lambda: bbmd.asked)
+        transport.sendto(b"\x81\x00\x00\x06\x00\x60", ("127.0.0.1", local.port))
+        await until(lambda: len(bbmd.asked) == 2)
+        assert port.foreign is not None
+        assert port.foreign.trouble is None
+    finally:
+        release_port(lines, port)
+        transport.close()
+
+
 async def test_what_was_commanded_is_given_back(device: Device) -> None:
     """thingsboard/thingsboard-gateway 535, ChristianTremblay/BAC0 240: a value that was written at a priority
     could not be released again."""

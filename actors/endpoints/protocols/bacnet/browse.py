@@ -11,12 +11,15 @@ from actors.endpoints.protocol import Browsed, BrowsedNode, BrowseRequest
 from actors.system.failure import Refusal
 from conf.texts import without_controls
 
-from . import kinds, quality, units
+from . import kinds, quality, tags, units
 from .asking import Asking, Refused
+from .codec import Value, key_of
 from .describing import state_texts
-from .points import parse_object
+from .points import Ref, parse_object
+from .reader import LONGEST, Reader
 
 MOST_OBJECTS: Final = 20_000
+_AT_A_TIME: Final = 1000
 
 Place = tuple[int, int]
 
@@ -50,12 +53,25 @@ def _listed(found: Any) -> list[Any]:
 async def _by_index(asking: Asking, instance: int) -> Any:
     try:
         count = await asking.read(kinds.DEVICE, instance, kinds.OBJECT_LIST, 0)
-        for index in range(1, min(int(count), MOST_OBJECTS) + 1):
-            place = await asking.read(kinds.DEVICE, instance, kinds.OBJECT_LIST, index)
-            if _is_object(place):
-                yield place
     except Refused as refused:
         raise refused.refusal("to list its objects") from None
+    if not isinstance(count, int):
+        raise Transient("the device does not say how many objects it has", code=quality.READ_ERROR)
+    port, station = asking.port, asking.station
+    reader = Reader(port, station, port.capability(station), asking.connection)
+    last = min(count, MOST_OBJECTS)
+    for start in range(1, last + 1, _AT_A_TIME):
+        indices = range(start, min(start + _AT_A_TIME, last + 1))
+        refs = [Ref(kinds.DEVICE, instance, kinds.OBJECT_LIST, index) for index in indices]
+        found = await reader.read([(ref,) for ref in refs], LONGEST)
+        for ref in refs:
+            content = found.get(key_of(ref))
+            if content is None:
+                raise Transient("the device did not list all of its objects in time", code=quality.TIMEOUT)
+            if isinstance(content, Value) and content.tag == tags.OBJECT:
+                place = content.value >> 22, content.value & kinds.ANY_INSTANCE
+                if _is_object(place):
+                    yield place
 
 
 async def browse(asking: Asking, instance: int, request: BrowseRequest) -> Browsed:

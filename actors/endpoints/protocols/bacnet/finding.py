@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -31,6 +31,8 @@ _OTHERS: Final = 0.5
 """Seconds for which a second device may answer to the same instance."""
 _SEARCH_APART: Final = 60.0
 """Seconds between two searches for a device that has a host."""
+_ALONE: Final = 1.5
+"""Seconds that a device has to say who it is which does not let that be read."""
 _ATTEMPTS: Final = 3
 """How often Who-Is is sent: datagrams are lost."""
 
@@ -111,6 +113,26 @@ class Finder:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
+    async def who_is_at(self, station: Station, seconds: float) -> int | None:
+        """Who says that it is there, asked alone; None: nobody, or nobody that is heard here."""
+        found: list[int] = []
+        first = asyncio.Event()
+
+        def heard(one: IAm) -> None:
+            if one.station == station:
+                found.append(one.instance)
+                first.set()
+
+        with self.listening(heard):
+            for _ in range(_ATTEMPTS):
+                self.who_is(None, None, station.library())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds / _ATTEMPTS):
+                        await first.wait()
+                if found:
+                    return found[0]
+        return None
+
     async def search(self, instance: int, to: Any, seconds: float) -> list[IAm]:
         """All who say that they are it, some time after the first of them."""
         found: dict[Station, IAm] = {}
@@ -164,6 +186,8 @@ async def find(port: Port, connection: Connection) -> Found:
         if moved is None:
             raise
         return moved
+    if instance is None:
+        instance = await finder.who_is_at(station, min(connection.timeout, _ALONE))
     if connection.instance in (None, instance):
         return Found(station, instance)
     moved = await _elsewhere(port, finder, connection, station)

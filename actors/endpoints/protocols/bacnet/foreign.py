@@ -13,6 +13,8 @@ from bacpypes3.pdu import IPv4Address
 log = logging.getLogger(__name__)
 
 _UNREGISTERED, _IN_PROCESS, _REGISTERED = -2, -1, 0
+_NOT_DISTRIBUTED: Final = 0x0060
+"""What a BBMD says to a broadcast of who is not registered (annex J.2.1): it may have begun anew."""
 _GRACE: Final = 30.0
 """Seconds for which a BBMD keeps who is late (annex J.5.2.3)."""
 _WITHIN: Final = 2.0
@@ -32,6 +34,7 @@ class Foreign(BIPForeign):  # type: ignore[misc]
         self._result: asyncio.Future[int] | None = None
         self._registered_at = 0.0
         self._known = asyncio.Event()
+        self._forgotten = asyncio.Event()
 
     def register(self, addr: IPv4Address, ttl: int) -> None:
         self.bbmdAddress, self.bbmdTimeToLive = addr, ttl
@@ -72,7 +75,11 @@ class Foreign(BIPForeign):  # type: ignore[misc]
                 self._become(_UNREGISTERED)
             half = max(_LEAST, self.bbmdTimeToLive / 2)
             pause = _AGAIN[0] if code is None else _AGAIN[1] if code else half
-            await asyncio.sleep(min(pause, half))
+            await asyncio.sleep(_LEAST)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, half) - _LEAST):
+                    await self._forgotten.wait()
+            self._forgotten.clear()
 
     @property
     def _is_over(self) -> bool:
@@ -110,5 +117,9 @@ class Foreign(BIPForeign):  # type: ignore[misc]
     async def confirmation(self, lpdu: Any) -> None:
         if not isinstance(lpdu, Result):
             await super().confirmation(lpdu)
-        elif lpdu.pduSource == self.bbmdAddress and self._result is not None and not self._result.done():
-            self._result.set_result(int(lpdu.bvlciResultCode))
+        elif lpdu.pduSource == self.bbmdAddress:
+            code = int(lpdu.bvlciResultCode)
+            if code == _NOT_DISTRIBUTED:
+                self._forgotten.set()
+            elif self._result is not None and not self._result.done():
+                self._result.set_result(code)
