@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from actors.publish.destinations.masks import MASK
 from actors.publish.destinations.masks import masked as without_url_passwords
+from conf.redaction import MASK
 from conf.secret_forms import may_hold, names_secret
 
 

@@ -45,7 +45,7 @@ class Tried(Probing):
     def found(self, device: Found) -> None:
         self.devices[device.identity] = device
 
-    def trouble(self, where: str, reason: str) -> None:
+    def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
         self.troubles.append((where, reason))
 
     @property

@@ -21,7 +21,7 @@ from actors.discovery.messages import (
     RunRuleNow,
 )
 from actors.discovery.rule import BeginRule, ReportStanding, Rule, RuleHasRun, RuleStands, RunRule
-from actors.discovery.rules import MOST, RuleBody, check, fault, unmasked
+from actors.discovery.rules import MOST, RuleBody, check, fault
 from actors.discovery.run_keeper import DiscoveryOpened, RunDiscovery, RunKeeper
 from actors.discovery.scan_messages import RunScan
 from actors.discovery.schedule import Schedule
@@ -31,6 +31,7 @@ from actors.subsystems.messages import Check, SubsystemChecked
 from actors.system.addresses import child_address
 from actors.system.clock import running_ms
 from actors.system.failure import Failed, Refusal
+from actors.system.masks import unmasked
 from actors.system.supervision import Restart
 from storage import discovery as stored
 from storage.discovery import RuleState, Stored

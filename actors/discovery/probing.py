@@ -94,6 +94,8 @@ class Probing(ProbingProtocol):
         """By fingerprint."""
         self.troubles: dict[ScanTrouble, None] = {}
         self.trouble_count = 0
+        self.whole = True
+        """Whoever was not found is not there."""
         self.over = False
         self._told: set[int] = set()
         self._pace = pace
@@ -169,9 +171,10 @@ class Probing(ProbingProtocol):
         others = () if before is None else (*before.others[-MOST_PLACES:], before.device.connection)
         self.devices[fingerprint] = Sighted(fitting, unix_ms(), others)
 
-    def trouble(self, where: str, reason: str) -> None:
+    def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
         if self.over:
             return
+        self.whole = self.whole and nobody
         told = ScanTrouble(self.protocol, _text(where, 200), _text(clean(str(reason)), 500))
         known = hash((told.where, told.reason))
         if known in self._told:

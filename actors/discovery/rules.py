@@ -1,6 +1,5 @@
 """What a rule says, checked. Plain."""
 
-from itertools import zip_longest
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +11,7 @@ from actors.endpoints.adopting import read_template
 from actors.endpoints.discovering import Known
 from actors.state.names import check_name
 from actors.system.failure import Refusal
-from conf.redaction import MASK
+from actors.system.masks import refuse_masks
 from conf.settings import Settings
 
 MOST: Final = 256
@@ -46,6 +45,8 @@ def check(body: RuleBody, settings: Settings) -> None:
     assert body.protocol is not None
     if not body.protocol.strip():
         raise Refusal("protocol is required", "protocol")
+    refuse_masks(body.params_json, "params_json")
+    refuse_masks((body.target_json or {}).get("connection"), "target_json.connection")
     known = protocols.look_up(body.protocol)
     if known.protocol is not None and known.unavailable is None:
         if known.protocol.discovery is None:
@@ -67,15 +68,3 @@ def fault(body: RuleBody) -> str | None:
     if known.protocol.discovery is None:
         return f"Protocol {body.protocol} cannot look for devices"
     return None
-
-
-def unmasked(before: Any, given: Any) -> Any:
-    """What clients send back as it was shown to them stands for what is in its place."""
-    if given == MASK:
-        return given if before is None else before
-    if isinstance(given, dict):
-        known = before if isinstance(before, dict) else {}
-        return {key: unmasked(known.get(key), value) for key, value in given.items()}
-    if isinstance(given, list) and isinstance(before, list):
-        return [unmasked(old, new) for old, new in zip_longest(before, given)][: len(given)]
-    return given

@@ -29,6 +29,7 @@ from actors.discovery.unasked import Unasked
 from actors.state.keeper import Keeper
 from actors.state.messages import Transacted
 from actors.system.failure import Failed, Refusal
+from actors.system.masks import refuse_masks
 from conf.settings import Settings
 from storage import discovery as stored
 from storage.discovery import Run
@@ -96,6 +97,7 @@ class RunKeeper(Keeper):
         try:
             wanted = Wanted(message.protocols, message.overrides, message.validate)
             named(wanted)
+            refuse_masks(message.overrides, "overrides")
             if message.within is not None and not 1 <= message.within <= LONGEST:
                 raise Refusal(f"within must be 1 to {LONGEST:g} s, not {message.within:g}", "within")
             scans = [one for one in self.running_children() if isinstance(self.start_of(one), RunScan)]
@@ -137,7 +139,8 @@ class RunKeeper(Keeper):
         if not isinstance(start, RunScan):
             return
         self.stop_child(sender)
-        self.ended.append(message.run)
+        if message.failed is None or message.failed.kind != "invalid":  # else it has never begun
+            self.ended.append(message.run)
         self.progressed(message.run, sender)
         if message.seen and start.keep is not None:
             at = message.run.started_at

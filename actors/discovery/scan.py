@@ -204,7 +204,7 @@ class Scan(StoreClient):
             return
         for name, one in self.planned.items():
             probing = self.probings[name]
-            whole = name not in self.errors and not probing.trouble_count
+            whole = name not in self.errors and probing.whole
             here = set(probing.devices) | self._read_here(name)
             self.missing[name] = missing_of(answer.result.get(one.scope, []), here, whole)
         self._ask_who_is_connected()

@@ -18,6 +18,7 @@ from actors.endpoints.listener import Nobody
 from actors.endpoints.messages import BrowseDevice
 from actors.endpoints.protocol import Browsed, BrowseRequest, CheckedEndpoint, Protocol
 from actors.system.failure import Kind, Refusal, described
+from actors.system.masks import refuse_masks
 from conf.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Browser:
         protocol = protocols.find(message.protocol)
         if protocol.browse is None:
             raise Refusal(f"Protocol {protocol.name} cannot be browsed", "protocol", "unsupported")
+        refuse_masks(message.connection, "connection")
         endpoint = protocol.accept(protocol.complete(message.connection, settings, agent_uuid), ())
         if "polled" in protocol.modes:  # it is to answer, and not to tell
             endpoint = msgspec.structs.replace(endpoint, mode="polled")

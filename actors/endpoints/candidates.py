@@ -15,6 +15,7 @@ from actors.endpoints.protocol import Protocol
 from actors.endpoints.roster import MAX_DEVICES
 from actors.state.names import check_name
 from actors.system.failure import Refusal
+from actors.system.masks import refuse_masks
 from conf.settings import Settings
 from storage.endpoints import NewDevice, NewEndpoint
 
@@ -33,6 +34,7 @@ class Candidates(msgspec.Struct, frozen=True):
 def candidate(given: AddEndpoint, settings: Settings, agent_uuid: str) -> NewEndpoint:
     """What is to be stored. Raises `Refusal`."""
     check_name(given.name)
+    refuse_masks(given.connection, "connection")
     protocol = protocols.find(given.protocol)
     checked = protocol.accept(
         protocol.complete(given.connection, settings, agent_uuid), given.data_points or []

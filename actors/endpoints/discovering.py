@@ -86,8 +86,9 @@ class Probing(typing.Protocol):
         """Each once, as soon as it is known; again with the same identity, it replaces what was known."""
 
     @abstractmethod
-    def trouble(self, where: str, reason: str) -> None:
-        """Something was there, or should have been, and could not be asked. Not for hosts where nobody is."""
+    def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
+        """Something was there, or should have been, and could not be asked. Not for hosts where nobody is,
+        but where somebody was expected, which is told as `nobody`: who was there counts as missing."""
 
 
 Scan = Callable[[Any, Probing], Awaitable[None]]

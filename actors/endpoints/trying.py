@@ -20,6 +20,7 @@ from actors.endpoints.messages import Tried, TriedValue, TryEndpoint
 from actors.endpoints.protocol import CheckedEndpoint, PolledSession, PollResult, Protocol
 from actors.endpoints.roster import OWN
 from actors.system.failure import Refusal, described
+from actors.system.masks import refuse_masks
 from conf.settings import Settings
 from storage.timestamps import unix_ms
 
@@ -47,6 +48,8 @@ class Trier:
     ) -> Tried:
         """Raises `Refusal` for a configuration that no endpoint can have, and when too many are tried."""
         protocol = protocols.find(message.protocol)
+        if not message.stored:
+            refuse_masks(message.connection, "connection")
         connection = protocol.complete(message.connection, settings, agent_uuid)
         given = protocol.check if message.stored else protocol.accept
         endpoint = given(connection, message.data_points)

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from actors.publish.destinations.masks import MASK
 from api.masking import masked
+from conf.redaction import MASK
 
 _URL_USER = re.compile(r"://[^\s\"'<>]*@")
 _PAIR = re.compile(

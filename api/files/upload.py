@@ -1,13 +1,12 @@
 """What clients send to be imported: endpoints with the rows that they are found at."""
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
 from actors.endpoints.messages import AddEndpoint
-from actors.publish.destinations.masks import MASK
 from actors.system.failure import Failed, Refusal
+from actors.system.masks import refuse_masks
 from api.decoding import convert_object, parse, refuse_unstorable
 from api.files.faults import Fault, Faulty
 from api.routes.endpoints import EndpointBody
@@ -77,18 +76,5 @@ def _endpoint(given: Any) -> AddEndpoint:
         raise Refusal("an endpoint must be an object")
     refuse_unstorable(given)
     body = convert_object(given, EndpointBody)
-    for field in _masks(body.connection, "connection"):
-        raise Refusal(f"{field} is masked; send the secret itself", field)
+    refuse_masks(body.connection, "connection")
     return AddEndpoint(**msgspec.structs.asdict(body))
-
-
-def _masks(value: Any, path: str) -> Iterator[str]:
-    """Where a secret was masked when it was shown."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _masks(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _masks(item, f"{path}[{index}]")
-    elif isinstance(value, str) and MASK in value:
-        yield path

@@ -93,6 +93,8 @@ class Plant:
         self.troubles: dict[str, str] = {}
         self.configured: tuple[str, ...] = ()
         self.known: Known | None = None
+        self.silent: set[str] = set()
+        """Those of `troubles` where somebody was expected, and nobody is."""
         self.asked: list[str] = []
         self.validated: list[bool] = []
         self.probing: Any = None
@@ -143,7 +145,7 @@ class Plant:
             await self.gate.wait()
             device = self.devices.get(host)
             if host in self.troubles:
-                probing.trouble(host, self.troubles[host])
+                probing.trouble(host, self.troubles[host], nobody=host in self.silent)
             elif device is not None:
                 probing.found(msgspec.structs.replace(device, validated=probing.validate))
 

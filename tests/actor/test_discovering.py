@@ -13,7 +13,9 @@ from actors.discovery.messages import (
     Discover,
     Discovered,
     FollowRuns,
+    ListRuns,
     RunCancelled,
+    RunsListed,
     RunsProgressed,
 )
 from actors.endpoints.discovering import Found, Plan
@@ -58,6 +60,8 @@ async def test_an_option_that_is_not_right_is_refused_with_its_field(rig: Discov
         failed = await rig.refused(Discover(("fake",), overrides={"fake": given}))
         assert (failed.kind, failed.field) == ("invalid", field)
     assert (await rig.refused(Discover(("fkae",)))).field == "protocols[0]"
+    listed = await rig.ask(ListRuns(), RunsListed)
+    assert listed.runs == [], "what is refused has never run"
     assert (await rig.refused(Discover(overrides={"fkae": {}}))).field == "overrides.fkae"
     assert rig.plant.scans == 0
 

@@ -250,6 +250,21 @@ async def test_a_device_missing_in_two_whole_runs_is_removed(rig: DiscoveryRig):
     assert third.result.pruned == 0
 
 
+async def test_a_host_that_was_named_and_where_nobody_is_keeps_no_device_that_is_gone(rig: DiscoveryRig):
+    rig.plant.put("10.0.0.2")
+    rig.plant.put("10.0.0.3")
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    del rig.plant.devices["10.0.0.3"]
+    rig.plant.troubles = {"10.0.0.3": "connection refused"}
+    rig.plant.silent = {"10.0.0.3"}
+
+    runs = [await rig.run_rule(rule.uuid) for _ in range(2)]
+
+    assert [(run.result.run.troubles, run.result.pruned) for run in runs] == [(1, 0), (1, 1)]
+    assert list(await rig.rows()) == ["Device at 10.0.0.2"]
+
+
 async def test_runs_that_say_nothing_for_certain_remove_nobody(rig: DiscoveryRig):
     rig.plant.put("10.0.0.2")
     rig.plant.put("10.0.0.3")

@@ -208,6 +208,26 @@ async def test_of_more_than_was_asked_for_the_latest_are_read(log: BacnetDevice)
     assert found.times[-1] == at(301)
 
 
+async def test_a_log_that_records_something_else_by_now_is_not_read(log: BacnetDevice) -> None:
+    other = {**LOG, "object-identifier": "analog-value,1"}
+    async with connected(log) as session:
+        request = BackfillRequest(("supply",))
+        assert (await session.backfill(request))[0].log == "trend-log:1"
+        try:
+            log.ask("set", object="trend-log,1", property="log-device-object-property", value=other)
+            [found] = await session.backfill(request)
+        finally:
+            log.ask("set", object="trend-log,1", property="log-device-object-property", value=LOG)
+        assert (found.log, found.values) == ("trend-log:2", [])
+        session._logs._listed_at = float("-inf")
+        log.ask("set", object="trend-log,2", property="log-device-object-property", value=other)
+        try:
+            [found] = await session.backfill(BackfillRequest(("setpoint",)))
+        finally:
+            log.ask("set", object="trend-log,2", property="log-device-object-property", value=LOG)
+        assert found.log == "trend-log:2", "it was no log of it when the logs were listed"
+
+
 async def test_what_is_no_log_of_it_is_refused(log: BacnetDevice) -> None:
     for point, text, field in [
         ("setpoint", None, "points"),

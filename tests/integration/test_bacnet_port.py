@@ -83,7 +83,7 @@ async def test_a_confirmed_notification_is_acknowledged_once_it_is_understood(he
         del device.send  # type: ignore[attr-defined]
         body = sent[0][2:]
 
-        def taken(_: Station, body: bytes) -> bool:
+        def taken(_: Station, body: bytes, _invoke_id: int | None) -> bool:
             told.append(notification(body))
             return True
 

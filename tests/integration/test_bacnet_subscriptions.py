@@ -63,10 +63,13 @@ async def test_what_changes_is_told_at_once(device: Device, confirmed: bool) -> 
 async def test_status_flags_make_the_quality(device: Device) -> None:
     async with subscribed(device) as (_, told):
         device.temperature.statusFlags = [0, 1, 0, 0]
-        await until(lambda: told.latest["temperature"] == (None, "FAULT"))
+        device.temperature.reliability = "openLoop"
+        await until(lambda: told.latest["temperature"] == (None, "OPEN_LOOP"))
         device.temperature.statusFlags = [0, 0, 0, 1]
+        device.temperature.reliability, device.temperature.outOfService = "noFaultDetected", True
         await until(lambda: told.latest["temperature"] == (21.5, "OUT_OF_SERVICE"))
         device.temperature.statusFlags = [0, 0, 0, 0]
+        device.temperature.outOfService = False
         await until(lambda: told.latest["temperature"] == (21.5, None))
 
 

@@ -160,6 +160,26 @@ async def test_all_endpoints_are_switched(capsys: pytest.CaptureFixture[str]):
         assert json.loads(capsys.readouterr().out) == {"endpoints": ["p3"], "enabled": True}
 
 
+async def test_the_word_all_is_every_endpoint_but_where_one_is_called_so(capsys: pytest.CaptureFixture[str]):
+    patched = {f"PATCH /v1/endpoints/{key}": PLC for key in ("u-1", "u-2", "all")}
+    async with scripted({"GET /v1/endpoints": {"endpoints": [PLC]}} | patched) as api:
+        assert await api.callboard("endpoints", "disable", "all") == 0
+        assert (api.last.path, api.last.body) == ("/v1/endpoints/u-1", {"enabled": False})
+        assert "1 endpoint(s): not polled any more" in capsys.readouterr().out
+        assert await api.callboard("endpoints", "disable", "all", "--protocol", "modbus") == 0
+        assert await api.callboard("endpoints", "disable", "--all", "all") == 0
+        assert api.last.path == "/v1/endpoints/u-1"
+    called_so = PLC | {"uuid": "u-2", "name": "all"}
+    async with scripted({"GET /v1/endpoints": {"endpoints": [PLC, called_so]}} | patched) as api:
+        assert await api.callboard("endpoints", "disable", "all") == 0
+        assert [one.path for one in api.asked if one.method == "PATCH"] == ["/v1/endpoints/all"]
+        assert await api.callboard("endpoints", "disable", "--all") == 0
+        assert [one.path for one in api.asked if one.method == "PATCH"][1:] == [
+            "/v1/endpoints/u-1",
+            "/v1/endpoints/u-2",
+        ]
+
+
 async def test_endpoints_go_to_a_file_and_come_from_it(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     exported = b'{"endpoints":[{"name":"a\\u001bb"}]}'
     table = "name,protocol\r\npl\u00e4c,modbus\r\n".encode()

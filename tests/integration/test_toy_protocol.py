@@ -119,6 +119,9 @@ def test_what_its_schemas_do_not_know_is_refused(agent: AgentProcess) -> None:
 
 def test_its_devices_are_found_and_become_endpoints(agent: AgentProcess, device: Device) -> None:
     options = {"network": "127.0.0.77-78,localhost", "port": device.port, "timeout": 500}
+    connection = {"host": "127.0.0.1", "port": device.port}
+    body = {"name": "reads", "protocol": "toy", "connection": connection}
+    agent.post("/v1/endpoints", body | {"data_points": [{"name": "speed"}]})
     found = agent.post(
         "/v1/discover", {"protocols": ["toy"], "validate": True, "overrides": {"toy": options}}
     )

@@ -56,6 +56,11 @@ def test_a_value_becomes_what_the_object_holds(register: str, value: Any, writte
     assert (found.value, type(found.value), found.kind) == (written, type(written), kind)
 
 
+def test_a_type_that_is_said_is_taken_even_where_it_is_odd() -> None:
+    """What the device thinks of it, it says itself."""
+    assert prepared("msv:9", "x", data_type="string").value == "x"
+
+
 @pytest.mark.parametrize(
     ("register", "value"),
     [

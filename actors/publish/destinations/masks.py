@@ -1,15 +1,10 @@
 """Secrets of `config_json` as clients see them."""
 
-import re
 from typing import Any
 
 from actors.system.failure import Refusal
-
-MASK = "********"
-
-# user:password@ in front of a host, with or without a scheme; a password may hold an @.
-_USER = re.compile(r"((?:[a-z][a-z0-9+.-]*://)?[^/:@]*:)([^/]*)(@.*)", re.IGNORECASE | re.DOTALL)
-_QUERY = re.compile(r"([^?]*\?)(.*)()", re.DOTALL)
+from actors.system.masks import in_url
+from conf.redaction import MASK
 
 
 def masked(config: dict[str, Any], secrets: tuple[str, ...]) -> dict[str, Any]:
@@ -23,7 +18,7 @@ def _masked(key: str, value: Any, secrets: tuple[str, ...]) -> Any:
         return masked(value, (*secrets, *value) if key in secrets else secrets)
     if key in secrets:
         return MASK if value not in (None, "") else value
-    hidden = _in_url(key, value)
+    hidden = in_url(key, value)
     return f"{hidden[1]}{MASK}{hidden[3]}" if hidden and hidden[2] else value
 
 
@@ -49,18 +44,11 @@ def _unmasked(value: Any, stored: Any, key: str, secrets: tuple[str, ...], path:
         if stored in (None, "", MASK):
             raise Refusal(f"{path} is masked; send the secret itself", path)
         return stored
-    hidden = _in_url(key, value)
+    hidden = in_url(key, value)
     if not hidden or hidden[2] != MASK:
         return value
-    known = _in_url(key, stored)
+    known = in_url(key, stored)
     if not known or not known[2]:
         what = "password" if hidden[3] else "query"
         raise Refusal(f"The {what} in {path} is masked; send the {what} itself", path)
     return f"{hidden[1]}{known[2]}{hidden[3]}"
-
-
-def _in_url(key: str, value: Any) -> re.Match[str] | None:
-    """What a URL holds of secrets; groups: what is in front, the secret, what is behind."""
-    if not isinstance(value, str) or not key.lower().endswith("url"):
-        return None
-    return _USER.fullmatch(value) or _QUERY.fullmatch(value)

@@ -14,6 +14,8 @@ from api.cli.given import document_of, fields_of, object_of
 from api.cli.output import Output
 
 ENDPOINTS = "/v1/endpoints"
+EVERY = "all"
+"""Instead of a name: every endpoint, but where one is called so."""
 TRYING_SECONDS = 30.0
 """A device may be slow; the agent gives it 20."""
 
@@ -34,8 +36,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     enable = add_verb(verbs, "enable", "poll an endpoint, or all", _enable)
     disable = add_verb(verbs, "disable", "stop polling an endpoint, or all", _disable)
     for one in (enable, disable):
-        one.add_argument("name", metavar="ENDPOINT", nargs="?", help="name or uuid")
-        one.add_argument("--all", action="store_true", help="every endpoint")
+        one.add_argument("name", metavar="ENDPOINT", nargs="?", help="name or uuid; all for every endpoint")
+        one.add_argument("--all", action="store_true", help="every endpoint, also if one is called all")
         one.add_argument("--protocol", metavar="NAME", help="with --all: of this protocol")
     remove = add_verb(verbs, "remove", "remove an endpoint", _remove)
     for one in (show, remove):
@@ -218,11 +220,13 @@ def _disable(arguments: argparse.Namespace) -> int:
 
 
 def _switch(arguments: argparse.Namespace, *, enabled: bool) -> int:
-    if bool(arguments.name) == arguments.all or (arguments.protocol and not arguments.all):
+    every = arguments.all or arguments.name == EVERY
+    named = arguments.name not in (None, EVERY)
+    if named == every or (arguments.protocol and not every):
         raise CommandError("say which ENDPOINT, or --all, with --protocol or without", USAGE)
     how = "polled" if enabled else "not polled any more"
     with agent_of(arguments) as (agent, output):
-        if arguments.name:
+        if named or (not (arguments.all or arguments.protocol) and _is_there(agent, EVERY)):
             reply = agent.call("PATCH", f"{ENDPOINTS}/{segment(arguments.name)}", {"enabled": enabled})
             output.done(reply, f"{arguments.name} is {how}")
             return OK
@@ -235,6 +239,12 @@ def _switch(arguments: argparse.Namespace, *, enabled: bool) -> int:
         names = [one.get("name") for one in wanted]
         output.done({"endpoints": names, "enabled": enabled}, f"{len(names)} endpoint(s): {how}")
     return OK
+
+
+def _is_there(agent: AgentClient, name: str) -> bool:
+    return any(
+        name in (one.get("name"), one.get("uuid")) for one in agent.get(ENDPOINTS).get("endpoints", ())
+    )
 
 
 def _remove(arguments: argparse.Namespace) -> int:

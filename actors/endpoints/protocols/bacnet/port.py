@@ -43,9 +43,9 @@ _HEARD: Final = frozenset({None, 0})
 _REPLIES: Final = frozenset({2, 3, 5, 6, 7})
 _CONFIRMED_COV, _UNCONFIRMED_COV = 1, 2
 
-Notified = Callable[[Station, bytes], bool]
-"""Told of the body of a COV notification, which begins with the process identifier; whether it is one that
-it understands and waits for."""
+Notified = Callable[[Station, bytes, int | None], bool]
+"""Told of the body of a COV notification, which begins with the process identifier, and of the invoke id of a
+confirmed one; whether it is one that it understands and waits for."""
 
 # What others send wrongly is no error of ours, and may come a thousand times a second.
 logging.getLogger("bacpypes3").setLevel(logging.CRITICAL)
@@ -242,7 +242,7 @@ class Port(asyncio.DatagramProtocol):
             return False
         process = int.from_bytes(data[start + 1 : start + 1 + (size & 7)], "big")
         notified = self._notified.get((station, process))
-        if notified is None or not notified(station, data[start:]):
+        if notified is None or not notified(station, data[start:], data[at + 2] if confirmed else None):
             return False
         if confirmed:
             ack = bytes((_SIMPLE_ACK << 4, data[at + 2], _CONFIRMED_COV))

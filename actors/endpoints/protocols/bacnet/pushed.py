@@ -15,10 +15,11 @@ from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import CheckedEndpoint, PushedSession
 
-from . import kinds, quality, reading
+from . import kinds, quality
 from .asking import Asking
-from .codec import Content, Found, Key, Refused, key_of, notification
+from .codec import Content, notification
 from .finding import NOT_THERE, IAm, check_identity, finder_of, identity
+from .latest import Contents, Latest
 from .points import Ref
 from .reader import Reader
 from .session import BacnetSession
@@ -39,15 +40,13 @@ _DRIFTS: Final = 2
 """Polls in a row that find another value of an analog object, of which it has told nothing: it may be less
 than the increment by which it tells."""
 
+_RETRIED: Final = 30.0
+"""Seconds for which a device may send a notification again that was not acknowledged."""
 IN_A_ROW: Final = 0.25
 """Seconds between two notifications of one object, of which one may have overtaken the other: fewer than
 `SETTLED`, so that what changes once a second is not polled as often."""
 SETTLED: Final = 0.5
 """Seconds after which none is under way any more."""
-
-Reading = tuple[Any, str | None]
-Contents = tuple[Content | None, Content | None]
-"""A value, and the status flags that belong to it."""
 
 
 class BacnetPushed(BacnetSession, PushedSession):
@@ -59,15 +58,14 @@ class BacnetPushed(BacnetSession, PushedSession):
         super().__init__(endpoint, listener, lines)
         self._subscriptions = Subscriptions(self._connection, self._points)
         self._subscription_of: dict[int, Subscription] = {}
-        self._told: dict[int, Reading] = {}
-        """By the point's place."""
-        self._content: dict[int, Content] = {}
-        """The latest present value, for notifications of flags alone."""
+        self._latest = Latest()
         self._polled_at: list[float] = []
         self._newer: set[int] = set()
         """Points of which the device has told since the poll under way was sent."""
         self._spoke: dict[int, float] = {}
         """When points were last told of or polled; monotonic seconds."""
+        self._numbered: dict[int, tuple[int, float]] = {}
+        """The invoke id of the latest confirmed notification, by process, and when that came."""
         self._doubted: set[int] = set()
         """Points that are polled soon, because what was told of them may have come in another order."""
         self._kept: dict[int, Contents] | None = None
@@ -94,7 +92,8 @@ class BacnetPushed(BacnetSession, PushedSession):
 
     async def _subscribe(self, asking: Asking) -> None:
         port, station = asking.port, asking.station
-        self._told, self._content, self._drifts, self._spoke = {}, {}, {}, {}
+        self._drifts, self._spoke, self._numbered = {}, {}, {}
+        self._latest.begin()
         self._doubted.clear()
         self._polled_at = [0.0] * len(self._points)
         self._heard_at = monotonic()
@@ -109,7 +108,7 @@ class BacnetPushed(BacnetSession, PushedSession):
 
     # What the device tells
 
-    def _notified(self, one: Subscription, _: Any, body: bytes) -> bool:
+    def _notified(self, one: Subscription, _: Any, body: bytes, invoke_id: int | None = None) -> bool:
         """Whether the notification is one that was subscribed to: of that object, of that device."""
         try:
             note = notification(body)
@@ -120,26 +119,44 @@ class BacnetPushed(BacnetSession, PushedSession):
         if self._found is None or self._found.instance not in (None, note.device):
             return False
         self._heard_at = monotonic()
+        if invoke_id is not None and self._is_late(one.process, invoke_id):
+            self._look_at(one.indices)
+            return True
         self._newer.update(one.indices)
-        flags = note.values.get((kinds.STATUS_FLAGS, None))
+        flags: Content | None = note.values.get((kinds.STATUS_FLAGS, None))
         for index in one.indices:
             self._drifts.pop(index, None)
             self._see_to_order(index)
-        content = note.values.get((kinds.PRESENT_VALUE, None)) or self._content.get(one.indices[0])
-        if content is None:
+        first = one.indices[0]
+        content = note.values.get((kinds.PRESENT_VALUE, None)) or self._latest.value(first)
+        if content is None or (flags is None and not self._latest.knows_flags(first)):
             self._look_at(one.indices)
-        else:
+        if content is not None:
+            flags = self._latest.flags(first) if flags is None else flags
             self._take({index: (content, flags) for index in one.indices})
         return True
+
+    def _is_late(self, process: int, invoke_id: int) -> bool:
+        """Whether a confirmed notification is one again that was there, or has been sent before the latest:
+        devices repeat for a long time what is not acknowledged, with the value of then."""
+        before, self._numbered[process] = self._numbered.get(process), (invoke_id, self._heard_at)
+        if before is None or self._heard_at - before[1] > _RETRIED:
+            return False
+        return (before[0] - invoke_id) % 256 < _HALF
 
     def _see_to_order(self, index: int) -> None:
         """Notifications say nothing by which one is seen to have overtaken another: after several in a short
         time, the last word has a poll."""
         now = self._heard_at
         before, self._spoke[index] = self._spoke.get(index, -inf), now
-        if now - before < IN_A_ROW and index not in self._doubted:
+        if now - before < IN_A_ROW:
+            self._doubt(index)
+
+    def _doubt(self, index: int) -> None:
+        """Poll it when nothing is under way any more."""
+        if index not in self._doubted:
             self._doubted.add(index)
-            self._polled_at[index] = now + SETTLED - self._interval(index)
+            self._polled_at[index] = monotonic() + SETTLED - self._interval(index)
             self._wake.set()
 
     def _take(self, contents: dict[int, Contents]) -> None:
@@ -147,21 +164,14 @@ class BacnetPushed(BacnetSession, PushedSession):
         if self._kept is not None:
             self._kept |= contents
             return
-        indices: list[int] = []
-        readings: list[Reading] = []
-        for index, (content, flags) in contents.items():
-            found = reading.read(self._points[index], content, flags, self._descriptions.states.get(index))
-            if content is not None:
-                self._content[index] = content
-            if index not in self._told or not _same(self._told[index], found):
-                self._told[index] = found
-                indices.append(index)
-                readings.append(found)
-        if not indices:
+        changed = self._latest.take(contents, self._points, self._descriptions.states)
+        self._look_at(index for index in contents if self._latest.needs_reason(index))
+        if not changed:
             self._listener.heard("")
             return
-        codes = [code for _, code in readings]
-        self._listener.changed("", indices, [value for value, _ in readings], codes if any(codes) else None)
+        codes = [code for _, (_, code) in changed]
+        indices, values = [index for index, _ in changed], [value for _, (value, _) in changed]
+        self._listener.changed("", indices, values, codes if any(codes) else None)
 
     def _i_am(self, said: IAm) -> None:
         """Somebody on the network says who it is."""
@@ -223,6 +233,8 @@ class BacnetPushed(BacnetSession, PushedSession):
         point, one = self._points[index], self._subscription_of.get(index)
         longest = self._connection.poll_interval
         if one is not None and one.holds(monotonic()):
+            if index in self._latest.unread:
+                longest = min(FALLBACK, longest)
             return min(point.interval or longest, longest)
         return point.interval or min(FALLBACK, longest)
 
@@ -230,7 +242,7 @@ class BacnetPushed(BacnetSession, PushedSession):
         """Poll these as soon as can be."""
         for index in indices:
             self._polled_at[index] = -inf
-        self._wake.set()
+            self._wake.set()
 
     # Polling
 
@@ -241,45 +253,35 @@ class BacnetPushed(BacnetSession, PushedSession):
         assert self._reader is not None
         assert self._found is not None
         started, self._newer = monotonic(), set()
+        for index in due:  # whatever is to be polled once more is so from now on
+            self._polled_at[index] = started
+        self._doubted.difference_update(due)
+        latest, absent, states = self._latest, set(self._reader.capability.absent), self._descriptions.states
         who = identity(self._found)
         groups: list[tuple[Ref, ...]] = [] if who is None else [(who,)]
-        groups += [self._refs(index) for index in due]
+        groups += [latest.refs(self._points[index], index, absent) for index in due]
         found = await self._reader.read(groups or [(_ANYBODY,)], self._connection.timeout)
         check_identity(found, self._found, asking.station)
         self._heard_at = monotonic()
         contents: dict[int, Contents] = {}
         for index in due:
-            self._polled_at[index] = started
+            point, told = self._points[index], index in self._newer
             self._spoke[index] = self._heard_at
-            self._doubted.discard(index)
-            if index not in self._newer:
-                contents[index] = self._contents(found, index)
+            one = latest.found(found, point, index, absent)
+            if not told:
+                contents[index] = one
+            elif latest.differs(point, index, one, states.get(index)):
+                self._doubt(index)
         self._contradicted(contents)
         if contents:
             self._take(contents)
         else:
             self._listener.heard("")
 
-    def _refs(self, index: int) -> tuple[Ref, ...]:
-        point = self._points[index]
-        if point.property_id != kinds.PRESENT_VALUE or _flags_of(point.ref) in self._reader_absent:
-            return (point.ref,)
-        return point.ref, Ref(point.type, point.instance, kinds.STATUS_FLAGS)
-
-    @property
-    def _reader_absent(self) -> set[Key]:
-        assert self._reader is not None
-        return self._reader.capability.absent
-
-    def _contents(self, found: Found, index: int) -> Contents:
-        ref = self._points[index].ref
-        flags = found.get(_flags_of(ref)) if ref.property_id == kinds.PRESENT_VALUE else None
-        return found.get(key_of(ref)), _there(flags)
-
     def _contradicted(self, contents: dict[int, Contents]) -> None:
         """A device that has other values than it has told may have forgotten who wants to know."""
         for index, (content, _) in contents.items():
-            one, known = self._subscription_of.get(index), self._content.get(index)
+            one, known = self._subscription_of.get(index), self._latest.values.get(index)
             if (
                 one is None
                 or known is None
@@ -337,20 +339,5 @@ class BacnetPushed(BacnetSession, PushedSession):
 
 
 _ANYBODY: Final = Ref(kinds.DEVICE, kinds.ANY_INSTANCE, 75)
-
-
-def _flags_of(ref: Ref) -> Key:
-    return key_of(Ref(ref.type, ref.instance, kinds.STATUS_FLAGS))
-
-
-def _there(flags: Content | None) -> Content | None:
-    """None of an object that has no status flags."""
-    return None if isinstance(flags, Refused) and flags.code == _UNKNOWN_PROPERTY else flags or _UNREAD
-
-
-_UNKNOWN_PROPERTY: Final = 32
-_UNREAD: Final = Refused(0, 0)
-
-
-def _same(one: Reading, other: Reading) -> bool:
-    return one == other and type(one[0]) is type(other[0])
+_HALF: Final = 128
+"""Of the invoke ids."""

@@ -58,6 +58,11 @@ def _flagged(content: Content) -> str | None:
     return quality.OVERRIDDEN_CODE if flags & quality.OVERRIDDEN else None
 
 
+def is_fault(content: Content | None) -> bool:
+    """Of status flags."""
+    return bool((flags_of(content) or 0) & quality.FAULT)
+
+
 def code_of(content: Content | None) -> str:
     """Why there is no value."""
     if content is None:

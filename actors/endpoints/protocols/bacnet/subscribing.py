@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import struct
+from collections import deque
 from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Final
@@ -28,6 +29,8 @@ _AGAIN_AFTER: Final = 300.0
 """Seconds until a device is asked again that had no room, or refused."""
 _SOON: Final = 0.1
 """Of the lifetime, until a renewal is tried again that was not answered."""
+_NOT_ASKED: Final = 1.0
+"""Seconds until those are asked for that were not, because another one was not answered."""
 _PROCESSES: Final = (1 << 22) - 1
 """Process identifiers: some devices keep no more of them than this."""
 CANCEL_WITHIN: Final = 1.5
@@ -70,6 +73,8 @@ class Subscriptions:
         self.every: list[Subscription] = []
         self.by_process: dict[int, Subscription] = {}
         self._unknown_service = False
+        self._insisting = False
+        """Whether one is asked for once more already."""
 
     def begin(self, asking: Asking) -> None:
         """None of them is made yet. Processes are numbered the same in each life of the agent, so that what
@@ -87,17 +92,26 @@ class Subscriptions:
     # Making and renewing
 
     async def see_to(self, asking: Asking) -> None:
-        """Make and renew what is due. There are devices that say nothing to what they do not know: where the
-        first is not answered the others are not asked, and whether anybody is there a poll finds out."""
+        """Make and renew what is due. There are devices that say nothing to what they do not know, and some
+        that end in the midst of it: where one is not answered the others are not asked, and whether anybody
+        is there a poll finds out."""
         now = monotonic()
-        due = [one for one in self.every if one.due <= now]
+        due = deque(one for one in self.every if one.due <= now)
         if not due:
             return
-        if await self._make(asking, due[0]):
-            await asyncio.gather(*(self._make(asking, one) for one in due[1:]))
+        self._unknown_service = False
+        if not await self._make(asking, due.popleft()):
+            for one in due:
+                self._is_not_answered(one)
             return
-        for one in due:
-            self._is_not_answered(one)
+        workers = min(self._connection.concurrent, len(due))
+        await asyncio.gather(*(self._make_all(asking, due) for _ in range(workers)))
+
+    async def _make_all(self, asking: Asking, due: deque[Subscription]) -> None:
+        while due:
+            if not await self._make(asking, due.popleft()):
+                while due:
+                    self._is_not_answered(due.popleft(), _NOT_ASKED)
 
     async def _make(self, asking: Asking, one: Subscription) -> bool:
         """Whether the device has answered."""
@@ -122,9 +136,9 @@ class Subscriptions:
         self._is_refused(one, _reason(reply))
         return True
 
-    def _is_not_answered(self, one: Subscription) -> None:
+    def _is_not_answered(self, one: Subscription, pause: float | None = None) -> None:
         now = monotonic()
-        one.due = now + max(1.0, _SOON * self._connection.lifetime)
+        one.due = now + (max(1.0, _SOON * self._connection.lifetime) if pause is None else pause)
         if not one.holds(now):
             one.refused = "NO_ANSWER"
 
@@ -134,12 +148,22 @@ class Subscriptions:
     async def _ask(self, asking: Asking, one: Subscription) -> bytes | None:
         connection = self._connection
         body = subscribe(one, connection.confirmed, connection.lifetime)
-        for attempt in range(1 + connection.retries):
-            if attempt:
+
+        async def ask() -> bytes | None:
+            return await asking.port.ask(asking.station, body, connection.timeout, connection.concurrent)
+
+        reply = await ask()
+        if reply is not None or self._insisting:
+            return reply
+        self._insisting = True
+        try:
+            for _ in range(connection.retries):
                 await asyncio.sleep(connection.retry_delay)
-            reply = await asking.port.ask(asking.station, body, connection.timeout, connection.concurrent)
-            if reply is not None:
-                return reply
+                reply = await ask()
+                if reply is not None:
+                    return reply
+        finally:
+            self._insisting = False
         return None
 
     def renew_all(self) -> None:

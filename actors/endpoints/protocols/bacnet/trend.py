@@ -34,6 +34,8 @@ _LOG_BUFFER, _REFERENCE, _COUNT, _TOTAL = 131, 132, 141, 145
 _AT_A_TIME: Final = 100
 """Records that are asked for at a time; devices send as many as fit."""
 _BEYOND: Final = 2**32
+_AS_LISTED: Final = 60.0
+"""Seconds for which a point without a log is believed to have none."""
 _MOST_NOTES: Final = 20
 _MOST_LOGS: Final = 500
 _STATUS: Final = ("it was disabled", "its buffer was purged", "it was interrupted")
@@ -45,6 +47,7 @@ class TrendLogs:
     def __init__(self) -> None:
         self._references: dict[int, Ref | None] | None = None
         """What each log records, by its instance; None: of another device, or not known."""
+        self._listed_at = 0.0
 
     async def backfill(
         self,
@@ -80,12 +83,22 @@ class TrendLogs:
             if ref is not None and ref != point.ref:
                 raise Refusal(f"{said} records {ref}, not {point.ref}", "log")
             return number
+        known = self._of(point)
+        if known is not None and await _reference_or_none(asking, known, instance) == point.ref:
+            return known
+        if known is not None or monotonic() - self._listed_at > _AS_LISTED:
+            self._references = None  # operators set logs to record something else, and add new ones
         if self._references is None:
             logs = [number for kind, number in await object_list(asking, instance) if kind == kinds.TREND_LOG]
             self._references = {
                 number: await _reference_or_none(asking, number, instance) for number in logs[:_MOST_LOGS]
             }
-        return next((number for number, ref in self._references.items() if ref == point.ref), None)
+            self._listed_at = monotonic()
+        return self._of(point)
+
+    def _of(self, point: DataPoint) -> int | None:
+        known = (self._references or {}).items()
+        return next((number for number, ref in known if ref == point.ref), None)
 
 
 def _instance_of(text: str) -> int:
@@ -139,7 +152,7 @@ class _Log:
         self._notes: dict[str, None] = dict.fromkeys(time.notes)
         self._undated = 0
         self._partial = False
-        """Whether there are more records than can be asked for."""
+        """Whether there are more records than could be asked for."""
 
     async def read(self, request: BackfillRequest, until: float) -> Recorded:
         kept: deque[tuple[int, Any, str | None]] = deque(maxlen=request.limit)
@@ -246,12 +259,14 @@ class _Log:
         except Exception as error:
             raise Transient("a log that cannot be read", code=quality.READ_ERROR) from error
         if first is None or not records:
+            self._partial = self._partial or (more and bool(records))
             return records, None
         if expected is not None and first != expected:
             missed = (first - expected) % _BEYOND
             if missed > _BEYOND // 2:
                 # It goes round in circles, or does not know what it numbers: there would be no end.
                 self._note("the device does not number its records as it should: not all were read")
+                self._partial = True
                 return [], None
             self._note(f"{missed} records were overwritten meanwhile")
         following = first + len(records)

@@ -133,7 +133,7 @@ def fit(ref: Ref, kind: WriteType, value: Any) -> Any:
     """The value as that type. Raises `Refusal` on `value`."""
     found = _FITTING[kind](value)
     if ref.property_id in _LIKE_PRESENT_VALUE:
-        if ref.type in kinds.MULTISTATE and found < 1:
+        if ref.type in kinds.MULTISTATE and kind != "string" and found < 1:
             raise _refused("states are numbered from 1 on")
         if ref.type in kinds.BINARY and kind == "enumerated" and found not in (0, 1):
             raise _refused("must be true or false, 1 or 0, on or off, active or inactive")

@@ -59,7 +59,9 @@ async def _number(asking: Asking, prepared: Writing) -> int:
 
 async def _check_states(asking: Asking, ref: Ref, value: Any) -> None:
     """Devices take states that they do not have for granted, or for an error without a name."""
-    if ref.type not in kinds.MULTISTATE or ref.property_id != kinds.PRESENT_VALUE or value is None:
+    if ref.type not in kinds.MULTISTATE or ref.property_id != kinds.PRESENT_VALUE:
+        return
+    if not isinstance(value, int | float):
         return
     try:
         count = await asking.read(ref.type, ref.instance, _NUMBER_OF_STATES)

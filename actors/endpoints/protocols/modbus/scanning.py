@@ -5,7 +5,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -13,6 +13,7 @@ from actors.connections.connection import NoConnection
 from actors.endpoints.discovering import Found, Probing
 from conf.hosts import is_address
 
+from . import quality
 from .connection import Connection
 from .discovery import Place, PolledUnit, Search, units_of
 from .line import forget_line
@@ -23,6 +24,9 @@ from .sharing import acquire, release
 from .validating import validate
 
 log = logging.getLogger(__name__)
+
+_NOBODY: Final = frozenset({"CONNECTION_REFUSED", "HOST_UNREACHABLE", quality.TIMEOUT})
+"""Of an address, why there is no connection where nobody is. A name may lead elsewhere today."""
 
 _SHARED_TIMEOUT = 1.0
 """Seconds that a unit is waited for at most where an endpoint waits for its turn meanwhile."""
@@ -82,7 +86,9 @@ class _Scan:
                     break
             except NoConnection as failure:
                 if place.expected or isinstance(failure, GaveUp):
-                    self._probing.trouble(place.connection.place, str(failure))
+                    nobody = is_address(place.connection.host) and failure.code in _NOBODY
+                    nobody = nobody and not isinstance(failure, GaveUp)
+                    self._probing.trouble(place.connection.place, str(failure), nobody=nobody)
             except Exception as error:  # one place costs no other
                 log.exception("the search at %s ended", place.connection.place)
                 self._probing.trouble(place.connection.place, f"{type(error).__name__}: {error}")

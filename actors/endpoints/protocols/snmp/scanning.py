@@ -233,8 +233,10 @@ _NOBODY: Final = frozenset({quality.TIMEOUT, quality.REFUSED, quality.UNREACHABL
 
 
 def _lasting(way: dict[str, Any]) -> dict[str, Any]:
-    """Without how patient the search was."""
-    return {key: value for key, value in way.items() if key not in ("timeout", "retries")}
+    """Without how patient the search was, and without the community that an endpoint asks with anyway: it is
+    no secret, and masked nobody could make an endpoint of what was found."""
+    kept = {key: value for key, value in way.items() if key not in ("timeout", "retries")}
+    return kept if kept.get("community") != "public" else {k: v for k, v in kept.items() if k != "community"}
 
 
 def _column(name: str, oid: Arcs, **more: Any) -> dict[str, Any]:
