@@ -172,10 +172,8 @@ class Probing(ProbingProtocol):
             self.trouble("", f"there are more than {MOST_FOUND} devices; the others are left out")
             return
         before = self.devices.get(fingerprint)
-        self.devices[fingerprint] = Sighted(fitting, unix_ms(), _others(before, fitting))
         fitting = self._bounded(fitting)
-        others = () if before is None else (*before.others[-MOST_PLACES:], before.device.connection)
-        self.devices[fingerprint] = Sighted(fitting, unix_ms(), others)
+        self.devices[fingerprint] = Sighted(fitting, unix_ms(), _others(before, fitting))
 
     def _bounded(self, device: Found) -> Found:
         size = len(msgspec.json.encode(device))
