@@ -59,8 +59,8 @@ def decode_body(raw: bytes, media_type: str, charset: str | None, schema: type[T
 
 def meant(raw: bytes, media_type: str) -> str:
     """The media type of a body: what says of itself that it is a form, as all that `curl -d` sends does, and
-    is an object in braces, is JSON."""
-    return JSON if media_type == FORM and raw.lstrip().startswith(b"{") else media_type
+    begins like an object or an array, is JSON: no field of a form is called so."""
+    return JSON if media_type == FORM and raw.lstrip().startswith((b"{", b"[")) else media_type
 
 
 def decode_query(query: MultiMapping[str], schema: type[T]) -> T:

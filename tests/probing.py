@@ -23,6 +23,8 @@ class Tried(Probing):
         self.names: dict[str, str] = {}
         self.devices: dict[str, Found] = {}
         self.troubles: list[tuple[str, str]] = []
+        self.nobody: list[str] = []
+        """Where of these somebody was expected, and nobody is."""
         self.asked: Counter[str] = Counter()
         self.further = 0
         self._turns: dict[str, asyncio.Lock] = {}
@@ -47,6 +49,8 @@ class Tried(Probing):
 
     def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
         self.troubles.append((where, reason))
+        if nobody:
+            self.nobody.append(where)
 
     @property
     def only(self) -> Found:

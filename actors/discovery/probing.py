@@ -27,6 +27,8 @@ MOST_PLACES: Final = 31
 """Of one device, that are known besides the latest two."""
 LARGEST: Final = 4_194_304
 """Bytes that what is told of one device may take as JSON."""
+MOST_BYTES: Final = 67_108_864
+"""As JSON, of all devices of one protocol in one run; of those beyond it is told where they are."""
 TOLD: Final = 100
 """Troubles that are told; more are counted."""
 PAUSE: Final = 0.25
@@ -97,6 +99,8 @@ class Probing(ProbingProtocol):
         self.whole = True
         """Whoever was not found is not there."""
         self.over = False
+        self._sizes: dict[str, int] = {}
+        self._bytes = 0
         self._told: set[int] = set()
         self._pace = pace
         self._hosts = hosts
@@ -168,8 +172,21 @@ class Probing(ProbingProtocol):
             self.trouble("", f"there are more than {MOST_FOUND} devices; the others are left out")
             return
         before = self.devices.get(fingerprint)
+        self.devices[fingerprint] = Sighted(fitting, unix_ms(), _others(before, fitting))
+        fitting = self._bounded(fitting)
         others = () if before is None else (*before.others[-MOST_PLACES:], before.device.connection)
         self.devices[fingerprint] = Sighted(fitting, unix_ms(), others)
+
+    def _bounded(self, device: Found) -> Found:
+        size = len(msgspec.json.encode(device))
+        before = self._sizes.get(device.fingerprint, 0)
+        if self._bytes - before + size > MOST_BYTES:
+            self.trouble(device.name, "what is told of all devices is too much: what it has is left out")
+            device = msgspec.structs.replace(device, data_points=(), metadata={}, validation_data=None)
+            size = len(msgspec.json.encode(device))
+        self._sizes[device.fingerprint] = size
+        self._bytes += size - before
+        return device
 
     def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
         if self.over:
@@ -201,6 +218,15 @@ class Probing(ProbingProtocol):
             for task in self._hosts.lookups.values():
                 task.cancel()
             await asyncio.wait(self._hosts.lookups.values())
+
+
+def _others(before: Sighted | None, device: Found) -> tuple[dict[str, Any], ...]:
+    """Each once, and not that by which it is told now: it may be told again, of more."""
+    if before is None:
+        return ()
+    latest = before.device.connection
+    kept = [one for one in before.others if one not in (latest, device.connection)][-MOST_PLACES:]
+    return (*kept, latest) if latest != device.connection else tuple(kept)
 
 
 def no_route(host: str) -> str | None:

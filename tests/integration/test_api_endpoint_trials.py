@@ -105,8 +105,10 @@ async def test_json_need_not_say_that_it_is(client: Client, fake: FakeAgent):
     ):
         response = await client.post(TEST, data=body, headers=headers)
         assert response.status == 200, await response.text()
-    response = await client.post(TEST, data="{", headers=headers)
-    assert response.status == 400
+    for body in ("{", "[]", ' [{"protocol": "modbus"}]'):
+        response = await client.post(TEST, data=body, headers=headers)
+        assert response.status == 400
+        assert "JSON" in (await response.json())["message"], "and no form of fields that nobody knows"
     assert fake.asked == [TryEndpoint("modbus", {"host": "h"}, [])] * 2
 
 

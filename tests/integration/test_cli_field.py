@@ -253,6 +253,8 @@ def test_addresses(address: str, place: Any) -> None:
 @pytest.mark.parametrize(
     "address",
     [
+        "",
+        " ",
         "http://10.0.1.5",
         "bacnet://",
         "bacnet://h/one",

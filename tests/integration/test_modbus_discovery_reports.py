@@ -58,6 +58,15 @@ async def test_a_meter_that_does_not_answer_as_255():
         assert units(await found(meter)) == [1]
 
 
+async def test_where_nobody_is_is_told_apart_from_where_somebody_cannot_be_asked():
+    async with rude_device(when(always, silent=True)) as mute:
+        place = f"modbus:tcp:127.0.0.1:{mute.port}"
+        there = await found(mute, unitId=1)
+        assert ([where for where, _ in there.troubles], there.nobody) == ([place], [])
+    gone = await found(mute, unitId=1)
+    assert ([where for where, _ in gone.troubles], gone.nobody) == ([place], [place])
+
+
 async def test_several_alike_on_one_line_are_all_found():
     """https://github.com/Timdebruijn/heliograph/issues/37 (only the one at the default address is)"""
     async with rude_serial(when(lambda asked: asked.unit not in (1, 2, 3), silent=True)) as line:

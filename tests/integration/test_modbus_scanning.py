@@ -28,8 +28,12 @@ from servers.rude_device import (
     when,
 )
 
+from actors.discovery.pace import Pace
+from actors.discovery.planning import plan
+from actors.discovery.probing import Hosts, Probing
+from actors.discovery.running import run_scan
 from actors.endpoints.discovering import Configured, Known
-from actors.endpoints.lines import lines_of
+from actors.endpoints.lines import Lines, lines_of
 from actors.endpoints.protocols.modbus import PROTOCOL
 
 assert PROTOCOL.discovery is not None
@@ -528,3 +532,27 @@ async def test_settings_of_a_serial_line_are_tried_until_somebody_answers():
         tried = await found(device, host=None, port=None, **options)
         assert tried.only.connection["baudRate"] == 1200
         assert tried.asked[device.path] == 2
+
+
+async def test_a_host_that_is_named_twice_has_one_connection_at_a_time():
+    now = most = 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await reader.read()
+        now -= 1
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        given = {"hosts": ["localhost", "127.0.0.1"], "port": port, "timeout": 100, "unitId": 1}
+        planned = plan("modbus", given, Known(SETTINGS), "overrides.modbus")
+        assert planned is not None
+        probing = Probing("modbus", Pace(), Hosts(), Lines(), validate=False, planned=2)
+        ran = await run_scan(planned, probing, 10.0)
+
+    assert ran.error is None
+    assert most == 1

@@ -298,3 +298,26 @@ async def test_cancelled_at_every_await_it_leaves_nothing(monkeypatch: pytest.Mo
         assert [one for one in asyncio.all_tasks() if one is not asyncio.current_task()] == []
     outcome = await run_scan(planned_of(scan), probing_of(pace), 5, turns)
     assert outcome.error is None
+
+
+def test_a_device_that_is_told_again_has_no_other_place_by_that():
+    probing = probing_of(Pace())
+    for host in ("a", "a", "b", "b", "a", "c", "c"):
+        probing.found(Found(identity="one", name="one", connection={"host": host}))
+    [one] = probing.devices.values()
+    assert one.device.connection == {"host": "c"}
+    assert sorted(other["host"] for other in one.others) == ["a", "b"]
+
+
+async def test_all_devices_together_take_no_more_than_a_run_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing_module, "MOST_BYTES", 50_000)
+    probing = probing_of(Pace())
+    points = tuple({"name": f"{number:0100}"} for number in range(100))
+    for _ in range(2):
+        for number in range(10):
+            host = f"10.0.0.{number}"
+            probing.found(Found(identity=host, name=host, connection={"host": host}, data_points=points))
+
+    kept = [bool(one.device.data_points) for one in probing.devices.values()]
+    assert kept == [True] * 4 + [False] * 6
+    assert {one.where for one in probing.troubles} == {f"10.0.0.{number}" for number in range(4, 10)}

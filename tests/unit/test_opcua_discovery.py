@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from asyncua import ua
 from msgspec.structs import replace
 from servers.opcua_directory import endpoint
 
@@ -25,7 +26,10 @@ def urls(search: Search) -> list[str]:
 
 
 def test_without_a_word_it_is_this_machine():
-    assert urls(planned({})) == ["opc.tcp://localhost:4840"]
+    search = planned({})
+    assert urls(search) == ["opc.tcp://localhost:4840"]
+    assert not search.places[0].expected, "nobody has said that there is a server: none is no trouble"
+    assert planned({"host": "localhost"}).places[0].expected
 
 
 def test_without_a_word_it_is_what_the_environment_names_and_what_is_configured():
@@ -132,6 +136,15 @@ def test_without_a_wish_no_security_is_selected_where_there_is_none_to_have():
     assert sighting.select(offers[:1], None, None) == sighting.Selected("SignAndEncrypt", "Basic256Sha256")
     assert sighting.select(offers, "Sign", "Basic256Sha256") is None
     assert sighting.select([], None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "policy"), [("Sign", "None"), ("None_", "Basic256Sha256"), ("Invalid", "None")]
+)
+def test_security_that_no_endpoint_can_have_is_not_selected(mode: str, policy: str):
+    uri = f"http://opcfoundation.org/UA/SecurityPolicy#{policy}"
+    odd = ua.EndpointDescription(SecurityMode=ua.MessageSecurityMode[mode], SecurityPolicyUri=uri)
+    assert sighting.select([odd], None, None) is None
 
 
 def test_what_a_server_calls_itself_is_fit_to_be_shown():

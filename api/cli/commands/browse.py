@@ -67,6 +67,8 @@ def _browse(arguments: argparse.Namespace) -> int:
 def place_of(address: str) -> tuple[str, dict[str, Any], str | None]:
     """Protocol, connection, and the node to begin at, of an address; one without a scheme is the name of a
     protocol. Raises `CommandError`."""
+    if not address.strip():
+        raise CommandError("say the ADDRESS of a device, such as opc.tcp://host:4840", USAGE)
     if "://" not in address:
         return address, {}, None
     scheme = address.partition("://")[0].lower()

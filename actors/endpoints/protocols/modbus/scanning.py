@@ -97,14 +97,15 @@ class _Scan:
         """Whether anybody is there."""
         if place.connection.is_serial:
             return await self._ask(place, place.line, lambda: self._probing.probe(place.line))
+        address = place.connection.host
+        if not is_address(address):
+            # Before it is its turn: a host that was named by its address, too, is asked over one connection.
+            try:
+                address = await self._probing.address(address)
+            except OSError as error:
+                self._probing.trouble(place.connection.place, f"its address is not known: {error}")
+                return False
         async with self._probing.probe(place.connection.host):
-            address = place.connection.host
-            if not is_address(address):
-                try:
-                    address = await self._probing.address(address)
-                except OSError as error:
-                    self._probing.trouble(place.connection.place, f"its address is not known: {error}")
-                    return False
             return await self._ask(place, address, nullcontext)
 
     async def _ask(self, place: Place, address: str, turn: Any) -> bool:

@@ -10,7 +10,7 @@ from actors.system.failure import Refusal
 from storage.timestamps import unix_ms
 
 from . import patterns, points
-from .connection import read_connection
+from .connection import Connection, read_connection
 from .discovery import Listening, Sample, Search
 from .grouping import Group
 from .intake import Intake
@@ -31,9 +31,10 @@ def found(group: Group, search: Search, sample: Sample, validate: bool) -> Found
     if not proposed and not group.automatic and not any(kind == "binary" for kind in kinds.values()):
         return None
     connection = {**sample.given, **_topic(group, proposed), **group.connection}
-    values = None if group.automatic or not proposed else _read(group, connection, proposed)
-    if values is None and proposed:
+    checked = _checked(group, connection, proposed)
+    if checked is None:
         return None
+    values = None if group.automatic or not proposed else _read(group, *checked)
     live = sum(one.topic.live for one in group.looks)
     metadata = {
         "discoveryMethod": "topic_sampling",
@@ -88,14 +89,20 @@ class _Heard(Nobody):
                 self.values[device, index] = values[place]
 
 
-def _read(group: Group, connection: dict[str, Any], proposed: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """What its endpoint makes of the latest payloads, by metric; None where it could not be one."""
+def _checked(
+    group: Group, connection: dict[str, Any], proposed: list[dict[str, Any]]
+) -> tuple[Connection, Checked] | None:
+    """As its endpoint has them; None where it could not be one."""
     try:
         checked = read_connection(connection if "brokerUrl" in connection else {**connection, "host": "h"})
-        made = points.read_points(proposed)
+        return checked, points.read_points(proposed)
     except Refusal as refusal:
         log.debug("%s: what was found cannot be an endpoint: %s", group.base, refusal)
         return None
+
+
+def _read(group: Group, checked: Connection, made: Checked) -> dict[str, Any]:
+    """What its endpoint makes of the latest payloads, by metric."""
     heard = _Heard()
     intake = Intake(checked, Checked(made.points, made.devices, made.rules), heard)
     for one in group.looks:

@@ -31,7 +31,8 @@ class Field(msgspec.Struct):
 
 class Look(msgspec.Struct):
     """What the payloads of a topic are: `object`, `number`, `text`, `boolean`, `array`, `binary`, `empty`.
-    `documents` are those that could be read."""
+    `documents` are those that could be read, and say something: the last of them is of that kind, unless it
+    is `binary`."""
 
     topic: Topic
     kind: str
@@ -61,8 +62,9 @@ def look(topic: Topic) -> Look:
         except Unreadable as error:
             kinds.append("empty" if error.code == "EMPTY_PAYLOAD" else "binary")
             continue
-        documents.append(document)
         kinds.append(_kind(document))
+        if kinds[-1] != "empty":
+            documents.append(document)
     known = [kind for kind in kinds if kind != "empty"] or kinds
     return Look(topic, known[-1] if known else "empty", documents)
 

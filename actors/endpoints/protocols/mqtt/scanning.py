@@ -106,7 +106,10 @@ def _devices(sampler: Sampler, search: Search, sample: Sample, validate: bool) -
         looks[topic.name] = proposing.look(topic)
         yield None
     for group in [*conventions.groups(looks), *grouping.groups(looks.values())]:
-        yield devices_found.found(group, search, sample, validate)
+        try:
+            yield devices_found.found(group, search, sample, validate)
+        except Exception:  # one device costs no other, whatever it has published
+            log.exception("what %s publishes cannot be looked at", group.base)
 
 
 # Where brokers are

@@ -136,7 +136,7 @@ def _planned(options: Options, known: Known, path: str) -> Search:
     if not places and not options.mdns:
         if options.port is not None:
             raise Refusal("port needs a network or a host", f"{path}.port")
-        places = [*_configured(known.endpoints), *_of_settings(known)] or list(_of_urls((LOCAL,)))
+        places = [*_configured(known.endpoints), *_of_settings(known)] or [place_of(LOCAL, expected=False)]
     places = _merged(places)
     read_targets((one.host for one in places), f"{path}.{_key_of_hosts(options)}") if places else None
     return Search(

@@ -133,6 +133,12 @@ class Selected(msgspec.Struct, frozen=True):
     mode: str
     policy: str
 
+    @property
+    def is_known(self) -> bool:
+        """Whether an endpoint of ours may have it: some servers offer to sign by no policy."""
+        known = self.mode in _MODES and self.policy in _POLICIES
+        return known and (self.mode == "None") == (self.policy == "None")
+
 
 def select(
     endpoints: Sequence[ua.EndpointDescription], mode: str | None, policy: str | None
@@ -140,7 +146,7 @@ def select(
     """The endpoint that was asked for, None if it is not offered. Where nobody asks one without security,
     since any other needs certificates that somebody has to trust by hand; else the best there is."""
     offered = [Selected(mode_of(one), policy_of(one)) for one in endpoints]
-    offered = [one for one in offered if one.mode in _MODES and one.policy in _POLICIES]
+    offered = [one for one in offered if one.is_known]
     if mode is not None:
         wanted = Selected(mode, policy or "None")
         return wanted if wanted in offered else None
