@@ -111,6 +111,7 @@ def test_a_data_point_is_one_property_of_one_object(given: dict[str, Any], addre
         ({"object": "ai:1", "stateText": True}, "stateText"),
         ({"object": "ai:1", "writePriority": 17}, "writePriority"),
         ({"object": "ai:1", "writePriority": 0}, "writePriority"),
+        ({"object": "ao:1", "writePriority": 6}, "writePriority"),
         ({"object": "ai:1", "pollIntervalMs": 999}, "pollIntervalMs"),
         ({"object": "ai:1:units", "covIncrement": 1}, "covIncrement"),
         ({"object": "ai:1", "writeDataType": "thing"}, "writeDataType"),

@@ -271,7 +271,7 @@ async def _search(port: Port, finder: Finder, connection: Connection) -> Found |
 
 
 async def _addresses(connection: Connection) -> list[Any]:
-    """Whom to ask, one after the other: its own host first, then its network, else everybody."""
+    """Whom to ask: its network, by way of its router where that is known, else everybody."""
     if connection.network is not None:
         everybody: Any = RemoteBroadcast(connection.network)
         if connection.host is not None:

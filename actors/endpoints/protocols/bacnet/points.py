@@ -14,6 +14,8 @@ from conf.fields import Text, Unused, filled, trimmed
 
 from . import kinds
 
+RESERVED: Final = 6
+"""The priority by which devices keep minimum times on and off (ASHRAE 135, clause 19.2.3)."""
 _INDEXED: Final = re.compile(r"(.+)\[([0-9]{1,10})\]")
 
 WriteType = Literal["boolean", "unsigned", "integer", "real", "double", "enumerated", "string"]
@@ -188,6 +190,8 @@ def _read_point(given: Given, where: str) -> DataPoint:
         ref.type not in kinds.MULTISTATE | kinds.BINARY or ref.property_id != kinds.PRESENT_VALUE
     ):
         raise Refusal(f"stateText: {ref} has no states", f"{where}.stateText")
+    if given.write_priority == RESERVED:
+        raise Refusal(f"priority {RESERVED} is the device's own", f"{where}.writePriority")
     if given.cov_increment is not None and ref.property_id != kinds.PRESENT_VALUE:
         raise Refusal("covIncrement is of a present value", f"{where}.covIncrement")
     return DataPoint(

@@ -11,10 +11,8 @@ from actors.endpoints.protocol import CheckedEndpoint, WriteRequest
 from actors.system.failure import Refusal
 
 from . import kinds
-from .points import DataPoint, Ref, WriteType, parse_object, write_type
+from .points import RESERVED, DataPoint, Ref, WriteType, parse_object, write_type
 
-RESERVED: Final = 6
-"""The priority by which devices keep minimum times on and off (ASHRAE 135, clause 19.2.3)."""
 LONGEST: Final = 1024
 """Characters of a text that is written."""
 
