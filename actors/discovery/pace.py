@@ -12,14 +12,17 @@ AT_ONCE: Final = 64
 PER_SECOND: Final = 128.0
 """Probes that begin: switches and routers learn the address of each."""
 BURST: Final = 16
+APART: Final = 0.05
+"""Seconds between two who ask one host: one that has a single connection is to notice that it is free."""
 SCANS: Final = 4
 """Scans of rules under way; manual ones do not wait."""
 
 
 class _Host:
-    __slots__ = ("lock", "users")
+    __slots__ = ("left_at", "lock", "users")
 
     def __init__(self) -> None:
+        self.left_at = -APART
         self.lock = asyncio.Lock()
         self.users = 0
 
@@ -49,7 +52,11 @@ class Pace:
         found.users += 1
         try:
             async with found.lock:
-                yield
+                await asyncio.sleep(max(0.0, found.left_at + APART - monotonic()))
+                try:
+                    yield
+                finally:
+                    found.left_at = monotonic()
         finally:
             found.users -= 1
             if not found.users:

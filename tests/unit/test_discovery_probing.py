@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from itertools import pairwise
 from time import monotonic
 from typing import Any
 
@@ -321,3 +322,16 @@ async def test_all_devices_together_take_no_more_than_a_run_may(monkeypatch: pyt
     kept = [bool(one.device.data_points) for one in probing.devices.values()]
     assert kept == [True] * 4 + [False] * 6
     assert {one.where for one in probing.troubles} == {f"10.0.0.{number}" for number in range(4, 10)}
+
+
+async def test_a_host_has_a_moment_between_two_who_ask_it() -> None:
+    probing = probing_of(Pace(per_second=1e6))
+    times: list[float] = []
+
+    async def ask() -> None:
+        async with probing.probe("10.0.0.1"):
+            times.append(monotonic())
+
+    await asyncio.gather(ask(), ask(), ask())
+
+    assert all(later - earlier >= 0.045 for earlier, later in pairwise(times))
