@@ -206,6 +206,10 @@ class Capabilities(msgspec.Struct, frozen=True):
     writes: bool
     verifies: bool
     """reads back what was written"""
+    releases: bool
+    """takes null: what was written is to count no more"""
+    backfills: bool
+    """tells on request what a device has recorded"""
     browses: bool
     discovers: bool
     simulates: bool
@@ -265,6 +269,8 @@ class Protocol(msgspec.Struct, frozen=True):
             listens="pushed" in self.modes,
             writes=self.prepare is not None,
             verifies=self.verifies and self.prepare is not None,
+            releases=self.releases and self.prepare is not None,
+            backfills=self.backfills,
             browses=self.browse is not None,
             discovers=self.discovery is not None,
             simulates=self.simulate is not None,

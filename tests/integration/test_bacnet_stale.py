@@ -162,3 +162,12 @@ async def test_a_device_that_ends_while_subscriptions_are_renewed_is_not_asked_f
     assert sum(one.until > 0 for one in subscriptions.every) == 10
     assert len(asked) <= 10 + 5 * 3
     assert sum(one.refused == "NO_ANSWER" for one in subscriptions.every) == 990
+
+
+async def test_several_notifications_that_are_repeated_are_none_of_them_the_latest(device: Device) -> None:
+    async with subscribed(device) as (session, told):
+        says_no_more(device)
+        device.temperature.presentValue = 40.0
+        for value, invoke_id in ((30.0, 8), (35.0, 9), (40.0, 10), (30.0, 8), (35.0, 9)):
+            tell(session, value, invoke_id)
+        assert told.values_of("temperature") == [21.5, 30.0, 35.0, 40.0]

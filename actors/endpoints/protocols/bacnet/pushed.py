@@ -139,10 +139,12 @@ class BacnetPushed(BacnetSession, PushedSession):
     def _is_late(self, process: int, invoke_id: int) -> bool:
         """Whether a confirmed notification is one again that was there, or has been sent before the latest:
         devices repeat for a long time what is not acknowledged, with the value of then."""
-        before, self._numbered[process] = self._numbered.get(process), (invoke_id, self._heard_at)
-        if before is None or self._heard_at - before[1] > _RETRIED:
-            return False
-        return (before[0] - invoke_id) % 256 < _HALF
+        before = self._numbered.get(process)
+        recent = before is not None and self._heard_at - before[1] <= _RETRIED
+        if before is not None and recent and (before[0] - invoke_id) % 256 < _HALF:
+            return True  # and the latest stays what it was: the next one again is late as well
+        self._numbered[process] = invoke_id, self._heard_at
+        return False
 
     def _see_to_order(self, index: int) -> None:
         """Notifications say nothing by which one is seen to have overtaken another: after several in a short
