@@ -128,6 +128,8 @@ def _v1(data: bytes, at: int, end: int) -> Notification:
     start, at = field(data, at, end, OID)
     enterprise = oids.decode(data[start:at])
     start, at = field(data, at, end, IP_ADDRESS)
+    if at - start != 4:
+        raise Malformed("a trap of an agent whose address is none")
     agent = ".".join(map(str, data[start:at]))
     generic, at = number(data, at, end)
     specific, at = number(data, at, end)
@@ -135,6 +137,6 @@ def _v1(data: bytes, at: int, end: int) -> Notification:
     ticks = int.from_bytes(data[start:at], "big")
     start, stop = field(data, at, end, SEQUENCE)
     trap = (*enterprise, 0, specific) if generic == _SPECIFIC else (*_GENERIC, generic + 1)
-    if min(trap) < 0 or ticks >= 2**32:
+    if not 0 <= generic <= _SPECIFIC or min(trap) < 0 or max(max(trap), ticks) >= 2**32:
         raise Malformed("a trap that cannot be")
     return Notification(trap, ticks, pdus.list_bindings(data, start, stop), "v1", enterprise, agent)

@@ -24,12 +24,35 @@ KIND: Final = "traps"
 A_SECOND: Final = 20.0
 """Traps of one endpoint that are told, in the long run."""
 AT_ONCE: Final = 100
+_STRANGERS: Final = 5.0
+"""Engines in a second that have proven nothing yet and are looked at: to make the keys of one takes a
+millisecond, and whoever forges traps may name as many as it likes."""
+_ENGINES: Final = 8
+"""Of one host, that are remembered."""
 _BUFFER: Final = 1 << 20
 _TURN: Final = 64
 """Datagrams that are read before others have their turn."""
 _LONGEST: Final = 65_535
 
 Tell = Callable[[str, dict[str, Any]], None]
+
+
+class Room:
+    """For `at_once` at most."""
+
+    def __init__(self, at_once: float) -> None:
+        self._at_once = self._left = at_once
+        self._at = monotonic()
+
+    def is_left(self, a_second: float) -> bool:
+        """Whether there is any, when so much of it comes back."""
+        now = monotonic()
+        self._left = min(self._at_once, self._left + (now - self._at) * a_second)
+        self._at = now
+        return self._left >= 1
+
+    def take(self) -> None:
+        self._left -= 1
 
 
 class Receiver:
@@ -44,16 +67,13 @@ class Receiver:
         self._communities = tuple(one.encode() for one in communities)
         self._user = user
         self._tell = tell
-        self._room = float(AT_ONCE)
-        self._at = monotonic()
+        self._room = Room(AT_ONCE)
+        self._strangers = Room(_STRANGERS)
         self._clocks: dict[bytes, tuple[int, int]] = {}
 
     def has_room(self) -> bool:
         """Whether it may be told one more now."""
-        now = monotonic()
-        self._room = min(AT_ONCE, self._room + (now - self._at) * A_SECOND)
-        self._at = now
-        if self._room < 1:
+        if not self._room.is_left(A_SECOND):
             self.dropped += 1
             return False
         return True
@@ -63,6 +83,8 @@ class Receiver:
         if notifications.version_of(data) == usm.VERSION:
             if self._user is None:
                 raise Malformed("a trap of v3")
+            if self._user.auth:
+                self._check_engine(usm.engine_of(data))
             heard, found = notifications.of_user(data, self._user)
             self._check_age(heard)
             return found
@@ -71,17 +93,23 @@ class Receiver:
             raise Malformed("a trap with another community")
         return found
 
+    def _check_engine(self, engine: bytes) -> None:
+        if engine not in self._clocks:
+            if not self._strangers.is_left(_STRANGERS):
+                raise Malformed("a trap of one of too many engines")
+            self._strangers.take()
+
     def _check_age(self, heard: usm.Heard) -> None:
         """A signed trap that somebody sends once more is not news."""
         before = self._clocks.get(heard.engine)
         told = heard.boots, heard.time
         if before is not None and (told[0], told[1] + usm.WINDOW) < before:
             raise Malformed("a trap of long ago")
-        if before is not None or len(self._clocks) < 8:
+        if before is not None or len(self._clocks) < _ENGINES:
             self._clocks[heard.engine] = max(told, before or told)
 
     def tell(self, found: Notification, source: str) -> None:
-        self._room -= 1
+        self._room.take()
         body = {"source": source, **found.body()}
         if self.dropped:
             body["dropped"], self.dropped = self.dropped, 0
