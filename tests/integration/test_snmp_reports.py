@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -520,3 +521,43 @@ def security_keys(agent: ScriptedAgent) -> keys.Keys:
 
 def pdus_response(number: int) -> bytes:
     return tlv(pdus.RESPONSE, integer(number) + integer(0) + integer(0) + tlv(0x30, b""))
+
+
+@pytest.mark.parametrize("table", [False, True])
+async def test_a_rate_is_of_when_its_own_answer_came(agent: ScriptedAgent, table: bool) -> None:
+    """A datagram that is lost delays its own variable, and not what the others were when they were told."""
+    lost = [0]
+    begun = monotonic()
+
+    def answer(version: int, pdu: pdus.Pdu, names: list[oids.Arcs]) -> Any:
+        for number in (1, 2):  # what adds 1000 in a second
+            agent.set(f"9.{number}", counter(int((monotonic() - begun) * 1000)))
+        agent.set("9.0", counter(0))
+        if lost[0] and names[0] == oids.parse(f"{BASE}.9.{1 if table else 2}"):
+            lost[0] -= 1
+            return None
+        if pdu.kind == pdus.GET:
+            return agent.found(version, names)
+        return agent._following(version, pdu, names[0])
+
+    agent.answer = answer
+    column = [{"name": "t", "oid": f"{BASE}.9", "table": True, "rate": True}]
+    singly = [{"name": f"t.{number}", "oid": f"{BASE}.9.{number}", "rate": True} for number in (1, 2)]
+    more = {"maxOids": 1, "maxRepetitions": 1, "timeout": 600, "retries": 1}
+    async with asking(agent.port, column if table else singly, **more) as asked:
+        await asked.read()
+        for losing in (0, 1, 0):
+            await asyncio.sleep(0.4)
+            lost[0] = losing
+            read = await asked.read(3.0)
+            assert [read["t.1"], read["t.2"]] == pytest.approx([1000, 1000], rel=0.2)
+
+
+async def test_how_many_rows_there_are_is_not_said_where_it_is_not_known(agent: ScriptedAgent) -> None:
+    for row in range(10):
+        agent.set(f"9.{row}", integer(row))
+    given = [{"name": "t", "oid": f"{BASE}.9", "table": True, "maxRows": 3}]
+    async with asking(agent.port, given) as asked:
+        assert await asked.read() == {"t.rows": "TOO_MANY_ROWS", "t.0": 0, "t.1": 1, "t.2": 2}
+        agent.answer = lambda version, pdu, names: (0, 0, [])
+        assert set((await asked.read()).values()) == {"NO_VALUE"}

@@ -30,6 +30,9 @@ class Client(ABC):
         self.attempts = attempts
         self.ignored = 0
         """What came and was no answer."""
+        self.answered_at = 0.0
+        """When the last answer came, in monotonic seconds: what it tells was so then, however long
+        the others of its poll take."""
         self._turn = asyncio.Lock()
         self._waiting: asyncio.Future[bool] | None = None
         self._accepts: Callable[[bytes], bool] = lambda _: False
@@ -87,6 +90,7 @@ class Client(ABC):
             return
         try:
             if self._accepts(octets):
+                self.answered_at = monotonic()
                 waiting.set_result(True)
                 return
             reason = "an answer to another request"

@@ -39,6 +39,8 @@ class Reader:
         """What failed its request, by place: the code, and when it is asked for again."""
         self._planned: list[tuple[list[int], Request]] | None = None
         self._mute = 0
+        self.times = [0.0] * len(self._names)
+        """When each was answered last, in monotonic seconds."""
 
     def __len__(self) -> int:
         return len(self._names)
@@ -103,7 +105,7 @@ class Reader:
             await self._narrow(places, quality.READ_ERROR, answers, until)
             return
         for place, value in zip(places, found, strict=True):
-            answers[place] = value
+            self._answered(place, value, answers)
 
     async def _failed(self, places: list[int], reply: Pdu, answers: list[Answer], until: float) -> None:
         """By an error-status, which says of which variable it is, or does not."""
@@ -150,7 +152,7 @@ class Reader:
             if value is None:
                 missing.append(place)
             else:
-                answers[place] = value
+                self._answered(place, value, answers)
         if len(missing) == len(places) == 1:
             self._put_apart(places[0], quality.WRONG_OID, answers)
         elif missing:
@@ -158,6 +160,10 @@ class Reader:
                 self._shrink(len(places) - len(missing))
             for part in _parts(missing, max(1, len(missing) // 2)):
                 await self._fill(part, self._request(part), answers, until)
+
+    def _answered(self, place: int, value: Value, answers: list[Answer]) -> None:
+        answers[place] = value
+        self.times[place] = self._client.answered_at
 
     def _put_apart(self, place: int, code: str, answers: list[Answer]) -> None:
         self._apart[place] = code, monotonic() + AGAIN_AFTER

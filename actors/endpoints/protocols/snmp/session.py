@@ -202,9 +202,10 @@ class SnmpSession(PolledSession):
         return PollResult(found[:count], codes[:count] if any(codes) else None)
 
     def _fill(self, answers: list[Answer], found: list[Any], codes: list[str | None]) -> None:
-        now = monotonic()
+        times = self._reader.times
         if self._rated:
-            self._uptime.take(_ticks(answers[self._place[UPTIME]]), now)
+            place = self._place[UPTIME]
+            self._uptime.take(_ticks(answers[place]), times[place])
         for taker in self._takers:
             answer = answers[taker.place]
             if isinstance(answer, str):
@@ -216,7 +217,7 @@ class SnmpSession(PolledSession):
                     found[taker.at] = taker.shape(tag, raw)
                 else:
                     since = None if taker.since is None else answers[taker.since]
-                    found[taker.at] = taker.rate.take(tag, raw, now, self._uptime.lives, since)
+                    found[taker.at] = taker.rate.take(tag, raw, times[taker.place], self._uptime.lives, since)
             except Unfit as unfit:
                 codes[taker.at] = unfit.code
 

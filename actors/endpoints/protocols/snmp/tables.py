@@ -24,7 +24,7 @@ News = tuple[DataPoint, Any, str | None]
 """A row that was not known, its value and its quality code."""
 
 
-_MUTE: Final = Walk([], False, quality.TIMEOUT)
+_MUTE: Final = Walk([], [], False, quality.TIMEOUT)
 
 
 class _Row:
@@ -107,19 +107,18 @@ class Tables:
     def _take(
         self, column: _Column, walk: Walk, lives: int, found: list[Any], codes: list[str | None]
     ) -> None:
-        now = monotonic()
         gone = quality.NO_SUCH_INSTANCE if walk.whole else walk.code or quality.TOO_MANY_ROWS
         for row in column.rows.values():
             self._put(row, None, gone, found, codes)
-        for binding in walk.found:
+        for binding, now in zip(walk.found, walk.times, strict=True):
             index = binding.oid[len(column.point.oid) :]
             known = column.rows.get(index) or self._add(column, index)
             if known is not None:
                 self._put(known, *known.take(binding.tag, binding.raw, now, lives), found, codes)
-        if walk.whole or walk.code is None:
+        if walk.whole:
             found[column.at] = len(walk.found)
-        else:
-            codes[column.at] = walk.code
+        else:  # how many there are is not known
+            codes[column.at] = gone
         if not walk.whole:
             self._tell(column, walk.code or f"has more than {column.point.max_rows} rows")
 

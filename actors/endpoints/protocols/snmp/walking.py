@@ -19,9 +19,11 @@ _LEAST: Final = 5
 
 
 class Walk(NamedTuple):
-    """`whole`: there is no more than that. `code` says why the agent could not be asked for more."""
+    """`times` is when each was answered, in monotonic seconds. `whole`: there is no more than that. `code`
+    says why the agent could not be asked for more."""
 
     found: list[Binding]
+    times: list[float]
     whole: bool
     code: str | None = None
 
@@ -36,6 +38,7 @@ class Walker:
     async def walk(self, root: Arcs, most: int) -> Walk:
         """At most so many. Raises `NoConnection` when the agent does not answer."""
         found: list[Binding] = []
+        times: list[float] = []
         last = root
         while True:
             try:
@@ -46,18 +49,19 @@ class Walker:
                 self._repetitions = 1 if self._repetitions <= _LEAST else self._repetitions // 4
                 continue
             if code is not None:
-                return Walk(found, code in (quality.NO_SUCH_NAME, quality.END_OF_MIB), code)
+                return Walk(found, times, code in (quality.NO_SUCH_NAME, quality.END_OF_MIB), code)
             for binding in bindings:
                 if binding.tag == pdus.END_OF_MIB or not oids.is_below(binding.oid, root):
-                    return Walk(found, True)
+                    return Walk(found, times, True)
                 if binding.oid <= last:
-                    return Walk(found, False, NOT_INCREASING)
+                    return Walk(found, times, False, NOT_INCREASING)
                 if len(found) == most:
-                    return Walk(found, False)
+                    return Walk(found, times, False)
                 found.append(binding)
+                times.append(self._client.answered_at)
                 last = binding.oid
-            if not bindings:
-                return Walk(found, True)
+            if not bindings:  # an end is said, or seen by what follows; this is neither
+                return Walk(found, times, False, quality.NO_VALUE)
 
     async def _next(self, after: Arcs, most: int) -> tuple[list[Binding], str | None]:
         """What follows, or an error's name."""
