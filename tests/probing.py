@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from actors.endpoints.discovering import Configured, Discovery, Found, Known, Probing
+from actors.endpoints.discovering import At, Configured, Discovery, Found, Known, Probing
 from actors.endpoints.lines import Lines
 from conf.settings import load
 
@@ -23,6 +23,7 @@ class Tried(Probing):
         self.names: dict[str, str] = {}
         self.devices: dict[str, Found] = {}
         self.troubles: list[tuple[str, str]] = []
+        self.places: list[At | None] = []
         self.nobody: list[str] = []
         """Where of these somebody was expected, and nobody is."""
         self.asked: Counter[str] = Counter()
@@ -47,8 +48,9 @@ class Tried(Probing):
     def found(self, device: Found) -> None:
         self.devices[device.identity] = device
 
-    def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
+    def trouble(self, where: str, reason: str, *, at: At | None = None, nobody: bool = False) -> None:
         self.troubles.append((where, reason))
+        self.places.append(at)
         if nobody:
             self.nobody.append(where)
 

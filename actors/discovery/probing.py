@@ -12,7 +12,8 @@ import msgspec
 from actors.connections.dialing import addresses
 from actors.discovery.messages import ScanTrouble
 from actors.discovery.pace import AT_ONCE, Pace
-from actors.endpoints.discovering import Confidence, Found
+from actors.discovery.troubled import Troubled
+from actors.endpoints.discovering import At, Confidence, Found
 from actors.endpoints.discovering import Probing as ProbingProtocol
 from actors.endpoints.lines import Lines
 from actors.endpoints.targets import MOST, read_targets
@@ -96,8 +97,8 @@ class Probing(ProbingProtocol):
         """By fingerprint."""
         self.troubles: dict[ScanTrouble, None] = {}
         self.trouble_count = 0
-        self.whole = True
-        """Whoever was not found is not there."""
+        self.troubled = Troubled()
+        """Who is not there is missing, but for those whom this hides."""
         self.over = False
         self._sizes: dict[str, int] = {}
         self._bytes = 0
@@ -119,7 +120,7 @@ class Probing(ProbingProtocol):
         """No more of one run wait than may go on at once: a small scan is not behind all of a large one."""
         await self._go_on()
         self._hosts.admit(host)
-        async with self._pace.host(self._known(host)), self._own, self._pace.slot():
+        async with self._pace.host(self.known(host)), self._own, self._pace.slot():
             await self._go_on()
             self._look_for_route(host)
             try:
@@ -131,11 +132,14 @@ class Probing(ProbingProtocol):
     def _look_for_route(self, host: str) -> None:
         """Else a network that this machine has no way to looks like one where nobody is."""
         reason = no_route(host)
-        if reason is not None and reason not in self._out_of_reach:
+        if reason is None:
+            return
+        self.troubled.add(At(host))
+        if reason not in self._out_of_reach:
             self._out_of_reach.add(reason)
-            self.trouble(host, f"{reason}; others for which this is so are not told")
+            self._tell(host, f"{reason}; others for which this is so are not told")
 
-    def _known(self, host: str) -> str:
+    def known(self, host: str) -> str:
         """The address, where it is known: a host of two names is one."""
         task = self._hosts.lookups.get(host)
         resolved = task is not None and task.done() and not task.cancelled() and task.exception() is None
@@ -179,17 +183,21 @@ class Probing(ProbingProtocol):
         size = len(msgspec.json.encode(device))
         before = self._sizes.get(device.fingerprint, 0)
         if self._bytes - before + size > MOST_BYTES:
-            self.trouble(device.name, "what is told of all devices is too much: what it has is left out")
+            self._tell(device.name, "what is told of all devices is too much: what it has is left out")
             device = msgspec.structs.replace(device, data_points=(), metadata={}, validation_data=None)
             size = len(msgspec.json.encode(device))
         self._sizes[device.fingerprint] = size
         self._bytes += size - before
         return device
 
-    def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
+    def trouble(self, where: str, reason: str, *, at: At | None = None, nobody: bool = False) -> None:
         if self.over:
             return
-        self.whole = self.whole and nobody
+        if not nobody:
+            self.troubled.add(at)
+        self._tell(where, reason)
+
+    def _tell(self, where: str, reason: str) -> None:
         told = ScanTrouble(self.protocol, _text(where, 200), _text(clean(str(reason)), 500))
         known = hash((told.where, told.reason))
         if known in self._told:

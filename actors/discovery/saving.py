@@ -38,9 +38,9 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 def missing_of(before: Iterable[Sighting], here: Collection[str], whole: bool) -> Missing:
-    """`before` are those that were found before in the same scope, `here` who is now. A scan that has failed,
-    was cut short or has met trouble says nothing of who is not there, nor does one that has found nobody: the
-    cable may be out."""
+    """`before` are those that were found before in the same scope, but for whom trouble hides, `here` who is
+    now. A scan that has failed, was cut short or has met trouble that may hide anybody says nothing of who is
+    not there, nor does one that has found nobody: the cable may be out."""
     if not whole or not here:
         return Missing()
     missed = [one for one in before if one.fingerprint not in here]

@@ -204,10 +204,22 @@ class Scan(StoreClient):
             return
         for name, one in self.planned.items():
             probing = self.probings[name]
-            whole = name not in self.errors and probing.whole
             here = set(probing.devices) | self._read_here(name)
-            self.missing[name] = missing_of(answer.result.get(one.scope, []), here, whole)
+            hidden = self._hidden(name, probing)
+            before = [seen for seen in answer.result.get(one.scope, []) if seen.fingerprint not in hidden]
+            whole = name not in self.errors and not probing.troubled.anywhere
+            self.missing[name] = missing_of(before, here, whole)
         self._ask_who_is_connected()
+
+    def _hidden(self, protocol: str, probing: Probing) -> set[str]:
+        """Fingerprints of the endpoints whose devices may be where there was trouble."""
+        return {
+            one.fingerprint
+            for one in self.known
+            if one.protocol == protocol
+            and one.fingerprint is not None
+            and probing.troubled.hides(one.at, probing.known)
+        }
 
     def _read_here(self, protocol: str) -> set[str]:
         """Fingerprints of the endpoints whose devices were found, under whatever fingerprint."""

@@ -11,6 +11,7 @@ from actors.endpoints import protocols
 from actors.endpoints.candidates import SLICE
 from actors.endpoints.discovering import Configured
 from actors.endpoints.messages import ConfiguredEndpoint, ConfiguredListed, EndpointRow
+from actors.endpoints.protocol import CheckedEndpoint
 from actors.endpoints.rows import completed
 from actors.system.failure import Refusal
 from conf.settings import Settings
@@ -32,19 +33,26 @@ async def configured(rows: Sequence[EndpointRow], settings: Settings, agent_uuid
 def _configured(row: EndpointRow, settings: Settings, agent_uuid: str) -> ConfiguredEndpoint:
     connection = msgspec.json.decode(completed(row, settings, agent_uuid))
     points = tuple(msgspec.json.decode(row.data_points) or ())
+    found = _checked(row.protocol, connection)
     return ConfiguredEndpoint(
         uuid=row.uuid,
         protocol=row.protocol,
         configured=Configured(row.name, row.enabled, connection, points),
         fingerprint=row.fingerprint,
-        place=place_of(row.protocol, connection),
+        place=None if found is None else found.address,
         address=row.address,
+        at=() if found is None else found.at,
     )
 
 
 def place_of(protocol: str, connection: dict[str, Any]) -> str | None:
     """The address (`CheckedEndpoint.address`) of a complete connection; None where that cannot be said."""
+    found = _checked(protocol, connection)
+    return None if found is None else found.address
+
+
+def _checked(protocol: str, connection: dict[str, Any]) -> CheckedEndpoint | None:
     try:
-        return protocols.find(protocol).check(connection, ()).address
+        return protocols.find(protocol).check(connection, ())
     except Refusal:
         return None

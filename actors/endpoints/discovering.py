@@ -15,6 +15,17 @@ from conf.settings import Settings
 Confidence = Literal["low", "medium", "high"]
 
 
+class At(msgspec.Struct, frozen=True):
+    """Where a device is: a host, by its name or address, or a serial line by its path. `port` None: any."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host and self.port is not None else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """A device. `connection` and `data_points` are such as an endpoint of that protocol accepts."""
 
@@ -86,9 +97,12 @@ class Probing(typing.Protocol):
         """Each once, as soon as it is known; again with the same identity, it replaces what was known."""
 
     @abstractmethod
-    def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
+    def trouble(self, where: str, reason: str, *, at: At | None = None, nobody: bool = False) -> None:
         """Something was there, or should have been, and could not be asked. Not for hosts where nobody is,
-        but where somebody was expected, which is told as `nobody`: who was there counts as missing."""
+        but where somebody was expected, which is told as `nobody`: who was there counts as missing.
+
+        `where` is for people. Whoever was found `at` that place before, and is not now, is not missing for
+        that; None: it may be anybody, and nobody is."""
 
 
 Scan = Callable[[Any, Probing], Awaitable[None]]

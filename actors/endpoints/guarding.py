@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from actors.connections.connection import NoConnection, Transient
-from actors.endpoints.discovering import Plan
+from actors.endpoints.discovering import At, Plan
 from actors.endpoints.listener import Description, Listener
 from actors.endpoints.protocol import (
     Browsed,
@@ -201,6 +201,10 @@ def fit_endpoint(found: Any) -> CheckedEndpoint:
     for least, number in ((0, found.silent_after), (1, found.retry_ms)):
         if number is not None and not (type(number) in (int, float) and least <= number < _BEYOND):
             raise Unfit(f"check has returned a time that is none: {number!r:.40}")
+    for each in found.at:
+        if not isinstance(each, At) or (each.port is not None and type(each.port) is not int):
+            raise Unfit(f"check has returned the place {each!r:.40}")
+        _text(each.host)
     points, devices = _points(found.points), tuple(map(_description, found.devices))
     return msgspec.structs.replace(found, points=points, devices=devices)
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from thespian.actors import ActorAddress
 
-from actors.endpoints.discovering import Configured
+from actors.endpoints.discovering import At, Configured
 from actors.endpoints.protocol import BackfillRequest, BrowseRequest
 from actors.system.failure import Failed, Kind
 
@@ -67,8 +67,8 @@ class ListConfigured(msgspec.Struct, frozen=True):
 
 
 class ConfiguredEndpoint(msgspec.Struct, frozen=True):
-    """What scans are planned with; `place` is `CheckedEndpoint.address`, None where that cannot be said.
-    `address` is its actor while it runs."""
+    """What scans are planned with; `place` is `CheckedEndpoint.address`, None where that cannot be said, `at`
+    as there. `address` is its actor while it runs."""
 
     uuid: str
     protocol: str
@@ -76,6 +76,7 @@ class ConfiguredEndpoint(msgspec.Struct, frozen=True):
     fingerprint: str | None = None
     place: str | None = None
     address: ActorAddress | None = None
+    at: tuple[At, ...] = ()
 
     def __repr__(self) -> str:
         """Connections hold secrets."""

@@ -9,7 +9,7 @@ import msgspec
 
 from actors.connections.connection import Connection
 from actors.endpoints.accounts import Account
-from actors.endpoints.discovering import Discovery
+from actors.endpoints.discovering import At, Discovery
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Description, Listener
 from actors.system.checking import refuse_unknown, tell_unknown
@@ -154,6 +154,8 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
     """Seconds without a sign of life after which a device that tells by itself counts as away."""
     retry_ms: int | None = None
     """Before the first attempt to reconnect; None: as the agent is configured."""
+    at: tuple[At, ...] = ()
+    """Where the device is; several if it may be at any of them, none if that is found out by looking."""
 
 
 class BrowseRequest(msgspec.Struct, frozen=True):

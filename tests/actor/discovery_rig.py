@@ -32,7 +32,7 @@ from actors.discovery.run_keeper import RunDiscovery
 from actors.discovery.unasked import Unasked
 from actors.endpoints import protocols, third_party
 from actors.endpoints.adapter_keeper import RunEndpoints
-from actors.endpoints.discovering import Discovery, Found, Known, Plan
+from actors.endpoints.discovering import At, Discovery, Found, Known, Plan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.messages import (
@@ -93,6 +93,8 @@ class Plant:
         self.troubles: dict[str, str] = {}
         self.configured: tuple[str, ...] = ()
         self.known: Known | None = None
+        self.places: dict[str, At | None] = {}
+        """Where those of `troubles` are, but at their hosts."""
         self.silent: set[str] = set()
         """Those of `troubles` where somebody was expected, and nobody is."""
         self.asked: list[str] = []
@@ -145,7 +147,8 @@ class Plant:
             await self.gate.wait()
             device = self.devices.get(host)
             if host in self.troubles:
-                probing.trouble(host, self.troubles[host], nobody=host in self.silent)
+                at = self.places.get(host, At(host))
+                probing.trouble(host, self.troubles[host], at=at, nobody=host in self.silent)
             elif device is not None:
                 probing.found(msgspec.structs.replace(device, validated=probing.validate))
 
@@ -173,7 +176,8 @@ def fake_protocol(plant: Plant, name: str = "fake") -> Protocol:
         connection = checked(given, FakeConnection, "connection")
         known = [checked(one, FakeDataPoint, f"data_points[{index}]") for index, one in enumerate(points)]
         address = f"{name}:{connection.host}:{connection.port}"
-        return CheckedEndpoint(connection, tuple(known), address, address)
+        at = (At(connection.host, connection.port),)
+        return CheckedEndpoint(connection, tuple(known), address, address, at=at)
 
     def session(endpoint: CheckedEndpoint, listener: Listener, lines: Lines) -> PolledSession:
         return FakeSession(plant, endpoint)

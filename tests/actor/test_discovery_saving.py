@@ -9,6 +9,7 @@ from discovery_rig import DiscoveryRig, discovering
 from puppets import until
 
 from actors.discovery.messages import Discovered, RuleRan
+from actors.endpoints.discovering import At
 from actors.endpoints.messages import ChangeEndpoint, EndpointChanged, EndpointsRemoved, RemoveEndpoint
 from storage import discovery as stored
 from storage import endpoints as stored_endpoints
@@ -265,6 +266,33 @@ async def test_a_host_that_was_named_and_where_nobody_is_keeps_no_device_that_is
     assert list(await rig.rows()) == ["Device at 10.0.0.2"]
 
 
+async def pruned_with(rig: DiscoveryRig, at: At | None, **changes: Any) -> list[int]:
+    """By each of three runs in which 10.0.0.3 is gone, and there is trouble at 10.0.0.4."""
+    rig.plant.put("10.0.0.2")
+    rig.plant.put("10.0.0.3", **changes)
+    rule = await rig.add_rule()
+    await rig.run_rule(rule.uuid)
+    del rig.plant.devices["10.0.0.3"]
+    rig.plant.troubles = {"10.0.0.4": "it hangs up"}
+    rig.plant.places = {"10.0.0.4": at}
+    return [(await rig.run_rule(rule.uuid)).result.pruned for _ in range(3)]
+
+
+@pytest.mark.parametrize("at", [At("10.0.0.4"), At("10.0.0.4", 502), At("10.0.0.3", 503), At("plc-1")])
+async def test_trouble_somewhere_else_keeps_no_device_that_is_gone(rig: DiscoveryRig, at: At):
+    assert await pruned_with(rig, at) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("at", [At("10.0.0.3"), At("10.0.0.3", 502), None])
+async def test_trouble_where_a_device_was_or_may_be_keeps_it(rig: DiscoveryRig, at: At | None):
+    assert await pruned_with(rig, at) == [0, 0, 0]
+
+
+async def test_trouble_that_may_be_at_the_name_of_a_device_keeps_it(rig: DiscoveryRig):
+    """The rule's template, or somebody, has said a name that no run looks up."""
+    assert await pruned_with(rig, At("10.0.0.4"), connection={"host": "plc-1.example"}) == [0, 0, 0]
+
+
 async def test_runs_that_say_nothing_for_certain_remove_nobody(rig: DiscoveryRig):
     rig.plant.put("10.0.0.2")
     rig.plant.put("10.0.0.3")
@@ -277,6 +305,7 @@ async def test_runs_that_say_nothing_for_certain_remove_nobody(rig: DiscoveryRig
     await rig.run_rule(rule.uuid)
     rig.plant.fault = None
     rig.plant.troubles = {"10.0.0.4": "it hangs up"}
+    rig.plant.places = {"10.0.0.4": None}
     await rig.run_rule(rule.uuid)
     rig.plant.troubles = {}
     other = rig.plant.devices.pop("10.0.0.2")

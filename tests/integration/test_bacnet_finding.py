@@ -11,7 +11,7 @@ from servers.bacnet_device import PLAIN, BacnetDevice, described
 from servers.namespaces import Network
 
 from actors.connections.connection import Permanent, Transient
-from actors.endpoints.discovering import Configured, Found, Known
+from actors.endpoints.discovering import At, Configured, Found, Known
 from actors.endpoints.lines import Lines
 from actors.endpoints.protocols.bacnet import PROTOCOL
 from actors.endpoints.protocols.bacnet.finding import IAm, finder_of
@@ -180,7 +180,7 @@ class FakeProbing:
     def found(self, device: Found) -> None:
         self.devices[device.identity] = device
 
-    def trouble(self, where: str, reason: str, *, nobody: bool = False) -> None:
+    def trouble(self, where: str, reason: str, *, at: At | None = None, nobody: bool = False) -> None:
         self.troubles.append((where, reason))
 
 

@@ -118,7 +118,7 @@ def test_everything_that_is_there_is_found_and_nothing_else(plant: Plant, agent:
     assert psutil.Process(agent.pid).num_fds() <= descriptors + 4
     assert {seen_["peak"] for seen_ in plant.counts().values()} == {1}
     # What was there and is no device is told; where nobody is, there is nothing to tell.
-    told = {error["where"].split(":")[2] for error in reply["errors"]}
+    told = {error["where"].partition(":")[0] for error in reply["errors"]}
     assert told >= set(plant.at("tarpit", "banner", "garbage", "echo", "reset-when-asked", "ssh"))
     assert told.isdisjoint(plant.at(GONE, SILENT, "refusing"))
 

@@ -60,7 +60,7 @@ async def test_a_meter_that_does_not_answer_as_255():
 
 async def test_where_nobody_is_is_told_apart_from_where_somebody_cannot_be_asked():
     async with rude_device(when(always, silent=True)) as mute:
-        place = f"modbus:tcp:127.0.0.1:{mute.port}"
+        place = f"127.0.0.1:{mute.port}"
         there = await found(mute, unitId=1)
         assert ([where for where, _ in there.troubles], there.nobody) == ([place], [])
     gone = await found(mute, unitId=1)

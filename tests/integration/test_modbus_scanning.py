@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -34,7 +35,7 @@ from actors.discovery.probing import Hosts, Probing
 from actors.discovery.running import run_scan
 from actors.endpoints.discovering import Configured, Known
 from actors.endpoints.lines import Lines, lines_of
-from actors.endpoints.protocols.modbus import PROTOCOL
+from actors.endpoints.protocols.modbus import PROTOCOL, wire
 
 assert PROTOCOL.discovery is not None
 IDENTITY = {0: b"Acme", 1: b"X-1", 2: b"V2.0"}
@@ -193,11 +194,21 @@ async def test_where_nobody_listens_nobody_is_found():
     tried = await found(free_port())
     assert not tried.devices
     [(where, reason)] = tried.troubles
-    assert "tcp:127.0.0.1" in where
+    assert "127.0.0.1:" in where
     assert "refused" in reason
     tried = await found(free_port(), host=None, network="127.0.0.1/32")
     assert not tried.devices
     assert tried.troubles == []
+
+
+async def test_what_fails_here_is_not_taken_for_nobody(monkeypatch: pytest.MonkeyPatch):
+    async def create(connection: Any, made: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(wire, "_create", create)
+    for options in ({}, {"host": None, "network": "127.0.0.1/32"}):
+        tried = await found(free_port(), **options)
+        assert (len(tried.troubles), tried.nobody) == (1, [])
 
 
 async def test_a_host_that_drops_everything_costs_its_time_out():
@@ -292,7 +303,7 @@ async def test_what_is_not_modbus_is_no_device(serve: Any, kind: str):
     async with serving(counted) as port:
         tried = await found(port, type=kind)
         assert not tried.devices
-        assert [where for where, _ in tried.troubles] == [f"modbus:{kind}:127.0.0.1:{port}"]
+        assert [where for where, _ in tried.troubles] == [f"127.0.0.1:{port}"]
         assert connections <= 16
 
 
@@ -384,7 +395,7 @@ async def test_tls_and_addresses_of_version_6():
 async def test_a_line_without_a_port_is_told():
     tried = await found(None, host=None, port=None, serialPort="/dev/ttyNOWHERE")
     assert not tried.devices
-    assert [where for where, _ in tried.troubles] == ["modbus:rtu:/dev/ttyNOWHERE"]
+    assert [where for where, _ in tried.troubles] == ["/dev/ttyNOWHERE"]
 
 
 # Devices of others

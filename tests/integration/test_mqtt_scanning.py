@@ -1,6 +1,7 @@
 """What devices are made of the topics of a broker, which brokers are found, and what a flood costs."""
 
 import asyncio
+import errno
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,8 +16,8 @@ from servers.mosquitto import Mosquitto, free_port
 from servers.opcua_directory import talking
 from servers.scripted_broker import ScriptedBroker
 
-from actors.endpoints.discovering import Configured, Found, Known
-from actors.endpoints.protocols.mqtt import PROTOCOL, sampling
+from actors.endpoints.discovering import At, Configured, Found, Known
+from actors.endpoints.protocols.mqtt import PROTOCOL, sampling, scanning
 
 assert PROTOCOL.discovery is not None
 
@@ -393,6 +394,26 @@ async def test_who_is_no_broker_is_told_as_such():
         tried = await brokers(web, tarpit, host="127.0.0.1")
         assert tried.devices == {}
         assert len(tried.troubles) == 2
+        assert tried.nobody == []
+        assert set(tried.places) == {At("127.0.0.1", web), At("127.0.0.1", tarpit)}
+
+
+async def test_where_nobody_is_is_told_of_hosts_that_were_named():
+    port = free_port()
+    assert (await brokers(port, network="127.0.0.1/32")).troubles == []
+    assert (await brokers(port, host="127.0.0.1")).nobody == [f"127.0.0.1:{port}"]
+    named = await brokers(port, host="localhost")
+    assert (len(named.troubles), named.nobody) == (1, [])  # the name may lead elsewhere today
+
+
+@pytest.mark.parametrize("network", [True, False])
+async def test_what_fails_here_is_not_taken_for_nobody(monkeypatch: pytest.MonkeyPatch, network: bool):
+    async def dial(host: str, port: int) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(scanning, "dial", dial)
+    tried = await brokers(1883, **({"network": "127.0.0.1/32"} if network else {"host": "127.0.0.1"}))
+    assert (len(tried.troubles), tried.nobody) == (1, [])
 
 
 def test_without_anything_to_listen_to_there_is_no_plan():

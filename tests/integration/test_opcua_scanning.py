@@ -17,7 +17,7 @@ from servers.opcua_certificates import Identity
 from servers.opcua_directory import application, directory, endpoint, talking
 from servers.relay import Relay
 
-from actors.endpoints.discovering import Configured, Known
+from actors.endpoints.discovering import At, Configured, Known
 from actors.endpoints.lines import Lines
 from actors.endpoints.protocols.opcua import PROTOCOL, announced, scanning
 
@@ -398,6 +398,23 @@ async def test_nobody_there_is_worth_a_word_only_where_somebody_was_named():
         assert (await found(network="127.0.0.2/30", port=port, timeout=200)).troubles == []
         tried = await found(discoveryUrls=f"opc.tcp://127.0.0.4:{port}", timeout=200)
         assert [where for where, _ in tried.troubles] == [f"127.0.0.4:{port}"]
+        assert tried.nobody == [f"127.0.0.4:{port}"]
+    assert (await found(discoveryUrls=f"opc.tcp://127.0.0.4:{port}")).nobody == [f"127.0.0.4:{port}"]
+    named = await found(discoveryUrls=f"opc.tcp://localhost:{port}")
+    assert (len(named.troubles), named.nobody) == (1, [])  # the name may lead elsewhere today
+
+
+async def test_who_says_hello_and_nothing_else_is_somebody_in_a_network_too():
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(struct.pack("<4sIIIIII", b"ACKF", 28, 0, 65536, 65536, 0, 0))
+        await asyncio.sleep(60)
+
+    async with talking(serve) as port:
+        tried = await found(network="127.0.0.1/32", port=port, timeout=200)
+    assert [where for where, _ in tried.troubles] == [f"127.0.0.1:{port}"]
+    assert tried.nobody == []
+    assert tried.places == [At("127.0.0.1", port)]
 
 
 async def test_who_is_none_costs_no_other():

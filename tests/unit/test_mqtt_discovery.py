@@ -59,7 +59,7 @@ def test_brokers_are_looked_for_without_listening():
     )
     assert found is not None
     assert found.sample is None
-    assert [place.text for place in found.places] == [
+    assert [str(place.at) for place in found.places] == [
         "10.0.0.1:1883",
         "10.0.0.1:8883",
         "10.0.0.2:1883",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.endpoints.discovering import Discovery, Scan
+from actors.endpoints.discovering import At, Discovery, Scan
 from actors.endpoints.lines import Lines
 from actors.endpoints.listener import Listener
 from actors.endpoints.protocol import (
@@ -28,6 +28,7 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
         points=points.read_points(data_points),
         identifier=checked.identifier,
         address=checked.address,
+        at=() if checked.host is None else (At(checked.host, checked.port),),
         mode="pushed" if checked.use_cov else "polled",
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.connections.connection import NoConnection, Transient
-from actors.endpoints.discovering import Found, Probing
+from actors.endpoints.discovering import At, Found, Probing
 from actors.endpoints.targets import read_targets
 from actors.system.failure import Refusal
 from conf.texts import without_controls
@@ -58,6 +58,9 @@ class _Scan:
         self._stations: dict[int, Station] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
+    def _trouble(self, station: Station, reason: str) -> None:
+        self._probing.trouble(str(station), reason, at=At(station.host, station.port))
+
     # Hosts one by one
 
     async def host(self, name: str) -> None:
@@ -68,7 +71,8 @@ class _Scan:
             self._probing.trouble(name, f"is no name that is known here: {error}")
             return
         if ":" in address:
-            self._probing.trouble(name, f"has the IPv6 address {address}: BACnet/IP knows IPv4 only")
+            text = f"has the IPv6 address {address}: BACnet/IP knows IPv4 only"
+            self._probing.trouble(name, text, at=At(name))
             return
         station = Station(address, self._search.port)
         async with self._probing.probe(name):
@@ -181,7 +185,7 @@ class _Scan:
             return
         if not self._is_host(said.station):
             text = f"device {said.instance} is said to be there, which is the address of no host"
-            self._probing.trouble(str(said.station), text)
+            self._trouble(said.station, text)
             return
         if len(self._seen) >= search.most:
             self._probing.trouble("", f"there are more than {search.most} devices; the others are left out")
@@ -190,7 +194,7 @@ class _Scan:
         other = self._stations.setdefault(said.instance, said.station)
         if other != said.station:
             text = f"device {said.instance} is at {other} too: instances are to be unlike"
-            self._probing.trouble(str(said.station), text)
+            self._trouble(said.station, text)
         self._probing.more(1)
         async with self._turns, self._probing.probe(said.station.host):
             connection = self._connection(said.station, said.instance, None)
@@ -202,14 +206,12 @@ class _Scan:
                 if self._probing.validate:
                     await self._validate(asking, said, found)
             except TimeoutError:
-                self._probing.trouble(
-                    str(said.station), f"it does not say who it is within {_DESCRIBED_WITHIN:g} s"
-                )
+                self._trouble(said.station, f"it does not say who it is within {_DESCRIBED_WITHIN:g} s")
             except (NoConnection, Refusal) as error:
-                self._probing.trouble(str(said.station), str(error))
+                self._trouble(said.station, str(error))
             except Exception as error:  # one device costs no other
                 log.exception("the search at %s ended", said.station)
-                self._probing.trouble(str(said.station), f"{type(error).__name__}: {error}")
+                self._trouble(said.station, f"{type(error).__name__}: {error}")
 
     def _is_host(self, station: Station) -> bool:
         """Whoever forwards an I-Am says whose it is: that may be anything, and everybody."""
@@ -267,9 +269,9 @@ class _Scan:
                     readable += is_readable
         except TimeoutError:
             text = f"it has more to read than it tells within {_VALIDATED_WITHIN:g} s"
-            self._probing.trouble(str(said.station), text)
+            self._trouble(said.station, text)
         except NoConnection as error:
-            self._probing.trouble(str(said.station), str(error))
+            self._trouble(said.station, str(error))
         validation = {
             "totalPoints": len(places),
             "proposedPoints": len(points),

@@ -21,6 +21,7 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
         points=points.read_points(data_points),
         identifier=checked.identifier,
         address=checked.address,
+        at=(checked.at,),
         mode="polled" if checked.slave_range is None else "idle",
         retry_ms=checked.retry_delay,
     )

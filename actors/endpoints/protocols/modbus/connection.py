@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.connections.tls import client_context
+from actors.endpoints.discovering import At
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import reads
@@ -82,6 +83,10 @@ class Connection(msgspec.Struct, frozen=True):
         if self.is_serial:
             return f"modbus:{self.transport}:{self.serial_port}"
         return f"modbus:{self.transport}:{self.host}:{self.port}"
+
+    @property
+    def at(self) -> At:
+        return At(self.serial_port) if self.is_serial else At(self.host, self.port)
 
     @property
     def line(self) -> str:

@@ -26,7 +26,7 @@ from .validating import validate
 log = logging.getLogger(__name__)
 
 _NOBODY: Final = frozenset({"CONNECTION_REFUSED", "HOST_UNREACHABLE", quality.TIMEOUT})
-"""Of an address, why there is no connection where nobody is. A name may lead elsewhere today."""
+"""Why there is no connection where nobody is."""
 
 _SHARED_TIMEOUT = 1.0
 """Seconds that a unit is waited for at most where an endpoint waits for its turn meanwhile."""
@@ -85,13 +85,17 @@ class _Scan:
                 if await self._place(place):
                     break
             except NoConnection as failure:
-                if place.expected or isinstance(failure, GaveUp):
-                    nobody = is_address(place.connection.host) and failure.code in _NOBODY
-                    nobody = nobody and not isinstance(failure, GaveUp)
-                    self._probing.trouble(place.connection.place, str(failure), nobody=nobody)
+                nobody = failure.code in _NOBODY and not isinstance(failure, GaveUp)
+                if place.expected or not nobody:
+                    # A name may lead elsewhere today.
+                    known = is_address(place.connection.host)
+                    self._trouble(place.connection, str(failure), nobody=nobody and known)
             except Exception as error:  # one place costs no other
                 log.exception("the search at %s ended", place.connection.place)
-                self._probing.trouble(place.connection.place, f"{type(error).__name__}: {error}")
+                self._trouble(place.connection, f"{type(error).__name__}: {error}")
+
+    def _trouble(self, connection: Connection, reason: str, *, nobody: bool = False) -> None:
+        self._probing.trouble(str(connection.at), reason, at=connection.at, nobody=nobody)
 
     async def _place(self, place: Place) -> bool:
         """Whether anybody is there."""
@@ -103,7 +107,7 @@ class _Scan:
             try:
                 address = await self._probing.address(address)
             except OSError as error:
-                self._probing.trouble(place.connection.place, f"its address is not known: {error}")
+                self._trouble(place.connection, f"its address is not known: {error}")
                 return False
         async with self._probing.probe(place.connection.host):
             return await self._ask(place, address, nullcontext)
@@ -118,12 +122,12 @@ class _Scan:
             if not present and call.reason:
                 raise GaveUp(f"what answers there is not Modbus: {call.reason}")
             if not present and not connection.is_serial:
-                self._probing.trouble(connection.place, "it takes the connection, and no unit answers")
+                self._trouble(connection, "it takes the connection, and no unit answers")
             if call.gave_up:
-                self._probing.trouble(connection.place, call.gave_up)
+                self._trouble(connection, call.gave_up)
             if call.doubtful:
                 units = ", ".join(map(str, call.doubtful))
-                self._probing.trouble(connection.place, f"units {units} cannot answer now, or are not there")
+                self._trouble(connection, f"units {units} cannot answer now, or are not there")
             for one in present:
                 found = self._found(one, place, address, polled)
                 self._probing.found(found)

@@ -24,6 +24,7 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
         points=made.points,
         identifier=checked.identifier,
         address=checked.address,
+        at=(checked.at,),
         mode="pushed",
         devices=made.devices,
         rules=made.rules,

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta
 
+from actors.endpoints.discovering import At
 from actors.mqtt import broker_url
 from actors.mqtt.broker import V5, V311, Broker, check_pems, version, with_what_is_said
 from actors.mqtt.broker_url import websocket_path
@@ -230,6 +231,10 @@ class Connection(msgspec.Struct, frozen=True):
         scheme = ("ws" if self.broker.websocket else "mqtt") + ("s" if self.broker.tls else "")
         host = f"[{self.broker.host}]" if ":" in self.broker.host else self.broker.host
         return f"{scheme}://{host}:{self.broker.port}"
+
+    @property
+    def at(self) -> At:
+        return At(self.broker.host, self.broker.port)
 
     @property
     def identifier(self) -> str:

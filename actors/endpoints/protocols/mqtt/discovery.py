@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from actors.endpoints.discovering import Configured, Known, Plan
+from actors.endpoints.discovering import At, Configured, Known, Plan
 from actors.endpoints.targets import read_targets
 from actors.mqtt.broker import V311, version
 from actors.mqtt.fields import Limited, limited
@@ -102,8 +102,8 @@ class Place(msgspec.Struct, frozen=True):
     """Somebody named it, not only a network that it is in."""
 
     @property
-    def text(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def at(self) -> At:
+        return At(self.host, self.port)
 
 
 class Listening(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 there is a broker."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Iterator
 from secrets import token_hex
@@ -17,6 +18,7 @@ from actors.mqtt.greeting import Hello
 from actors.mqtt.link import Link
 from actors.mqtt.packets import Answer, Received
 from actors.mqtt.reasons import is_known, words
+from conf.hosts import is_address
 
 from . import conventions, devices_found, grouping, proposing
 from .discovery import Place, Sample, Search
@@ -42,7 +44,7 @@ async def scan(search: Search, probing: Probing) -> None:
 
 async def _listen(search: Search, sample: Sample, probing: Probing) -> None:
     sampler = Sampler(sample.topics)
-    where = sample.connection.address
+    where, at = sample.connection.address, sample.connection.at
     try:
         async with probing.probe(sample.connection.broker.host):
             await _sample(sample, sampler, probing)
@@ -52,10 +54,10 @@ async def _listen(search: Search, sample: Sample, probing: Probing) -> None:
                 probing.found(found)
         raise
     except NoConnection as error:
-        probing.trouble(where, str(error))
+        probing.trouble(where, str(error), at=at)
     except Exception as error:
         log.exception("listening to %s ended", where)
-        probing.trouble(where, f"{type(error).__name__}: {error}")
+        probing.trouble(where, f"{type(error).__name__}: {error}", at=at)
     _tell_bounds(sampler, sample, probing)
     for number, found in enumerate(_devices(sampler, search, sample, probing.validate)):
         if found is not None:
@@ -76,7 +78,7 @@ async def _sample(sample: Sample, sampler: Sampler, probing: Probing) -> None:
         except Permanent as error:
             if len(sample.filters) == 1:
                 raise
-            probing.trouble(connection.address, str(error))
+            probing.trouble(connection.address, str(error), at=connection.at)
         try:
             async with asyncio.timeout(sample.seconds):
                 await sampler.over.wait()
@@ -89,14 +91,14 @@ async def _sample(sample: Sample, sampler: Sampler, probing: Probing) -> None:
 
 
 def _tell_bounds(sampler: Sampler, sample: Sample, probing: Probing) -> None:
-    where = sample.connection.address
+    where, at = sample.connection.address, sample.connection.at
     if sampler.beyond:
         reason = (
             f"there are more than {sample.topics} topics (maxTopics): {sampler.beyond} messages are of others"
         )
-        probing.trouble(where, reason)
+        probing.trouble(where, reason, at=at)
     if sampler.is_flooded:
-        probing.trouble(where, f"more came than is listened to: {sampler.messages} messages")
+        probing.trouble(where, f"more came than is listened to: {sampler.messages} messages", at=at)
 
 
 def _devices(sampler: Sampler, search: Search, sample: Sample, validate: bool) -> Iterator[Found | None]:
@@ -113,6 +115,9 @@ def _devices(sampler: Sampler, search: Search, sample: Sample, validate: bool) -
 
 
 # Where brokers are
+
+_NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
+"""What connecting to an address comes to where nobody is."""
 
 
 class _Nobody:
@@ -131,17 +136,20 @@ async def _place(place: Place, search: Search, probing: Probing) -> None:
             address = await probing.address(place.host)
             answer = await _hello(address, place, search.timeout)
     except (OSError, TimeoutError) as error:
-        if place.expected:
-            reason = os_errors.reason(error) if isinstance(error, OSError) else "no answer in time"
-            probing.trouble(place.text, reason)
+        nobody = isinstance(error, TimeoutError) or error.errno in _NOBODY
+        if place.expected or not nobody:
+            reason = "no answer in time" if isinstance(error, TimeoutError) else os_errors.reason(error)
+            # A name may lead elsewhere today.
+            nobody = nobody and is_address(place.host)
+            probing.trouble(str(place.at), reason, at=place.at, nobody=nobody)
         return
     except Exception as error:
-        log.exception("asking %s ended", place.text)
-        probing.trouble(place.text, f"{type(error).__name__}: {error}")
+        log.exception("asking %s ended", place.at)
+        probing.trouble(str(place.at), f"{type(error).__name__}: {error}", at=place.at)
         return
     if answer is None or not is_known(answer.code):
         what = "does not answer a CONNECT" if answer is None else "answers something else to a CONNECT"
-        probing.trouble(place.text, f"takes the connection, and is no MQTT broker: it {what}")
+        probing.trouble(str(place.at), f"takes the connection, and is no MQTT broker: it {what}", at=place.at)
         return
     probing.found(_broker(place, address, answer))
 

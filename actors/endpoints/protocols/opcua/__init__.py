@@ -29,6 +29,7 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
         points=found.own,
         identifier=checked.address,
         address=checked.address,
+        at=tuple(discovery.place_of(url).at for url in checked.urls),
         mode="pushed" if checked.use_subscription else "polled",
         devices=found.devices,
     )

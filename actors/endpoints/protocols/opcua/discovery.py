@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from actors.endpoints.discovering import Configured, Known, Plan
+from actors.endpoints.discovering import At, Configured, Known, Plan
 from actors.endpoints.targets import MOST, read_targets
 from actors.system.checking import checked, respelled
 from actors.system.failure import Refusal
@@ -91,6 +91,10 @@ class Place(msgspec.Struct, frozen=True):
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"opc.tcp://{host}:{self.port}{self.path}"
+
+    @property
+    def at(self) -> At:
+        return At(self.host, self.port)
 
     @property
     def text(self) -> str:

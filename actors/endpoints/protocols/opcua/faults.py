@@ -17,6 +17,8 @@ UNREACHABLE: Final = "HOST_UNREACHABLE"
 UNREADABLE: Final = "BadDecodingError"
 
 UNREACHED: Final = frozenset({TIMEOUT, REFUSED, RESET, UNREACHABLE})
+NOBODY: Final = frozenset({TIMEOUT, REFUSED, UNREACHABLE})
+"""Of those, what connecting to an address comes to where nobody is."""
 ENDED: Final = frozenset(
     {"BadSessionIdInvalid", "BadSessionClosed", "BadSessionNotActivated", "BadSecureChannelIdInvalid"}
 )

@@ -52,12 +52,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class NoServer(Transient):
-    """Somebody is there, and does not speak OPC UA."""
+    """Somebody is there, and does not speak OPC UA, or not for long."""
 
 
 async def ask(address: str, port: int, url: str, within: float) -> Answer:
     """What the server at an address says when it is asked for `url`. Raises `NoConnection`: `NoServer` when
-    somebody else has answered; with a code of `faults.UNREACHED` when nobody has taken the connection.
+    somebody has taken the connection, and does not say what it is; with a code of `faults.UNREACHED` when
+    nobody has.
     It is `within` seconds for each step."""
     try:
         async with asyncio.timeout(within):
@@ -125,7 +126,7 @@ class _Asking:
             reason = "does not answer" if found.code == faults.TIMEOUT else "answers something else"
             said = f"takes the connection, and is no OPC UA server: it {reason} to a hello"
             return NoServer(said, code=found.code)
-        return found
+        return NoServer(str(found), code=found.code)
 
     # Services
 

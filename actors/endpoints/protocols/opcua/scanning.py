@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from actors.connections.connection import NoConnection
-from actors.endpoints.discovering import Found, Probing
+from actors.endpoints.discovering import At, Found, Probing
 from actors.system.failure import Refusal
 from conf.hosts import is_address
 
@@ -54,7 +54,7 @@ class _Scan:
             await self._look_up()
             async with self._tasks:
                 if self._search.mdns:
-                    self._tasks.create_task(self._guarded("multicast DNS", self._listen))
+                    self._tasks.create_task(self._guarded("multicast DNS", None, self._listen))
                 for place in self._search.places:
                     self._asked.add((place.host, place.port))
                     self._start(place)
@@ -66,17 +66,22 @@ class _Scan:
             await self._read(found)
 
     def _start(self, place: Place) -> None:
-        self._tasks.create_task(self._guarded(place.text, self._place, place))
+        self._tasks.create_task(self._guarded(place.text, place.at, self._place, place))
 
-    async def _guarded(self, where: str, work: Callable[..., Awaitable[None]], *given: Any) -> None:
+    async def _guarded(
+        self, where: str, at: At | None, work: Callable[..., Awaitable[None]], *given: Any
+    ) -> None:
         """One place costs no other."""
         try:
             await work(*given)
         except NoConnection as error:
-            self._probing.trouble(where, str(error))
+            self._probing.trouble(where, str(error), at=at)
         except Exception as error:
             log.exception("the search at %s ended", where)
-            self._probing.trouble(where, f"{type(error).__name__}: {error}")
+            self._probing.trouble(where, f"{type(error).__name__}: {error}", at=at)
+
+    def _trouble(self, place: Place, reason: str, *, nobody: bool = False) -> None:
+        self._probing.trouble(place.text, reason, at=place.at, nobody=nobody)
 
     async def _look_up(self) -> None:
         """The addresses of hosts that were named, so that they are known when others tell them."""
@@ -99,22 +104,23 @@ class _Scan:
             try:
                 address = await self._probing.address(place.host)
             except OSError as error:
-                self._probing.trouble(place.text, f"its address is not known: {error}")
+                self._trouble(place, f"its address is not known: {error}")
                 return
             timeout = self._search.base.connection_timeout
             try:
                 answer = await offers.ask(address, place.port, place.url, timeout)
             except NoConnection as error:
-                nobody = error.code in faults.UNREACHED and not isinstance(error, offers.NoServer)
+                nobody = error.code in faults.NOBODY and not isinstance(error, offers.NoServer)
                 if place.expected or not nobody:
-                    self._probing.trouble(place.text, str(error))
+                    # A name may lead elsewhere today.
+                    self._trouble(place, str(error), nobody=nobody and is_address(place.host))
                 return
         seen = Sighting(place, address, answer)
         if answer.is_discovery:
             await self._follow(seen)
             return
         if not seen.usable:
-            self._probing.trouble(place.text, "it offers no endpoint that speaks opc.tcp")
+            self._trouble(place, "it offers no endpoint that speaks opc.tcp")
             return
         self._sightings.append(seen)
         await self._follow(seen)
@@ -132,7 +138,7 @@ class _Scan:
         for url in seen.answer.network:
             begun += await self._begin(seen, url, here=False)
         if seen.answer.is_discovery and not begun:
-            self._probing.trouble(seen.place.text, "it is a discovery server, and tells of no server to ask")
+            self._trouble(seen.place, "it is a discovery server, and tells of no server to ask")
 
     async def _begin(self, seen: Sighting, url: str, here: bool) -> bool:
         """Whether it tells of a server that is asked."""
@@ -173,7 +179,7 @@ class _Scan:
         elif told.is_itself(address):
             return seen.place.host
         else:
-            self._probing.trouble(seen.place.text, f"tells of {place.text}, which was not asked for")
+            self._trouble(seen.place, f"tells of {place.text}, which was not asked for")
         return None
 
     async def _address(self, host: str) -> str | None:
@@ -196,7 +202,7 @@ class _Scan:
         hosts = {one.host for one in self._search.places}
         for place in places:
             if hosts and place.host not in self._scope:
-                self._probing.trouble(place.text, "answers to multicast DNS, and was not asked for")
+                self._trouble(place, "answers to multicast DNS, and was not asked for")
                 continue
             self._scope.add(place.host)
             if (place.host, place.port) not in self._asked and self._told < MOST_TOLD:
@@ -260,7 +266,7 @@ class _Scan:
             wanted = self._search.base
             if wanted.secured and device.metadata["selectedSecurityMode"] is None:
                 offer = f"{wanted.security_policy} with {wanted.security_mode}"
-                self._probing.trouble(one.place.text, f"it does not offer {offer}")
+                self._trouble(one.place, f"it does not offer {offer}")
         return found
 
     # Reading
@@ -298,7 +304,8 @@ class _Scan:
 
         async def one(item: tuple[Any, ...]) -> None:
             async with turns:
-                await self._guarded(item[0].place.text, work, *item)
+                place = item[0].place
+                await self._guarded(place.text, place.at, work, *item)
 
         async with asyncio.TaskGroup() as tasks:
             for item in items:

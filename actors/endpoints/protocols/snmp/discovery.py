@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from actors.endpoints.discovering import Known, Plan
+from actors.endpoints.discovering import At, Known, Plan
 from actors.endpoints.targets import MOST, read_targets
 from actors.system.checking import checked
 from actors.system.failure import Refusal
@@ -64,6 +64,10 @@ class Place(msgspec.Struct, frozen=True):
     host: str
     port: int
     ways: tuple[dict[str, Any], ...]
+
+    @property
+    def at(self) -> At:
+        return At(self.host, self.port)
 
 
 class Search(Plan, frozen=True):

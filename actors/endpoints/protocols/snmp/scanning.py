@@ -85,10 +85,10 @@ class Scanner:
                 await self._ask(order, place)
             except (OSError, NoConnection, ValueError) as error:
                 if getattr(error, "code", None) not in _NOBODY:
-                    self._probing.trouble(place.host, str(error) or type(error).__name__)
+                    self._probing.trouble(place.host, str(error) or type(error).__name__, at=place.at)
             except Exception as error:  # one host costs no other
                 log.exception("the search at %s ended", place.host)
-                self._probing.trouble(place.host, f"{type(error).__name__}: {error}")
+                self._probing.trouble(place.host, f"{type(error).__name__}: {error}", at=place.at)
 
     async def _ask(self, order: int, place: Place) -> None:
         address = await self._probing.address(place.host)
@@ -200,9 +200,9 @@ class Scanner:
                     )
         except TimeoutError:
             text = f"it has more to read than it tells within {_VALIDATED_WITHIN:g} s"
-            self._probing.trouble(place.host, text)
+            self._probing.trouble(place.host, text, at=place.at)
         except NoConnection as error:
-            self._probing.trouble(place.host, str(error))
+            self._probing.trouble(place.host, str(error), at=place.at)
         return msgspec.structs.replace(
             found,
             data_points=tuple(points),
