@@ -14,7 +14,7 @@ from actors.discovery.rules import RuleBody
 from actors.discovery.run_rows import run_row, stored_run
 from actors.discovery.saving import Keep
 from actors.discovery.scan import Scan
-from actors.discovery.scan_messages import RunScan, ScanEnded, ScanProgressed
+from actors.discovery.scan_messages import EndScan, RunScan, ScanEnded, ScanProgressed
 from actors.discovery.schedule import Schedule
 from actors.state.client import StoreClient
 from actors.state.messages import Transacted
@@ -291,6 +291,10 @@ class Rule(StoreClient):
         row = message.run
         self.health = f"running: {row.probed} of {row.planned} probes, {row.found} found"
         self.send(self.parent, ScanProgressed(row))
+
+    def receiveMsg_EndScan(self, message: EndScan, sender: ActorAddress) -> None:
+        for scan in self.running_children():
+            self.send(scan, message)
 
     def receiveMsg_ScanEnded(self, message: ScanEnded, sender: ActorAddress) -> None:
         if not self.running(sender):

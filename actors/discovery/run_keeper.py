@@ -139,9 +139,11 @@ class RunKeeper(Keeper):
         if not isinstance(start, RunScan):
             return
         self.stop_child(sender)
-        if message.failed is None or message.failed.kind != "invalid":  # else it has never begun
+        refused = message.failed is not None and message.failed.kind == "invalid"
+        if not refused:
             self.ended.append(message.run)
-        self.progressed(message.run, sender)
+        if not refused or message.run.uuid in self.under_way:
+            self.progressed(message.run, sender)
         if message.seen and start.keep is not None:
             at = message.run.started_at
             self.ask_store("seen", stored.save_seen, start.keep.owner, message.seen, at)

@@ -93,8 +93,10 @@ class Scan(StoreClient):
         self.wakeupAfter(TICK, ScanTick())
 
     def _begin_step(self, step: str, within: float | None = None) -> None:
+        """One that may be refused is not told of at once: what is refused is no run."""
         self.step = step
-        self._tell()
+        if self.probings:
+            self._tell()
         if within is not None:
             self.wakeupAfter(within, AnswerDue(step))
 

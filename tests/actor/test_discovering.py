@@ -15,6 +15,7 @@ from actors.discovery.messages import (
     FollowRuns,
     ListRuns,
     RunCancelled,
+    RunRow,
     RunsListed,
     RunsProgressed,
 )
@@ -260,7 +261,8 @@ async def test_a_device_that_cannot_be_is_told_and_costs_no_other(rig: Discovery
     assert trouble.reason.startswith("what was found cannot be used")
 
 
-async def test_who_follows_is_told_now_and_then_what_has_changed(rig: DiscoveryRig):
+async def following(rig: DiscoveryRig) -> list[RunsProgressed]:
+    """What a follower is told from now on."""
     told: list[RunsProgressed] = []
     follower, _ = spawn(rig.base, "follower", None)
     rig.base.mailboxes[follower.addressDetails].instance.receiveMessage = lambda message, sender: told.append(
@@ -269,6 +271,23 @@ async def test_who_follows_is_told_now_and_then_what_has_changed(rig: DiscoveryR
     rig.base.tell(follower, "")
     rig.base.mailboxes[follower.addressDetails].instance.send(rig.discovery, FollowRuns())
     await until(lambda: any(isinstance(one, RunsProgressed) for one in told))
+    return told
+
+
+async def test_nobody_is_told_of_a_scan_that_is_refused(rig: DiscoveryRig):
+    told = await following(rig)
+    await rig.refused(Discover(("fake",), overrides={"fake": {"network": "10.0.0.0/8"}}))
+    await rig.discover()
+
+    def runs() -> list[RunRow]:
+        return [run for one in told if isinstance(one, RunsProgressed) for run in one.runs]
+
+    await until(lambda: "ok" in [run.status for run in runs()])
+    assert len({run.uuid for run in runs()}) == 1
+
+
+async def test_who_follows_is_told_now_and_then_what_has_changed(rig: DiscoveryRig):
+    told = await following(rig)
     rig.plant.gate.clear()
     asking = asyncio.create_task(rig.discover())
     await until(lambda: any(isinstance(one, RunsProgressed) and one.runs for one in told))

@@ -11,10 +11,12 @@ from wall_clock import YEAR, WallClock
 
 from actors.discovery.messages import (
     AddRule,
+    CancelRun,
     ChangeRule,
     ListRuns,
     RemoveRule,
     RuleRemoved,
+    RunCancelled,
     RunRuleNow,
 )
 from actors.discovery.unasked import Unasked
@@ -137,6 +139,24 @@ async def test_the_run_of_a_rule_goes_on_when_the_requester_leaves(rig: Discover
 
     await until(lambda: rig.rule(rule.uuid).state.status == "ok")
     assert list(await rig.rows()) == ["Device at 10.0.0.2"]
+
+
+async def test_the_run_of_a_rule_is_ended_when_somebody_says_so(rig: DiscoveryRig):
+    rig.plant.put("10.0.0.2")
+    rule = await rig.add_rule()
+    rig.plant.gate.clear()
+    running = asyncio.create_task(rig.run_rule(rule.uuid))
+    await until(lambda: rig.plant.asked)
+    [run] = await rig.runs(rule.uuid)
+
+    await rig.ask(CancelRun(run.uuid), RunCancelled)
+
+    ran = await running
+    assert (ran.result.run.error, ran.rule.status) == ("cancelled", "error")
+    [run] = await rig.runs(rule.uuid)
+    assert (run.status, run.error) == ("error", "cancelled")
+    rig.plant.gate.set()
+    assert (await rig.run_rule(rule.uuid)).rule.status == "ok"
 
 
 async def test_a_changed_interval_and_a_rule_enabled_anew_are_due_anew(rig: DiscoveryRig):
