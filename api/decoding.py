@@ -137,14 +137,14 @@ def _json(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def parse(raw: bytes | str, what: str) -> Any:
-    """JSON. Raises `Refusal`."""
+def parse(raw: bytes | str, what: str, field: str | None = None) -> Any:
+    """JSON; `field` is the one that holds it. Raises `Refusal`."""
     try:
         return msgspec.json.decode(raw)
     except RecursionError as error:
-        raise Refusal(f"{what} is nested deeper than {MAX_DEPTH} levels") from error
+        raise Refusal(f"{what} is nested deeper than {MAX_DEPTH} levels", field) from error
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise Refusal(f"{what} is not valid JSON: {error}") from error
+        raise Refusal(f"{what} is not valid JSON: {error}", field) from error
 
 
 def _form(raw: bytes, schema: type[Any]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _form_value(texts: Sequence[str], field: inspect.Field) -> Any:
         return list(texts)
     if inspect.AnyType in kinds:
         return _json_or_text(text)
-    return parse(text, field.encode_name)
+    return parse(text, field.encode_name, field.encode_name)
 
 
 def _json_or_text(text: str) -> Any:
@@ -210,7 +210,7 @@ def _convert(value: Any, schema: type[T], *, strict: bool) -> T:
     try:
         return msgspec.convert(value, schema, strict=strict)
     except msgspec.ValidationError as error:
-        field, sentence = explain(error, schema, null=True)
+        field, sentence = explain(error, schema, value, null=True)
         raise Refusal(sentence, field) from error
 
 

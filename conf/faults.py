@@ -48,10 +48,23 @@ def _locate(at: str, schema: Any, given: Any) -> tuple[str, Any]:
             place, annotation = join(place, name), types(struct)[key]
             given = given.get(name) if isinstance(given, Mapping) else None
         else:
-            place, annotation, given = f"{place}[{index}]", item(annotation), None
+            annotation = item(annotation)
+            name_at_fault = _at_fault(given, annotation) if index == "..." else None
+            place = f"{place}[{index}]" if name_at_fault is None else join(place, name_at_fault)
+            given = None if name_at_fault is None else given[name_at_fault]
         if said(annotation, "says") or said(annotation, "allowed"):
             break
     return place, annotation
+
+
+def _at_fault(given: Any, kind: Any) -> str | None:
+    """The key of a dictionary whose value is none of the kind: msgspec does not say which it has met."""
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            return name if isinstance(name, str) else None
+    return None
 
 
 def words(annotation: Any, *, null: bool = False) -> str:

@@ -96,7 +96,7 @@ class RunKeeper(Keeper):
     def receiveMsg_Discover(self, message: Discover, sender: ActorAddress) -> None:
         try:
             wanted = Wanted(message.protocols, message.overrides, message.validate)
-            named(wanted)
+            protocols = named(wanted)
             refuse_masks(message.overrides, "overrides")
             if message.within is not None and not 1 <= message.within <= LONGEST:
                 raise Refusal(f"within must be 1 to {LONGEST:g} s, not {message.within:g}", "within")
@@ -106,11 +106,13 @@ class RunKeeper(Keeper):
         except Refusal as refusal:
             self.send(sender, refusal.failed())
             return
+        if message.protocols is not None:
+            wanted = msgspec.structs.replace(wanted, protocols=protocols)
         run = RunRow(
             uuid=stored.new_uuid(),
             rule_uuid=None,
             rule_name=None,
-            protocol=",".join(message.protocols or ()),
+            protocol=",".join(wanted.protocols or ()),
             trigger="manual",
             started_at=unix_ms(),
         )

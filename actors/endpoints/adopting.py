@@ -48,6 +48,8 @@ def read_template(given: Mapping[str, Any] | None, protocol: str, path: str) -> 
         return Template()
     refuse_unknown(given, Template, path)
     template = checked(given, Template, path)
+    if MARK in template.metadata:
+        raise Refusal(f"{MARK} is what discovery itself notes there", f"{path}.metadata.{MARK}")
     try:
         check_interval(template.poll_interval)
         known = protocols.look_up(protocol)

@@ -157,10 +157,10 @@ def tell_errors(reply: dict[str, Any]) -> bool:
         place, protocol = str(one.get("where") or ""), str(one.get("protocol"))
         words = [place] if place.startswith(f"{protocol}:") else [protocol, *([place] if place else [])]
         say(one_line(f"{' '.join(words)}: {one.get('error')}"))
-    beyond = ((reply.get("run") or {}).get("troubles") or 0) - sum(1 for one in errors if one.get("where"))
+    beyond = ((reply.get("run") or {}).get("troubles") or 0) - sum(1 for one in errors if "where" in one)
     if beyond > 0:
         say(f"and {beyond} more places that could not be asked")
-    return any(not one.get("where") for one in errors)
+    return any("where" not in one for one in errors)
 
 
 def where(connection: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ async def discover(call: Call, body: DiscoverBody) -> ScanReply:
     _check(body)
     within = body.time_limit / 1000
     message = Discover(
-        protocols=None if body.protocols is None else tuple(dict.fromkeys(body.protocols)),
+        protocols=None if body.protocols is None else tuple(body.protocols),
         validate=truth(body.validate),
         force=truth(body.force_run),
         overrides=body.overrides or {},

@@ -233,7 +233,7 @@ def _object(given: Given, field: str) -> dict[str, Any] | None:
         return given
     if not given.strip():
         return None
-    found = parse(given, field)
+    found = parse(given, field, field)
     if found is not None and not isinstance(found, dict):
         raise Refusal(f"{field} must be a JSON object", field)
     refuse_unstorable(found, field)

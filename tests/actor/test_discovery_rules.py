@@ -65,6 +65,7 @@ async def test_a_rule_is_answered_as_it_was_sent_with_its_defaults(rig: Discover
         ({"target_json": {"data_points": [{"nmae": "speed"}]}}, "target_json.data_points[0].nmae"),
         ({"target_json": {"connection": {"prot": 1}}}, "target_json.connection.prot"),
         ({"target_json": {"colour": "red"}}, "target_json.colour"),
+        ({"target_json": {"metadata": {"discovery": {}}}}, "target_json.metadata.discovery"),
     ],
 )
 async def test_what_is_not_right_is_refused_with_its_field(rig: DiscoveryRig, given: Any, field: str):

@@ -400,6 +400,14 @@ async def test_what_was_saved_and_what_went_wrong_is_said(capsys: pytest.Capture
     ]
 
 
+async def test_trouble_that_is_nowhere_in_particular_is_no_failed_search(capsys: pytest.CaptureFixture[str]):
+    errors = [{"protocol": "bacnet", "where": "", "error": "there are more than 100 devices"}]
+    reply = SCANNED | {"errors": errors, "run": RUN | {"troubles": 1}}
+    async with scripted({"POST /v1/discover": reply}) as api:
+        assert await api.callboard("discover") == 0
+    assert capsys.readouterr().err == "callboard: bacnet: there are more than 100 devices\n"
+
+
 @pytest.mark.parametrize(
     "arguments", [["--prune"], ["--option", "port=1"], ["modbus", "--option", "password=hunter2"]]
 )

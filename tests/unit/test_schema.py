@@ -107,7 +107,7 @@ def test_of_several_names_the_first_with_a_value_counts(
         ({"tags": ["a", 5]}, "tags", "tags must be an array of strings"),
         ({"colours": 5}, "colours", "colours must be an array of red, blue"),
         ({"colours": ["red", "green"]}, "colours[1]", "colours[1] must be one of red, blue"),
-        ({"limits": {"a": "x"}}, "limits[...]", "limits[...] must be an integer"),
+        ({"limits": {"a": "x"}}, "limits.a", "limits.a must be an integer"),
         ({"pairs": [[1], [2, "x"]]}, "pairs", "pairs are pairs"),
         ({"even": 3}, "even", "even must be even"),
         ({"ratio": 1}, "ratio", "ratio must be a number from 0 to 0.5"),
