@@ -79,6 +79,8 @@ class RunKeeper(Keeper):
         self.under_way: dict[str, tuple[RunRow, ActorAddress]] = {}
         """By uuid, each with who has told of it."""
         self.ended: deque[RunRow] = deque(maxlen=REMEMBERED)
+        self.counted: dict[str, RunRow] = {}
+        """Runs of rules that have ended, by uuid: what they have counted is not stored."""
         self.follower: ActorAddress | None = None
         self.news: dict[str, RunRow] = {}
         self.telling = False
@@ -185,9 +187,16 @@ class RunKeeper(Keeper):
             self.under_way[row.uuid] = row, teller
         else:
             self.under_way.pop(row.uuid, None)
+            self._count(row)
         if self.follower is not None:
             self.news[row.uuid] = row
             self._tell_soon()
+
+    def _count(self, row: RunRow) -> None:
+        if row.rule_uuid is not None:
+            self.counted[row.uuid] = row
+            if len(self.counted) > MOST_RUNS:
+                del self.counted[next(iter(self.counted))]
 
     def _tell_soon(self) -> None:
         if not self.telling:
@@ -222,7 +231,7 @@ class RunKeeper(Keeper):
             raise Refusal(f"Discovery rule not found: {wanted}", kind="not_found")
 
         def listed(found: list[Run]) -> RunsListed:
-            rows = {run.uuid: run_row(run) for run in found}
+            rows = {run.uuid: self._with_counts(run_row(run)) for run in found}
             for live in (*(row for row, _ in self.under_way.values()), *self.ended):
                 if wanted in (None, live.rule_uuid):
                     known = rows.get(live.uuid)
@@ -236,6 +245,14 @@ class RunKeeper(Keeper):
             return RunsListed(sorted(rows.values(), key=age, reverse=True)[:limit])
 
         self.look_up(sender, listed, stored.runs, wanted, limit)
+
+    def _with_counts(self, row: RunRow) -> RunRow:
+        known = self.counted.get(row.uuid)
+        if known is None:
+            return row
+        return msgspec.structs.replace(
+            row, planned=known.planned, probed=known.probed, troubles=known.troubles
+        )
 
     def no_longer(self, rule_uuid: str, reason: str) -> None:
         """What is known of a run of that rule ends with it."""

@@ -112,6 +112,16 @@ async def test_a_rule_runs_when_it_is_due_and_is_due_again(rig: DiscoveryRig):
     assert 3_590_000 < listed.next_run_at - unix_ms() <= 3_700_000
 
 
+async def test_how_many_were_asked_and_in_trouble_is_known_until_the_agent_ends(rig: DiscoveryRig):
+    rule = await rig.add_rule()
+    rig.plant.troubles = {"10.0.0.4": "it hangs up"}
+    await rig.run_rule(rule.uuid)
+    await until(lambda: rig.rule(rule.uuid).state.status == "ok")
+
+    for listed in (await rig.runs(rule.uuid), await rig.runs()):
+        assert [(run.planned, run.probed, run.troubles) for run in listed] == [(6, 6, 1)]
+
+
 async def test_one_run_at_a_time(rig: DiscoveryRig):
     rule = await rig.add_rule()
     rig.plant.gate.clear()
