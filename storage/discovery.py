@@ -84,6 +84,8 @@ class Seen(msgspec.Struct, frozen=True):
     missed: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     """To be forgotten."""
+    hidden: tuple[str, ...] = ()
+    """Who may be there, and was not found for trouble in the way."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -178,7 +180,8 @@ def end_run(
 ) -> list[str]:
     """It has ended. One that was removed meanwhile, with its rule, stays away; so does the rule's state.
 
-    Returns the names of devices that the owner's whole scans have missed, and not found for a week."""
+    Returns the names of devices that the owner's scans of those scopes have missed, or that trouble has
+    hidden, and that were not found for a week."""
     with database.db.atomic():
         found = database.db.execute("SELECT id FROM discovery_runs WHERE uuid = ?", [run.uuid]).fetchone()
         if found is None:
@@ -188,12 +191,18 @@ def end_run(
         database.db.execute(f"UPDATE discovery_runs SET {sets} WHERE id = ?", [*values, found[0]])
         save_state(database, state)
         save_seen(database, owner, seen, run.started_at)
-        stale = database.db.execute(
-            "SELECT name FROM discovery_sightings WHERE rule_uuid = ? AND missed > 0 AND last_seen_at < ?"
-            " ORDER BY name",
-            [owner, run.started_at - STALE_MS],
+        return sorted(
+            name for one in seen for name in _stale(database, owner, one, run.started_at - STALE_MS)
         )
-        return [name for (name,) in stale]
+
+
+def _stale(database: Database, owner: str, seen: Seen, before: int) -> list[str]:
+    rows = database.db.execute(
+        "SELECT fingerprint, name, missed FROM discovery_sightings"
+        " WHERE rule_uuid = ? AND scope = ? AND last_seen_at < ?",
+        [owner, seen.scope, before],
+    )
+    return [name for fingerprint, name, missed in rows if missed or fingerprint in seen.hidden]
 
 
 def save_seen(database: Database, owner: str, seen: Collection[Seen], at: int) -> None:

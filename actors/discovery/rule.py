@@ -358,8 +358,8 @@ class Rule(StoreClient):
             log.warning("%s: its run cannot be stored: %s", self.known.body.name, answer.error)
             self.wakeupAfter(TRY_AGAIN, SaveRuns())
             return
-        self.unsaved.popleft()
-        self._tell_stale(tuple(answer.result or ()))
+        if self.unsaved.popleft().seen:  # else nobody has looked to the end
+            self._tell_stale(tuple(answer.result or ()))
         self._stand()
         self._save()
 

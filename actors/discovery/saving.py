@@ -78,7 +78,11 @@ def adoption(
 
 
 def seen_of(
-    scope: str, devices: Mapping[str, Sighted], missing: Missing | None, gone: Collection[str]
+    scope: str,
+    devices: Mapping[str, Sighted],
+    missing: Missing | None,
+    gone: Collection[str],
+    hidden: Iterable[str] = (),
 ) -> Seen:
     """What is kept of it; `gone` are fingerprints that no endpoint has any more."""
     missing = missing or Missing()
@@ -87,4 +91,5 @@ def seen_of(
         found={fingerprint: one.device.name for fingerprint, one in devices.items()},
         missed=tuple(one for one in missing.missed if one not in gone),
         gone=tuple(one for one in missing.gone if one in gone),
+        hidden=tuple(hidden),
     )

@@ -207,14 +207,15 @@ class Scan(StoreClient):
         for name, one in self.planned.items():
             probing = self.probings[name]
             here = set(probing.devices) | self._read_here(name)
-            hidden = self._hidden(name, probing)
+            hidden = self._hidden(name)
             before = [seen for seen in answer.result.get(one.scope, []) if seen.fingerprint not in hidden]
             whole = name not in self.errors and not probing.troubled.anywhere
             self.missing[name] = missing_of(before, here, whole)
         self._ask_who_is_connected()
 
-    def _hidden(self, protocol: str, probing: Probing) -> set[str]:
+    def _hidden(self, protocol: str) -> set[str]:
         """Fingerprints of the endpoints whose devices may be where there was trouble."""
+        probing = self.probings[protocol]
         return {
             one.fingerprint
             for one in self.known
@@ -279,7 +280,13 @@ class Scan(StoreClient):
             seen: tuple[Seen, ...] = ()
             if not keep.dry_run:
                 seen = tuple(
-                    seen_of(one.scope, self.probings[name].devices, self.missing.get(name), message.gone)
+                    seen_of(
+                        one.scope,
+                        self.probings[name].devices,
+                        self.missing.get(name),
+                        message.gone,
+                        self._hidden(name),
+                    )
                     for name, one in self.planned.items()
                 )
             self._end(saved, seen)

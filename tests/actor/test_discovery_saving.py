@@ -383,6 +383,30 @@ async def test_who_was_not_found_for_a_week_is_told(rig: DiscoveryRig):
     assert (check.name, check.last_error) == ("discovery-stale", "not found for a week: Device at 10.0.0.3")
 
 
+async def test_who_was_hidden_for_a_week_is_told_and_who_is_beyond_the_rule_is_not(rig: DiscoveryRig):
+    for host in ("10.0.0.2", "10.0.0.3", "10.0.0.4"):
+        rig.plant.put(host)
+    rule = await rig.add_rule(params_json={"network": "10.0.0.2-4"})
+    await rig.run_rule(rule.uuid)
+    del rig.plant.devices["10.0.0.3"], rig.plant.devices["10.0.0.4"]
+    rig.plant.troubles = {"10.0.0.3": "it hangs up"}
+    await rig.transact(_age, stored.STALE_MS + 60_000)
+
+    await rig.run_rule(rule.uuid)
+    await until(lambda: len(rig.rule(rule.uuid).stale) == 2)
+    await rig.change_rule(rule.uuid, params_json={"network": "10.0.0.2-3"})
+    await rig.run_rule(rule.uuid)
+    assert len(await rig.rows()) == 3
+    await until(lambda: rig.rule(rule.uuid).stale == ())
+
+    rig.plant.fault = OSError("no route")
+    await rig.change_rule(rule.uuid, params_json={"network": "10.0.0.2-4"})
+    await rig.run_rule(rule.uuid)
+    rig.plant.fault = None
+    await rig.run_rule(rule.uuid)
+    await until(lambda: rig.rule(rule.uuid).stale == ("Device at 10.0.0.3",))
+
+
 def _age(database: Any, ms: int) -> None:
     database.db.execute("UPDATE discovery_sightings SET last_seen_at = last_seen_at - ?", [ms])
 
