@@ -409,7 +409,8 @@ async def test_trouble_that_is_nowhere_in_particular_is_no_failed_search(capsys:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--prune"], ["--option", "port=1"], ["modbus", "--option", "password=hunter2"]]
+    "arguments",
+    [["--prune"], ["--dry-run"], ["--option", "port=1"], ["modbus", "--option", "password=hunter2"]],
 )
 async def test_scans_that_cannot_be(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     async with scripted() as api:

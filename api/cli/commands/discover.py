@@ -59,8 +59,9 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _discover(arguments: argparse.Namespace) -> int:
-    if arguments.prune and not arguments.save:
-        raise CommandError("--prune goes with --save", USAGE)
+    for option, given in (("--prune", arguments.prune), ("--dry-run", arguments.dry_run)):
+        if given and not arguments.save:
+            raise CommandError(f"{option} goes with --save", USAGE)
     if arguments.option and not arguments.protocol:
         raise CommandError("--option is of one PROTOCOL: say which", USAGE)
     seconds = arguments.timeout
