@@ -181,6 +181,7 @@ class Scan(StoreClient):
                 list(self.probings[name].devices.values()),
                 [one for one in self.known if one.protocol == name],
                 self.planned[name].discovery.addressed,
+                self.probings[name].known,
             )
             for name in self.planned
         ]
@@ -391,7 +392,7 @@ async def _plan(wanted: Wanted, known: Sequence[ConfiguredEndpoint], settings: S
         return PlansMade(None, refusal.failed())
 
 
-async def _match(parts: Sequence[tuple[str, Any, Any, bool]]) -> DevicesMatched:
+async def _match(parts: Sequence[tuple[str, Any, Any, bool, Any]]) -> DevicesMatched:
     """One protocol after the other, for each takes its slices of the loop's time."""
     found: list[DiscoveredDevice] = []
     for part in parts:

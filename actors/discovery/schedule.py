@@ -13,8 +13,8 @@ LEAST_S, MOST_S, DEFAULT_S = 60, 2_592_000, 3600
 
 SOON_MS: Final = 5_000
 SPREAD_MS: Final = 55_000
-"""Runs that are due at a start begin within that time after, each at its own place in it: all within the first
-minute."""
+"""Runs that are due at a start begin within that time after, each at its own place in it: all of them within
+the first minute."""
 JITTER: Final = 0.02
 """The share of its interval by which a rule is later than it, so that equal ones drift apart."""
 

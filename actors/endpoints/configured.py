@@ -33,7 +33,7 @@ async def configured(rows: Sequence[EndpointRow], settings: Settings, agent_uuid
 def _configured(row: EndpointRow, settings: Settings, agent_uuid: str) -> ConfiguredEndpoint:
     connection = msgspec.json.decode(completed(row, settings, agent_uuid))
     points = tuple(msgspec.json.decode(row.data_points) or ())
-    found = _checked(row.protocol, connection)
+    found = where(row.protocol, connection)
     return ConfiguredEndpoint(
         uuid=row.uuid,
         protocol=row.protocol,
@@ -42,16 +42,12 @@ def _configured(row: EndpointRow, settings: Settings, agent_uuid: str) -> Config
         place=None if found is None else found.address,
         address=row.address,
         at=() if found is None else found.at,
+        known_by=() if found is None else found.known_by,
     )
 
 
-def place_of(protocol: str, connection: dict[str, Any]) -> str | None:
-    """The address (`CheckedEndpoint.address`) of a complete connection; None where that cannot be said."""
-    found = _checked(protocol, connection)
-    return None if found is None else found.address
-
-
-def _checked(protocol: str, connection: dict[str, Any]) -> CheckedEndpoint | None:
+def where(protocol: str, connection: dict[str, Any]) -> CheckedEndpoint | None:
+    """What a complete connection says of where its device is; None where that cannot be said."""
     try:
         return protocols.find(protocol).check(connection, ())
     except Refusal:

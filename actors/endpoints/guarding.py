@@ -201,7 +201,7 @@ def fit_endpoint(found: Any) -> CheckedEndpoint:
     for least, number in ((0, found.silent_after), (1, found.retry_ms)):
         if number is not None and not (type(number) in (int, float) and least <= number < _BEYOND):
             raise Unfit(f"check has returned a time that is none: {number!r:.40}")
-    for each in found.at:
+    for each in (*found.at, *(at for at, _ in (*found.known_by, *found.answers_to))):
         if not isinstance(each, At) or (each.port is not None and type(each.port) is not int):
             raise Unfit(f"check has returned the place {each!r:.40}")
         _text(each.host)

@@ -68,7 +68,7 @@ class ListConfigured(msgspec.Struct, frozen=True):
 
 class ConfiguredEndpoint(msgspec.Struct, frozen=True):
     """What scans are planned with; `place` is `CheckedEndpoint.address`, None where that cannot be said, `at`
-    as there. `address` is its actor while it runs."""
+    and `known_by` as there. `address` is its actor while it runs."""
 
     uuid: str
     protocol: str
@@ -77,6 +77,7 @@ class ConfiguredEndpoint(msgspec.Struct, frozen=True):
     place: str | None = None
     address: ActorAddress | None = None
     at: tuple[At, ...] = ()
+    known_by: tuple[tuple[At, str], ...] = ()
 
     def __repr__(self) -> str:
         """Connections hold secrets."""

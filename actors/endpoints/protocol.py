@@ -156,6 +156,11 @@ class CheckedEndpoint(msgspec.Struct, frozen=True):
     """Before the first attempt to reconnect; None: as the agent is configured."""
     at: tuple[At, ...] = ()
     """Where the device is; several if it may be at any of them, none if that is found out by looking."""
+    known_by: tuple[tuple[At, str], ...] = ()
+    """Beside `address`, places and what tells the device from others there: another endpoint that has one of
+    them is of the same device."""
+    answers_to: tuple[tuple[At, str], ...] = ()
+    """What else an endpoint of this device may be `known_by`, that says less."""
 
 
 class BrowseRequest(msgspec.Struct, frozen=True):

@@ -29,6 +29,8 @@ def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> Chec
         identifier=checked.identifier,
         address=checked.address,
         at=() if checked.host is None else (At(checked.host, checked.port),),
+        known_by=() if checked.known_by is None else (checked.known_by,),
+        answers_to=checked.answers_to,
         mode="pushed" if checked.use_cov else "polled",
     )
 

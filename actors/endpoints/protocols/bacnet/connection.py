@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from actors.endpoints.discovering import At
 from actors.system.checking import checked
 from actors.system.failure import Refusal
 from conf.annotations import allowed, also, reads
@@ -16,6 +17,7 @@ from conf.settings import Settings
 from .kinds import ANY_INSTANCE
 
 PORT: Final = 47808
+_ANYWHERE: Final = At("")
 LOCAL_PORT: Final = 47809
 
 _HEX: Final = re.compile(r"(?:0x)?((?:[0-9a-f]{2}[:\s]?)+)", re.IGNORECASE)
@@ -74,6 +76,21 @@ class Connection(msgspec.Struct, frozen=True):
         if self.instance is not None:
             where.append(f"device:{self.instance}")
         return "bacnet:" + ":".join(where)
+
+    @property
+    def known_by(self) -> tuple[At, str] | None:
+        """Of a device that only its host or only its instance is said of; None: both are, or it is behind a
+        router."""
+        if self.network is not None or (self.host is not None and self.instance is not None):
+            return None
+        return (_ANYWHERE, str(self.instance)) if self.host is None else (At(self.host, self.port), "")
+
+    @property
+    def answers_to(self) -> tuple[tuple[At, str], ...]:
+        if self.host is None or self.instance is None:
+            return ()
+        by_instance = (_ANYWHERE, str(self.instance))
+        return (by_instance,) if self.network is not None else ((At(self.host, self.port), ""), by_instance)
 
 
 def _ipv4(value: Any) -> Any:

@@ -24,12 +24,14 @@ __all__ = ["PROTOCOL"]
 def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
     checked = connection.read_connection(given)
     found = points.read_points(data_points)
+    places = tuple(discovery.place_of(url).at for url in checked.urls)
     return CheckedEndpoint(
         connection=checked,
         points=found.own,
         identifier=checked.address,
         address=checked.address,
-        at=tuple(discovery.place_of(url).at for url in checked.urls),
+        at=places,
+        known_by=tuple((place, "") for place in places),
         mode="pushed" if checked.use_subscription else "polled",
         devices=found.devices,
     )

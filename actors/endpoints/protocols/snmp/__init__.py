@@ -22,12 +22,14 @@ __all__ = ["PROTOCOL"]
 
 def _check(given: dict[str, Any], data_points: Sequence[dict[str, Any]]) -> CheckedEndpoint:
     checked = connection.read_connection(given)
+    at = At(checked.host, checked.port)
     return CheckedEndpoint(
         connection=checked,
         points=points.read_points(data_points),
         identifier=checked.address,
         address=checked.address,
-        at=(At(checked.host, checked.port),),
+        at=(at,),
+        known_by=((at, checked.context),),
         retry_ms=checked.retry_delay,
     )
 
