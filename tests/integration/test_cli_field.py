@@ -543,6 +543,10 @@ async def test_rules_are_listed_added_switched_and_removed(
         assert await api.callboard("discovery", "disable", "line 1") == 0
         assert (api.last.method, api.last.body) == ("PATCH", {"enabled": False})
         assert await api.callboard("discovery", "enable", "rule-1") == 0
+        capsys.readouterr()
+        api.replies["PATCH /v1/discovery-rules/rule-1"] = RULE | {"next_run_at": None}
+        assert await api.callboard("discovery", "disable", "line 1") == 0
+        assert capsys.readouterr().out == "line 1 does not run by itself\n"
         assert await api.callboard("discovery", "remove", "line 1", "--yes") == 0
         assert api.last.method == "DELETE"
         assert await api.callboard("discovery", "enable", "line 2") == 5

@@ -117,9 +117,7 @@ def _add(arguments: argparse.Namespace) -> int:
         body["target_json"] = document_of(arguments.target, "--target")
     with agent_of(arguments) as (agent, output):
         reply = agent.call("POST", RULES, body)
-        output.done(
-            reply, f"{reply.get('name')} is added; it runs next at {moment(reply.get('next_run_at'))}"
-        )
+        output.done(reply, f"{reply.get('name')} is added, and {_when(reply)}")
     return OK
 
 
@@ -146,13 +144,13 @@ def _switch(arguments: argparse.Namespace, *, enabled: bool) -> int:
     with agent_of(arguments) as (agent, output):
         path = f"{RULES}/{segment(_uuid(agent, arguments.name))}"
         reply = agent.call("PATCH", path, {"enabled": enabled})
-        how = (
-            f"next runs at {moment(reply.get('next_run_at'))}"
-            if enabled
-            else "does not run by itself any more"
-        )
-        output.done(reply, f"{arguments.name} {how}")
+        output.done(reply, f"{arguments.name} {_when(reply)}")
     return OK
+
+
+def _when(rule: dict[str, Any]) -> str:
+    at = rule.get("next_run_at")
+    return "does not run by itself" if at is None else f"runs next at {moment(at)}"
 
 
 def _remove(arguments: argparse.Namespace) -> int:
