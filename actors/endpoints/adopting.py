@@ -28,6 +28,8 @@ from storage.endpoints import ChangedEndpoint, NewEndpoint
 MARK: Final = "discovery"
 """The key of `metadata`."""
 NAME_LENGTH: Final = 150
+MOST: Final = 4096
+"""Endpoints of one owner: where devices have another name each day, a rule would make more and more."""
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -192,6 +194,11 @@ def decide(
             by_fingerprint[device.protocol, device.fingerprint] = _standing_for(added)
             new.append(added)
     removals, removed, spared, gone = _removals(message, rows)
+    if new:
+        room = max(0, MOST - _made(message.owner, rows))
+        reason = f"{MOST} endpoints were made in that name already"
+        refusals |= dict.fromkeys((one.name for one in new[room:]), reason)
+        del new[room:]
     reply = DevicesAdopted(
         added=tuple(one.name for one in new),
         changed=tuple(changes),
@@ -202,6 +209,11 @@ def decide(
         gone=tuple(gone),
     )
     return Adoption(tuple(new), tuple(changes.values()), tuple(removals), reply)
+
+
+def _made(owner: str, rows: Iterable[EndpointRow]) -> int:
+    marks = (mark_of(msgspec.json.decode(row.metadata)) for row in rows if row.error is None)
+    return sum(mark is not None and mark.owner == owner for mark in marks)
 
 
 def _standing_for(new: NewEndpoint) -> EndpointRow:

@@ -9,6 +9,7 @@ from discovery_rig import DiscoveryRig, discovering
 from puppets import until
 
 from actors.discovery.messages import Discovered, RuleRan
+from actors.endpoints import adopting
 from actors.endpoints.discovering import At
 from actors.endpoints.messages import ChangeEndpoint, EndpointChanged, EndpointsRemoved, RemoveEndpoint
 from storage import discovery as stored
@@ -227,6 +228,23 @@ async def test_what_no_endpoint_can_be_made_of_is_told_and_costs_no_other(rig: D
 
     assert found.added == ("Device at 10.0.0.3",)
     assert list(found.refused) == ["Device at 10.0.0.2"]
+
+
+async def test_a_rule_makes_no_more_endpoints_than_may_be(rig: DiscoveryRig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(adopting, "MOST", 3)
+    rule = await rig.add_rule()
+    for host in ("10.0.0.2", "10.0.0.3"):
+        rig.plant.put(host)
+    await rig.run_rule(rule.uuid)
+    await rig.add("mine", "10.9.9.9")
+    for host in ("10.0.0.4", "10.0.0.5", "10.0.0.6"):
+        rig.plant.put(host)
+
+    found = saved(await rig.run_rule(rule.uuid))
+
+    assert len(found.added) == 1
+    assert list(found.refused.values()) == ["3 endpoints were made in that name already"] * 2
+    assert len(await rig.rows()) == 4
 
 
 # Pruning
