@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from actors.connections import os_errors
 from actors.connections.dialing import addresses
 from actors.discovery.messages import ScanTrouble
 from actors.discovery.pace import AT_ONCE, Pace
@@ -251,8 +252,11 @@ def no_route(host: str) -> str | None:
 
 
 async def _first_address(host: str) -> str:
-    """Raises `OSError`, also for an address that no single host has."""
-    found = (await addresses(host, 0))[0][4][0]
+    """Raises `OSError`, in words for people, also for an address that no single host has."""
+    try:
+        found = (await addresses(host, 0))[0][4][0]
+    except OSError as error:
+        raise OSError(os_errors.reason(error)) from error
     try:
         return next(iter(read_targets(found, "")))
     except Refusal as refusal:
