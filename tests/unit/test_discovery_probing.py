@@ -132,7 +132,7 @@ async def test_a_name_is_looked_up_once_in_a_run(monkeypatch: pytest.MonkeyPatch
     assert await asyncio.gather(*(probing.address("plc") for _ in range(20))) == ["10.0.0.7"] * 20
     assert await probing.address("10.0.0.8") == "10.0.0.8"
     for _ in range(2):
-        with pytest.raises(OSError, match="^unknown$"):
+        with pytest.raises(OSError, match=r"^unknown$"):
             await probing.address("nobody.example")
     with pytest.raises(OSError, match="leads nowhere"):
         await probing.address("multicast.example")
