@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import msgspec
 
 from actors.connections.connection import NoConnection, Permanent, Transient
+from actors.mqtt.asked import Asked
 from actors.mqtt.broker import V5, Broker, Login
 from actors.mqtt.client_id import ClientId
 from actors.mqtt.dispatch import Dispatch
@@ -95,11 +96,8 @@ class Client:
         self._users: dict[User, dict[str, int]] = {}
         """With their filters and QoS."""
         self._dispatch: Dispatch[User] = Dispatch()
-        self._subscribed: dict[str, int] = {}
-        """What the broker has been asked for, and its QoS."""
+        self._asked = Asked(broker.version, identified=not self._options.session_expiry)
         self._kept = kept or Kept()
-        self._identifiers: dict[str, int] = {}
-        """Of filters, over all connections."""
         self._connection = 0
         self._holding: Holding[User] = Holding(self._users_of)
         self._grace: asyncio.TimerHandle | None = None
@@ -196,7 +194,7 @@ class Client:
         if self._watch is not None:
             self._watch.cancel()
         self._watch = self._silence = None
-        self._subscribed.clear()
+        self._asked.clear()
         self._forget_messages()
         return link
 
@@ -223,36 +221,17 @@ class Client:
         for name in filters:
             self._dispatch.add(shared(name)[1], user, name)
         self._offer_early(user)
-        # Also what others have subscribed to: the broker says anew what it has kept of these topics.
-        wanted = self._wanted_qos(filters)
-        new = [
-            name for name, qos in wanted.items() if name not in had or self._subscribed.get(name, -1) < qos
+        available = bool(link.limits.sub_id_available)
+        asked = [
+            (name, link.subscribe((name,), qos, self._asked.identifier(name, available)))
+            for name, qos in self._asked.more(filters, had).items()
         ]
-        self._subscribed.update((name, wanted[name]) for name in new)
-        asked = [(name, link.subscribe((name,), wanted[name], self._identifier(link, name))) for name in new]
         try:
             with self._reading():
                 async with asyncio.timeout(seconds):
                     await self._see_subscribed(user, asked)
         except TimeoutError as error:
             raise Transient(f"{self.where} did not answer a subscription within {seconds:g} s") from error
-
-    def _wanted_qos(self, filters: Mapping[str, int]) -> dict[str, int]:
-        """Of what one user wants now, and of what others have at a lower QoS than they are to have.
-
-        With MQTT 3.1.1 the highest of all: of filters that select the same topic mosquitto takes the QoS of
-        any, and sends one message.
-        """
-        if self._broker.version == V5:
-            return {name: max(qos, self._subscribed.get(name, 0)) for name, qos in filters.items()}
-        highest = max([*filters.values(), *self._subscribed.values()], default=0)
-        low = [name for name, qos in self._subscribed.items() if qos < highest]
-        return dict.fromkeys([*filters, *low], highest)
-
-    def _identifier(self, link: Link, name: str) -> int | None:
-        if self._broker.version != V5 or self._options.session_expiry or not link.limits.sub_id_available:
-            return None
-        return self._identifiers.setdefault(name, len(self._identifiers) + 1)
 
     async def _see_subscribed(
         self, user: User, asked: Iterable[tuple[str, "asyncio.Future[Answer | None]"]]
@@ -263,9 +242,9 @@ class Client:
             if answer is None:
                 raise Transient(f"{self.where} closed the connection instead of subscribing")
             if answer.code >= REFUSED:
-                self._subscribed.pop(name, None)
+                self._asked.drop(name)
                 refused = refused or Permanent(subscription_refused(name, answer))
-            elif user.holds and not answer.code and self._subscribed.get(name):
+            elif user.holds and not answer.code and self._asked.wants_qos(name):
                 refused = refused or Permanent(
                     f"{self.where} offers only QoS 0 for {name}: what is lost on the way is not sent again"
                 )
@@ -282,7 +261,7 @@ class Client:
         self._holding.leave(user, lasting)
         self._acknowledge()
         if not lasting:
-            self._unsubscribe(self._subscribed)
+            self._unsubscribe(list(self._asked))
         elif self._link is not None:
             self._wait_for_users(anew=True)
 
@@ -294,7 +273,7 @@ class Client:
         wanted = {name for filters in self._users.values() for name in filters}
         gone = [name for name in asked if name not in wanted]
         for name in gone:
-            self._subscribed.pop(name, None)
+            self._asked.drop(name)
             self._kept.filters.discard(name)
         if gone and self._link is not None:
             self._link.unsubscribe(gone)
@@ -308,7 +287,7 @@ class Client:
             users = self._dispatch.users(message.topic) if message.topic else ()
             holders: list[User] = []
             for user, names in users:
-                if message.identifiers and not self._is_first(message, names):
+                if message.identifiers and not self._asked.is_first(message, names):
                     continue
                 told.setdefault(user, []).append(message)
                 if user.holds:
@@ -321,11 +300,6 @@ class Client:
 
     def _users_of(self, topic: str) -> list[User]:
         return [user for user, _ in self._dispatch.users(topic)]
-
-    def _is_first(self, message: Received, names: tuple[str, ...]) -> bool:
-        """Whether it is the one, of those for several filters of a user, that it gets."""
-        first = next((name for name in names if name in self._subscribed), None)
-        return first is None or self._identifiers.get(first) in (None, *message.identifiers)
 
     def _claim(self, link: Link, message: Received, holders: list[User], known: bool) -> None:
         """Acknowledgements go out in the order of the messages."""
@@ -396,7 +370,7 @@ class Client:
         if early:
             log.warning("%s: %d messages of topics that no endpoint wants any more", self.where, early)
         self._acknowledge()
-        self._unsubscribe(self._kept.filters | self._subscribed.keys())
+        self._unsubscribe(self._kept.filters.union(self._asked))
 
     # Publishing
 
