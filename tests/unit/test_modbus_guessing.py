@@ -47,7 +47,7 @@ def test_the_table_as_a_whole():
 
 
 def test_registers_of_no_device():
-    """What `docs/modbus.rst` says: of maps made at random, by which nothing was tuned."""
+    """As `docs/modbus.rst` says it of maps made at random."""
     totals: Counter[str] = Counter()
     for seed in range(5000, 5100):
         found = random_map(seed)
